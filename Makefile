@@ -1,0 +1,54 @@
+# Everything runs in a virtual environment beside this file; `make demo` and `make test` set it up themselves.
+#   PYTHON   the interpreter that the environment is made from (3.10 or newer)
+#   VENV     where the environment is
+#   ARGS     passed on to pytest: make test ARGS="-k bank"
+# pip reads its own variables: PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu gets torch without CUDA.
+
+PYTHON ?= python3
+VENV ?= .venv
+ARGS ?=
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test test-all lint format bench clean
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(STAMP) ## Make the environment and install the package with its development tools
+
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { \
+	  echo "make: '$(PYTHON)' is missing or older than Python 3.10; name another: make PYTHON=python3.12" >&2; exit 1; }
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV) || { \
+	  echo "make: '$(PYTHON) -m venv' failed; install the venv module (Debian: apt install python3-venv)" >&2; exit 1; }
+	@echo "Installing into $(VENV) (once; torch is large)"
+	@$(BIN)/python -m pip install --quiet -e '.[dev]' -c constraints.txt
+	@touch $@
+
+demo: $(STAMP) ## Teach the bundled backbone new procedures and recall them
+	$(BIN)/tokmem demo
+
+test: $(STAMP) ## Run the fast tests
+	$(BIN)/pytest $(ARGS)
+
+test-all: $(STAMP) ## Run every test, the slow ones and those on real data too
+	$(BIN)/pytest -m "" $(ARGS)
+
+lint: $(STAMP) ## Check format, style, types and the direction of imports
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
+
+format: $(STAMP) ## Format the code and mend what can be mended
+	$(BIN)/ruff check --fix-only --quiet .
+	$(BIN)/ruff format .
+
+bench: $(STAMP) ## Measure a training step
+	$(BIN)/python -m bench.train_step
+
+clean: ## Remove the environment and the caches; results and trained models stay
+	rm -rf $(VENV) dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

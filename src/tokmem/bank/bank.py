@@ -1,0 +1,244 @@
+"""The bank: the table of memory tokens, the only thing that TokMem trains and saves."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+
+import torch
+from torch import Tensor, nn
+
+from tokmem.bank.renorm import renorm
+from tokmem.bank.slots import IdPolicy, IdSpace, SlotMap
+from tokmem.bank.table import Table
+from tokmem.errors import BankError
+from tokmem.records import Procedure
+
+
+class Bank(nn.Module):
+    """Procedures, their slots and token ids, and their rows.
+
+    A coupled bank has one table: the row that the output head reads (the address) is the row that the input
+    embedding reads (the steering). A decoupled one (TokMem+DC, Eqs. 7-8) has two. Of a procedure several tokens
+    wide only the first slot has an address; the others steer only.
+
+    Letters: P procedures, S slots (S = P where all are one token wide), d the backbone's hidden size.
+
+    Args:
+        dim: d.
+        space: the backbone's free token ids.
+        coupled: whether address and steering are one parameter.
+        policy: where token ids are taken from.
+    """
+
+    slot_ids: Tensor
+    head_slots: Tensor
+    head_ids: Tensor
+    _sorted_ids: Tensor
+    _sorted_slots: Tensor
+
+    def __init__(self, dim: int, space: IdSpace, *, coupled: bool = True, policy: IdPolicy = "auto") -> None:
+        super().__init__()
+        self.coupled = coupled
+        self.slots = SlotMap(space, policy)
+        self.procedures: dict[str, Procedure] = {}
+        self.steering = Table(dim)
+        self.address = self.steering if coupled else Table(dim)
+        for name in ("slot_ids", "head_slots", "head_ids", "_sorted_ids", "_sorted_slots"):
+            self.register_buffer(name, torch.zeros(0, dtype=torch.long), persistent=False)
+
+    def __len__(self) -> int:
+        return len(self.procedures)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.procedures
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Procedures in slot order."""
+        return self.slots.names
+
+    @property
+    def dim(self) -> int:
+        """d."""
+        return self.steering.dim
+
+    @property
+    def tables(self) -> tuple[Table, ...]:
+        """The distinct tables: (both,) if coupled, (address, steering) if decoupled."""
+        return (self.steering,) if self.coupled else (self.address, self.steering)
+
+    @property
+    def memory(self) -> dict[str, tuple[int, ...]]:
+        """Token ids of each procedure's memory tokens."""
+        return {name: self.slots.ids(name) for name in self.names}
+
+    @property
+    def trainable_parameters(self) -> int:
+        """How many numbers training may change (a decoupled wide procedure has one address)."""
+        first = self.steering.frozen.shape[0]
+        unused = 0 if self.coupled else sum(len(self.slots.slots(n)) - 1 for n in self.fresh_names)
+        return (len(self.tables) * (len(self.slots) - first) - unused) * self.dim
+
+    @property
+    def fresh_names(self) -> tuple[str, ...]:
+        """Procedures whose rows are trainable: those added since the last `freeze`."""
+        first = self.steering.frozen.shape[0]
+        return tuple(n for n, head in zip(self.names, self.slots.heads, strict=True) if head >= first)
+
+    def add(
+        self,
+        procedures: Sequence[Procedure],
+        steering: Tensor,
+        address: Tensor | None = None,
+        *,
+        ids: Sequence[tuple[int, ...]] | None = None,
+    ) -> None:
+        """Adds procedures with their starting rows; they are trainable until `freeze`.
+
+        Args:
+            procedures: P new procedures with new names.
+            steering: (P, width, d) rows.
+            address: (P, d) rows, for a decoupled bank only.
+            ids: token ids to keep, `width` a procedure; None takes free ones.
+
+        Raises:
+            BankError: a name or id is taken, the shapes do not fit, or no id is free.
+        """
+        width = steering.shape[1] if steering.ndim == 3 else 0
+        if tuple(steering.shape) != (len(procedures), width, self.dim) or width == 0:
+            raise BankError(f"steering rows {tuple(steering.shape)}", f"({len(procedures)}, width, {self.dim})")
+        if (address is not None) == self.coupled:
+            raise BankError(
+                f"{'an' if self.coupled else 'no'} address for a {'' if self.coupled else 'de'}coupled bank",
+                "addresses for decoupled banks only",
+            )
+        if address is not None and tuple(address.shape) != (len(procedures), self.dim):
+            raise BankError(f"address rows {tuple(address.shape)}", f"({len(procedures)}, {self.dim})")
+        self.slots.add([p.name for p in procedures], width, ids)
+        self.procedures |= {p.name: p for p in procedures}
+        frozen = self.steering.frozen.shape[0]
+        flat = steering.reshape(-1, self.dim)
+        self.steering.set_rows(torch.cat([self.steering.rows(), flat.to(self.steering.frozen)]), frozen)
+        if address is not None:
+            padded = torch.zeros_like(steering)
+            padded[:, 0] = address
+            flat = padded.reshape(-1, self.dim)
+            self.address.set_rows(torch.cat([self.address.rows(), flat.to(self.address.frozen)]), frozen)
+        self._index()
+
+    def _index(self) -> None:
+        """Keeps the tensors that the layers read in step with the slot map."""
+        device = self.steering.frozen.device
+        ids, heads = self.slots.token_ids, self.slots.heads
+        self.slot_ids = torch.tensor(ids, dtype=torch.long, device=device)
+        self.head_slots = torch.tensor(heads, dtype=torch.long, device=device)
+        self.head_ids = self.slot_ids[self.head_slots]
+        self._sorted_ids, self._sorted_slots = self.slot_ids.sort()
+
+    def find(self, ids: Tensor) -> tuple[Tensor, Tensor]:
+        """Slots of token ids: (...) -> slots (...), meaningless where `is_memory` (...) is False.
+
+        One binary search an id, whatever the size of the bank. The bank must not be empty.
+        """
+        place = torch.searchsorted(self._sorted_ids, ids).clamp(max=len(self._sorted_ids) - 1)
+        return self._sorted_slots[place], self._sorted_ids[place] == ids
+
+    def find_head(self, ids: Tensor) -> tuple[Tensor, Tensor]:
+        """Procedure indices of token ids: (...) -> index (...), and whether the id is a procedure's first."""
+        slots, is_memory = self.find(ids)
+        index = torch.searchsorted(self.head_slots, slots).clamp(max=len(self.head_slots) - 1)
+        return index, is_memory & (self.head_slots[index] == slots)
+
+    def freeze(self) -> None:
+        """Ends a stage: every row now in the bank is out of reach of all later training."""
+        for table in self.tables:
+            table.set_rows(table.rows(), len(table))
+
+    def thaw(self) -> None:
+        """Makes every row trainable again."""
+        for table in self.tables:
+            table.set_rows(table.rows(), 0)
+
+    @torch.no_grad()
+    def renorm(self) -> None:
+        """Rescales fresh addresses to the mean norm of frozen ones (Eqs. 5-6); steering too where coupled."""
+        old, new = self._head_rows(self.address)
+        scaled = renorm(new, old)
+        first = self.address.frozen.shape[0]
+        fresh = self.head_slots[self.head_slots >= first] - first
+        self.address.fresh[fresh] = scaled
+
+    def _head_rows(self, table: Table) -> tuple[Tensor, Tensor]:
+        first = table.frozen.shape[0]
+        heads = self.head_slots
+        return table.frozen[heads[heads < first]], table.fresh.detach()[heads[heads >= first] - first]
+
+    def rows(self, name: str) -> tuple[Tensor, Tensor]:
+        """A procedure's rows: address (d,) and steering (width, d), detached."""
+        span = self.slots.slots(name)
+        return self.address.rows()[span.start], self.steering.rows()[span.start : span.stop]
+
+    def addresses(self) -> Tensor:
+        """(P, d) addresses in slot order, detached."""
+        return self.address.rows()[self.head_slots]
+
+    def _keep(self, keep: Sequence[str]) -> None:
+        """Drops all rows but those of `keep`, which stay in their order, frozen or fresh as they were."""
+        kept = [slot for name in keep for slot in self.slots.slots(name)]
+        frozen = sum(slot < self.steering.frozen.shape[0] for slot in kept)
+        for table in self.tables:
+            table.set_rows(table.rows()[kept], frozen)
+
+    def remove(self, names: Iterable[str]) -> None:
+        """Removes procedures. The other rows and all token ids stay as they are; the removed ids are retired."""
+        gone = set(names)
+        for name in gone:
+            self.slots.ids(name)
+        self._keep([name for name in self.names if name not in gone])
+        self.slots.remove([name for name in self.names if name in gone])
+        self.procedures = {n: p for n, p in self.procedures.items() if n not in gone}
+        self._index()
+
+    def rename(self, old: str, new: str) -> None:
+        """Changes a procedure's name and nothing else."""
+        self.slots.rename(old, new)
+        self.procedures = {
+            new if n == old else n: replace(p, name=new) if n == old else p for n, p in self.procedures.items()
+        }
+
+    def slice(self, names: Sequence[str]) -> Bank:
+        """A new bank with the given procedures alone, token ids and rows unchanged, everything frozen."""
+        other = Bank(self.dim, self.slots.space, coupled=self.coupled, policy=self.slots.policy)
+        other.merge(self, names)
+        other.freeze()
+        return other
+
+    def merge(self, other: Bank, names: Sequence[str] | None = None) -> None:
+        """Adds procedures of another bank of the same backbone, as fresh rows.
+
+        Token ids are kept where they are free here, else new ones are given (the rows are the same either way).
+
+        Raises:
+            BankError: the banks differ in dimension, coupling or id space, or share a name.
+        """
+        if (self.dim, self.coupled, self.slots.space) != (other.dim, other.coupled, other.slots.space):
+            raise BankError(
+                f"a bank of dimension {other.dim}, {'' if other.coupled else 'de'}coupled, {other.slots.space.rows} rows",
+                f"dimension {self.dim}, {'' if self.coupled else 'de'}coupled, {self.slots.space.rows} rows",
+                "merge banks of one backbone and one coupling",
+            )
+        names = other.names if names is None else names
+        both = [name for name in names if name in self]
+        if both:
+            raise BankError(f"procedure {both[0]!r} in both banks", "distinct names", "rename one of them first")
+        for name in names:
+            address, steering = other.rows(name)
+            ids = other.slots.ids(name)
+            free = not set(ids) & {*self.slots.token_ids, *self.slots.retired}
+            self.add(
+                [other.procedures[name]],
+                steering[None].to(self.steering.frozen.device),
+                None if self.coupled else address[None].to(self.steering.frozen.device),
+                ids=[ids] if free else None,
+            )

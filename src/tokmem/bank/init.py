@@ -1,0 +1,81 @@
+"""Starting rows for new memory tokens, from the pretrained embedding weight."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor
+
+from tokmem.errors import BankError
+
+Start = Literal["mean", "description", "sampled", "orthogonal"]
+
+
+def typical_norm(weight: Tensor) -> float:
+    """Median norm of the rows of a (V, d) weight that were trained at all (reserved rows are often near zero)."""
+    norms = weight.float().norm(dim=-1)
+    trained = norms[norms > 0.1 * norms.median()]
+    return float((trained if len(trained) else norms).median())
+
+
+def start_rows(
+    start: Start,
+    weight: Tensor,
+    count: int,
+    *,
+    generator: torch.Generator,
+    descriptions: Sequence[Sequence[int]] = (),
+    norm_match: bool = True,
+) -> Tensor:
+    """Draws the starting rows of new memory tokens.
+
+    Args:
+        start: ``mean`` of all pretrained rows (the paper), mean of the ``description``'s token rows, a ``sampled``
+            pretrained row each, or mutually ``orthogonal`` random directions.
+        weight: (V, d) pretrained embedding (or output head) weight.
+        count: how many rows.
+        generator: source of randomness for ``sampled`` and ``orthogonal``.
+        descriptions: for ``description``, the token ids of each procedure's description; an empty one falls
+            back on the mean.
+        norm_match: rescale every row to the typical norm of the pretrained rows. A mean of many rows is
+            far shorter than any of them.
+
+    Returns:
+        (count, d) float32 rows.
+    """
+    if start not in get_args(Start):
+        raise BankError(f"start {start!r}", f"one of {', '.join(get_args(Start))}")
+    weight = weight.detach()
+    mean = weight.float().mean(0)
+    if start == "mean":
+        rows = mean.expand(count, -1).clone()
+    elif start == "sampled":
+        rows = weight[_trained_rows(weight, count, generator)].float()
+    elif start == "orthogonal":
+        rows = _orthogonal(count, weight.shape[1], generator).to(weight.device)
+    else:
+        if len(descriptions) != count:
+            raise BankError(f"{len(descriptions)} descriptions for {count} rows", "one description a row")
+        rows = torch.stack([weight[list(ids)].float().mean(0) if len(ids) else mean for ids in descriptions])
+    if norm_match:
+        rows = rows * (typical_norm(weight) / rows.norm(dim=-1, keepdim=True).clamp_min(1e-12))
+    return rows
+
+
+def _trained_rows(weight: Tensor, count: int, generator: torch.Generator) -> Tensor:
+    norms = weight.float().norm(dim=-1)
+    usable = (norms > 0.1 * norms.median()).nonzero().squeeze(1)
+    picks = torch.randint(len(usable), (count,), generator=generator)
+    return usable[picks.to(usable.device)]
+
+
+def _orthogonal(count: int, dim: int, generator: torch.Generator) -> Tensor:
+    """Blocks of at most `dim` orthonormal rows: beyond `dim` directions no more can be orthogonal."""
+    blocks = []
+    while count > 0:
+        q, _ = torch.linalg.qr(torch.randn(dim, dim, generator=generator))
+        blocks.append(q[: min(count, dim)])
+        count -= dim
+    return torch.cat(blocks) if blocks else torch.zeros(0, dim)

@@ -1,0 +1,136 @@
+"""Which token ids stand for which procedure. An id once given never moves and is never given twice."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from tokmem.errors import BankError
+
+IdPolicy = Literal["auto", "spare", "append"]
+
+
+@dataclass(frozen=True)
+class IdSpace:
+    """The token ids that a backbone leaves free.
+
+    Attributes:
+        rows: rows of the backbone's embedding weight; ids from here on are past its end.
+        spare: ids of rows that the backbone has and never uses (reserved tokens, rows past the tokenizer), in
+            the order in which to fill them. A memory token there *replaces* the row.
+    """
+
+    rows: int
+    spare: tuple[int, ...] = ()
+
+
+class SlotMap:
+    """Gives each procedure `width` consecutive slots, and each slot a token id.
+
+    Slots are the rows of the bank's tables, 0, 1, 2, ... in order of adding, without gaps. Ids follow the policy:
+    ``spare`` fills spare rows only, ``append`` goes past the end only, ``auto`` fills spare rows and spills past
+    the end. Ids of removed procedures are retired.
+    """
+
+    def __init__(self, space: IdSpace, policy: IdPolicy = "auto") -> None:
+        if policy not in get_args(IdPolicy):
+            raise BankError(f"id policy {policy!r}", f"one of {', '.join(get_args(IdPolicy))}")
+        self.space, self.policy = space, policy
+        self._ids: dict[str, tuple[int, ...]] = {}
+        self._retired: set[int] = set()
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Procedures in slot order."""
+        return tuple(self._ids)
+
+    @property
+    def retired(self) -> tuple[int, ...]:
+        """Ids of removed procedures."""
+        return tuple(sorted(self._retired))
+
+    def __len__(self) -> int:
+        return sum(map(len, self._ids.values()))
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._ids
+
+    def ids(self, name: str) -> tuple[int, ...]:
+        """The token ids of a procedure's memory tokens, in order."""
+        if name not in self._ids:
+            raise BankError(f"procedure {name!r}", f"one of the bank's {len(self._ids)} procedures")
+        return self._ids[name]
+
+    def slots(self, name: str) -> range:
+        """The rows that belong to a procedure."""
+        self.ids(name)
+        start = 0
+        for other, ids in self._ids.items():
+            if other == name:
+                return range(start, start + len(ids))
+            start += len(ids)
+        raise AssertionError("unreachable")
+
+    @property
+    def token_ids(self) -> tuple[int, ...]:
+        """Token ids of all slots, in slot order."""
+        return tuple(i for ids in self._ids.values() for i in ids)
+
+    @property
+    def heads(self) -> tuple[int, ...]:
+        """The first slot of each procedure, in order: the ones that have an address."""
+        starts, start = [], 0
+        for ids in self._ids.values():
+            starts.append(start)
+            start += len(ids)
+        return tuple(starts)
+
+    def _free(self, count: int) -> list[int]:
+        taken = self._retired.union(self.token_ids)
+        free: list[int] = []
+        if self.policy != "append":
+            free = [i for i in self.space.spare if i not in taken][:count]
+        if self.policy == "spare" and len(free) < count:
+            raise BankError(
+                f"{count} more memory tokens, and {len(free)} spare rows left in the backbone",
+                "as many spare rows as memory tokens",
+                "use id policy 'auto' or 'append'",
+            )
+        past_end = max([self.space.rows - 1, *taken]) + 1
+        return free + list(range(past_end, past_end + count - len(free)))
+
+    def add(self, names: Sequence[str], width: int = 1, ids: Iterable[tuple[int, ...]] | None = None) -> None:
+        """Gives new procedures their ids; `ids` keeps given ones (when a bank is loaded or merged)."""
+        if width < 1:
+            raise BankError(f"width {width}", "at least one memory token a procedure")
+        repeated = sorted({n for n in names if n in self._ids or list(names).count(n) > 1})
+        if repeated:
+            raise BankError(f"procedure {repeated[0]!r} twice", "unique names", "rename one, or leave it out")
+        if ids is None:
+            flat = self._free(width * len(names))
+            ids = [tuple(flat[i : i + width]) for i in range(0, len(flat), width)]
+        taken = self._retired.union(self.token_ids)
+        for name, given in zip(names, ids, strict=True):
+            clash = taken.intersection(given)
+            if clash:
+                raise BankError(f"token id {min(clash)} for {name!r}, already taken", "a free token id")
+            taken.update(given)
+            self._ids[name] = tuple(given)
+
+    def remove(self, names: Iterable[str]) -> None:
+        """Forgets procedures and retires their ids."""
+        for name in names:
+            self._retired.update(self.ids(name))
+            del self._ids[name]
+
+    def retire(self, ids: Iterable[int]) -> None:
+        """Marks ids as used before (when a bank is loaded)."""
+        self._retired.update(ids)
+
+    def rename(self, old: str, new: str) -> None:
+        """Changes a procedure's name; its slots and ids stay."""
+        self.ids(old)
+        if new in self._ids:
+            raise BankError(f"procedure {new!r} twice", "a name that the bank does not have yet")
+        self._ids = {new if name == old else name: ids for name, ids in self._ids.items()}

@@ -1,0 +1,188 @@
+"""A bank as one folder: `bank.safetensors`, `bank.json`, and a model card. Whole, or refused."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from tokmem.bank.bank import Bank
+from tokmem.bank.slots import IdSpace
+from tokmem.errors import BankError
+from tokmem.files import recover_folder, replace_folder
+from tokmem.records import Procedure
+
+FORMAT = 1
+TENSORS, FACTS, CARD = "bank.safetensors", "bank.json", "README.md"
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What a bank belongs to and where it came from.
+
+    Attributes:
+        backbone: id of the backbone.
+        fingerprint: of its weights; a bank is refused by any other backbone.
+        chat: fingerprint of the chat format it was trained with.
+        training: provenance and settings of its training, free in form.
+    """
+
+    backbone: str
+    fingerprint: str
+    chat: str = ""
+    training: Mapping[str, Any] = field(default_factory=dict)
+
+
+def save_bank(bank: Bank, folder: Path, origin: Origin) -> None:
+    """Writes a bank as a folder, replacing an older one as a whole.
+
+    Raises:
+        TokMemError: the disk is full, or `folder` is a file; an older bank is still there, unchanged.
+    """
+    tensors = {"steering": bank.steering.rows().cpu().contiguous()}
+    if not bank.coupled:
+        tensors["address"] = bank.address.rows().cpu().contiguous()
+    with replace_folder(folder) as draft:
+        save_file(tensors, draft / TENSORS)
+        facts = _facts(bank, origin, _sha256(draft / TENSORS))
+        facts["digest"] = _digest(facts)
+        (draft / FACTS).write_text(json.dumps(facts, indent=1, ensure_ascii=False) + "\n", "utf-8")
+        (draft / CARD).write_text(_card(bank, origin), "utf-8")
+
+
+def load_bank(folder: Path, *, fingerprint: str | None = None, chat: str | None = None) -> tuple[Bank, Origin]:
+    """Reads a bank back; all its rows are frozen.
+
+    Args:
+        folder: as written by `save_bank`.
+        fingerprint: of the backbone at hand; None skips the comparison.
+        chat: fingerprint of the chat format at hand; None skips the comparison.
+
+    Raises:
+        BankError: a file is missing, truncated or edited, or the bank is of another backbone or chat format;
+            the message names what differs.
+    """
+    recover_folder(folder)
+    facts = _read_facts(folder)
+    tensors = _read_tensors(folder, facts)
+    origin = Origin(**facts["origin"])
+    for what, got, wanted in (("backbone", origin.fingerprint, fingerprint), ("chat format", origin.chat, chat)):
+        if wanted is not None and got != wanted:
+            raise BankError(
+                f"bank {folder} was trained on {what} {got} ({origin.backbone})",
+                f"{what} {wanted}, the one at hand",
+                f"load the backbone it belongs to ({origin.backbone}), unchanged, or train a new bank",
+            )
+    space = IdSpace(facts["rows"], tuple(facts["spare"]))
+    bank = Bank(facts["dim"], space, coupled=facts["coupled"], policy=facts["policy"])
+    start = 0
+    for entry in facts["procedures"]:
+        stop = start + len(entry["ids"])
+        bank.add(
+            [Procedure(entry["name"], entry["description"], entry["parameters"])],
+            tensors["steering"][None, start:stop],
+            None if bank.coupled else tensors["address"][None, start],
+            ids=[tuple(entry["ids"])],
+        )
+        start = stop
+    bank.slots.retire(facts["retired"])
+    bank.freeze()
+    return bank, origin
+
+
+def _facts(bank: Bank, origin: Origin, checksum: str) -> dict[str, Any]:
+    return {
+        "format": FORMAT,
+        "dim": bank.dim,
+        "coupled": bank.coupled,
+        "policy": bank.slots.policy,
+        "rows": bank.slots.space.rows,
+        "spare": list(bank.slots.space.spare),
+        "retired": list(bank.slots.retired),
+        "procedures": [asdict(bank.procedures[n]) | {"ids": list(bank.slots.ids(n))} for n in bank.names],
+        "origin": asdict(origin),
+        "tensors": checksum,
+    }
+
+
+def _read_facts(folder: Path) -> dict[str, Any]:
+    path = folder / FACTS
+    if not path.is_file():
+        raise BankError(f"no {FACTS} in {folder}", "a folder written by saving a bank", "check the path")
+    try:
+        facts: dict[str, Any] = json.loads(path.read_text("utf-8"))
+        stored = facts.pop("digest")
+    except (ValueError, KeyError, AttributeError) as error:
+        raise BankError(f"{path} is truncated or no bank", "a whole file", "take it from a copy") from error
+    if facts.get("format") != FORMAT:
+        raise BankError(f"{path} has format {facts.get('format')}", f"format {FORMAT}", "use a matching version")
+    if stored != _digest(facts):
+        raise BankError(f"{path} was edited after saving", "the file as saved", "change banks with `tokmem bank`")
+    return facts
+
+
+def _read_tensors(folder: Path, facts: Mapping[str, Any]) -> dict[str, torch.Tensor]:
+    path = folder / TENSORS
+    if not path.is_file():
+        raise BankError(f"no {TENSORS} in {folder}", "both files of the bank", "take it from a copy")
+    if _sha256(path) != facts["tensors"]:
+        raise BankError(f"{path} is truncated or was edited after saving", "the file as saved", "take it from a copy")
+    try:
+        return load_file(path)
+    except SafetensorError as error:
+        raise BankError(f"{path} cannot be read ({error})", "a safetensors file", "take it from a copy") from error
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest() if hasattr(hashlib, "file_digest") else (
+            hashlib.sha256(file.read()).hexdigest()
+        )
+
+
+def _digest(facts: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+
+
+def _card(bank: Bank, origin: Origin) -> str:
+    """A model card that a hub would show."""
+    rows = "\n".join(
+        f"| `{n}` | {', '.join(map(str, bank.slots.ids(n)))} | {_one_line(bank.procedures[n].description)} |"
+        for n in bank.names
+    )
+    return f"""---
+library_name: tokmem
+base_model: {origin.backbone}
+base_model_relation: adapter
+tags: [tokmem, procedural-memory]
+---
+
+# {len(bank)} procedures as memory tokens
+
+A TokMem bank: one trained token per procedure, beside a frozen backbone.
+
+- backbone: `{origin.backbone}`, fingerprint `{origin.fingerprint}`
+- {"coupled: address and steering are one row" if bank.coupled else "decoupled: address and steering are two rows"}
+- {len(bank.slots)} rows of dimension {bank.dim}
+
+```python
+from pathlib import Path
+from tokmem import TokMem
+memory = TokMem.load(Path("this/folder"), backbone="{origin.backbone}")
+```
+
+| procedure | token ids | description |
+|---|---|---|
+{rows}
+"""
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split()).replace("|", "\\|")

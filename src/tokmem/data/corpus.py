@@ -1,0 +1,58 @@
+"""A corpus: procedures, and for each its examples for training, validation and test."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from tokmem.records import Example, Procedure
+
+Split = Literal["train", "validation", "test"]
+SPLITS: tuple[Split, ...] = ("train", "validation", "test")
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """Procedures and their examples, split three ways.
+
+    Attributes:
+        procedures: in the corpus's own order.
+        train: examples by the name of their first procedure; each procedure has an entry, maybe an empty one.
+        validation: likewise.
+        test: likewise.
+        skipped: procedures left out whole, each with the reason.
+        dropped: how many examples of a procedure were left out as unusable (blank or over-long).
+        checksum: sha256 (hex) of the files that were read.
+    """
+
+    procedures: tuple[Procedure, ...]
+    train: Mapping[str, tuple[Example, ...]]
+    validation: Mapping[str, tuple[Example, ...]]
+    test: Mapping[str, tuple[Example, ...]]
+    skipped: Mapping[str, str] = field(default_factory=dict)
+    dropped: Mapping[str, int] = field(default_factory=dict)
+    checksum: str = ""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The procedures' names, in order."""
+        return tuple(procedure.name for procedure in self.procedures)
+
+    def by_procedure(self, split: Split) -> Mapping[str, tuple[Example, ...]]:
+        """The examples of one split, by procedure."""
+        return {"train": self.train, "validation": self.validation, "test": self.test}[split]
+
+    def examples(self, split: Split) -> tuple[Example, ...]:
+        """The examples of one split in a row, procedure after procedure."""
+        examples = self.by_procedure(split)
+        return tuple(example for name in self.names for example in examples[name])
+
+
+def content_rank(*parts: str) -> str:
+    """A place in a shuffle that hangs on the content alone: sha256 (hex) of the parts.
+
+    Sorting by it needs no seed, and adding or removing an item moves no other two past each other.
+    """
+    return hashlib.sha256("\0".join(parts).encode("utf-8", "surrogatepass")).hexdigest()

@@ -1,0 +1,147 @@
+"""Examples as token ids: query, each turn's memory token and response, the end of the turn (Eq. 2)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal
+
+from tokmem.data.chat import Chat
+from tokmem.data.fields import did_you_mean
+from tokmem.errors import ConfigError, DataError
+from tokmem.records import Encoded, Example
+
+PromptMode = Literal["instruction+query", "query"]
+
+
+class Encoder:
+    """Turns examples into sequences of token ids with the positions that the loss reads (Eqs. 2-3).
+
+    Args:
+        chat: the chat format of the backbone.
+        memory: the ids of each procedure's memory token, by procedure name; where there are several, the
+            first is predicted and the rest are forced.
+        prompt: whether the user's text is the instruction and the query, or the query alone.
+        max_length: most tokens in a sequence; the end of a query that does not fit is cut.
+
+    Attributes:
+        truncated: how often a query was cut so far.
+
+    Raises:
+        ConfigError: ``prompt`` is no known mode, or ``max_length`` is not positive.
+    """
+
+    def __init__(
+        self,
+        chat: Chat,
+        memory: Mapping[str, tuple[int, ...]],
+        *,
+        prompt: PromptMode = "instruction+query",
+        max_length: int = 1024,
+    ) -> None:
+        if prompt not in ("instruction+query", "query"):
+            raise ConfigError(f"prompt={prompt!r}", "'instruction+query' or 'query'", "correct it")
+        if max_length < 1:
+            raise ConfigError(f"max_length={max_length}", "at least 1 token", "raise it")
+        self.chat = chat
+        self.memory = memory
+        self.mode = prompt
+        self.max_length = max_length
+        self.truncated = 0
+
+    def prompt(self, example: Example) -> list[int]:
+        """Ids up to where the memory token will stand, at most ``max_length`` of them.
+
+        Raises:
+            DataError: the query is empty, or cannot be cut short enough.
+        """
+        return self._prompt(example, body=0)
+
+    def encode(self, example: Example) -> Encoded:
+        """The whole sequence; supervised are each memory token (its first id), each response, and the tail.
+
+        Raises:
+            DataError: the query is empty, there is no turn, a procedure has no memory token, or the sequence
+                cannot be cut short enough.
+        """
+        body: list[int] = []
+        supervised: list[bool] = []
+        for turn in _with_turns(example).turns:
+            memory = self._memory_ids(turn.procedure, example)
+            response = self.chat.text_ids(turn.response)
+            body += [*memory, *response]
+            supervised += [True] + [False] * (len(memory) - 1) + [True] * len(response)
+        body += self.chat.tail
+        supervised += [True] * len(self.chat.tail)
+        prompt = self._prompt(example, len(body))
+        return Encoded(
+            ids=(*prompt, *body),
+            supervised=(*[False] * len(prompt), *supervised),
+            prefix=len(prompt),
+            id=example.id,
+        )
+
+    def encode_plain(self, example: Example) -> Encoded:
+        """The sequence without memory tokens: the first turn's response follows the prompt, then the tail.
+
+        Raises:
+            DataError: as :meth:`encode`, memory tokens aside.
+        """
+        body = [*self.chat.text_ids(_with_turns(example).turns[0].response), *self.chat.tail]
+        prompt = self._prompt(example, len(body))
+        ids = (*prompt, *body)
+        supervised = (*[False] * len(prompt), *[True] * len(body))
+        return Encoded(ids=ids, supervised=supervised, prefix=len(ids), id=example.id)
+
+    def _memory_ids(self, procedure: str, example: Example) -> tuple[int, ...]:
+        ids = self.memory.get(procedure, ())
+        if not ids:
+            raise DataError(
+                f"example {_name(example)}: no memory token for procedure {procedure!r}"
+                f"{did_you_mean(procedure, self.memory)}",
+                "a procedure of the bank",
+                "add the procedure to the bank, or correct its name",
+            )
+        return ids
+
+    def _user_text(self, instruction: str, query: str) -> str:
+        if self.mode == "query" or not instruction:
+            return query
+        return f"{instruction}\n\n{query}"
+
+    def _prompt(self, example: Example, body: int) -> list[int]:
+        """Ids of the prompt, its query cut so that ``body`` more tokens fit after it."""
+        if not example.query.strip():
+            raise DataError(f"example {_name(example)}: empty query", "some text", "remove the example")
+        demonstrations = [
+            (
+                self.chat.text_ids(self._user_text(example.instruction, shown.query)),
+                self.chat.text_ids(shown.response),
+            )
+            for shown in example.demonstrations
+        ]
+        user = self.chat.text_ids(self._user_text(example.instruction, example.query))
+        ids = self.chat.prompt_ids(user, demonstrations)
+        excess = len(ids) + body - self.max_length
+        if excess <= 0:
+            return ids
+        instruction = len(user) - len(self.chat.text_ids(example.query)) if self.mode != "query" else 0
+        if len(user) - excess <= max(instruction, 0):
+            raise DataError(
+                f"example {_name(example)}: {len(ids)} prompt tokens ({len(user)} of them the user's text, "
+                f"{instruction} the instruction), {body} tokens after it: {excess} over max_length "
+                f"{self.max_length}",
+                "at least one token of the query left after cutting",
+                "raise max_length, show fewer demonstrations, or leave the example out",
+            )
+        self.truncated += 1
+        return self.chat.prompt_ids(user[: len(user) - excess], demonstrations)
+
+
+def _with_turns(example: Example) -> Example:
+    if not example.turns:
+        raise DataError(f"example {_name(example)}: no turns", "a procedure and its response", "add a turn")
+    return example
+
+
+def _name(example: Example) -> str:
+    return repr(example.id) if example.id else f"with query {example.query[:40]!r}"

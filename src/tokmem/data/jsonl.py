@@ -1,0 +1,240 @@
+"""A corpus of one's own: JSON lines, one example a line.
+
+    {"query": "...", "instruction": "...", "turns": [{"procedure": "...", "response": "..."}]}
+
+``query`` and ``turns`` are required; ``instruction``, ``references``, ``demonstrations``, ``id`` and
+``split`` are not. Beside ``name.jsonl`` may stand ``name.procedures.jsonl`` with ``name``, ``description``
+and ``parameters``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tokmem.data.corpus import SPLITS, Corpus, Split, content_rank
+from tokmem.data.fields import (
+    did_you_mean,
+    expect,
+    parse_object,
+    read_bytes,
+    refuse_unknown,
+    take,
+    take_texts,
+)
+from tokmem.errors import ConfigError, DataError
+from tokmem.files import atomic_write_text
+from tokmem.records import Demonstration, Example, Procedure, Turn
+
+_FIELDS = ("query", "instruction", "turns", "references", "demonstrations", "id", "split")
+
+
+@dataclass(frozen=True)
+class _Row:
+    example: Example
+    split: Split | None
+    where: str
+
+
+def read_jsonl(path: Path) -> tuple[Example, ...]:
+    """The examples of a file, in order; one without an ``id`` is named for the file and its line.
+
+    Raises:
+        DataError: a line is not valid (its number is given), an id stands twice, or there is no example.
+    """
+    return tuple(row.example for row in _read_rows(Path(path), read_bytes(Path(path))))
+
+
+def load_jsonl(
+    path: Path, procedures: Path | None = None, *, validation: float = 0.1, test: float = 0.1
+) -> Corpus:
+    """Reads a file into a corpus.
+
+    Where the rows have a ``split`` it decides. Else each procedure's examples are ranked by a hash of their
+    instruction and query; the first share is for test, the next for validation, the rest for training.
+    Examples with the same instruction and query stay together.
+
+    Args:
+        path: the examples.
+        procedures: the procedures; by default ``<stem>.procedures.jsonl`` beside ``path``, if there is one.
+            Without any, procedures are those of the turns, in order of appearance.
+        validation: share of the examples, from 0 to 1.
+        test: share of the examples, from 0 to 1.
+
+    Raises:
+        ConfigError: the shares are negative or leave nothing for training.
+        DataError: a line is not valid, only some rows have a ``split``, or a turn's procedure is not listed.
+    """
+    if min(validation, test) < 0 or validation + test >= 1:
+        raise ConfigError(
+            f"validation={validation}, test={test}", "from 0 up, together below 1", "lower them"
+        )
+    path = Path(path)
+    sibling = path.with_name(f"{path.stem}.procedures.jsonl")
+    listing = procedures or (sibling if sibling.exists() else None)
+    content = read_bytes(path)
+    listed = read_bytes(Path(listing)) if listing else b""
+    rows = _read_rows(path, content)
+    known = _read_procedures(Path(listing), listed) if listing else _appearing(rows)
+    names = [procedure.name for procedure in known]
+    _require_known(rows, names)
+    splits: dict[Split, dict[str, list[Example]]] = {split: {name: [] for name in names} for split in SPLITS}
+    for row, split in zip(rows, _assign(rows, validation, test), strict=True):
+        splits[split][row.example.turns[0].procedure].append(row.example)
+    train, held, tested = ({name: tuple(items) for name, items in splits[s].items()} for s in SPLITS)
+    checksum = hashlib.sha256(hashlib.sha256(content).digest() + listed).hexdigest()
+    return Corpus(tuple(known), train, held, tested, checksum=checksum)
+
+
+def write_jsonl(path: Path, examples: Iterable[Example]) -> None:
+    """Writes examples as :func:`read_jsonl` reads them; the file appears whole or not at all."""
+    lines = [json.dumps(_to_json(example), ensure_ascii=False) for example in examples]
+    atomic_write_text(Path(path), "".join(f"{line}\n" for line in lines))
+
+
+def _to_json(example: Example) -> dict[str, object]:
+    optional = {
+        "instruction": example.instruction,
+        "references": list(example.references),
+        "demonstrations": [{"query": d.query, "response": d.response} for d in example.demonstrations],
+        "id": example.id,
+    }
+    turns = [{"procedure": turn.procedure, "response": turn.response} for turn in example.turns]
+    return {
+        "query": example.query,
+        "turns": turns,
+        **{key: value for key, value in optional.items() if value},
+    }
+
+
+def _lines(path: Path, content: bytes) -> Iterator[tuple[dict[str, object], str]]:
+    """Each line that is not blank, parsed, and its place for errors."""
+    for number, line in enumerate(content.removeprefix(b"\xef\xbb\xbf").split(b"\n"), start=1):
+        if line.strip():
+            where = f"{path}, line {number}"
+            yield parse_object(line, where), where
+
+
+def _read_rows(path: Path, content: bytes) -> list[_Row]:
+    rows: list[_Row] = []
+    seen: dict[str, str] = {}
+    for raw, where in _lines(path, content):
+        refuse_unknown(raw, _FIELDS, where)
+        default = f"{path.stem}-{where.rpartition(' ')[2]}"
+        row = _Row(_example(raw, where, default), _split_of(raw, where), where)
+        if row.example.id in seen:
+            raise DataError(
+                f"{where}: id {row.example.id!r} stands at {seen[row.example.id]} too", "ids of their own"
+            )
+        seen[row.example.id] = where
+        rows.append(row)
+    if not rows:
+        raise DataError(f"{path}: no examples", "one JSON object a line", "check the path")
+    return rows
+
+
+def _example(raw: dict[str, object], where: str, default_id: str) -> Example:
+    query = take(raw, "query", str, where)
+    if not query.strip():
+        raise DataError(f"{where}: empty `query`", "some text", "remove the line")
+    turns = tuple(Turn(*pair) for pair in _pairs(raw, "turns", ("procedure", "response"), where))
+    if not turns:
+        raise DataError(f"{where}: empty `turns`", "at least one procedure and response", "add one")
+    shown = _pairs(raw, "demonstrations", ("query", "response"), where) if "demonstrations" in raw else []
+    return Example(
+        query=query,
+        turns=turns,
+        instruction=take(raw, "instruction", str, where, default=""),
+        references=take_texts(raw, "references", where) if "references" in raw else (),
+        demonstrations=tuple(Demonstration(*pair) for pair in shown),
+        id=take(raw, "id", str, where, default="") or default_id,
+    )
+
+
+def _pairs(raw: dict[str, object], key: str, names: tuple[str, str], where: str) -> list[tuple[str, str]]:
+    pairs: list[tuple[str, str]] = []
+    for index, item in enumerate(take(raw, key, list, where)):
+        place = f"{where}: `{key}`[{index}]"
+        fields = expect(item, dict, place)
+        refuse_unknown(fields, names, place)
+        first, second = (take(fields, name, str, place) for name in names)
+        if not first.strip():
+            raise DataError(f"{place}: empty `{names[0]}`", "some text", "fill it in")
+        pairs.append((first, second))
+    return pairs
+
+
+def _split_of(raw: dict[str, object], where: str) -> Split | None:
+    if "split" not in raw:
+        return None
+    for split in SPLITS:
+        if raw["split"] == split:
+            return split
+    raise DataError(f"{where}: `split` is {raw['split']!r}", ", ".join(SPLITS), "correct it")
+
+
+def _read_procedures(path: Path, content: bytes) -> list[Procedure]:
+    procedures: dict[str, Procedure] = {}
+    for raw, where in _lines(path, content):
+        refuse_unknown(raw, ("name", "description", "parameters"), where)
+        name = take(raw, "name", str, where)
+        if not name.strip() or name in procedures:
+            raise DataError(
+                f"{where}: `name` is {name!r}", "a name that is not empty and stands once", "rename it"
+            )
+        parameters: dict[str, object] | None = (
+            take(raw, "parameters", dict, where) if "parameters" in raw else None
+        )
+        procedures[name] = Procedure(name, take(raw, "description", str, where, default=""), parameters)
+    return list(procedures.values())
+
+
+def _appearing(rows: Sequence[_Row]) -> list[Procedure]:
+    return [
+        Procedure(name)
+        for name in dict.fromkeys(turn.procedure for row in rows for turn in row.example.turns)
+    ]
+
+
+def _require_known(rows: Sequence[_Row], names: Sequence[str]) -> None:
+    known = set(names)
+    for row in rows:
+        for turn in row.example.turns:
+            if turn.procedure not in known:
+                raise DataError(
+                    f"{row.where}: unknown procedure {turn.procedure!r}{did_you_mean(turn.procedure, names)}",
+                    "a name from the procedures file",
+                    "list it there, or correct it",
+                )
+
+
+def _assign(rows: Sequence[_Row], validation: float, test: float) -> list[Split]:
+    """The split of each row."""
+    given = [row.split for row in rows if row.split is not None]
+    if len(given) == len(rows):
+        return given
+    if given:
+        bare = next(row.where for row in rows if row.split is None)
+        raise DataError(
+            f"{bare}: no `split`, though other lines have one", "a `split` on all lines or on none"
+        )
+    keys = [content_rank(row.example.instruction, row.example.query) for row in rows]
+    # A key counts for one procedure, even where it stands under two: no query lands in two splits.
+    groups: dict[str, list[str]] = {}
+    for key, row in dict(zip(keys, rows, strict=True)).items():
+        groups.setdefault(row.example.turns[0].procedure, []).append(key)
+    split_of: dict[str, Split] = {}
+    for group in groups.values():
+        tested = _share(len(group), test)
+        held = tested + _share(len(group), validation)
+        for place, key in enumerate(sorted(group)):
+            split_of[key] = "test" if place < tested else "validation" if place < held else "train"
+    return [split_of[key] for key in keys]
+
+
+def _share(count: int, fraction: float) -> int:
+    """How many of ``count`` a fraction is; at least one where there are three or more."""
+    return max(round(count * fraction), 1 if fraction and count >= 3 else 0)

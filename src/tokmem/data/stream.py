@@ -1,0 +1,65 @@
+"""The order in which training sees its examples: seeded, resumable at any step, independent of any cache.
+
+Examples are dealt once into fixed windows. Each epoch shuffles the windows and the examples within each, so a window is
+the unit in which query prefixes are computed and kept: the same examples, in the same padded batches, whatever the
+epoch, whatever was cached, wherever a run was resumed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tokmem.seeds import stream
+
+
+@dataclass(frozen=True)
+class MicroBatch:
+    """Indices of the examples of one micro-batch, and the window that holds them all."""
+
+    window: int
+    indices: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Stream:
+    """Order of `count` examples over epochs.
+
+    Attributes:
+        count: number of examples.
+        batch_size: examples in a micro-batch.
+        window: examples in a window; rounded down to a multiple of the batch size.
+        shuffle: whether to shuffle; if not, every epoch runs through the examples as they stand.
+        seed: of the shuffling.
+    """
+
+    count: int
+    batch_size: int
+    window: int
+    shuffle: bool
+    seed: int
+
+    def windows(self) -> list[tuple[int, ...]]:
+        """The examples of each window; the same in every epoch."""
+        order = list(range(self.count))
+        if self.shuffle:
+            stream(self.seed, "windows").shuffle(order)
+        size = max(self.batch_size, self.window // self.batch_size * self.batch_size)
+        return [tuple(order[i : i + size]) for i in range(0, self.count, size)]
+
+    def epoch(self, number: int) -> list[MicroBatch]:
+        """The micro-batches of an epoch, in order; a window's last one may be short."""
+        windows = self.windows()
+        order = list(range(len(windows)))
+        rng = stream(self.seed, "epoch", number)
+        if self.shuffle:
+            rng.shuffle(order)
+        batches = []
+        for window in order:
+            indices = list(windows[window])
+            if self.shuffle:
+                rng.shuffle(indices)
+            size = self.batch_size
+            batches += [
+                MicroBatch(window, tuple(indices[i : i + size])) for i in range(0, len(indices), size)
+            ]
+        return batches

@@ -1,0 +1,132 @@
+"""ROUGE-L and exact match as Natural Instructions defines them, in percent.
+
+Source: Wang et al. 2022, arXiv 2204.07705, and its evaluation script. One departure: an empty prediction
+scores 0, also against a reference of which normalisation leaves nothing.
+"""
+
+from __future__ import annotations
+
+import string
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from statistics import fmean
+
+from tokmem.errors import DataError, TokMemError
+
+_NO_PUNCTUATION = str.maketrans("", "", string.punctuation)
+
+
+@dataclass(frozen=True)
+class TextRates:
+    """Mean scores over a set of examples, in percent."""
+
+    examples: int
+    rouge_l: float
+    exact_match: float
+
+
+@dataclass(frozen=True)
+class TextScores:
+    """Scores of predicted responses.
+
+    Attributes:
+        micro: means over examples.
+        macro: means over procedures, each of equal weight.
+        per_procedure: means over the examples of each procedure, by name.
+    """
+
+    micro: TextRates
+    macro: TextRates
+    per_procedure: Mapping[str, TextRates]
+
+
+def score_texts(
+    procedures: Sequence[str], references: Sequence[Sequence[str]], predictions: Sequence[str | None]
+) -> TextScores:
+    """Scores predictions, each against the best of its references.
+
+    Args:
+        procedures: the procedure of each example.
+        references: every acceptable response of each example.
+        predictions: what was recalled.
+
+    Raises:
+        DataError: no example, lengths that differ, a prediction that is missing, or no reference.
+        TokMemError: rouge_score is not installed.
+    """
+    texts = _checked(procedures, references, predictions)
+    groups: dict[str, list[tuple[float, float]]] = defaultdict(list)
+    for procedure, accepted, text in zip(procedures, references, texts, strict=True):
+        groups[procedure].append((rouge_l(text, accepted), exact_match(text, accepted)))
+    per_procedure = {name: _mean(groups[name]) for name in sorted(groups)}
+    return TextScores(
+        micro=_mean([scores for group in groups.values() for scores in group]),
+        macro=TextRates(
+            len(texts),
+            fmean(rates.rouge_l for rates in per_procedure.values()),
+            fmean(rates.exact_match for rates in per_procedure.values()),
+        ),
+        per_procedure=per_procedure,
+    )
+
+
+def rouge_l(prediction: str, references: Sequence[str]) -> float:
+    """F-measure of the longest common subsequence of stemmed words, in percent; the best over the references.
+
+    Raises:
+        TokMemError: rouge_score is not installed.
+    """
+    scorer = _scorer()
+    return 100.0 * max(scorer(reference, prediction) for reference in references)
+
+
+def exact_match(prediction: str, references: Sequence[str]) -> float:
+    """100 where the prediction equals a reference, case, punctuation and white space aside; else 0."""
+    if not prediction.strip():
+        return 0.0
+    return 100.0 * any(normalise(prediction) == normalise(reference) for reference in references)
+
+
+def normalise(text: str) -> str:
+    """Lower case, without ASCII punctuation, single blanks between words."""
+    return " ".join(text.lower().translate(_NO_PUNCTUATION).split())
+
+
+@cache
+def _scorer() -> Callable[[str, str], float]:
+    try:
+        from rouge_score.rouge_scorer import RougeScorer
+    except ImportError as error:
+        raise TokMemError(
+            "rouge_score is not installed",
+            "the scorer that Natural Instructions uses",
+            'pip install "tokmem[eval]"',
+        ) from error
+    scorer = RougeScorer(["rougeL"], use_stemmer=True)
+    return lambda reference, prediction: float(scorer.score(reference, prediction)["rougeL"].fmeasure)
+
+
+def _checked(
+    procedures: Sequence[str], references: Sequence[Sequence[str]], predictions: Sequence[str | None]
+) -> list[str]:
+    sizes = (len(procedures), len(references), len(predictions))
+    if len(set(sizes)) > 1 or not predictions:
+        got = "{} procedures, {} lists of references, {} predictions".format(*sizes)
+        raise DataError(got, "one of each an example, and at least one example")
+    texts = [text for text in predictions if text is not None]
+    if len(texts) < len(predictions):
+        first = predictions.index(None)
+        got = f"{len(predictions) - len(texts)} predictions missing, the first at position {first}"
+        raise DataError(
+            got, "a prediction for every example", "recall them again: a failed example is never scored"
+        )
+    for position, accepted in enumerate(references):
+        if isinstance(accepted, str) or not accepted:
+            raise DataError(f"references of example {position}: {accepted!r}", "a list of at least one text")
+    return texts
+
+
+def _mean(scores: Sequence[tuple[float, float]]) -> TextRates:
+    return TextRates(len(scores), fmean(rouge for rouge, _ in scores), fmean(exact for _, exact in scores))

@@ -1,0 +1,140 @@
+"""Writing so that a crash, a kill or a full disk leaves the old file or the new one, never half of either."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import secrets
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from tokmem.errors import TokMemError
+
+_FULL = {errno.ENOSPC, errno.EDQUOT}
+
+
+def atomic_write_text(path: Path, text: str) -> None:
+    """Writes a file as a whole, UTF-8; folders above it are made.
+
+    Raises:
+        TokMemError: the disk is full; an older file is still there, unchanged.
+    """
+    data = text.encode()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    try:
+        draft.write_bytes(data)
+        _sync(draft)
+        os.replace(draft, path)
+    except OSError as error:
+        _raise_if_full(error, path, draft, len(data))
+        raise
+    finally:
+        draft.unlink(missing_ok=True)
+    _sync(path.parent)
+
+
+def atomic_write_json(path: Path, value: object) -> None:
+    """Writes JSON as a whole, indented, a line feed at its end.
+
+    Raises:
+        TokMemError: a number is not finite, which JSON cannot say; or the disk is full.
+    """
+    try:
+        text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False)
+    except ValueError as error:
+        do = "find where it arose, or write null"
+        raise TokMemError(f"{path.name} would hold NaN or infinity: {error}", "finite numbers", do) from error
+    atomic_write_text(path, text + "\n")
+
+
+@contextmanager
+def replace_folder(target: Path) -> Iterator[Path]:
+    """Gives an empty folder to fill, which takes the place of `target` as a whole when the block ends well.
+
+    A block that fails leaves `target` as it was. Between its two renames `target` is missing for a moment; a
+    process killed right there leaves the old folder hidden beside it; `recover_folder` and the next
+    `replace_folder` put it back.
+
+    Raises:
+        TokMemError: `target` is a file, or the disk is full.
+    """
+    target = target.resolve()
+    recover_folder(target)
+    if target.exists() and not target.is_dir():
+        raise TokMemError(f"{target} is a file", "a folder", "choose another path, or remove the file")
+    draft, old = _sibling(target, "new"), _sibling(target, "old")
+    for leftover in (draft, old):
+        if leftover.exists():
+            shutil.rmtree(leftover)
+    draft.mkdir(parents=True)
+    try:
+        yield draft
+        for file in draft.rglob("*"):
+            _sync(file)
+        _swap(draft, target, old)
+    except OSError as error:
+        _raise_if_full(error, target, draft, _size(draft))
+        raise
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def recover_folder(target: Path) -> bool:
+    """Puts back the folder that a process killed in the midst of `replace_folder` left beside `target`.
+
+    Returns:
+        Whether there was something to put back. Where `target` exists, nothing is done.
+    """
+    target = target.resolve()
+    old = _sibling(target, "old")
+    if target.exists() or not old.is_dir():
+        return False
+    os.rename(old, target)
+    return True
+
+
+def _sibling(target: Path, kind: str) -> Path:
+    """A name nobody gives by hand: what bears it may be removed, and somebody's `bank.old` may not."""
+    return target.with_name(f".{target.name}.tokmem-{kind}")
+
+
+def _swap(draft: Path, target: Path, old: Path) -> None:
+    if target.exists():
+        os.rename(target, old)
+    try:
+        os.rename(draft, target)
+    except BaseException:
+        recover_folder(target)
+        raise
+    _sync(target.parent)
+
+
+def _raise_if_full(error: OSError, target: Path, draft: Path, needed: int) -> None:
+    if error.errno not in _FULL:
+        return
+    free = shutil.disk_usage(target.parent).free + _size(draft)  # the draft is about to be removed
+    raise TokMemError(
+        f"disk full while writing {target}: {free:,} bytes free",
+        f"at least {needed:,} bytes",
+        "free some space, or write to another disk",
+    ) from error
+
+
+def _size(draft: Path) -> int:
+    files = draft.rglob("*") if draft.is_dir() else (draft,)
+    return sum(file.stat().st_size for file in files if file.is_file())
+
+
+def _sync(path: Path) -> None:
+    """Makes a file, or the names in a folder, outlast a power cut; only POSIX opens folders for that."""
+    if os.name == "posix":
+        handle = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)

@@ -1,0 +1,1 @@
+"""Methods that answer queries: TokMem is one among equals."""

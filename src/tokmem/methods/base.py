@@ -1,0 +1,58 @@
+"""No training: the backbone reads instruction and query (or what the prompt mode leaves of them) and answers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from tokmem.bank.bank import Bank
+from tokmem.data.chat import Chat
+from tokmem.data.encode import Encoder, PromptMode
+from tokmem.log import Metrics
+from tokmem.methods.protocol import Learned
+from tokmem.model.backbone import Backbone
+from tokmem.model.memory_lm import MemoryLM
+from tokmem.recall.answer import answer_examples
+from tokmem.recall.generate import RecallSettings
+from tokmem.records import Answer, Example, Procedure
+
+
+class Base:
+    """The untrained backbone.
+
+    Args:
+        backbone: a loaded backbone.
+        prompt: whether prompts hold instruction and query, or the query alone.
+        max_length: most tokens in a sequence.
+        recall: how to generate.
+    """
+
+    trainable_parameters = 0
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        *,
+        prompt: PromptMode = "instruction+query",
+        max_length: int = 1024,
+        recall: RecallSettings | None = None,
+    ) -> None:
+        self.lm = MemoryLM(backbone.model, Bank(backbone.dim, backbone.id_space()))
+        self.encoder = Encoder(Chat(backbone.tokenizer), {}, prompt=prompt, max_length=max_length)
+        self.recall = recall or RecallSettings()
+
+    def learn(
+        self,
+        procedures: Sequence[Procedure],
+        train: Sequence[Example],
+        validation: Sequence[Example],
+        *,
+        checkpoint: Path | None = None,
+        metrics: Metrics | None = None,
+    ) -> Learned:
+        """Learns nothing."""
+        return Learned()
+
+    def answer(self, examples: Sequence[Example], *, forced: bool = False) -> list[Answer]:
+        """Answers each query; there is nothing to force."""
+        return answer_examples(self.lm, self.encoder, examples, self.recall)

@@ -1,0 +1,179 @@
+"""TokMem: one trained memory token per procedure beside a frozen backbone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from tokmem.bank.bank import Bank
+from tokmem.bank.init import Start, start_rows
+from tokmem.bank.slots import IdPolicy
+from tokmem.bank.store import Origin, load_bank, save_bank
+from tokmem.data.chat import Chat
+from tokmem.data.encode import Encoder, PromptMode
+from tokmem.errors import RecallError
+from tokmem.log import Metrics, logger
+from tokmem.methods.protocol import Learned
+from tokmem.model.backbone import MINI, Backbone, load_backbone
+from tokmem.model.memory_lm import MemoryLM
+from tokmem.recall.answer import answer_examples
+from tokmem.recall.generate import RecallSettings
+from tokmem.records import Answer, Example, Procedure
+from tokmem.seeds import generator
+from tokmem.train.loop import FitReport, FitSettings, fit
+
+
+class TokMem:
+    """A procedural memory: add procedures, fit, recall, save, load.
+
+    Args:
+        backbone: a loaded backbone, or what `load_backbone` takes as a name.
+        bank: an existing bank of this backbone; None starts an empty one.
+        coupled: whether a new bank's address and steering are one parameter (False: TokMem+DC).
+        policy: where a new bank takes its token ids from.
+        prompt: whether prompts hold instruction and query, or the query alone.
+        max_length: most tokens in a sequence.
+        settings: how `learn` trains.
+        recall: how `answer` and `recall` generate.
+        start: starting rows of new memory tokens.
+        width: memory tokens a procedure.
+        seed: of the starting rows.
+    """
+
+    def __init__(
+        self,
+        backbone: Backbone | str = MINI,
+        bank: Bank | None = None,
+        *,
+        coupled: bool = True,
+        policy: IdPolicy = "auto",
+        prompt: PromptMode = "instruction+query",
+        max_length: int = 1024,
+        settings: FitSettings | None = None,
+        recall: RecallSettings | None = None,
+        start: Start = "mean",
+        width: int = 1,
+        seed: int = 0,
+    ) -> None:
+        self.backbone = load_backbone(backbone) if isinstance(backbone, str) else backbone
+        self.bank = bank or Bank(self.backbone.dim, self.backbone.id_space(), coupled=coupled, policy=policy)
+        self.lm = MemoryLM(self.backbone.model, self.bank)
+        self.chat = Chat(self.backbone.tokenizer)
+        self.prompt, self.max_length = prompt, max_length
+        self.settings, self.recall_settings = settings or FitSettings(), recall or RecallSettings()
+        self.start, self.width, self.seed = start, width, seed
+
+    @classmethod
+    def load(cls, folder: Path | str, backbone: Backbone | str = MINI, **options: Any) -> TokMem:
+        """Loads a saved bank; `options` are those of the constructor.
+
+        Raises:
+            BankError: the bank is damaged, or of another backbone or chat format.
+        """
+        loaded = load_backbone(backbone) if isinstance(backbone, str) else backbone
+        chat = Chat(loaded.tokenizer)
+        bank, origin = load_bank(Path(folder), fingerprint=loaded.fingerprint, chat=chat.fingerprint)
+        if "prompt" in origin.training and "prompt" not in options:
+            options["prompt"] = origin.training["prompt"]
+        return cls(loaded, bank, **options)
+
+    def save(self, folder: Path | str, training: Mapping[str, Any] | None = None) -> None:
+        """Saves the bank as a folder; `training` goes into its provenance."""
+        notes = {"prompt": self.prompt, **(training or {})}
+        origin = Origin(self.backbone.id, self.backbone.fingerprint, self.chat.fingerprint, notes)
+        save_bank(self.bank, Path(folder), origin)
+
+    @property
+    def trainable_parameters(self) -> int:
+        """How many numbers learning may change."""
+        return self.bank.trainable_parameters
+
+    @property
+    def encoder(self) -> Encoder:
+        """Examples to token ids, with the bank as it is now."""
+        return Encoder(self.chat, self.bank.memory, prompt=self.prompt, max_length=self.max_length)
+
+    def add(self, procedures: Sequence[Procedure]) -> None:
+        """Adds procedures with starting rows, trainable until the next stage begins.
+
+        Raises:
+            BankError: a name is taken, or no token id is free.
+        """
+        model = self.backbone.model
+        inputs, outputs = model.get_input_embeddings().weight, model.get_output_embeddings().weight
+        described = [self.chat.text_ids(p.description or p.name) for p in procedures]
+        count = len(procedures)
+
+        def rows(weight: Any, count: int, role: str, descriptions: Sequence[Sequence[int]]) -> Any:
+            draws = generator(self.seed, "start", role, len(self.bank))
+            return start_rows(self.start, weight, count, generator=draws, descriptions=descriptions)
+
+        wide = [ids for ids in described for _ in range(self.width)]
+        steering = rows(inputs, count * self.width, "steering", wide)
+        address = None if self.bank.coupled else rows(outputs, count, "address", described)
+        self.bank.add(procedures, steering.view(count, self.width, -1), address)
+
+    def fit(
+        self,
+        examples: Sequence[Example],
+        validation: Sequence[Example] = (),
+        *,
+        checkpoint: Path | None = None,
+        metrics: Metrics | None = None,
+    ) -> FitReport:
+        """Trains the procedures added since the last stage.
+
+        Raises:
+            DataError: an example names an unknown procedure, or cannot be made to fit.
+            TrainingError: there is nothing to train, or training failed.
+        """
+        encoder = self.encoder
+        encoded = [encoder.encode(e) for e in examples]
+        held = [encoder.encode(e) for e in validation]
+        if encoder.truncated:
+            logger.warning("%d queries were cut to fit %d tokens", encoder.truncated, self.max_length)
+        return fit(self.lm, encoded, self.settings, validation=held, checkpoint=checkpoint, metrics=metrics)
+
+    def learn(
+        self,
+        procedures: Sequence[Procedure],
+        train: Sequence[Example],
+        validation: Sequence[Example],
+        *,
+        checkpoint: Path | None = None,
+        metrics: Metrics | None = None,
+    ) -> Learned:
+        """Freezes what was learned before, adds the procedures, and trains them."""
+        self.bank.freeze()
+        self.add(procedures)
+        report = self.fit(train, validation, checkpoint=checkpoint, metrics=metrics)
+        return Learned(report.seconds, report.steps, report.best_loss)
+
+    def recall(
+        self,
+        queries: str | Example | Sequence[str | Example],
+        procedures: Sequence[Sequence[str]] | None = None,
+        **options: Any,
+    ) -> list[Answer]:
+        """Routes queries and writes their responses.
+
+        Args:
+            queries: one or many, as text or as examples (whose instruction the prompt mode may use).
+            procedures: procedures to force, a sequence a query.
+            options: changes to the recall settings, such as `mode="chain"`.
+
+        Raises:
+            RecallError: the bank is empty.
+        """
+        if len(self.bank) == 0:
+            raise RecallError("an empty bank", "at least one procedure", "add and fit procedures first")
+        listed = [queries] if isinstance(queries, str | Example) else list(queries)
+        examples = [Example(q) if isinstance(q, str) else q for q in listed]
+        settings = replace(self.recall_settings, **options)
+        return answer_examples(self.lm, self.encoder, examples, settings, procedures)
+
+    def answer(self, examples: Sequence[Example], *, forced: bool = False) -> list[Answer]:
+        """Recalls each example's query; `forced` gives the right procedures."""
+        return self.recall(examples, [[t.procedure for t in e.turns] for e in examples] if forced else None)

@@ -1,0 +1,1 @@
+"""The bundled backbone and the generators of its procedures."""

@@ -1,0 +1,33 @@
+"""Copying: the input, unchanged, whatever it is. The base of everything else."""
+
+from __future__ import annotations
+
+from random import Random
+
+from tokmem.mini.families import dates, formats, lists, numbers, records, sentences, words
+from tokmem.mini.families.family import Family
+
+_SOURCES = (words, lists, numbers, dates, records, sentences, formats)
+
+
+def _copy(rng: Random) -> tuple[str, str]:
+    """Borrows an input of a trained family and asks for it again."""
+    family = rng.choice(rng.choice(_SOURCES).FAMILIES)
+    query, _ = family.sample(rng)
+    return query, query
+
+
+FAMILIES: tuple[Family, ...] = (
+    Family(
+        "copy",
+        (
+            "Repeat the input exactly.",
+            "Copy the text without any change.",
+            "Write the same text again.",
+            "Say it back word for word.",
+            "Echo what is given.",
+        ),
+        _copy,
+        weight=4.0,
+    ),
+)

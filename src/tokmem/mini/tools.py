@@ -1,0 +1,241 @@
+"""100 made-up tools and the requests that call them, in the shape of xlam-function-calling-60k."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from random import Random
+from typing import Any
+
+from tokmem.mini import lexicon
+from tokmem.mini.tool_table import AUXILIARY_TABLE, HELD_OUT_TABLE
+
+Value = str | int | float | bool
+Sampler = Callable[[Random], Value]
+
+
+@dataclass(frozen=True)
+class Tool:
+    """A tool, how requests for it are phrased, and where its arguments come from."""
+
+    name: str
+    description: str
+    parameters: dict[str, Any] = field(compare=False)  # JSON schema of an object
+    phrasings: tuple[str, ...]  # "... {argument}[ ... {optional argument}]"
+    samplers: Mapping[str, Sampler] = field(compare=False)
+    spoken: Mapping[str, Mapping[Value, str]] = field(compare=False, default_factory=dict)
+    """Arguments whose values a query says in other words: argument -> value -> words."""
+
+
+@dataclass(frozen=True)
+class Call:
+    """One request: the imperative (lower case, no final punctuation) and the call that answers it."""
+
+    query: str
+    name: str
+    arguments: dict[str, Value]
+
+
+LANGUAGES = tuple("French Italian German Spanish Greek Polish Turkish Arabic Hindi Korean Dutch".split())
+TEXTS = (
+    "I am late", "{name} is here", "bring the {thing}", "we need {food}", "the {thing} is {adjective}",
+    "call {name} on {day}", "see you at {time}", "the {animal} is {adjective}", "meet me at the {place}",
+    "buy {food} for {name}", "thank you for the {thing}", "the {color} {thing} is lost", "I like {food}",
+)  # fmt: skip
+TITLES = (
+    "the {adjective} {animal}", "the {color} {thing}", "one {adjective} day", "{name} and the {animal}",
+    "{city} by night", "the {thing} of {name}", "my {adjective} {thing}", "{food} and {thing}",
+    "the last {thing}",
+)  # fmt: skip
+
+
+def _one_of(words: Sequence[Value]) -> Sampler:
+    """A sampler that draws one of some values."""
+    return lambda rng: rng.choice(words)
+
+
+def _filled(templates: Sequence[str]) -> Sampler:
+    """A sampler that draws a template and fills each {kind} in it."""
+    return lambda rng: re.sub(r"\{(\w+)\}", lambda m: str(KINDS[m[1]][1](rng)), rng.choice(templates))
+
+
+# kind of string argument -> what its schema says, how it is drawn
+KINDS: dict[str, tuple[str, Sampler]] = {
+    "adjective": ("An adjective.", _one_of(lexicon.ADJECTIVES)),
+    "animal": ("An animal.", _one_of(lexicon.ANIMALS)),
+    "city": ("A city.", _one_of([city for city, _ in lexicon.CITIES])),
+    "color": ("A color.", _one_of(lexicon.COLORS)),
+    "country": ("A country.", _one_of([country for _, country in lexicon.CITIES])),
+    "date": ("A day and a month.", lambda rng: f"{rng.choice(lexicon.MONTHS)} {rng.randint(1, 28)}"),
+    "day": ("A day of the week.", _one_of(lexicon.WEEKDAYS)),
+    "food": ("A food.", _one_of(lexicon.FOODS)),
+    "job": ("A job.", _one_of(lexicon.JOBS)),
+    "language": ("A language.", _one_of(LANGUAGES)),
+    "month": ("A month.", _one_of(lexicon.MONTHS)),
+    "name": ("A first name.", _one_of(lexicon.NAMES)),
+    "person": ("A full name.", lambda rng: f"{rng.choice(lexicon.NAMES)} {rng.choice(lexicon.SURNAMES)}"),
+    "phone": ("A phone number.", lambda rng: f"555-{rng.randint(1000, 9999)}"),
+    "place": ("A place.", _one_of(lexicon.PLACES)),
+    "street": ("An address.", lambda rng: f"{rng.randint(2, 99)} {rng.choice(lexicon.SURNAMES)} Street"),
+    "surname": ("A family name.", _one_of(lexicon.SURNAMES)),
+    "text": ("A short text.", _filled(TEXTS)),
+    "thing": ("A thing.", _one_of(lexicon.THINGS)),
+    "things": ("A topic.", _one_of([plural for _, plural in lexicon.PLURALS])),
+    "time": ("A time of day.", lambda rng: f"{rng.randint(1, 12)}:{rng.choice(('00', '15', '30', '45'))}"),
+    "title": ("A title.", _filled(TITLES)),
+    "word": ("A word.", _one_of(lexicon.NOUNS)),
+}  # fmt: skip
+
+
+def _integer(low: int, high: int) -> Sampler:
+    """A sampler of integers in low..high."""
+    return lambda rng: rng.randint(low, high)
+
+
+def _decimal(low: int, high: int) -> Sampler:
+    """A sampler of numbers above `low`, below `high`, with one decimal that is not 0."""
+    return lambda rng: (10 * rng.randint(low, high - 1) + rng.randint(1, 9)) / 10
+
+
+def _choice(kind: str, options: str) -> tuple[dict[str, Any], Sampler, dict[Value, str]]:
+    """Schema, sampler and spoken words of a boolean or an enum kind."""
+    if kind == "bool":
+        yes, no = options.split("/")
+        schema = {"type": "boolean", "description": f"True for '{yes}'."}
+        return schema, _one_of((True, False)), {True: yes, False: no}
+    pairs = [option.partition("=") for option in options.split("/")]
+    values = [value for value, _, _ in pairs]
+    schema = {"type": "string", "description": "One of a few values.", "enum": values}
+    return schema, _one_of(values), {value: words for value, _, words in pairs if words}
+
+
+def _parse_argument(kind: str) -> tuple[dict[str, Any], Sampler, dict[Value, str]]:
+    """Schema, sampler and spoken words (empty where verbatim) of one kind of argument."""
+    head, _, tail = kind.partition(":")
+    if head in ("bool", "enum"):
+        return _choice(head, tail)
+    if head in ("int", "num"):
+        low, high = map(int, tail.split("-"))
+        if head == "int":
+            return {"type": "integer", "description": "A whole number."}, _integer(low, high), {}
+        return {"type": "number", "description": "A number."}, _decimal(low, high), {}
+    description, sampler = KINDS[head]
+    return {"type": "string", "description": description}, sampler, {}
+
+
+def _parse_tool(header: str, phrasings: Sequence[str]) -> Tool:
+    """One tool of the table from its header line and its phrasings."""
+    name, _, rest = header.partition("(")
+    arguments, _, description = rest.partition(") ")
+    properties, required, samplers, spoken = {}, [], {}, {}
+    for entry in filter(None, arguments.split(", ")):
+        label, _, kind = entry.partition("=")
+        argument = label.rstrip("?")
+        properties[argument], samplers[argument], words = _parse_argument(kind or argument)
+        if words:
+            spoken[argument] = words
+        if argument == label:
+            required.append(argument)
+    parameters = {"type": "object", "properties": properties, "required": required}
+    return Tool(name, description, parameters, tuple(phrasings), samplers, spoken)
+
+
+def _parse_table(table: str) -> list[Tool]:
+    """All tools of a table, in its order."""
+    blocks = re.split(r"\n(?=\w)", table.strip())
+    tools = []
+    for block in blocks:
+        header, *lines = block.splitlines()
+        tools.append(_parse_tool(header, [text.strip() for line in lines for text in line.split(" | ")]))
+    return tools
+
+
+AUXILIARY = tuple(_parse_table(AUXILIARY_TABLE))  # may be used in the backbone's training
+HELD_OUT = tuple(_parse_table(HELD_OUT_TABLE))  # evaluation only
+TOOLS: tuple[Tool, ...] = AUXILIARY + HELD_OUT
+
+_CONNECTORS = (
+    " and ", ", then ", ", and then ", "; also ", ", and also ", "; then ", "; after that, ",
+    ". After that, ", ". Then ", ". Also, ", ". Next, ", ". Please also ",
+)  # fmt: skip
+
+_AN = re.compile(r"\ba (?=[aeioAEIO8]|1[18](?!\d))")  # where "an" is said; never in an argument
+
+
+def _draw_arguments(tool: Tool, rng: Random) -> dict[str, Value]:
+    """A value for every argument, in schema order; free strings in one call differ."""
+    values: dict[str, Value] = {}
+    for argument, sampler in tool.samplers.items():
+        value = sampler(rng)
+        while isinstance(value, str) and value in values.values():
+            value = sampler(rng)
+        values[argument] = value
+    return values
+
+
+def sample_call(tool: Tool, rng: Random) -> Call:
+    """A random request for the tool; optional arguments are given half of the time."""
+    values = _draw_arguments(tool, rng)
+    template = re.sub(r"\[(.*?)\]", lambda m: m[1] if rng.random() < 0.5 else "", rng.choice(tool.phrasings))
+    said = {key: tool.spoken.get(key, {}).get(value, str(value)) for key, value in values.items()}
+    arguments = {key: value for key, value in values.items() if f"{{{key}}}" in template}
+    return Call(_AN.sub("an ", template.format_map(said)), tool.name, arguments)
+
+
+def sample_chain(tools: Sequence[Tool], rng: Random, n: int) -> tuple[str, list[Call]]:
+    """One query that asks for n calls (of different tools if there are n), and the calls in its order."""
+    chosen = rng.sample(tools, n) if n <= len(tools) else rng.choices(tools, k=n)
+    calls = [sample_call(tool, rng) for tool in chosen]
+    query = calls[0].query
+    for call in calls[1:]:
+        query += rng.choice(_CONNECTORS) + call.query
+    return query[0].upper() + query[1:] + ".", calls
+
+
+def arguments_json(arguments: Mapping[str, Value]) -> str:
+    """The arguments as one line of JSON, keys in the order given (that of the schema)."""
+    return json.dumps(arguments, ensure_ascii=False, separators=(", ", ": "))
+
+
+def schema_line(tool: Tool) -> str:
+    """`name(argument: type, optional?: type): Description.`"""
+    required = tool.parameters["required"]
+    items = tool.parameters["properties"].items()
+    arguments = ", ".join(f"{key}{'' if key in required else '?'}: {schema['type']}" for key, schema in items)
+    return f"{tool.name}({arguments}): {tool.description}"
+
+
+_XLAM_TYPES = {"string": "str", "integer": "int", "number": "float", "boolean": "bool"}
+
+
+def _xlam_tool(tool: Tool) -> dict[str, Any]:
+    """The tool as xlam describes one: `parameters` maps an argument to its description and Python type."""
+    parameters = {}
+    for argument, schema in tool.parameters["properties"].items():
+        optional = "" if argument in tool.parameters["required"] else ", optional"
+        kind = _XLAM_TYPES[schema["type"]] + optional
+        parameters[argument] = {"description": schema["description"], "type": kind}
+    return {"name": tool.name, "description": tool.description, "parameters": parameters}
+
+
+def _row(tools: Sequence[Tool], rng: Random, number: int, n_calls: int) -> dict[str, Any]:
+    """One row: the tools that it offers are those called and up to two others."""
+    query, calls = sample_chain(tools, rng, n_calls)
+    called = {call.name for call in calls}
+    others = [tool for tool in tools if tool.name not in called]
+    offered = [tool for tool in tools if tool.name in called] + rng.sample(others, min(2, len(others)))
+    rng.shuffle(offered)
+    answers = [{"name": call.name, "arguments": call.arguments} for call in calls]
+    return {
+        "id": number,
+        "query": query,
+        "answers": json.dumps(answers, ensure_ascii=False),
+        "tools": json.dumps([_xlam_tool(tool) for tool in offered], ensure_ascii=False),
+    }
+
+
+def rows(tools: Sequence[Tool], rng: Random, n: int, max_calls: int) -> list[dict[str, Any]]:
+    """n rows in the columns of xlam-function-calling-60k, each with 1..max_calls calls."""
+    return [_row(tools, rng, number, rng.randint(1, max_calls)) for number in range(n)]

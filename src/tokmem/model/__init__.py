@@ -1,0 +1,1 @@
+"""The frozen model with a bank beside it."""

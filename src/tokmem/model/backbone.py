@@ -1,0 +1,194 @@
+"""The backbone: a frozen causal language model of `transformers`, its tokenizer, and what identifies it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import torch
+from torch import Tensor, nn
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+
+from tokmem.bank.slots import IdSpace
+from tokmem.errors import BackboneError
+
+MINI = "mini"
+DTypeName = Literal["auto", "float32", "bfloat16", "float16"]
+Quantization = Literal["none", "8bit", "4bit"]
+_RESERVED = re.compile(r"<\|reserved_special_token_(\d+)\|>")
+
+
+@dataclass(frozen=True)
+class Backbone:
+    """A frozen model and its tokenizer.
+
+    Attributes:
+        model: the causal LM in evaluation mode; no parameter of it takes a gradient.
+        tokenizer: its tokenizer.
+        id: the hub id, ``mini``, or the name of the local folder.
+        fingerprint: identifies configuration and weights (see `fingerprint`).
+    """
+
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    id: str
+    fingerprint: str
+
+    @property
+    def device(self) -> torch.device:
+        """Where the input embedding lives."""
+        return self.model.get_input_embeddings().weight.device
+
+    @property
+    def dim(self) -> int:
+        """Hidden size d."""
+        return int(self.model.get_input_embeddings().weight.shape[1])
+
+    def id_space(self) -> IdSpace:
+        """Reserved tokens in their numeric order, then rows past the tokenizer; counted from the weight."""
+        rows = int(self.model.get_input_embeddings().weight.shape[0])
+        vocab = self.tokenizer.get_vocab()
+        numbered = [(int(m[1]), i) for token, i in vocab.items() if (m := _RESERVED.fullmatch(token)) and i < rows]
+        past = range(max(vocab.values()) + 1, rows)
+        return IdSpace(rows, (*(i for _, i in sorted(numbered)), *past))
+
+
+def mini_path() -> Path:
+    """Folder of the bundled backbone."""
+    return Path(str(files("tokmem.mini"))) / "backbone"
+
+
+def load_backbone(
+    name: str = MINI,
+    *,
+    dtype: DTypeName = "auto",
+    device: str = "auto",
+    quantization: Quantization = "none",
+    attention: str | None = None,
+) -> Backbone:
+    """Loads and freezes a backbone.
+
+    Args:
+        name: ``mini`` (bundled), a hub id, or a local folder.
+        dtype: ``auto`` takes the checkpoint's own, except for float32 where the bundled backbone runs on a CPU.
+        device: ``auto`` takes an accelerator where there is one.
+        quantization: 8-bit or 4-bit loading through bitsandbytes (needs it installed).
+        attention: attention implementation of transformers; None lets it choose.
+
+    Raises:
+        BackboneError: the model cannot be found, is no decoder-only causal LM, or reads token ids elsewhere.
+    """
+    if dtype not in get_args(DTypeName):
+        raise BackboneError(f"dtype {dtype!r}", f"one of {', '.join(get_args(DTypeName))}")
+    if quantization not in get_args(Quantization):
+        raise BackboneError(f"quantization {quantization!r}", f"one of {', '.join(get_args(Quantization))}")
+    place = pick_device(device)
+    source = str(mini_path()) if name == MINI else name
+    options: dict[str, Any] = {"dtype": _dtype(name, dtype, place)}
+    if attention:
+        options["attn_implementation"] = attention
+    if quantization != "none":
+        from transformers import BitsAndBytesConfig
+
+        options["quantization_config"] = BitsAndBytesConfig(**{f"load_in_{quantization}": True})
+        options["device_map"] = {"": place}
+    try:
+        config = AutoConfig.from_pretrained(source)
+        if config.is_encoder_decoder:
+            raise BackboneError(f"{name} is an encoder-decoder", "a decoder-only causal LM")
+        tokenizer = AutoTokenizer.from_pretrained(source)
+        model = AutoModelForCausalLM.from_pretrained(source, config=config, **options)
+    except (OSError, ValueError, ImportError) as error:
+        raise BackboneError(
+            f"backbone {name!r} cannot be loaded ({str(error).strip().splitlines()[0]})",
+            "'mini', a local folder, or a hub id that can be reached",
+            "check the name, or download the model first and give its folder",
+        ) from error
+    if quantization == "none":
+        model = model.to(place)
+    shown = name if name == MINI or not Path(name).exists() else Path(name).resolve().name
+    return wrap_backbone(model, tokenizer, shown)
+
+
+def wrap_backbone(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, id: str = "local") -> Backbone:
+    """Freezes a model that is already in memory and checks that it can carry memory tokens."""
+    check_supported(model)
+    model.eval()
+    model.requires_grad_(False)
+    return Backbone(model, tokenizer, id, fingerprint(model))
+
+
+def pick_device(device: str) -> str:
+    """`auto`, or a torch device that exists."""
+    if device == "auto":
+        accelerator = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
+        return accelerator.type if accelerator else "cpu"
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise BackboneError(f"device {device!r}", "auto, cpu, or a device that torch sees here") from error
+    return device
+
+
+def _dtype(name: str, dtype: str, device: str) -> torch.dtype | str:
+    if dtype != "auto":
+        kind: torch.dtype = getattr(torch, dtype)
+        return kind
+    return torch.float32 if name == MINI and device == "cpu" else "auto"
+
+
+def check_supported(model: PreTrainedModel) -> None:
+    """Refuses, by name, a model that reads token ids anywhere but in its input embedding."""
+    embedding = model.get_input_embeddings()
+    if not isinstance(embedding, nn.Embedding) or model.get_output_embeddings() is None:
+        raise BackboneError(f"{type(model).__name__} without an input embedding and an output head", "a causal LM")
+    rows = embedding.weight.shape[0]
+    for name, module in model.named_modules():
+        if isinstance(module, nn.Embedding) and module is not embedding and module.num_embeddings >= rows // 2:
+            raise BackboneError(
+                f"{type(model).__name__} reads token ids in {name!r} too (per-layer embeddings)",
+                "a model that reads token ids in its input embedding alone",
+                "choose another backbone: a memory token has no row there",
+            )
+
+
+def is_recurrent(model: PreTrainedModel) -> bool:
+    """Whether some layer keeps a recurrent state, so that a key-value prefix does not stand for the query."""
+    config = model.config.get_text_config(decoder=True)
+    kinds = set(getattr(config, "layer_types", None) or ())
+    attention = {"full_attention", "sliding_attention", "chunked_attention"}
+    return bool(kinds - attention) or bool(getattr(model, "_is_stateful", False))
+
+
+@torch.no_grad()
+def fingerprint(model: nn.Module) -> str:
+    """Hex digest of the configuration's shape and of every weight, as bfloat16.
+
+    The same checkpoint loaded as float32 or bfloat16 has one fingerprint; one changed weight (beyond bfloat16's
+    resolution) gives another. Every element counts: a tensor enters as position-weighted sums of its bits.
+    """
+    digest = hashlib.sha256()
+    config = getattr(model, "config", None)
+    if config is not None:
+        facts = {k: getattr(config, k, None) for k in ("model_type", "hidden_size", "num_hidden_layers", "vocab_size")}
+        digest.update(json.dumps(facts, sort_keys=True).encode())
+    for name, parameter in sorted(model.named_parameters()):
+        digest.update(f"{name}{tuple(parameter.shape)}{_checksum(parameter)}".encode())
+    return digest.hexdigest()[:32]
+
+
+def _checksum(tensor: Tensor) -> tuple[int, int]:
+    flat = tensor.detach().reshape(-1)
+    bits = flat.to(torch.bfloat16).view(torch.int16) if flat.is_floating_point() else flat
+    total, weighted = 0, 0
+    for start in range(0, len(bits), 1 << 24):
+        part = bits[start : start + (1 << 24)].long()
+        places = torch.arange(start, start + len(part), device=part.device) % 65521 + 1
+        total += int(part.sum())
+        weighted += int((part * places).sum())
+    return total, weighted & ((1 << 64) - 1)

@@ -1,0 +1,107 @@
+"""How a frozen model reads memory tokens (`MemoryLookup`) and writes them (`MemoryHead`).
+
+A memory token is a row beside the vocabulary. Both layers go through the backbone's own modules, so a bank row
+receives whatever the backbone does to a row of its own: Gemma's sqrt(d) sits in the embedding module, logit soft
+caps and scales sit in the causal LM's forward. Neither layer copies a V x d matrix or loops over memories.
+
+Letters: B batch, T positions, N chosen positions, d hidden size, V rows of the backbone, P procedures, S slots.
+"""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+from transformers import PreTrainedModel
+from transformers.modeling_outputs import BaseModelOutputWithPast
+
+from tokmem.bank.bank import Bank
+from tokmem.errors import BackboneError
+
+
+class MemoryLookup:
+    """Token ids to input vectors: a bank row where an id is a memory id, else the frozen embedding."""
+
+    def __init__(self, model: PreTrainedModel, bank: Bank) -> None:
+        embedding = model.get_input_embeddings()
+        self.bank, self.embedding = bank, embedding
+        # A view of the module under other weights. padding_idx would silence the gradient of one row.
+        rows = copy.copy(embedding)
+        rows._parameters = dict(embedding._parameters)
+        rows.padding_idx = None
+        self._as_rows = rows
+
+    def __call__(self, ids: Tensor) -> Tensor:
+        """(B, T) ids -> (B, T, d) input vectors in the backbone's dtype."""
+        if len(self.bank) == 0:
+            embedded: Tensor = self.embedding(ids)
+            return embedded
+        slots, is_memory = self.bank.find(ids)
+        slots = slots.masked_fill(~is_memory, 0)
+        plain = self.embedding(ids.masked_fill(is_memory, 0))
+        rows = self.bank.steering.gather(slots).flatten(0, -2).to(self.embedding.weight.dtype)
+        index = torch.arange(len(rows), device=ids.device).view(ids.shape)
+        memory = functional_call(self._as_rows, {"weight": rows}, (index,))
+        return torch.where(is_memory.unsqueeze(-1), memory, plain)
+
+
+class _Hidden(nn.Module):
+    """Stands where the backbone's body stood and hands on the hidden states it is given."""
+
+    def forward(self, *_: object, inputs_embeds: Tensor, **__: object) -> BaseModelOutputWithPast:
+        return BaseModelOutputWithPast(last_hidden_state=inputs_embeds)
+
+
+class _Rows(nn.Module):
+    """Stands where the output head stood: products with the rows set before the call."""
+
+    rows: list[Tensor]
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        return torch.cat([nn.functional.linear(hidden, part.to(hidden.dtype)) for part in self.rows], dim=-1)
+
+
+class MemoryHead:
+    """Hidden states to logits: the frozen ones, and beside them `h @ address.T`.
+
+    The causal LM's own forward is run with its body replaced by the hidden states, so scales and soft caps apply
+    to both alike.
+
+    Attributes:
+        model_rows: V.
+    """
+
+    def __init__(self, model: PreTrainedModel, bank: Bank) -> None:
+        self.bank = bank
+        body = model.base_model_prefix
+        head = next((n for n, m in model.named_children() if m is model.get_output_embeddings()), None)
+        if body not in model._modules or head is None:
+            raise BackboneError(
+                f"{type(model).__name__} with its body or head nested deeper", "a causal LM of one body and one head"
+            )
+        self.model_rows = int(model.get_output_embeddings().weight.shape[0])
+        self._frozen = copy.copy(model)
+        self._frozen._modules = {**model._modules, body: _Hidden()}
+        self._rows = _Rows()
+        self._memory = copy.copy(model)
+        self._memory._modules = {**self._frozen._modules, head: self._rows}
+
+    def frozen(self, hidden: Tensor) -> Tensor:
+        """(N, d) hidden states -> (N, V) float32 logits of the backbone, replaced rows included."""
+        return self._frozen(inputs_embeds=hidden[None], use_cache=False).logits[0].float()
+
+    def memory(self, hidden: Tensor) -> Tensor:
+        """(N, d) hidden states -> (N, P) float32 logits of the memory tokens, in slot order."""
+        if len(self.bank) == 0:
+            return hidden.new_zeros(len(hidden), 0, dtype=torch.float32)
+        self._rows.rows = self.bank.address.segments()
+        logits = self._memory(inputs_embeds=hidden[None], use_cache=False).logits[0].float()
+        heads = self.bank.head_slots
+        return logits if len(heads) == logits.shape[-1] else logits[:, heads]
+
+    def replaced(self, vocab: int) -> Tensor:
+        """Ids below V whose rows memory tokens replace, (R,)."""
+        ids = self.bank.slot_ids
+        return ids[ids < vocab]

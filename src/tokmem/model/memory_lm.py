@@ -1,0 +1,79 @@
+"""A frozen backbone with a bank beside it."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from transformers import Cache, PreTrainedModel
+
+from tokmem.bank.bank import Bank
+from tokmem.errors import BankError
+from tokmem.model.backbone import check_supported
+from tokmem.model.layers import MemoryHead, MemoryLookup
+
+
+class MemoryLM:
+    """The model that reads and writes memory tokens: lookup, the backbone's body, head.
+
+    Letters: B batch, T positions, d hidden size, V rows of the backbone, P procedures.
+
+    Args:
+        model: a frozen causal LM.
+        bank: the memory tokens; kept by reference, so what is added to it is seen here at once.
+    """
+
+    def __init__(self, model: PreTrainedModel, bank: Bank) -> None:
+        check_supported(model)
+        dim = model.get_input_embeddings().weight.shape[1]
+        if bank.dim != dim:
+            raise BankError(f"a bank of dimension {bank.dim}", f"the backbone's {dim}", "build it for this backbone")
+        self.model, self.bank = model, bank
+        self.lookup = MemoryLookup(model, bank)
+        self.head = MemoryHead(model, bank)
+        bank.to(self.device)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the backbone's input embedding lives."""
+        return self.model.get_input_embeddings().weight.device
+
+    def hidden(self, ids: Tensor, mask: Tensor, positions: Tensor, cache: Cache | None = None) -> Tensor:
+        """Runs the body.
+
+        Args:
+            ids: (B, T) token ids, memory ids among them.
+            mask: (B, C + T) 1 where a position is real, 0 where it is padding; C positions are in the cache.
+            positions: (B, T) position of each token in its own sequence.
+            cache: keys and values of C earlier positions; it is extended in place.
+
+        Returns:
+            (B, T, d) last hidden states.
+        """
+        body = getattr(self.model, self.model.base_model_prefix)
+        output = body(
+            inputs_embeds=self.lookup(ids),
+            attention_mask=mask,
+            position_ids=positions,
+            past_key_values=cache,
+            use_cache=cache is not None,
+        )
+        state: Tensor = output.last_hidden_state
+        return state
+
+    def logits(self, ids: Tensor, mask: Tensor) -> Tensor:
+        """(B, T) right-padded ids -> (B, T, W) logits by token id, as of a model whose vocabulary was resized.
+
+        W = max(V, largest memory id + 1). Replaced rows hold the memory token's logit; ids past the end that no
+        memory token has, and later tokens of wide procedures, hold -inf. For inspection; training and recall
+        never build this tensor.
+        """
+        positions = torch.arange(ids.shape[1], device=ids.device).expand_as(ids)
+        hidden = self.hidden(ids, mask, positions).flatten(0, 1)
+        frozen, memory = self.head.frozen(hidden), self.head.memory(hidden)
+        slot_ids = self.bank.slot_ids
+        width = max([frozen.shape[-1], *(slot_ids + 1).tolist()])
+        full = frozen.new_full((len(hidden), width), -torch.inf)
+        full[:, : frozen.shape[-1]] = frozen
+        full[:, slot_ids] = -torch.inf
+        full[:, self.bank.head_ids] = memory
+        return full.view(*ids.shape, width)

@@ -1,0 +1,137 @@
+"""Where a result comes from: versions, seed, checksums and commit; no machine, no person."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+import time
+from collections.abc import Mapping
+from datetime import datetime, timezone
+from functools import cached_property
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from types import TracebackType
+from typing import Any, NamedTuple
+
+from tokmem.config import dump_config
+from tokmem.errors import ConfigError
+from tokmem.files import atomic_write_json, atomic_write_text
+from tokmem.log import Metrics
+
+_PACKAGES = ("tokmem", "torch", "transformers")
+
+
+class SourceState(NamedTuple):
+    """The git commit of a source tree and whether the tree differs from it; None where that is not known."""
+
+    commit: str | None
+    dirty: bool | None
+
+
+def provenance(seed: int, data_checksum: str, backbone_fingerprint: str, device: str) -> dict[str, Any]:
+    """What a result file says about its origin.
+
+    Args:
+        seed: seed of the run.
+        data_checksum: checksum of the data it read.
+        backbone_fingerprint: fingerprint of the backbone's weights.
+        device: torch device, such as "cuda:0"; only its kind is kept.
+    """
+    source = source_state(Path(__file__).parent)
+    return {
+        "versions": {"python": platform.python_version(), **{name: _version(name) for name in _PACKAGES}},
+        "commit": source.commit,
+        "dirty": source.dirty,
+        "seed": seed,
+        "data_checksum": data_checksum,
+        "backbone_fingerprint": backbone_fingerprint,
+        "device": device.partition(":")[0],
+        "date": datetime.now(timezone.utc).date().isoformat(),
+    }
+
+
+def source_state(folder: Path) -> SourceState:
+    """The commit of the git checkout that tracks the files of a folder, and whether they differ from it.
+
+    A package installed below somebody else's repository (in its virtual environment, say) is not tracked
+    there, and gets no commit.
+    """
+    commit = _git(folder, "rev-parse", "HEAD")
+    if not commit or not _git(folder, "ls-files", "--", "."):
+        return SourceState(None, None)
+    changes = _git(folder, "status", "--porcelain", "--", ".")
+    return SourceState(commit, None if changes is None else changes != "")
+
+
+def _git(folder: Path, *arguments: str) -> str | None:
+    """What git says; None where there is no git or it refuses."""
+    # A git hook exports GIT_DIR and the like, which would answer for the hook's repository.
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+    environment["GIT_OPTIONAL_LOCKS"] = "0"
+    command = ["git", "-C", str(folder), *arguments]
+    try:
+        done = subprocess.run(
+            command, capture_output=True, text=True, check=True, timeout=20, env=environment
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip()
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+class RunFolder:
+    """The folder of one run: `config.yaml`, `metrics.jsonl` and `summary.json`. Its clock starts at once.
+
+    Args:
+        path: the folder; made if it is missing.
+        resume: whether to go on with the run that it holds.
+        earlier_seconds: wall time of the run before it was resumed.
+
+    Raises:
+        ConfigError: the folder holds a run, and `resume` is not set.
+    """
+
+    def __init__(self, path: Path, *, resume: bool = False, earlier_seconds: float = 0.0) -> None:
+        self.path = path
+        self._started = time.monotonic() - earlier_seconds
+        if not resume and any(
+            (path / name).exists() for name in ("config.yaml", "metrics.jsonl", "summary.json")
+        ):
+            raise ConfigError(
+                f"{path} already holds a run", "a new folder", "name another one, or resume the run"
+            )
+        path.mkdir(parents=True, exist_ok=True)
+
+    @property
+    def seconds(self) -> float:
+        """Wall time of the run so far, in seconds."""
+        return time.monotonic() - self._started
+
+    @cached_property
+    def metrics(self) -> Metrics:
+        """The run's metrics, open for appending."""
+        return Metrics(self.path / "metrics.jsonl")
+
+    def write_config(self, config: Any) -> None:
+        """Writes the resolved config."""
+        atomic_write_text(self.path / "config.yaml", dump_config(config))
+
+    def write_summary(self, summary: Mapping[str, Any]) -> None:
+        """Writes the run's results, its wall time (`wall_seconds`) beside them."""
+        atomic_write_json(self.path / "summary.json", {**summary, "wall_seconds": round(self.seconds, 2)})
+
+    def __enter__(self) -> RunFolder:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if "metrics" in self.__dict__:
+            self.metrics.close()

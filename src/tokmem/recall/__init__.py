@@ -1,0 +1,1 @@
+"""Recall: routing a query to its memory token and writing the response."""

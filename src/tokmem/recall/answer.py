@@ -1,0 +1,54 @@
+"""Examples in, answers out: prompts, generation, decoding."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from tokmem.data.chat import Chat
+from tokmem.data.encode import Encoder
+from tokmem.model.memory_lm import MemoryLM
+from tokmem.recall.generate import Generation, Recaller, RecallSettings
+from tokmem.records import Answer, Example, Turn
+
+
+def answer_examples(
+    lm: MemoryLM,
+    encoder: Encoder,
+    examples: Sequence[Example],
+    settings: RecallSettings,
+    procedures: Sequence[Sequence[str]] | None = None,
+) -> list[Answer]:
+    """Recalls the query of each example, in order.
+
+    Args:
+        lm: backbone and bank; with an empty bank the backbone answers alone.
+        encoder: makes the prompts and holds the chat format.
+        examples: only query, instruction and demonstrations are read.
+        settings: how to recall.
+        procedures: procedures to force, a sequence an example; None lets the model choose.
+    """
+    prompts = [encoder.prompt(example) for example in examples]
+    recaller = Recaller(lm, stop_ids(lm, encoder.chat), settings)
+    generations = recaller(prompts, procedures)
+    return [
+        _answer(example, len(prompt), generation, encoder.chat)
+        for example, prompt, generation in zip(examples, prompts, generations, strict=True)
+    ]
+
+
+def stop_ids(lm: MemoryLM, chat: Chat) -> tuple[int, ...]:
+    """Ids that end a response: the template's own stop token, and those of the backbone's generation config."""
+    config = lm.model.generation_config
+    eos = config.eos_token_id if config is not None else None
+    return tuple({chat.stop, *(eos if isinstance(eos, list) else [] if eos is None else [eos])})
+
+
+def _answer(example: Example, prompt_tokens: int, generation: Generation, chat: Chat) -> Answer:
+    return Answer(
+        query=example.query,
+        turns=tuple(Turn(name, chat.decode(ids)) for name, ids in generation.turns),
+        text=chat.decode(generation.text),
+        route=generation.route,
+        finished=generation.finished,
+        prompt_tokens=prompt_tokens,
+    )

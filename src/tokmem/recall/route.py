@@ -1,0 +1,36 @@
+"""Routing: which memory token a query calls for (Eq. 4)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from tokmem.records import Choice, Route
+
+
+def route(frozen: Tensor, memory: Tensor, names: Sequence[str], top_k: int = 5) -> list[Route]:
+    """Ranks the procedures of each query.
+
+    P(m_i | q) is proportional to exp(h . a_i), among memory tokens alone.
+
+    Args:
+        frozen: (B, V) logits of the backbone after the query, replaced rows at -inf.
+        memory: (B, P) logits of the memory tokens after the query.
+        names: the P procedures, in slot order.
+        top_k: how many candidates to keep.
+
+    Returns:
+        B routes; a query is `rejected` where some ordinary token beats every memory token.
+    """
+    probabilities, order = memory.softmax(-1).topk(min(top_k, len(names)))
+    rejected = frozen.max(-1).values > memory.max(-1).values
+    memory_log = memory.logsumexp(-1)
+    mass = torch.exp(memory_log - torch.logaddexp(frozen.logsumexp(-1), memory_log))
+    return [
+        Route(tuple(Choice(names[i], p) for i, p in zip(row, ps, strict=True)), no, m)
+        for row, ps, no, m in zip(
+            order.tolist(), probabilities.tolist(), rejected.tolist(), mass.tolist(), strict=True
+        )
+    ]

@@ -1,0 +1,1 @@
+"""Training: the loss, the frozen prefix, and one `fit` for all tracks."""

@@ -1,0 +1,116 @@
+"""Checkpoints of a training run: safetensors and JSON, replaced as a whole, resumed bit for bit."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from tokmem.errors import TrainingError
+from tokmem.files import recover_folder, replace_folder
+from tokmem.records import Encoded
+
+
+@dataclass
+class Progress:
+    """Where a run stands, beside its tensors.
+
+    Attributes:
+        step: optimizer steps done.
+        best_loss: lowest validation loss so far; None before the first validation.
+        best_step: the step that had it.
+        stale: validations since then.
+        supervised: supervised tokens seen.
+        prompt: prompt tokens seen.
+        seconds: wall time spent in training, over all of the run's sessions.
+    """
+
+    step: int = 0
+    best_loss: float | None = None
+    best_step: int = 0
+    stale: int = 0
+    supervised: int = 0
+    prompt: int = 0
+    seconds: float = 0.0
+
+
+@dataclass
+class RunState:
+    """All that a resumed run needs: parameters, the optimizer's moments, the best rows so far, and progress."""
+
+    parameters: Sequence[nn.Parameter]
+    optimizer: torch.optim.Optimizer
+    best: list[Tensor] = field(default_factory=list)
+    progress: Progress = field(default_factory=Progress)
+
+    def keep_best(self) -> None:
+        """Copies the present parameters as the best ones."""
+        self.best = [p.detach().clone() for p in self.parameters]
+
+    @torch.no_grad()
+    def restore_best(self) -> None:
+        """Puts the best parameters back, where any were kept."""
+        for parameter, kept in zip(self.parameters, self.best, strict=False):
+            parameter.copy_(kept)
+
+    def save(self, folder: Path, identity: str) -> None:
+        """Writes the state as a folder, replacing an older one as a whole."""
+        tensors = {f"parameter.{i}": p.detach().cpu().contiguous() for i, p in enumerate(self.parameters)}
+        tensors |= {f"best.{i}": t.cpu().contiguous() for i, t in enumerate(self.best)}
+        for index, moments in self.optimizer.state_dict()["state"].items():
+            tensors |= {f"moment.{index}.{n}": v.detach().cpu().contiguous() for n, v in moments.items()}
+        with replace_folder(folder) as draft:
+            save_file(tensors, draft / "state.safetensors")
+            facts = {"identity": identity, "progress": asdict(self.progress)}
+            (draft / "state.json").write_text(json.dumps(facts, indent=1) + "\n")
+
+    @torch.no_grad()
+    def resume(self, folder: Path, identity: str) -> bool:
+        """Takes up a saved state.
+
+        Returns:
+            Whether there was one.
+
+        Raises:
+            TrainingError: it is of another run: other data, settings, backbone or starting rows.
+        """
+        recover_folder(folder)
+        if not (folder / "state.json").is_file():
+            return False
+        facts = json.loads((folder / "state.json").read_text())
+        if facts["identity"] != identity:
+            raise TrainingError(
+                f"checkpoint {folder} is of run {facts['identity']}",
+                f"run {identity}: same data, settings, backbone and starting rows",
+                "resume with the settings it was started with, or remove the folder to start anew",
+            )
+        tensors = load_file(folder / "state.safetensors")
+        for i, parameter in enumerate(self.parameters):
+            parameter.copy_(tensors[f"parameter.{i}"])
+        self.best = [tensors[k].to(p.device) for i, p in enumerate(self.parameters) if (k := f"best.{i}") in tensors]
+        moments: dict[int, dict[str, Tensor]] = {}
+        for key, value in tensors.items():
+            if key.startswith("moment."):
+                _, index, name = key.split(".")
+                moments.setdefault(int(index), {})[name] = value
+        groups = self.optimizer.state_dict()["param_groups"]
+        self.optimizer.load_state_dict({"state": moments, "param_groups": groups})
+        self.progress = Progress(**facts["progress"])
+        return True
+
+
+def run_identity(settings: Mapping[str, Any], examples: Sequence[Encoded], tensors: Sequence[Tensor]) -> str:
+    """Hex digest of what makes two runs the same: settings, encoded data, and starting rows."""
+    digest = hashlib.sha256(json.dumps(settings, sort_keys=True, default=str).encode())
+    for example in examples:
+        digest.update(json.dumps([example.ids, example.supervised, example.prefix]).encode())
+    for tensor in tensors:
+        digest.update(tensor.detach().float().cpu().numpy().tobytes())
+    return digest.hexdigest()[:16]

@@ -1,0 +1,33 @@
+"""What every test shares: no network, few threads, a seed, and the way to real data."""
+
+from __future__ import annotations
+
+import os
+import random
+from pathlib import Path
+
+# Read by the hub client when it is first imported, so set before anything imports it.
+os.environ["HF_HUB_OFFLINE"] = "1"
+
+import pytest
+import torch
+
+torch.set_num_threads(2)
+
+
+@pytest.fixture(autouse=True)
+def tiny_seed() -> int:
+    """Seeds the global random streams, so that a test's outcome does not depend on those before it."""
+    seed = 0
+    random.seed(seed)
+    torch.manual_seed(seed)
+    return seed
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """The folder of real corpora; the test is skipped where none is named."""
+    folder = os.environ.get("TOKMEM_DATA")
+    if not folder:
+        pytest.skip("set TOKMEM_DATA to a folder of real corpora (CONTRIBUTING.md, 'Real data')")
+    return Path(folder)

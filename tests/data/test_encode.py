@@ -1,0 +1,97 @@
+from __future__ import annotations
+
+import pytest
+
+from tests.data.tiny_chat import LLAMA, tiny_tokenizer
+from tokmem.data import Chat, Encoder
+from tokmem.errors import ConfigError, DataError
+from tokmem.records import Demonstration, Example, Turn
+
+MEMORY = {"capital": (900,), "weather": (901, 902, 903)}
+EXAMPLE = Example(
+    query="which city is the capital of France?",
+    turns=(Turn("capital", " Paris "), Turn("weather", "sun")),
+    instruction="name the capital",
+    id="e1",
+)
+
+
+@pytest.fixture(scope="module")
+def chat():
+    return Chat(tiny_tokenizer(LLAMA))
+
+
+def test_sequence_and_supervision_are_those_of_eq_2_and_3(chat):
+    encoder = Encoder(chat, MEMORY)
+    encoded = encoder.encode(EXAMPLE)
+    prompt = chat.prompt_ids(chat.text_ids("name the capital\n\nwhich city is the capital of France?"))
+    paris, sun = chat.text_ids(" Paris "), chat.text_ids("sun")
+    assert encoded.ids == (*prompt, 900, *paris, 901, 902, 903, *sun, *chat.tail)
+    assert encoded.prefix == len(prompt)
+    assert encoder.prompt(EXAMPLE) == prompt
+    forced = [token for token, target in zip(encoded.ids, encoded.supervised, strict=True) if not target]
+    assert forced == [*prompt, 902, 903]
+    assert encoded.id == "e1"
+    assert encoder.truncated == 0
+
+
+def test_plain_sequence_holds_no_memory_token(chat):
+    encoded = Encoder(chat, {}).encode_plain(EXAMPLE)
+    prompt = Encoder(chat, {}).prompt(EXAMPLE)
+    targets = (*chat.text_ids(" Paris "), *chat.tail)
+    assert encoded.ids == (*prompt, *targets)
+    assert encoded.supervised == (False,) * len(prompt) + (True,) * len(targets)
+    assert encoded.prefix == len(encoded.ids)
+
+
+def test_query_mode_leaves_the_instruction_out_everywhere(chat):
+    shown = Example(
+        query="of Spain?",
+        turns=EXAMPLE.turns,
+        instruction="name the capital",
+        demonstrations=(Demonstration("of Italy?", "Rome"),),
+    )
+    pairs = [(chat.text_ids("of Italy?"), chat.text_ids("Rome"))]
+    assert Encoder(chat, MEMORY, prompt="query").prompt(shown) == chat.prompt_ids(
+        chat.text_ids("of Spain?"), pairs
+    )
+    assert chat.decode(Encoder(chat, MEMORY).prompt(shown)).count("name the capital") == 2
+
+
+def test_only_the_end_of_the_query_is_cut(chat):
+    whole = Encoder(chat, MEMORY).encode(EXAMPLE)
+    encoder = Encoder(chat, MEMORY, max_length=len(whole.ids) - 4)
+    cut = encoder.encode(EXAMPLE)
+    user = chat.text_ids("name the capital\n\nwhich city is the capital of France?")
+    prompt = chat.prompt_ids(user[:-4])
+    assert cut.ids == (*prompt, *whole.ids[whole.prefix :])
+    assert cut.supervised[cut.prefix :] == whole.supervised[whole.prefix :]
+    assert encoder.truncated == 1
+
+
+def test_the_instruction_is_not_cut(chat):
+    whole = Encoder(chat, MEMORY).encode(EXAMPLE)
+    query = len(chat.text_ids(EXAMPLE.query))
+    Encoder(chat, MEMORY, max_length=len(whole.ids) - query + 1).encode(EXAMPLE)
+    with pytest.raises(DataError, match=r"'e1'.*max_length"):
+        Encoder(chat, MEMORY, max_length=len(whole.ids) - query).encode(EXAMPLE)
+
+
+@pytest.mark.parametrize(
+    ("example", "message"),
+    [
+        (Example(query=" ", turns=EXAMPLE.turns, id="e2"), "'e2': empty query"),
+        (Example(query="of France?", id="e3"), "'e3': no turns"),
+        (Example(query="of France?", turns=(Turn("capitol", "x"),)), r"'of France\?'.*close: capital"),
+    ],
+)
+def test_unusable_examples_are_named(chat, example, message):
+    with pytest.raises(DataError, match=message):
+        Encoder(chat, MEMORY).encode(example)
+
+
+def test_settings_are_checked(chat):
+    with pytest.raises(ConfigError, match="prompt"):
+        Encoder(chat, MEMORY, prompt="both")
+    with pytest.raises(ConfigError, match="max_length"):
+        Encoder(chat, MEMORY, max_length=0)

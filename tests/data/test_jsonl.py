@@ -1,0 +1,134 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from tokmem.data import load_jsonl, read_jsonl, write_jsonl
+from tokmem.errors import ConfigError, DataError
+from tokmem.records import Demonstration, Example, Procedure, Turn
+
+
+def row(query="q", procedure="a", **changes):
+    return {"query": query, "turns": [{"procedure": procedure, "response": "r"}]} | changes
+
+
+def write(path, *rows):
+    path.write_text("\n".join(item if isinstance(item, str) else json.dumps(item) for item in rows))
+    return path
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "mine.jsonl"
+
+
+def test_round_trip(path):
+    examples = (
+        Example(
+            query="line\nbreak\u2028é ",
+            turns=(Turn("a", " r "), Turn("b", "")),
+            instruction="do",
+            references=(" r ", "s"),
+            demonstrations=(Demonstration("p", "t"),),
+            id="x",
+        ),
+        Example(query="second", turns=(Turn("a", "r"),), id="y"),
+    )
+    write_jsonl(path, examples)
+    assert read_jsonl(path) == examples
+
+
+def test_a_failed_write_leaves_the_old_file(path):
+    write_jsonl(path, [Example(query="old", turns=(Turn("a", "r"),), id="x")])
+    before = path.read_bytes()
+
+    def broken():
+        yield Example(query="new", turns=(Turn("a", "r"),))
+        raise RuntimeError("power cut")
+
+    with pytest.raises(RuntimeError, match="power cut"):
+        write_jsonl(path, broken())
+    assert path.read_bytes() == before
+    assert [item.name for item in path.parent.iterdir()] == ["mine.jsonl"]
+
+
+@pytest.mark.parametrize(
+    ("bad", "message"),
+    [
+        ("{oops", "line 3: Expecting"),
+        ("[]", "line 3: list"),
+        ({"turns": []}, "line 3: no `query`"),
+        (row(query=" "), "line 3: empty `query`"),
+        (row(query=7), "line 3: `query`: int 7"),
+        (row(turns=[]), "line 3: empty `turns`"),
+        (row(turns=[{"procedure": "a"}]), r"line 3: `turns`\[0\]: no `response`"),
+        (row(turns=[{"procedure": "", "response": "r"}]), r"line 3: `turns`\[0\]: empty `procedure`"),
+        (row(references=[1]), r"line 3: `references`\[0\]: int"),
+        (row(instructions="do"), r"line 3: unknown field `instructions` \(close: instruction"),
+        (row(split="dev"), "line 3: `split` is 'dev'"),
+        (row(id="mine-1"), "line 3: id 'mine-1' stands at .*line 1 too"),
+    ],
+)
+def test_errors_give_the_line(path, bad, message):
+    write(path, row(), "", bad)
+    with pytest.raises(DataError, match=message):
+        read_jsonl(path)
+
+
+def test_no_examples_and_no_file(path):
+    with pytest.raises(DataError, match="No such file"):
+        read_jsonl(path)
+    with pytest.raises(DataError, match="no examples"):
+        read_jsonl(write(path, ""))
+
+
+def test_split_by_content_whatever_the_order(path, tmp_path):
+    rows = [row(f"q{i}", procedure) for procedure in "ab" for i in range(20)]
+    corpus = load_jsonl(write(path, *rows), validation=0.2, test=0.1)
+    turned = load_jsonl(write(tmp_path / "turned.jsonl", *reversed(rows)), validation=0.2, test=0.1)
+    assert corpus.names == ("a", "b")
+    for split in ("train", "validation", "test"):
+        found, again = ({e.query for e in c.examples(split)} for c in (corpus, turned))
+        assert len(found) == {"train": 14, "validation": 4, "test": 2}[split]
+        assert found == again
+
+
+def test_a_query_never_stands_in_two_splits(path):
+    rows = [row(f"q{i % 5}", "ab"[i % 2], id=str(i)) for i in range(40)]
+    corpus = load_jsonl(write(path, *rows), validation=0.3, test=0.3)
+    found = [{e.query for e in corpus.examples(split)} for split in ("train", "validation", "test")]
+    assert all(found)
+    assert sum(map(len, found)) == 5
+
+
+def test_the_split_field_decides(path):
+    write(path, row("1", split="train"), row("2", split="test"), row("3", "b", split="validation"))
+    corpus = load_jsonl(path)
+    assert [e.query for e in corpus.test["a"]] == ["2"]
+    assert corpus.test["b"] == ()
+    with pytest.raises(DataError, match="line 2: no `split`"):
+        load_jsonl(write(path, row("1", split="train"), row("2")))
+
+
+def test_procedures_beside_the_file(path, tmp_path):
+    schema = {"type": "object"}
+    listing = tmp_path / "mine.procedures.jsonl"
+    write(listing, {"name": "b", "description": "B", "parameters": schema}, {"name": "a"})
+    corpus = load_jsonl(write(path, row()))
+    assert corpus.procedures == (Procedure("b", "B", schema), Procedure("a"))
+    assert corpus.train["b"] == ()
+    before = corpus.checksum
+    write(listing, {"name": "aa"})
+    with pytest.raises(DataError, match=r"line 1: unknown procedure 'a'.*wanted"):
+        load_jsonl(path)
+    write(listing, {"name": "a"}, {"name": "a"})
+    with pytest.raises(DataError, match="line 2: `name` is 'a'"):
+        load_jsonl(path)
+    write(listing, {"name": "a"})
+    assert load_jsonl(path).checksum != before
+
+
+def test_shares_are_checked(path):
+    with pytest.raises(ConfigError, match="validation"):
+        load_jsonl(write(path, row()), validation=0.5, test=0.5)

@@ -1,0 +1,145 @@
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import pytest
+
+from tokmem.config import REQUIRED, dump_config, help_table, load_config, setting
+from tokmem.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class Optim:
+    lr: float = setting(5e-3, "peak learning rate")
+    betas: tuple[float, float] = setting((0.9, 0.999))
+
+    def __post_init__(self) -> None:
+        if self.lr <= 0:
+            raise ConfigError(f"lr {self.lr}", "a positive rate")
+
+
+@dataclass(frozen=True)
+class Run:
+    name: str = setting(REQUIRED, "what to call it")
+    kind: Literal["infix", "prefix"] = setting("infix")
+    steps: int = setting(10)
+    ratio: float = setting(1.0)
+    shuffle: bool = setting(False)
+    folder: Path | None = setting(None)
+    rounds: tuple[str, ...] = setting(())
+    counts: dict[str, int] = setting({"a": 1})
+    chat: Mapping[str, Any] = setting({})
+    limit: int | Literal["auto"] = setting("auto")
+    optim: Optim = setting(Optim(lr=0.1), "the optimizer")
+    adapt: Optim | None = setting(None)
+
+
+def load(tmp_path: Path, text: str, *overrides: str) -> Run:
+    path = tmp_path / "run.yaml"
+    path.write_text(text)
+    return load_config(Run, path, overrides)
+
+
+def refusal(tmp_path: Path, text: str, *overrides: str) -> str:
+    with pytest.raises(ConfigError) as caught:
+        load(tmp_path, text, *overrides)
+    return str(caught.value)
+
+
+def test_file_lies_on_defaults_and_overrides_on_the_file(tmp_path: Path) -> None:
+    text = "name: x\nratio: 2\nrounds: [r1, r2]\noptim: {betas: [0, 1e-3]}\nlimit: 7\n"
+    run = load(tmp_path, text, "steps=3", "counts.b=2", "adapt.lr=1e-4", "optim.betas=[0.5, 0.6]")
+    assert run == Run(
+        name="x",
+        steps=3,
+        ratio=2.0,
+        rounds=("r1", "r2"),
+        counts={"a": 1, "b": 2},
+        limit=7,
+        optim=Optim(0.1, (0.5, 0.6)),
+        adapt=Optim(1e-4),
+    )
+    assert isinstance(run.ratio, float)
+
+
+def test_a_section_merges_onto_the_default_it_has_in_its_parent(tmp_path: Path) -> None:
+    assert load(tmp_path, "name: x\noptim: {betas: [0, 1e-3]}").optim == Optim(0.1, (0.0, 1e-3))
+    assert load(tmp_path, "name: x", "optim.betas=[0, 0]").optim == Optim(0.1, (0.0, 0.0))
+
+
+@pytest.mark.parametrize(
+    ("text", "parts"),
+    [
+        ("name: x\nsteps: 2.5", ["steps", "2.5", "int"]),
+        ("name: x\nsteps: true", ["steps", "True", "int"]),
+        ("name: x\noptim: {lr: fast}", ["optim.lr", "'fast'", "float"]),
+        ("name: x\noptim: {betas: [0.9, x]}", ["optim.betas[1]", "'x'", "float"]),
+        ("name: x\noptim: {betas: [0.9]}", ["optim.betas", "2 values"]),
+        ("name: x\noptim: 3", ["optim", "3", "section"]),
+        ("name: x\ncounts: {a: one}", ["counts.a", "'one'", "int"]),
+        ("name: x\nrounds: r1", ["rounds", "'r1'", "list of str"]),
+        ("name: x\nkind: infx", ["kind", "'infx'", "did you mean infix?"]),
+        ("name: x\nlimit: many", ["limit", "'many'", "int | 'auto'"]),
+        ("name: no", ["name", "False", "str", "quote it"]),
+        ("name: null", ["name", "None", "str"]),
+        ("steps: 3", ["name is missing", "--set name="]),
+        ("name: x\nstep: 3", ["unknown key step", "did you mean steps?"]),
+        ("name: x\noptim: {learn: 3}", ["unknown key optim.learn", "optim.lr"]),
+        ("name: x\nbeta: 3", ["unknown key beta", "did you mean optim.betas or adapt.betas?"]),
+        ("name: x\noptim: {lr: -1}", ["optim: lr -1.0", "a positive rate"]),
+        ("name: x\nname: y", ["'name' twice", "line 2"]),
+        ("- name", ["holds a list", "a mapping"]),
+        ("name: [", ["cannot be read", "valid YAML"]),
+    ],
+)
+def test_refusals_name_key_value_and_what_was_wanted(tmp_path: Path, text: str, parts: list[str]) -> None:
+    message = refusal(tmp_path, text)
+    assert [part for part in parts if part not in message] == [], message
+
+
+@pytest.mark.parametrize("override", ["steps", "=3", "optim..lr=1", "steps.more=1", "optim.rl=1"])
+def test_bad_overrides_are_refused(tmp_path: Path, override: str) -> None:
+    assert override.split("=")[0] in refusal(tmp_path, "name: x\nsteps: 3", override)
+
+
+def test_missing_file_is_refused_by_name(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"absent\.yaml"):
+        load_config(Run, tmp_path / "absent.yaml")
+
+
+def test_variables_expand_and_an_unset_one_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SOME_DATA", "/data")
+    monkeypatch.delenv("NO_DATA", raising=False)
+    run = load(tmp_path, 'name: $${SOME_DATA}\nfolder: ${SOME_DATA}/sni\nchat: {x: ["${SOME_DATA}"]}')
+    assert (run.folder, run.name, run.chat) == (Path("/data/sni"), "${SOME_DATA}", {"x": ("/data",)})
+    message = refusal(tmp_path, "name: x\nfolder: ${NO_DATA}/sni")
+    assert all(part in message for part in ("folder", "NO_DATA", "export NO_DATA=", "--set folder="))
+
+
+def test_dump_round_trips(tmp_path: Path) -> None:
+    run = Run(
+        name="on ${HOME} $${X}\n1e-3",
+        ratio=1e-9,
+        folder=Path("a b/${C}"),
+        counts={"1": 2},
+        chat={"deep": ("x", None, {"y": True})},
+        rounds=("no", "3"),
+        adapt=Optim(1e-30, (0.0, float("inf"))),
+    )
+    assert load(tmp_path, dump_config(run)) == run
+
+
+def test_help_table_unfolds_sections() -> None:
+    rows = {row.key: row for row in help_table(Run)}
+    assert next(iter(rows)) == "name"
+    assert rows["name"][1:] == ("str", "required", "what to call it")
+    assert rows["optim.lr"][1:] == ("float", "0.1", "peak learning rate")
+    assert rows["kind"][1:3] == ("'infix' | 'prefix'", "infix")
+    assert rows["folder"][1:3] == ("path | null", "null")
+    assert rows["counts"][1:3] == ("mapping of str to int", "{a: 1}")
+    assert rows["adapt"][1:3] == ("section | null", "null")
+    assert rows["adapt.lr"].default == "0.005"
+    assert "optim" not in rows

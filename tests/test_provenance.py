@@ -1,0 +1,89 @@
+from __future__ import annotations
+
+import getpass
+import json
+import os
+import shutil
+import socket
+import subprocess
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+
+import pytest
+import torch
+
+from tokmem import provenance as module
+from tokmem.config import load_config, setting
+from tokmem.errors import ConfigError
+from tokmem.provenance import RunFolder, SourceState, provenance, source_state
+
+
+@dataclass(frozen=True)
+class Config:
+    steps: int = setting(3)
+
+
+def test_provenance_says_where_from_and_not_who(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "source_state", lambda folder: SourceState("abc", True))
+    record = provenance(7, "sha256:data", "sha256:backbone", "cuda:3")
+    assert {"python", "tokmem", "torch", "transformers"} == record["versions"].keys()
+    assert record["versions"]["torch"] == torch.__version__
+    today = datetime.now(timezone.utc).date().isoformat()
+    assert {name: value for name, value in record.items() if name not in ("versions", "date")} == {
+        "commit": "abc",
+        "dirty": True,
+        "seed": 7,
+        "data_checksum": "sha256:data",
+        "backbone_fingerprint": "sha256:backbone",
+        "device": "cuda",
+    }
+    assert record["date"] <= today
+    text = json.dumps(record)
+    assert not [secret for secret in (socket.gethostname(), getpass.getuser(), os.sep) if secret in text]
+
+
+@pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed")
+def test_source_state_is_that_of_the_tracked_folder_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package, installed = tmp_path / "src", tmp_path / "venv"
+    for folder in (package, installed):
+        folder.mkdir()
+        (folder / "a.py").write_text("a = 1\n")
+
+    def git(*arguments: str) -> str:
+        who = ("-c", "user.name=a", "-c", "user.email=a@b", "-c", "commit.gpgsign=false")
+        command = ["git", "-C", str(tmp_path), *who, *arguments]
+        return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+
+    git("init", "-q")
+    assert source_state(package) == SourceState(None, None)
+    git("add", "src")
+    git("commit", "-q", "-m", "a")
+    commit = git("rev-parse", "HEAD")
+    monkeypatch.setenv("GIT_DIR", "/nowhere")
+    assert source_state(package) == SourceState(commit, False)
+    assert source_state(installed) == SourceState(None, None)
+    (package / "b.py").write_text("b = 1\n")
+    assert source_state(package) == SourceState(commit, True)
+
+
+def test_run_folder_holds_config_metrics_and_summary(tmp_path: Path) -> None:
+    with RunFolder(tmp_path / "run", earlier_seconds=100) as run:
+        run.write_config(Config(steps=4))
+        run.metrics.write(1, {"loss": 2.0})
+        run.write_summary({"accuracy": 50.0})
+    assert load_config(Config, run.path / "config.yaml") == Config(steps=4)
+    assert json.loads((run.path / "metrics.jsonl").read_text()) == {"step": 1, "loss": 2.0}
+    summary = json.loads((run.path / "summary.json").read_text())
+    assert summary["accuracy"] == 50.0
+    assert 100 <= summary["wall_seconds"] < 160
+
+
+def test_a_folder_that_holds_a_run_is_not_written_over(tmp_path: Path) -> None:
+    RunFolder(tmp_path).write_config(Config())
+    with pytest.raises(ConfigError, match="already holds a run"):
+        RunFolder(tmp_path)
+    with RunFolder(tmp_path, resume=True) as run:
+        run.metrics.write(1, {})

@@ -1,0 +1,105 @@
+"""The frozen-prefix path equals the plain loop in loss and gradient, for every architecture, coupling and id policy."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from tests import oracles
+from tests.tiny import CONFIGS, tiny_bank, tiny_examples, tiny_lm, tiny_model
+from tokmem.bank.bank import Bank
+from tokmem.model.memory_lm import MemoryLM
+from tokmem.train import loss as loss_module
+from tokmem.train.prefix import read_prefixes
+from tokmem.train.step import frozen_prefix_loss, plain_loss
+
+CLOSE = {"rtol": 1e-5, "atol": 1e-6}
+
+
+def oracle(lm: MemoryLM, examples: list) -> tuple[torch.Tensor, list[torch.Tensor]]:
+    """Loss and gradients of the fresh rows, in the order of `bank.tables`."""
+    bank = lm.bank
+    tables = [table.rows().requires_grad_() for table in bank.tables]
+    loss = oracles.plain_loss(lm.model, bank, tables[-1], tables[0], examples)
+    first = bank.steering.frozen.shape[0]
+    return loss.detach(), [g[first:] for g in torch.autograd.grad(loss, tables)]
+
+
+def ours(lm: MemoryLM, examples: list, *, frozen: bool, micro: int) -> tuple[torch.Tensor, list[torch.Tensor]]:
+    """The same through TokMem, accumulated over micro-batches of `micro` examples."""
+    count = sum(sum(e.supervised) for e in examples)
+    prefixes = read_prefixes(lm, [e.ids[: e.prefix] for e in examples], batch_tokens=40)
+    lm.bank.zero_grad()
+    total = torch.zeros(())
+    for start in range(0, len(examples), micro):
+        part = slice(start, start + micro)
+        sums = (
+            frozen_prefix_loss(lm, examples[part], prefixes[part]) if frozen else plain_loss(lm, examples[part])
+        )
+        (sums.total / count).backward()
+        total += sums.total.detach() / count
+    return total, [table.fresh.grad for table in lm.bank.tables]
+
+
+def assert_equal(lm: MemoryLM, examples: list, *, frozen: bool = True, micro: int = 3) -> None:
+    loss, gradients = ours(lm, examples, frozen=frozen, micro=micro)
+    want, wanted = oracle(lm, examples)
+    torch.testing.assert_close(loss, want, **CLOSE)
+    for got, right in zip(gradients, wanted, strict=True):
+        assert right.abs().max() > 1e-4
+        torch.testing.assert_close(got, right, **CLOSE)
+
+
+@pytest.mark.parametrize("policy", ["spare", "append", "auto"])
+@pytest.mark.parametrize("coupled", [True, False], ids=["coupled", "decoupled"])
+@pytest.mark.parametrize("name", CONFIGS)
+def test_frozen_prefix_equals_the_plain_loop(name: str, coupled: bool, policy: str) -> None:
+    lm = tiny_lm(name, coupled, policy)
+    assert_equal(lm, tiny_examples(lm.bank, 7))
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_plain_path_equals_the_oracle(name: str) -> None:
+    lm = tiny_lm(name, False)
+    assert_equal(lm, tiny_examples(lm.bank, 7), frozen=False)
+
+
+@pytest.mark.parametrize("coupled", [True, False], ids=["coupled", "decoupled"])
+@pytest.mark.parametrize("name", ["llama-tied", "gemma2", "mistral"])
+def test_wide_procedures_in_chains(name: str, coupled: bool) -> None:
+    lm = tiny_lm(name, coupled, "auto", width=2)
+    assert len(set(lm.bank.slots.token_ids)) == 10
+    assert_equal(lm, tiny_examples(lm.bank, 6, chain=4), micro=2)
+
+
+def test_nothing_frozen_yet() -> None:
+    lm = tiny_lm("llama", True, "auto", frozen=0)
+    assert_equal(lm, tiny_examples(lm.bank, 4))
+
+
+def test_chunked_head(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loss_module, "MAX_LOGITS", 3 * 96)
+    lm = tiny_lm("gemma3", False)
+    assert_equal(lm, tiny_examples(lm.bank, 5))
+
+
+def test_prefix_longer_than_the_window_matters() -> None:
+    """The Mistral case above would prove little if no query outgrew the window."""
+    bank = tiny_bank(True, "auto")
+    window = tiny_model("mistral").config.sliding_window
+    assert sum(e.prefix > window for e in tiny_examples(bank, 7)) >= 3
+
+
+def test_logits_equal_a_resized_model() -> None:
+    lm = tiny_lm("gemma2", False, "append")
+    ids = tiny_examples(lm.bank, 1)[0].ids
+    got = lm.logits(torch.tensor([ids]), torch.ones(1, len(ids), dtype=torch.long))[0]
+    weights = oracles.resized_weights(lm.model, lm.bank, lm.bank.steering.rows(), lm.bank.address.rows())
+    torch.testing.assert_close(got, oracles.resized_logits(lm.model, weights, ids), **CLOSE)
+
+
+def test_an_empty_bank_is_the_backbone() -> None:
+    model = tiny_model("gemma3")
+    lm = MemoryLM(model, Bank(32, tiny_bank(True, "auto").slots.space))
+    ids = torch.tensor([[2, 7, 90, 95, 4]])
+    torch.testing.assert_close(lm.logits(ids, torch.ones_like(ids)), model(ids).logits, rtol=0, atol=0)

@@ -1,0 +1,115 @@
+"""Documents for the bundled backbone's training: procedures, tool calls, arithmetic, copying, and task text.
+
+A document is a chat of one or more exchanges. Which text is trained on is part of it, so that the tool
+which trains only counts tokens. Held out here, by definition: every family whose split is not ``trained``
+and every tool outside ``AUXILIARY``; by input: every query that ``is_held_out_input`` names.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+
+from tokmem.mini.arithmetic import sample_problem
+from tokmem.mini.procedures import TRAINED, Family, sample_input
+from tokmem.mini.tools import AUXILIARY, Tool, arguments_json, sample_chain, schema_line
+
+
+@dataclass(frozen=True)
+class Exchange:
+    """One user message and its response; ``train_user`` and ``train_response`` say what the loss covers."""
+
+    user: str
+    response: str
+    train_user: bool = False
+    train_response: bool = True
+
+
+Document = tuple[Exchange, ...]
+Source = Callable[[Random], Document]
+
+
+def procedure_document(rng: Random) -> Document:
+    """An instruction before or after its input (or examples alone), then up to three more inputs."""
+    family = rng.choices(TRAINED, [f.weight for f in TRAINED])[0]
+    more = rng.choices((0, 1, 2, 3), (0.55, 0.2, 0.15, 0.1))[0]
+    pairs = [sample_input(family, rng, held_out=False) for _ in range(more + 1)]
+    place = rng.random()
+    wording = rng.choice(family.wordings)
+    (query, response), rest = pairs[0], tuple(Exchange(q, r) for q, r in pairs[1:])
+    if more and place < 0.2:
+        return (Exchange(query, response, train_response=False), *rest)
+    first = f"{query}\n\n{wording}" if place < 0.45 else f"{wording}\n\n{query}"
+    return (Exchange(first, response), *rest)
+
+
+def _call_json(name: str, arguments: dict[str, object]) -> str:
+    return f'{{"name": "{name}", "arguments": {arguments_json(arguments)}}}'
+
+
+def tool_document(rng: Random) -> Document:
+    """Calls written out from a list of tools, or the arguments of each call in turn, tool by tool."""
+    tools: Sequence[Tool] = rng.sample(AUXILIARY, 4)
+    query, calls = sample_chain(tools, rng, rng.choices((1, 2, 3, 4), (0.45, 0.3, 0.15, 0.1))[0])
+    by_name = {tool.name: tool for tool in tools}
+    if rng.random() < 0.3:
+        listed = {call.name for call in calls} | {tool.name for tool in tools[: rng.randint(0, 2)]}
+        lines = [schema_line(by_name[name]) for name in listed]
+        rng.shuffle(lines)
+        response = "\n".join(_call_json(call.name, call.arguments) for call in calls)
+        return (Exchange("Tools:\n" + "\n".join(lines) + f"\n\n{query}", response),)
+    schemas = [schema_line(by_name[call.name]) if rng.random() < 0.7 else call.name for call in calls]
+    first = f"{query}\n\n{schemas[0]}" if rng.random() < 0.7 else f"{schemas[0]}\n\n{query}"
+    users = [first, *schemas[1:]]
+    return tuple(
+        Exchange(user, arguments_json(call.arguments)) for user, call in zip(users, calls, strict=True)
+    )
+
+
+def arithmetic_document(rng: Random) -> Document:
+    """A word problem and its worked answer, sometimes two."""
+    problems = [sample_problem(rng) for _ in range(rng.choice((1, 1, 2)))]
+    ask = rng.choice(("", "Solve the problem.\n\n", "Work out the answer. End with #### and the number.\n\n"))
+    return tuple(Exchange((ask if i == 0 else "") + p.question, p.answer) for i, p in enumerate(problems))
+
+
+class TaskText:
+    """Instruction, input and output of Super-NaturalInstructions tasks, from ``pretrain_text.jsonl.gz``."""
+
+    def __init__(self, path: Path, max_chars: int = 900) -> None:
+        self.by_task: dict[str, list[dict[str, str]]] = {}
+        with gzip.open(path, "rt", encoding="utf-8") as lines:
+            for line in lines:
+                row = json.loads(line)
+                if len(row["definition"]) + len(row["input"]) + len(row["output"]) <= max_chars:
+                    self.by_task.setdefault(row["task"], []).append(row)
+        self.tasks = sorted(self.by_task)
+        self.weights = [len(self.by_task[task]) ** 0.5 for task in self.tasks]
+
+    def __call__(self, rng: Random) -> Document:
+        """One instance, the instruction before (mostly) or after its input; sometimes a second one."""
+        rows = self.by_task[rng.choices(self.tasks, self.weights)[0]]
+        row = rng.choice(rows)
+        definition, text = row["definition"].strip(), row["input"].strip()
+        user = f"{text}\n\n{definition}" if rng.random() < 0.25 else f"{definition}\n\n{text}"
+        first = Exchange(user, row["output"].strip(), train_user=rng.random() < 0.3)
+        if rng.random() < 0.25:
+            other = rng.choice(rows)
+            return (first, Exchange(other["input"].strip(), other["output"].strip()))
+        return (first,)
+
+
+def documents(sources: Sequence[tuple[Source, float]], rng: Random) -> Iterator[Document]:
+    """Endless documents, each from a source drawn by its share."""
+    kinds, shares = zip(*sources, strict=True)
+    while True:
+        yield rng.choices(kinds, shares)[0](rng)
+
+
+def generated_sources() -> list[tuple[Source, float]]:
+    """The sources that need no data file, with their shares of documents."""
+    return [(procedure_document, 0.68), (tool_document, 0.13), (arithmetic_document, 0.07)]
