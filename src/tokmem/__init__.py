@@ -1,1 +1,46 @@
 """TokMem: a procedural memory for frozen language models, one trained token per procedure."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tokmem.errors import TokMemError
+    from tokmem.methods.tokmem import TokMem
+    from tokmem.model.backbone import load_backbone
+    from tokmem.recall.generate import RecallSettings
+    from tokmem.records import Answer, Example, Procedure, Turn
+    from tokmem.train.loop import FitReport, FitSettings
+
+_HOMES = {
+    "TokMemError": "tokmem.errors",
+    "TokMem": "tokmem.methods.tokmem",
+    "load_backbone": "tokmem.model.backbone",
+    "RecallSettings": "tokmem.recall.generate",
+    "Answer": "tokmem.records",
+    "Example": "tokmem.records",
+    "Procedure": "tokmem.records",
+    "Turn": "tokmem.records",
+    "FitReport": "tokmem.train.loop",
+    "FitSettings": "tokmem.train.loop",
+}
+__all__ = [
+    "Answer",
+    "Example",
+    "FitReport",
+    "FitSettings",
+    "Procedure",
+    "RecallSettings",
+    "TokMem",
+    "TokMemError",
+    "Turn",
+    "load_backbone",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Imports public names when they are first asked for, so that `tokmem --help` need not load torch."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'tokmem' has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)

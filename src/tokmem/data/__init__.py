@@ -3,7 +3,7 @@
 from tokmem.data.chat import Chat
 from tokmem.data.corpus import SPLITS, Corpus, Split
 from tokmem.data.encode import Encoder, PromptMode
-from tokmem.data.jsonl import load_jsonl, read_jsonl, write_jsonl
+from tokmem.data.jsonl import load_jsonl, read_jsonl, read_procedures, write_jsonl
 from tokmem.data.sni import SniSpec, load_tasks
 
 __all__ = [
@@ -17,5 +17,6 @@ __all__ = [
     "load_jsonl",
     "load_tasks",
     "read_jsonl",
+    "read_procedures",
     "write_jsonl",
 ]

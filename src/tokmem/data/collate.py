@@ -20,7 +20,7 @@ def left_pad(sequences: Sequence[Sequence[int]], pad: int = 0) -> tuple[Tensor, 
     """Token ids padded on the left.
 
     Returns:
-        ids (B, L), mask (B, L) with 1 on real tokens, positions (B, L) counted from each sequence's own start.
+        ids (B, L), mask (B, L) with 1 on real tokens, positions (B, L) from each sequence's own start.
     """
     length = max(map(len, sequences))
     ids = torch.tensor([[pad] * (length - len(s)) + list(s) for s in sequences])
@@ -62,8 +62,8 @@ def collate(examples: Sequence[Encoded], *, whole: bool) -> Batch:
 
     Args:
         examples: encoded examples.
-        whole: take whole sequences (the plain path; column 0 of the targets is the first token, never supervised)
-            rather than what follows the prefix.
+        whole: take whole sequences (the plain path; column 0 of the targets is the first token, never
+            supervised) rather than what follows the prefix.
     """
     starts = [0 if whole else example.prefix for example in examples]
     parts = [(e.ids[s:], e.supervised[s:]) for e, s in zip(examples, starts, strict=True)]

@@ -89,6 +89,15 @@ def load_jsonl(
     return Corpus(tuple(known), train, held, tested, checksum=checksum)
 
 
+def read_procedures(path: Path) -> list[Procedure]:
+    """The procedures of a ``.procedures.jsonl`` file, in order.
+
+    Raises:
+        DataError: a line is not valid, or a name stands twice.
+    """
+    return _read_procedures(Path(path), read_bytes(Path(path)))
+
+
 def write_jsonl(path: Path, examples: Iterable[Example]) -> None:
     """Writes examples as :func:`read_jsonl` reads them; the file appears whole or not at all."""
     lines = [json.dumps(_to_json(example), ensure_ascii=False) for example in examples]

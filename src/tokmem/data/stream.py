@@ -1,8 +1,8 @@
 """The order in which training sees its examples: seeded, resumable at any step, independent of any cache.
 
-Examples are dealt once into fixed windows. Each epoch shuffles the windows and the examples within each, so a window is
-the unit in which query prefixes are computed and kept: the same examples, in the same padded batches, whatever the
-epoch, whatever was cached, wherever a run was resumed.
+Examples are dealt once into fixed windows. Each epoch shuffles the windows and the examples within each, so a
+window is the unit in which query prefixes are computed and kept: the same examples, in the same padded
+batches, whatever the epoch, whatever was cached, wherever a run was resumed.
 """
 
 from __future__ import annotations

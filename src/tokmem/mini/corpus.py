@@ -53,5 +53,7 @@ def _draw(family: Family, size: int, seen: set[str], seed: int, split: str) -> t
                 )
             )
     raise ConfigError(
-        f"{family.name} has fewer than {size} distinct inputs for {split}", "a smaller size", "lower the sizes"
+        f"{family.name} has fewer than {size} distinct inputs for {split}",
+        "a smaller size",
+        f"lower the number of {split} examples",
     )

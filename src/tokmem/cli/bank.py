@@ -1,0 +1,188 @@
+"""`tokmem bank`: look at banks and make new ones of them. An input is changed only where `--out` names it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from tokmem.cli import options as o
+from tokmem.cli.shared import console, load, show_json, show_table
+from tokmem.errors import BankError, ConfigError, DataError
+from tokmem.report.tables import Table
+
+if TYPE_CHECKING:
+    from tokmem.bank.bank import Bank
+    from tokmem.bank.store import Origin
+
+app = typer.Typer(no_args_is_help=True, help="List, show, add, remove, rename, merge and slice procedures.")
+
+Folder = Annotated[Path, typer.Argument(help="Folder of a bank.", show_default=False)]
+Names = Annotated[list[str], typer.Argument(help="Procedures.", show_default=False)]
+Out = Annotated[
+    Path,
+    typer.Option("--out", help="Folder of the new bank; the input's own replaces it.", show_default=False),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+@app.command("list")
+def list_(folder: Folder, json: Json = False) -> None:
+    """List a bank's procedures and their token ids."""
+    from tokmem.bank.store import load_bank
+
+    bank, origin = load_bank(folder)
+    if json:
+        show_json([_record(bank, name) for name in bank.names])
+        return
+    shown = [
+        {
+            "procedure": name,
+            "ids": ", ".join(map(str, ids)),
+            "description": bank.procedures[name].description,
+        }
+        for name, ids in bank.memory.items()
+    ]
+    columns = {"procedure": "procedure", "ids": "token ids", "description": "description"}
+    show_table(Table(shown, columns), ("procedure",))
+    kind = "coupled" if bank.coupled else "decoupled"
+    console().print(
+        f"{len(bank)} procedures, {kind}, {len(bank.slots)} rows of dimension {bank.dim}; "
+        f"backbone {origin.backbone} ({origin.fingerprint})",
+        markup=False,
+    )
+
+
+def _record(bank: Bank, name: str) -> dict[str, object]:
+    return {
+        "procedure": name,
+        "ids": list(bank.slots.ids(name)),
+        "description": bank.procedures[name].description,
+    }
+
+
+@app.command()
+def show(
+    folder: Folder,
+    name: Annotated[str, typer.Argument(help="A procedure.", show_default=False)],
+    neighbours: Annotated[int, typer.Option(help="How many of the nearest others.")] = 5,
+) -> None:
+    """Show one procedure: its rows' norms, and its nearest neighbours by cosine of addresses."""
+    from torch.nn.functional import cosine_similarity
+
+    from tokmem.bank.store import load_bank
+
+    bank, _ = load_bank(folder)
+    ids = bank.slots.ids(name)
+    address, steering = bank.rows(name)
+    cosines = cosine_similarity(bank.addresses(), address[None]).tolist()
+    ranked = sorted(zip(cosines, bank.names, strict=True), reverse=True)
+    near = [{"procedure": other, "cosine": value} for value, other in ranked if other != name]
+    out = console()
+    for label, text in (
+        ("procedure", name),
+        ("description", bank.procedures[name].description or "-"),
+        ("token ids", ", ".join(map(str, ids))),
+        ("address norm", f"{float(address.norm()):.4g}"),
+        ("steering norm", ", ".join(f"{norm:.4g}" for norm in steering.norm(dim=-1).tolist())),
+    ):
+        out.print(f"{label:>13}  {text}", markup=False)
+    if near:
+        columns = {"procedure": "nearest", "cosine": "cosine"}
+        show_table(Table(near[:neighbours], columns, {"cosine": ".3f"}))
+
+
+@app.command()
+def add(
+    folder: Folder,
+    out: Out,
+    name: Annotated[str | None, typer.Option(help="Name of a new procedure.")] = None,
+    description: Annotated[str, typer.Option(help="What it does, in a sentence.")] = "",
+    file: Annotated[
+        Path | None, typer.Option(help="JSON lines with name, description and parameters.")
+    ] = None,
+    start: o.StartName = "description",
+    width: o.Width = 1,
+    model_name: o.ModelName = None,
+) -> None:
+    """Add untrained procedures, with rows that start from their descriptions."""
+    from tokmem.bank.store import load_bank
+    from tokmem.data import read_procedures
+    from tokmem.methods.tokmem import TokMem
+    from tokmem.records import Procedure
+
+    if (name is None) == (file is None):
+        raise ConfigError("neither --name nor --file, or both", "one of them")
+    new = [Procedure(name or "", description)] if file is None else read_procedures(file)
+    if not new:
+        raise DataError(f"no procedures in {file}", "one JSON object a line")
+    _, origin = load_bank(folder)
+    backbone = load(o.backbone_config({"model_name": model_name or origin.backbone}))
+    memory = TokMem.load(folder, backbone, start=start, width=width)
+    memory.add(new)
+    _save(memory.bank, out, origin, folder)
+
+
+@app.command()
+def remove(folder: Folder, names: Names, out: Out) -> None:
+    """Remove procedures; their token ids are never given again."""
+    from tokmem.bank.store import load_bank
+
+    bank, origin = load_bank(folder)
+    bank.remove(names)
+    _save(bank, out, origin, folder)
+
+
+@app.command()
+def rename(
+    folder: Folder,
+    old: Annotated[str, typer.Argument(help="Its name.", show_default=False)],
+    new: Annotated[str, typer.Argument(help="Its new name.", show_default=False)],
+    out: Out,
+) -> None:
+    """Rename a procedure; its rows and token ids stay."""
+    from tokmem.bank.store import load_bank
+
+    bank, origin = load_bank(folder)
+    bank.rename(old, new)
+    _save(bank, out, origin, folder)
+
+
+@app.command("slice")
+def slice_(folder: Folder, names: Names, out: Out) -> None:
+    """Make a bank of some of the procedures, rows and token ids unchanged."""
+    from tokmem.bank.store import load_bank
+
+    bank, origin = load_bank(folder)
+    _save(bank.slice(names), out, origin, folder)
+
+
+@app.command()
+def merge(
+    folder: Folder,
+    other: Annotated[Path, typer.Argument(help="Folder of another bank.", show_default=False)],
+    out: Out,
+) -> None:
+    """Merge two banks of one backbone; clashing token ids of the second are given anew."""
+    from tokmem.bank.store import Origin, load_bank
+
+    bank, origin = load_bank(folder)
+    second, second_origin = load_bank(other, fingerprint=origin.fingerprint, chat=origin.chat)
+    bank.merge(second)
+    training: dict[str, object] = {"merged": [dict(origin.training), dict(second_origin.training)]}
+    prompts = {one.training.get("prompt") for one in (origin, second_origin)}
+    if len(prompts) == 1 and None not in prompts:
+        training["prompt"] = prompts.pop()
+    _save(bank, out, Origin(origin.backbone, origin.fingerprint, origin.chat, training), folder, other)
+
+
+def _save(bank: Bank, out: Path, origin: Origin, *inputs: Path) -> None:
+    """Saves a bank; refuses a folder that is there, unless it is an input."""
+    from tokmem.bank.store import save_bank
+
+    empty = not out.exists() or (out.is_dir() and not any(out.iterdir()))
+    if not empty and out.resolve() not in [folder.resolve() for folder in inputs]:
+        raise BankError(f"{out} is there", "a new folder, or the input's own", "choose another --out")
+    save_bank(bank, out, origin)
+    console().print(f"{len(bank)} procedures in {out}", markup=False)

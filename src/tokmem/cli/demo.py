@@ -1,0 +1,84 @@
+"""`tokmem demo`: ten new procedures, learned as ten tokens and recalled."""
+
+from __future__ import annotations
+
+import shutil
+from importlib.resources import as_file, files
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from tokmem.cli.shared import console, load, show_answer, show_results
+from tokmem.errors import ConfigError
+
+if TYPE_CHECKING:
+    from tokmem.model.backbone import Backbone
+    from tokmem.tracks.atomic import AtomicConfig
+
+_ALOUD = 5
+
+
+def demo(
+    out: Annotated[Path, typer.Option(help="Folder of the run; an earlier demo there is replaced.")] = Path(
+        "runs/demo"
+    ),
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Change a setting; may be repeated."),
+    ] = None,
+) -> None:
+    """Teach a frozen model ten new procedures as ten tokens, measure them, and recall five queries aloud."""
+    from tokmem.config import load_config
+    from tokmem.tracks.atomic import AtomicConfig, cell_name, run
+
+    with as_file(files("tokmem.tracks") / "demo.yaml") as path:
+        config = load_config(AtomicConfig, path, set_ or [])
+    if "tokmem" not in config.methods or "query" not in config.prompts:
+        raise ConfigError("a demo without method tokmem and prompt query", "both: it recalls with that bank")
+    _clear(out)
+    backbone = load(config.backbone)
+    console().print(
+        f"A frozen backbone ({config.backbone.model_name}) meets procedures it has never seen. It is asked "
+        "untrained (base), then learns one token each, coupled (tokmem) or decoupled (tokmem_dc).",
+        markup=False,
+    )
+    show_results(run(config, out, backbone=backbone), out)
+    bank = out / "banks" / cell_name("tokmem", "query", config.seeds[0])
+    _recall_aloud(config, backbone, bank)
+    console().print(f'Try next:  tokmem recall --bank {bank} "..."', markup=False)
+
+
+def _clear(folder: Path) -> None:
+    """Removes an earlier demo, and nothing else."""
+    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
+        return
+    config = folder / "config.yaml" if folder.is_dir() else folder
+    if (
+        config.name != "config.yaml"
+        or not config.is_file()
+        or "\nname: demo\n" not in config.read_text("utf-8")
+    ):
+        raise ConfigError(
+            f"{folder} is there and holds no demo", "a new folder", "give another one with --out"
+        )
+    shutil.rmtree(folder)
+
+
+def _recall_aloud(config: AtomicConfig, backbone: Backbone, bank: Path) -> None:
+    """Loads the bank back and answers one test query of every other procedure, by the query alone."""
+    from dataclasses import replace
+
+    from tokmem.methods.tokmem import TokMem
+    from tokmem.tracks.data import load_corpus
+
+    corpus = load_corpus(config.data, backbone)
+    step = max(1, len(corpus.names) // _ALOUD)
+    examples = [corpus.test[name][0] for name in corpus.names[::step][:_ALOUD] if corpus.test[name]]
+    recall = replace(config.recall, top_k=3)
+    memory = TokMem.load(bank, backbone, max_length=config.max_length, recall=recall)
+    console().print(
+        f"\nRecalled aloud, by the query alone, with the bank read back from {bank}:\n", markup=False
+    )
+    for example, answer in zip(examples, memory.answer(examples), strict=True):
+        show_answer(answer, reference=" | ".join(example.accepted))

@@ -1,0 +1,233 @@
+"""Options that several commands share, and the settings that they stand for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from tokmem.errors import ConfigError
+
+if TYPE_CHECKING:
+    from tokmem.tracks.atomic import AtomicConfig
+    from tokmem.tracks.backbone import BackboneConfig
+
+_DATA, _MODEL, _TRAINING = "Corpus", "Backbone", "Training"
+_RECALL, _OUTPUT = "Recall", "Output"
+
+TasksDir = Annotated[
+    Path | None, typer.Option(help="Folder of Super-NaturalInstructions task files.", rich_help_panel=_DATA)
+]
+CorpusFile = Annotated[
+    Path | None,
+    typer.Option("--corpus", help="JSON lines file of your own (docs/data.md).", rich_help_panel=_DATA),
+]
+Tasks = Annotated[
+    list[str] | None,
+    typer.Option("--task", "--tasks", help="A procedure to take; may be repeated.", rich_help_panel=_DATA),
+]
+NumTasks = Annotated[
+    int | None, typer.Option(help="How many procedures; all by default.", rich_help_panel=_DATA)
+]
+TrainSize = Annotated[
+    int | None, typer.Option(help="Training examples a procedure (500).", rich_help_panel=_DATA)
+]
+ValSize = Annotated[
+    int | None, typer.Option(help="Validation examples a procedure (10).", rich_help_panel=_DATA)
+]
+TestSize = Annotated[int | None, typer.Option(help="Test examples a procedure (50).", rich_help_panel=_DATA)]
+FewShot = Annotated[
+    int | None, typer.Option(help="Demonstrations before each query (0).", rich_help_panel=_DATA)
+]
+MaxInstructionTokens = Annotated[
+    int | None, typer.Option(help="Drop examples with longer prompts.", rich_help_panel=_DATA)
+]
+ModelName = Annotated[
+    str | None,
+    typer.Option(
+        "--model-name",
+        "--backbone",
+        help="mini (bundled), a hub id, or a local folder.",
+        rich_help_panel=_MODEL,
+    ),
+]
+DType = Annotated[
+    str | None,
+    typer.Option(metavar="NAME", help="auto, float32, bfloat16 or float16.", rich_help_panel=_MODEL),
+]
+Device = Annotated[str | None, typer.Option(help="auto, cpu, cuda, ...", rich_help_panel=_MODEL)]
+QuantizationName = Annotated[
+    str | None,
+    typer.Option(metavar="NAME", help="none, 8bit or 4bit.", rich_help_panel=_MODEL),
+]
+Prompt = Annotated[
+    str | None,
+    typer.Option(
+        metavar="MODE",
+        help="instruction+query, or query alone: the memory token replaces the instruction.",
+        rich_help_panel=_DATA,
+    ),
+]
+MaxLength = Annotated[
+    int | None, typer.Option(help="Most tokens in a sequence (1024).", rich_help_panel=_MODEL)
+]
+Preset = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        help="Rate and decay of the paper, or of its published scripts: paper or scripts.",
+        rich_help_panel=_TRAINING,
+    ),
+]
+NumEpochs = Annotated[
+    int | None,
+    typer.Option("--num-epochs", "--epochs", help="Passes over the examples (1).", rich_help_panel=_TRAINING),
+]
+BatchSize = Annotated[
+    int | None, typer.Option(help="Examples in a micro-batch (4).", rich_help_panel=_TRAINING)
+]
+Accumulation = Annotated[
+    int | None, typer.Option(help="Micro-batches in a step (1).", rich_help_panel=_TRAINING)
+]
+LearningRate = Annotated[
+    float | None,
+    typer.Option("--lr", help="AdamW's rate (0.005; scripts 0.001).", rich_help_panel=_TRAINING),
+]
+ValidateEvery = Annotated[
+    int | None,
+    typer.Option(help="Steps between validations; by default once an epoch.", rich_help_panel=_TRAINING),
+]
+Shuffle = Annotated[
+    bool | None,
+    typer.Option(
+        "--shuffle-train/--no-shuffle-train", help="Shuffle the examples, or not.", rich_help_panel=_TRAINING
+    ),
+]
+Seed = Annotated[int | None, typer.Option(help="Of starting rows and order (0).", rich_help_panel=_TRAINING)]
+Plain = Annotated[
+    bool, typer.Option("--plain", help="The plain, slower training path.", rich_help_panel=_TRAINING)
+]
+StartName = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        help="Starting rows: mean, description, sampled or orthogonal.",
+        rich_help_panel=_TRAINING,
+    ),
+]
+Width = Annotated[int | None, typer.Option(help="Memory tokens a procedure (1).", rich_help_panel=_TRAINING)]
+Decouple = Annotated[
+    bool,
+    typer.Option(
+        "--decouple-embeddings", help="Address and steering apart (TokMem+DC).", rich_help_panel=_TRAINING
+    ),
+]
+SkipTraining = Annotated[
+    bool,
+    typer.Option(
+        "--skip-training", help="Only evaluate the bank of --load-task-tokens.", rich_help_panel=_TRAINING
+    ),
+]
+LoadTaskTokens = Annotated[
+    Path | None,
+    typer.Option(
+        help="A saved bank: to evaluate, or to add this corpus's procedures to.", rich_help_panel=_TRAINING
+    ),
+]
+EvalBatchSize = Annotated[
+    int | None, typer.Option(help="Queries answered together (32).", rich_help_panel=_RECALL)
+]
+MaxNewTokens = Annotated[
+    int | None, typer.Option(help="Most tokens in a response (256).", rich_help_panel=_RECALL)
+]
+SavePath = Annotated[
+    Path | None,
+    typer.Option(help="The run's folder; by default the next free one under runs.", rich_help_panel=_OUTPUT),
+]
+Resume = Annotated[
+    bool, typer.Option("--resume", help="Go on with the run of --save-path.", rich_help_panel=_OUTPUT)
+]
+
+SETTINGS = {
+    "tasks_dir": "data.tasks_dir",
+    "corpus": "data.corpus",
+    "tasks": "data.tasks",
+    "num_tasks": "data.num_tasks",
+    "train_size": "data.train_size",
+    "val_size": "data.val_size",
+    "test_size": "data.test_size",
+    "few_shot": "data.few_shot",
+    "max_instruction_tokens": "data.max_instruction_tokens",
+    "model_name": "backbone.model_name",
+    "dtype": "backbone.dtype",
+    "device": "backbone.device",
+    "quantization": "backbone.quantization",
+    "num_epochs": "training.epochs",
+    "batch_size": "training.batch_size",
+    "gradient_accumulation_steps": "training.accumulation",
+    "lr": "training.lr",
+    "validate_every_n_steps": "training.validate_every",
+    "shuffle_train": "training.shuffle",
+    "eval_batch_size": "recall.batch_size",
+    "max_new_tokens": "recall.max_new_tokens",
+    "start": "start",
+    "width": "width",
+    "max_length": "max_length",
+    "skip_training": "skip_training",
+    "load_task_tokens": "load_task_tokens",
+}
+"""The setting of an experiment that an option gives."""
+
+
+def atomic_config(name: str, given: Mapping[str, Any]) -> AtomicConfig:
+    """The experiment that a command's options describe: one method, one prompt mode, one seed.
+
+    Args:
+        name: of the experiment.
+        given: values by option; None leaves the default.
+
+    Raises:
+        ConfigError: a value is not one that its setting takes.
+    """
+    from tokmem.config.convert import build
+    from tokmem.tracks.atomic import AtomicConfig
+
+    raw: dict[str, Any] = {"name": name, "data": {}, "backbone": {}, "training": {}, "recall": {}}
+    raw["training"] |= _preset(given.get("preset") or "paper")
+    for option, key in SETTINGS.items():
+        if (value := given.get(option)) is not None and value != []:
+            section, _, leaf = key.rpartition(".")
+            (raw[section] if section else raw)[leaf] = str(value) if isinstance(value, Path) else value
+    raw["data"]["source"] = (
+        "sni" if given.get("tasks_dir") else "jsonl" if given.get("corpus") else "procedures"
+    )
+    if given.get("plain"):
+        raw["training"]["frozen_prefix"] = False
+    raw["methods"] = ["tokmem_dc" if given.get("decouple_embeddings") else "tokmem"]
+    raw["prompts"] = [given.get("prompt") or "instruction+query"]
+    raw["seeds"] = [given.get("seed") or 0]
+    return build(AtomicConfig, raw, None, "")
+
+
+def backbone_config(given: Mapping[str, Any]) -> BackboneConfig:
+    """The backbone that a command's options describe.
+
+    Raises:
+        ConfigError: a value is not one that its setting takes.
+    """
+    from tokmem.config.convert import build
+    from tokmem.tracks.backbone import BackboneConfig
+
+    names = [key.removeprefix("backbone.") for key in SETTINGS.values() if key.startswith("backbone.")]
+    raw = {name: given[name] for name in names if given.get(name) is not None}
+    return build(BackboneConfig, raw, None, "backbone")
+
+
+def _preset(name: str) -> dict[str, Any]:
+    from tokmem.train.loop import PRESETS
+
+    if name not in PRESETS:
+        raise ConfigError(f"preset {name!r}", f"one of {', '.join(PRESETS)}")
+    return dict(PRESETS[name])

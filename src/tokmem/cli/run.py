@@ -1,0 +1,74 @@
+"""`tokmem run`: an experiment file in, a result file of the same name out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from tokmem.cli.shared import console, load, run_folder, show_results
+from tokmem.errors import ConfigError
+from tokmem.files import atomic_write_json
+
+EXAMPLES = "Example: tokmem run experiments/atomic/sni10_mini.yaml --set training.epochs=1 --out runs/short"
+
+
+def run(
+    experiment: Annotated[Path, typer.Argument(help="YAML file of an experiment.", show_default=False)],
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Change a setting; may be repeated."),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder of the run; runs/NAME by default.", show_default=False)
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run of that folder.")] = False,
+    results: Annotated[
+        Path | None,
+        typer.Option(
+            help="Result file; for experiments/TRACK/NAME.yaml it is results/TRACK/NAME.json.",
+            show_default=False,
+        ),
+    ] = None,
+) -> None:
+    """Run an experiment file; print its table and write its result file."""
+    from tokmem.config import load_config
+    from tokmem.tracks import atomic
+
+    overrides = set_ or []
+    config = load_config(atomic.AtomicConfig, experiment, overrides)
+    if config.name == atomic.AtomicConfig.name:
+        config = replace(config, name=experiment.stem)
+    folder = run_folder(out or Path("runs") / config.name, resume, Path())
+    summary = atomic.run(config, folder, resume=resume, backbone=load(config.backbone))
+    show_results(summary, folder)
+    target = results or _result_file(experiment)
+    if target is not None:
+        atomic_write_json(target, _result(summary, experiment, overrides))
+        console().print(f"Result file: {target}", markup=False)
+
+
+def _result_file(experiment: Path) -> Path | None:
+    """`results/<track>/<name>.json` for `experiments/<track>/<name>.yaml`; None for files elsewhere."""
+    track = experiment.absolute().parent
+    if track.parent.name != "experiments":
+        return None
+    return track.parent.parent / "results" / track.name / f"{experiment.stem}.json"
+
+
+def _result(summary: Mapping[str, Any], experiment: Path, overrides: Sequence[str]) -> dict[str, Any]:
+    """The summary and the experiment as it was written, its variables unresolved: no private path."""
+    try:
+        text = experiment.read_text("utf-8")
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{experiment} is not UTF-8", "a text file", "save it as UTF-8") from error
+    return {**summary, "experiment": text, "overrides": [_public(override) for override in overrides]}
+
+
+def _public(override: str) -> str:
+    key, _, value = override.partition("=")
+    private = Path(value.strip("'\" ")).is_absolute() or value.startswith("~")
+    return f"{key}=(a local path)" if private else override

@@ -1,0 +1,79 @@
+"""`tokmem train`: learn one bank and measure it on the test split."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from tokmem.cli import options as o
+from tokmem.cli.shared import console, load, run_folder, show_results
+
+if TYPE_CHECKING:
+    from tokmem.tracks.atomic import AtomicConfig
+
+EXAMPLES = "Example: tokmem train --corpus my.jsonl --prompt query --epochs 3 --lr 0.02"
+
+
+def train(
+    ctx: typer.Context,
+    tasks_dir: o.TasksDir = None,
+    corpus: o.CorpusFile = None,
+    tasks: o.Tasks = None,
+    num_tasks: o.NumTasks = None,
+    train_size: o.TrainSize = None,
+    val_size: o.ValSize = None,
+    test_size: o.TestSize = None,
+    prompt: o.Prompt = None,
+    few_shot: o.FewShot = None,
+    max_instruction_tokens: o.MaxInstructionTokens = None,
+    model_name: o.ModelName = None,
+    dtype: o.DType = None,
+    device: o.Device = None,
+    quantization: o.QuantizationName = None,
+    max_length: o.MaxLength = None,
+    preset: o.Preset = None,
+    num_epochs: o.NumEpochs = None,
+    batch_size: o.BatchSize = None,
+    gradient_accumulation_steps: o.Accumulation = None,
+    lr: o.LearningRate = None,
+    validate_every_n_steps: o.ValidateEvery = None,
+    shuffle_train: o.Shuffle = None,
+    seed: o.Seed = None,
+    start: o.StartName = None,
+    width: o.Width = None,
+    decouple_embeddings: o.Decouple = False,
+    plain: o.Plain = False,
+    skip_training: o.SkipTraining = False,
+    load_task_tokens: o.LoadTaskTokens = None,
+    eval_batch_size: o.EvalBatchSize = None,
+    max_new_tokens: o.MaxNewTokens = None,
+    save_path: o.SavePath = None,
+    resume: o.Resume = False,
+) -> None:
+    """Learn a bank and measure it on the test examples (--test-size 0: learn only).
+
+    Without --tasks-dir and --corpus it learns the generated procedures of the demo.
+    """
+    config = o.atomic_config("train", ctx.params)
+    folder = run_folder(save_path, resume, Path("runs/train"))
+    measure(config, folder, resume)
+    if not skip_training:
+        _say_what_next(config, folder)
+
+
+def measure(config: AtomicConfig, folder: Path, resume: bool) -> None:
+    """Runs the experiment and shows its table."""
+    from tokmem.tracks.atomic import run
+
+    show_results(run(config, folder, resume=resume, backbone=load(config.backbone)), folder)
+
+
+def _say_what_next(config: AtomicConfig, folder: Path) -> None:
+    from tokmem.tracks.atomic import cell_name
+
+    bank = folder / "banks" / cell_name(config.methods[0], config.prompts[0], config.seeds[0])
+    model = config.backbone.model_name
+    chosen = "" if model == type(config.backbone).model_name else f" --model-name {model}"
+    console().print(f'Bank: {bank}\nTry:  tokmem recall "..." --bank {bank}{chosen}', markup=False)

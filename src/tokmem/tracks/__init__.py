@@ -1,0 +1,1 @@
+"""Experiments: each track reads from its config to its result, top to bottom."""

@@ -1,0 +1,111 @@
+"""Which corpus a run reads: generated procedures, Super-NaturalInstructions, or one of one's own."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+from tokmem.config import setting
+from tokmem.data import SPLITS, Corpus, SniSpec, load_jsonl, load_tasks
+from tokmem.data.fields import did_you_mean
+from tokmem.errors import ConfigError, DataError
+from tokmem.mini.corpus import procedures_corpus
+from tokmem.mini.procedures import DEMO, SETTINGS
+from tokmem.model.backbone import Backbone
+
+Source = Literal["procedures", "sni", "jsonl"]
+FamilySet = Literal["demo", "settings", "held_out"]
+FAMILIES = {"demo": DEMO, "settings": SETTINGS, "held_out": (*SETTINGS, *DEMO)}
+PAPER = SniSpec()
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """A corpus and how much of it. A size that is none is the paper's (jsonl: all there are)."""
+
+    source: Source = setting("procedures", "'procedures' (generated), 'sni' or 'jsonl'")  # noqa: RUF009
+    families: FamilySet = setting("demo", "which held-out generated procedures")  # noqa: RUF009
+    tasks_dir: str = setting("", "folder of Super-NaturalInstructions task files (sni)")
+    corpus: str = setting("", "JSON lines file of one's own (jsonl)")
+    tasks: tuple[str, ...] = setting((), "procedures to take; none: all, in their own order")
+    num_tasks: int | None = setting(None, "how many procedures; none: all")
+    train_size: int | None = setting(None, f"training examples a procedure; none: {PAPER.train_size}")
+    val_size: int | None = setting(None, f"validation examples a procedure; none: {PAPER.val_size}")
+    test_size: int | None = setting(None, f"test examples a procedure; none: {PAPER.test_size}")
+    few_shot: int = setting(0, "demonstrations before each query (sni)")
+    max_instruction_tokens: int | None = setting(None, "drop examples with longer prompts (sni)")
+    seed: int = setting(0, "of the generated inputs (procedures)")
+
+    def __post_init__(self) -> None:
+        for name in ("num_tasks", "train_size", "val_size", "test_size", "few_shot"):
+            value, least = getattr(self, name), int(name == "num_tasks")
+            if value is not None and value < least:
+                raise ConfigError(f"{name} {value}", f"at least {least}")
+        needed = {"sni": "tasks_dir", "jsonl": "corpus"}.get(self.source)
+        if needed and not getattr(self, needed):
+            raise ConfigError(
+                f"source {self.source} without {needed}", "where the corpus is", f"give {needed}"
+            )
+        only = {"tasks_dir": "sni", "corpus": "jsonl", "few_shot": "sni", "max_instruction_tokens": "sni"}
+        for name, source in only.items():
+            if getattr(self, name) and source != self.source:
+                raise ConfigError(
+                    f"{name} with source {self.source}", f"source {source}", "leave one of them out"
+                )
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """Sizes of the splits, the paper's where none is given."""
+        names = ("train_size", "val_size", "test_size")
+        given = {name: getattr(self, name) for name in names}
+        return {name: getattr(PAPER, name) if size is None else size for name, size in given.items()}
+
+
+def load_corpus(config: DataConfig, backbone: Backbone) -> Corpus:
+    """Reads or draws the corpus that a config names.
+
+    Raises:
+        ConfigError: a generated procedure has too few inputs for the sizes.
+        DataError: the corpus cannot be used, or lacks a procedure that is asked for.
+    """
+    if config.source == "jsonl":
+        return _part(load_jsonl(Path(config.corpus)), config)
+    if config.source == "procedures":
+        families = FAMILIES[config.families]
+        names = _chosen([family.name for family in families], config)
+        picked = [family for family in families if family.name in names]
+        return procedures_corpus(picked, **config.sizes, seed=config.seed)
+    spec = SniSpec(
+        num_tasks=config.num_tasks,
+        max_instruction_tokens=config.max_instruction_tokens,
+        few_shot=config.few_shot,
+        tasks=config.tasks,
+        **config.sizes,
+    )
+    tokenizer = backbone.tokenizer
+    return load_tasks(
+        Path(config.tasks_dir), spec, lambda text: len(tokenizer.encode(text, add_special_tokens=False))
+    )
+
+
+def _chosen(names: Sequence[str], config: DataConfig) -> tuple[str, ...]:
+    """The procedures that `tasks` and `num_tasks` leave, in their own order."""
+    for name in config.tasks:
+        if name not in names:
+            raise DataError(
+                f"no procedure {name!r}{did_you_mean(name, names)}", "a procedure of the corpus", "correct it"
+            )
+    return tuple(name for name in names if not config.tasks or name in config.tasks)[: config.num_tasks]
+
+
+def _part(corpus: Corpus, config: DataConfig) -> Corpus:
+    """The chosen procedures, each with the first examples of each split, as many as are asked for."""
+    names = _chosen(corpus.names, config)
+    sizes = {"train": config.train_size, "validation": config.val_size, "test": config.test_size}
+    cut = {s: {name: corpus.by_procedure(s)[name][: sizes[s]] for name in names} for s in SPLITS}
+    procedures = tuple(p for p in corpus.procedures if p.name in names)
+    return replace(
+        corpus, procedures=procedures, train=cut["train"], validation=cut["validation"], test=cut["test"]
+    )

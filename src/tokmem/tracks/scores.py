@@ -1,0 +1,52 @@
+"""Scores and predictions of answers to queries of one procedure each."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from tokmem.eval.rouge import score_texts
+from tokmem.eval.routing import confusion, most_confused, score_routing
+from tokmem.records import Answer, Example
+
+
+def score(examples: Sequence[Example], answers: Sequence[Answer], forced: Sequence[Answer]) -> dict[str, Any]:
+    """Routing (None where no bank was asked) and texts, free and with the right procedure, in percent."""
+    expected = [e.turns[0].procedure for e in examples]
+    references = [e.accepted for e in examples]
+    texts = score_texts(expected, references, [a.response for a in answers])
+    right = score_texts(expected, references, [a.response for a in forced])
+    routes = [a.route for a in answers]
+    routing = score_routing(expected, routes) if all(route is not None for route in routes) else None
+    return {
+        "routing_accuracy": routing.overall.accuracy if routing else None,
+        "routing_accuracy_over_all": routing.overall.accuracy_over_all if routing else None,
+        "rouge_l": texts.macro.rouge_l,
+        "rouge_l_forced": right.macro.rouge_l,
+        "exact_match": texts.macro.exact_match,
+        "exact_match_forced": right.macro.exact_match,
+        "per_procedure": {
+            name: {"rouge_l": rates.rouge_l, "exact_match": rates.exact_match}
+            for name, rates in texts.per_procedure.items()
+        },
+        "most_confused": [list(c) for c in most_confused(confusion(expected, routes))] if routing else [],
+    }
+
+
+def predictions(
+    examples: Sequence[Example], answers: Sequence[Answer], forced: Sequence[Answer]
+) -> list[dict[str, Any]]:
+    """What was expected and what was written, an entry a query."""
+    return [
+        {
+            "id": e.id,
+            "query": e.query,
+            "references": list(e.accepted),
+            "procedure": e.turns[0].procedure,
+            "recalled": a.route.procedure if a.route else None,
+            "probability": a.route.choices[0].probability if a.route else None,
+            "response": a.response,
+            "response_forced": f.response,
+        }
+        for e, a, f in zip(examples, answers, forced, strict=True)
+    ]

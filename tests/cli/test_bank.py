@@ -1,0 +1,76 @@
+"""`tokmem bank`: every change goes to a new folder, or to the input's own where that is asked for."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.cli.conftest import Cli
+from tokmem.bank.store import load_bank
+
+
+def names(folder: Path) -> tuple[str, ...]:
+    return load_bank(folder)[0].names
+
+
+@pytest.fixture
+def untouched(bank: Path) -> None:
+    """The bank of the session is the same after the test."""
+    before = {file.name: file.read_bytes() for file in bank.iterdir()}
+    yield
+    assert {file.name: file.read_bytes() for file in bank.iterdir()} == before
+
+
+@pytest.mark.usefixtures("untouched")
+def test_list_and_show(cli: Cli, bank: Path) -> None:
+    loaded, origin = load_bank(bank)
+    done = cli("bank", "list", bank)
+    assert origin.fingerprint in done.stdout
+    records = [json.loads(line) for line in cli("bank", "list", bank, "--json").stdout.splitlines()]
+    assert [(r["procedure"], tuple(r["ids"])) for r in records] == list(loaded.memory.items())
+    done = cli("bank", "show", bank, "upper")
+    assert f"{float(loaded.rows('upper')[0].norm()):.4g}" in done.stdout
+    cosine = torch.cosine_similarity(*loaded.addresses(), dim=0)
+    assert f"{float(cosine):.3f}" in done.stdout
+
+
+@pytest.mark.usefixtures("untouched")
+def test_rename_remove_slice_and_merge_keep_rows_and_ids(cli: Cli, bank: Path) -> None:
+    original = load_bank(bank)[0]
+    assert cli("bank", "rename", bank, "upper", "loud", "--out", "a").exit_code == 0
+    assert names(Path("a")) == ("capital", "loud")
+    assert cli("bank", "remove", "a", "capital", "--out", "b").exit_code == 0
+    assert names(Path("b")) == ("loud",)
+    assert cli("bank", "slice", bank, "capital", "--out", "c").exit_code == 0
+    done = cli("bank", "merge", "c", "b", "--out", "d")
+    assert done.exit_code == 0, done.output
+    merged, origin = load_bank(Path("d"))
+    assert merged.memory == {"capital": original.slots.ids("capital"), "loud": original.slots.ids("upper")}
+    assert torch.equal(merged.rows("loud")[1], original.rows("upper")[1])
+    assert origin.training["prompt"] == "query"
+    assert cli("bank", "remove", "d", "loud", "--out", "d").exit_code == 0, "in place"
+    assert names(Path("d")) == ("capital",)
+
+
+@pytest.mark.usefixtures("untouched")
+def test_add_one_or_a_file_then_recall_it(cli: Cli, bank: Path, model: Path) -> None:
+    Path("new.jsonl").write_text('{"name": "third", "description": "name the capital"}\n{"name": "fourth"}\n')
+    args = ("bank", "add", bank, "--backbone", model, "--out")
+    assert cli(*args, "one", "--name", "third", "--description", "which city").exit_code == 0
+    done = cli(*args, "two", "--file", "new.jsonl", "--width", 2)
+    assert done.exit_code == 0, done.output
+    assert names(Path("one")) == ("capital", "upper", "third")
+    assert [len(ids) for ids in load_bank(Path("two"))[0].memory.values()] == [1, 1, 2, 2]
+    recalled = cli("recall", "x", "--bank", "two", "--backbone", model, "--procedure", "fourth", "--json")
+    assert json.loads(recalled.stdout)["recalled"] == ["fourth"]
+
+
+def test_out_never_replaces_something_else(cli: Cli, bank: Path) -> None:
+    Path("mine").mkdir()
+    Path("mine/notes.txt").write_text("precious")
+    for args in (("remove", bank, "upper"), ("merge", bank, bank), ("slice", bank, "upper")):
+        assert cli("bank", *args, "--out", "mine").exit_code == 2
+    assert Path("mine/notes.txt").read_text() == "precious"

@@ -1,0 +1,184 @@
+"""A user's mistake gets a clear line on stderr and exit status 2, never a traceback."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.cli.conftest import Cli
+
+
+def write_task(folder: Path, name: str, **changes: object) -> None:
+    folder.mkdir(exist_ok=True)
+    task = {
+        "Definition": ["Say it."],
+        "Positive Examples": [],
+        "Instances": [{"input": f"{i}", "output": [f"{i}"]} for i in range(9)],
+        "Input_language": ["English"],
+        "Output_language": ["English"],
+        "Instruction_language": ["English"],
+    }
+    (folder / f"{name}.json").write_text(json.dumps(task | changes))
+
+
+def bad_json(folder: Path) -> None:
+    folder.mkdir()
+    (folder / "task001_a.json").write_text('{"Definition": [')
+
+
+def no_instances(folder: Path) -> None:
+    write_task(folder, "task001_a", Instances=[])
+
+
+@pytest.mark.parametrize(
+    ("make", "says"), [(bad_json, "one JSON object"), (no_instances, "empty `Instances`")]
+)
+def test_bad_task_files(cli: Cli, model: Path, make: object, says: str) -> None:
+    make(Path("tasks"))
+    done = cli("train", "--tasks_dir", "tasks", "--model_name", model)
+    refused(done, "task001_a.json", says)
+
+
+def refused(done: object, *says: str) -> None:
+    assert done.exit_code == 2, done.output
+    assert "Traceback" not in done.output
+    for text in says:
+        assert text in done.stderr, done.stderr
+
+
+def test_bad_corpora(cli: Cli, model: Path, corpus: Path) -> None:
+    train = ("train", "--model_name", model, "--corpus")
+    refused(cli(*train, "missing.jsonl"), "missing.jsonl", "check the path")
+    Path("bad.jsonl").write_text('{"query": "a", "turns": []}\n')
+    refused(cli(*train, "bad.jsonl"), "line 1", "empty `turns`")
+    Path("twice.jsonl").write_text(corpus.read_text())
+    Path("twice.procedures.jsonl").write_text('{"name": "capital"}\n{"name": "capital"}\n')
+    refused(cli(*train, "twice.jsonl"), "twice.procedures.jsonl, line 2", "stands once")
+    refused(cli(*train, corpus, "--tasks", "capitel"), "'capitel'", "capital")
+    refused(cli(*train, corpus, "--few_shot", 2), "few_shot", "sni")
+    chain = [{"procedure": "a", "response": "b"}] * 2
+    Path("chain.jsonl").write_text(json.dumps({"query": "q", "turns": chain, "split": "train"}))
+    refused(cli(*train, "chain.jsonl"), "2 turns")
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "says"),
+    [
+        ("--prompt", "quer", "did you mean query?"),
+        ("--dtype", "float23", "did you mean float32?"),
+        ("--start", "men", "did you mean mean?"),
+        ("--preset", "papers", "paper, scripts"),
+        ("--num_epochs", 0, "epochs 0"),
+        ("--train_size", -1, "at least 0"),
+        ("--num_epochs", "many", "num-epochs"),
+        ("--model_name", "no/such/model", "cannot be loaded"),
+        ("--device", "gpu", "gpu"),
+        ("--tasks_dri", "x", "No such option"),
+    ],
+)
+def test_bad_option_values(
+    cli: Cli, model: Path, corpus: Path, option: str, value: object, says: str
+) -> None:
+    done = cli("train", "--corpus", corpus, "--model_name", model, option, value)
+    refused(done)
+    assert says in " ".join(done.stderr.split())
+
+
+def test_bad_experiments(cli: Cli) -> None:
+    refused(cli("run", "missing.yaml"), "missing.yaml")
+    Path("wrong.yaml").write_text("track: atomic\ntrainin: {lr: 1}\n")
+    refused(cli("run", "wrong.yaml"), "trainin", "did you mean training or")
+    Path("other.yaml").write_text("track: cubic\n")
+    refused(cli("run", "other.yaml"), "cubic")
+    Path("unset.yaml").write_text("data: {source: sni, tasks_dir: '${NO_SUCH_FOLDER_SET}'}\n")
+    refused(cli("run", "unset.yaml"), "NO_SUCH_FOLDER_SET", "export")
+
+
+def test_bad_banks(cli: Cli, bank: Path, model: Path, foreign_model: Path, corpus: Path) -> None:
+    for command in (("recall", "q"), ("eval", "--corpus", corpus)):
+        refused(cli(*command, "--bank", "nowhere", "--model_name", model), "no bank.json in nowhere")
+        refused(cli(*command, "--bank", bank, "--model_name", foreign_model), "was trained on backbone")
+    shutil.copytree(bank, "edited")
+    text = Path("edited/bank.json").read_text()
+    Path("edited/bank.json").write_text(text.replace("capital", "capitol"))
+    refused(cli("bank", "list", "edited"), "edited after saving")
+    tensors = Path("edited/bank.safetensors")
+    shutil.copy(bank / "bank.json", "edited/bank.json")
+    tensors.write_bytes(tensors.read_bytes()[:-4])
+    refused(cli("recall", "q", "--bank", "edited", "--model_name", model), "truncated")
+
+
+def test_bad_procedures(cli: Cli, bank: Path, model: Path, corpus: Path) -> None:
+    recall = ("recall", "q", "--bank", bank, "--model_name", model)
+    refused(cli(*recall, "--procedure", "capitel"), "'capitel'", "close: capital")
+    for args in (("remove", bank, "none"), ("rename", bank, "none", "x"), ("slice", bank, "none")):
+        refused(cli("bank", *args, "--out", "new"), "'none'")
+    refused(cli("bank", "show", bank, "none"), "'none'")
+    refused(cli("bank", "rename", bank, "upper", "capital", "--out", "new"), "twice")
+    refused(cli("bank", "merge", bank, bank, "--out", "new"), "in both banks")
+    refused(cli("bank", "add", bank, "--name", "upper", "--out", "new", "--backbone", model), "twice")
+    refused(cli("bank", "add", bank, "--out", "new"), "--name")
+    assert not Path("new").exists()
+    sub = cli(
+        "train", "--corpus", corpus, "--model_name", model, "--load_task_tokens", bank, "--prompt", "query"
+    )
+    refused(sub, "twice")
+    Path("other.jsonl").write_text(corpus.read_text().replace('"upper"', '"uper"'))
+    done = cli("eval", "--bank", bank, "--corpus", "other.jsonl", "--model_name", model)
+    refused(done, "'uper' is not in bank", "close: upper")
+    refused(cli("eval", "--bank", bank, "--tasks_dir", ".", "--model_name", model), "no task of the bank")
+
+
+def test_bad_queries(cli: Cli, bank: Path, model: Path) -> None:
+    recall = ("recall", "--bank", bank, "--model_name", model)
+    refused(cli(*recall, "  "), "empty query")
+    refused(cli(*recall, "--file", "missing.txt"), "missing.txt")
+    refused(cli(*recall, input="\n\n"), "no queries")
+    refused(cli(*recall, "q", "--temperature", -1), "temperature")
+    Path("queries.jsonl").write_text('{"query": "a"}\n{"question": "b"}\n')
+    refused(cli(*recall, "--file", "queries.jsonl"), "line 2", "`query`")
+    Path("binary.txt").write_bytes(b"\xff\xfe\x00")
+    refused(cli(*recall, "--file", "binary.txt"), "UTF-8")
+
+
+def test_unwritable_output(cli: Cli, bank: Path, model: Path, corpus: Path) -> None:
+    Path("file").write_text("in the way")
+    train = ("train", "--corpus", corpus, "--model_name", model, "--test_size", 0)
+    refused(cli(*train, "--save_path", "file/run"), "file/run")
+    refused(cli(*train, "--save_path", "file"), "file")
+    refused(cli("bank", "slice", bank, "upper", "--out", "file"), "file is there")
+    assert Path("file").read_text() == "in the way"
+
+
+def test_debug_keeps_the_traceback(cli: Cli) -> None:
+    done = cli("--debug", "recall", "q", "--bank", "nowhere")
+    assert type(done.exception).__name__ == "BankError"
+
+
+def test_interrupt_ends_with_130(cli: Cli, bank: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("tokmem.bank.store.load_bank", interrupt)
+    done = cli("bank", "list", bank)
+    assert done.exit_code == 130
+    assert "interrupted" in done.stderr
+
+
+def test_installed_command_prints_its_version_and_survives_a_closed_pipe(bank: Path) -> None:
+    command = [sys.executable, "-m", "tokmem"]
+    done = subprocess.run([*command, "--version"], capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("tokmem ")
+    reader, writer = os.pipe()
+    os.close(reader)
+    closed = subprocess.run(
+        [*command, "bank", "list", str(bank)], stdout=writer, stderr=subprocess.PIPE, text=True, check=False
+    )
+    os.close(writer)
+    assert "Traceback" not in closed.stderr

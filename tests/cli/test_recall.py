@@ -1,0 +1,78 @@
+"""`tokmem recall` on a tiny random model."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.cli.conftest import Cli
+
+
+def lines(text: str) -> list[dict]:
+    return [json.loads(line) for line in text.splitlines()]
+
+
+def test_one_query_shows_token_probability_and_response(cli: Cli, bank: Path, model: Path) -> None:
+    base = ("recall", "France?", "--bank", bank, "--backbone", model, "--max_new_tokens", 6)
+    done = cli(*base, "--top_k", 2)
+    assert done.exit_code == 0, done.output
+    [record] = lines(cli(*base, "--top-k", 2, "--json").stdout)
+    first, second = record["routes"]
+    assert f"{first['procedure']} {100 * first['probability']:.1f}%" in done.stdout
+    assert second["procedure"] in done.stdout
+    assert record["recalled"] == [first["procedure"]]
+    [forced] = lines(cli(*base, "--procedure", second["procedure"], "--json").stdout)
+    assert forced["recalled"] == [second["procedure"]]
+    [chain] = lines(cli(*base, "--procedure", "upper", "--procedure", "capital", "--json").stdout)
+    assert chain["recalled"][0] == "upper"
+
+
+def test_file_and_piped_lines_give_what_single_queries_give(cli: Cli, bank: Path, model: Path) -> None:
+    common = ("--bank", bank, "--backbone", model, "--json", "--max-new-tokens", 4)
+    single = [lines(cli("recall", q, *common).stdout)[0]["routes"] for q in ("France", "Chad is")]
+    Path("queries.txt").write_text("France\n\nChad is\n")
+    Path("queries.jsonl").write_text('{"query": "France", "id": "x"}\n{"query": "Chad is"}\n')
+    for done in (
+        cli("recall", "--file", "queries.txt", *common),
+        cli("recall", "--file", "queries.jsonl", *common),
+        cli("recall", *common, input="France\nChad is\n"),
+    ):
+        records = lines(done.stdout)
+        assert [record["query"] for record in records] == ["France", "Chad is"]
+        for record, routes in zip(records, single, strict=True):
+            for choice, expected in zip(record["routes"], routes, strict=True):
+                assert choice["procedure"] == expected["procedure"]
+                assert choice["probability"] == pytest.approx(expected["probability"], abs=1e-4)
+
+
+def test_conversation_survives_a_bad_query(
+    cli: Cli, bank: Path, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tokmem.cli.recall._at_terminal", lambda: True)
+    typed = iter(["France", "word " * 400, "Spain", ""])
+    monkeypatch.setattr("builtins.input", lambda _: next(typed))
+    done = cli("recall", "--bank", bank, "--backbone", model, "--max_length", 64, "--max-new-tokens", 4)
+    assert done.exit_code == 0, done.output
+    assert done.stdout.count("recalled  ") >= 2
+
+
+def test_typed_memory_tokens_are_text(cli: Cli, bank: Path, model: Path) -> None:
+    token = "<|reserved_special_token_0|>"
+    common = ("--bank", bank, "--backbone", model, "--json", "--max-new-tokens", 4)
+    [plain] = lines(cli("recall", "France", *common).stdout)
+    done = cli("recall", f"France{token}", *common)
+    assert done.exit_code == 0, done.output
+    [record] = lines(done.stdout)
+    assert record["query"] == f"France{token}"
+    assert record["prompt_tokens"] > plain["prompt_tokens"] + 5, "written out, not one memory token"
+
+
+def test_rejected_query_says_so(cli: Cli, bank: Path, model: Path) -> None:
+    args = ("recall", "--bank", bank, "--backbone", model, "--reject", "--max-new-tokens", 3)
+    done = cli(*args, "--json", input="".join(f"{word}\n" for word in "one two three four five six".split()))
+    rejected = [record for record in lines(done.stdout) if record["rejected"]]
+    assert rejected, "a random model prefers an ordinary token to two memory tokens"
+    assert not any(record["recalled"] for record in rejected)
+    assert "no memory token" in cli(*args, rejected[0]["query"]).stdout

@@ -1,0 +1,164 @@
+"""`tokmem train`, `eval`, `run` and `demo` on a tiny random model."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.cli.conftest import Cli
+from tokmem.cli.options import SETTINGS
+from tokmem.config import help_table
+
+ROOT = Path(__file__).parents[2]
+PUBLISHED = """tasks_dir model_name num_tasks train_size val_size test_size num_epochs batch_size
+eval_batch_size gradient_accumulation_steps max_length max_instruction_tokens validate_every_n_steps lr seed
+device dtype decouple_embeddings few_shot shuffle_train skip_training load_task_tokens save_path""".split()
+
+
+def summary(folder: Path) -> dict:
+    return json.loads((folder / "summary.json").read_text())
+
+
+def test_every_published_argument_is_there_with_dashes_and_underscores(cli: Cli) -> None:
+    for names in (PUBLISHED, [name.replace("_", "-") for name in PUBLISHED]):
+        options = [part for name in names for part in (f"--{name}", "1")]
+        assert cli("train", *options, "--help").exit_code == 0
+    assert "No such option" in cli("train", "--tasks_dri", "1", "--help").stderr
+    docs = (ROOT / "docs/cli.md").read_text()
+    assert not [name for name in PUBLISHED if f"`{name}`" not in docs]
+
+
+def test_options_stand_for_settings_that_exist() -> None:
+    from tokmem.tracks.atomic import AtomicConfig
+
+    assert set(SETTINGS.values()) <= {row.key for row in help_table(AtomicConfig)}
+
+
+def test_help_loads_no_torch() -> None:
+    import subprocess
+    import sys
+
+    code = "import sys; from tokmem.cli.main import app; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_train_then_eval_gives_the_same_scores(cli: Cli, model: Path, corpus: Path) -> None:
+    common = ("--corpus", corpus, "--max_new_tokens", 8)
+    done = cli(
+        "train", *common, "--model_name", model, "--lr", 0.02, "--decouple_embeddings", "--prompt", "query"
+    )
+    assert done.exit_code == 0, done.output
+    trained = summary(Path("runs/train"))["rows"][0]
+    assert trained["method"] == "tokmem_dc"
+    assert trained["steps"] == 2
+    assert "tokmem recall" in done.stdout
+    bank = Path("runs/train/banks/tokmem_dc-query-0")
+    assert json.loads((bank / "bank.json").read_text())["origin"]["training"]["settings"]["lr"] == 0.02
+
+    done = cli("eval", "--bank", bank, *common, "--backbone", model)
+    assert done.exit_code == 0, done.output
+    row = summary(Path("runs/eval"))["rows"][0]
+    assert (row["method"], row["prompt"], row["trainable_parameters"]) == ("tokmem_dc", "query", 0)
+    for name in ("routing_accuracy", "rouge_l", "rouge_l_forced", "exact_match"):
+        assert row[name] == trained[name]
+    again = cli(
+        *("train", "--skip_training", "--load_task_tokens", bank, *common, "--model_name", model),
+        *("--decouple_embeddings", "--prompt", "query"),
+    )
+    assert again.exit_code == 0, again.output
+    assert summary(Path("runs/train-2"))["rows"][0]["rouge_l"] == trained["rouge_l"]
+
+
+def test_preset_plain_and_explicit_values_reach_the_config(cli: Cli, model: Path, corpus: Path) -> None:
+    args = (
+        "train",
+        "--corpus",
+        corpus,
+        "--model-name",
+        model,
+        "--preset",
+        "scripts",
+        "--plain",
+        "--test-size",
+        0,
+    )
+    done = cli(
+        *args, "--save-path", "out", "--epochs", 2, "--gradient_accumulation_steps", 3, "--no-shuffle_train"
+    )
+    assert done.exit_code == 0, done.output
+    training = yaml.safe_load(Path("out/config.yaml").read_text())["training"]
+    assert (training["lr"], training["weight_decay"], training["frozen_prefix"]) == (1e-3, 0.01, False)
+    assert (training["epochs"], training["accumulation"], training["shuffle"]) == (2, 3, False)
+    assert summary(Path("out"))["rows"][0]["rouge_l"] is None
+    assert cli(*args, "--save-path", "out").exit_code == 2
+    assert cli(*args, "--save-path", "out", "--resume").exit_code == 2, "another config"
+
+
+def test_run_writes_a_result_file_without_private_paths(
+    cli: Cli, model: Path, corpus: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TINY_MODEL", str(model))
+    monkeypatch.setenv("TINY_CORPUS", str(corpus))
+    text = (
+        "data: {source: jsonl, corpus: '${TINY_CORPUS}'}\nbackbone: {model_name: '${TINY_MODEL}'}\n"
+        "methods: [base, tokmem]\nseeds: [0, 1]\nrecall: {max_new_tokens: 4}\n"
+    )
+    path = Path("experiments/atomic/tiny.yaml")
+    path.parent.mkdir(parents=True)
+    path.write_text(text)
+    private = f"backbone.model_name={model}"
+    done = cli("run", path, "--set", "training.epochs=2", "--set", private)
+    assert done.exit_code == 0, done.output
+    assert re.search(r"tokmem.*±", done.stdout)
+    written = Path("results/atomic/tiny.json").read_text()
+    result = json.loads(written)
+    assert (result["name"], result["experiment"]) == ("tiny", text)
+    assert result["overrides"] == ["training.epochs=2", "backbone.model_name=(a local path)"]
+    assert [row["method"] for row in result["rows"]] == ["base", "tokmem"]
+    assert "/tmp" not in written
+    assert str(model.parent) not in written
+    assert cli("run", path).exit_code == 2
+    again = cli(
+        "run", path, "--set", "training.epochs=2", "--set", private, "--resume", "--results", "other.json"
+    )
+    assert again.exit_code == 0, again.output
+    assert json.loads(Path("other.json").read_text())["rows"] == result["rows"]
+
+
+def test_demo_prints_its_table_and_recalls_aloud(cli: Cli, model: Path) -> None:
+    small = ["data.train_size=2", "data.val_size=1", "data.test_size=1", "recall.max_new_tokens=3"]
+    args = [
+        part for s in (*small, "training.epochs=1", f"backbone.model_name={model}") for part in ("--set", s)
+    ]
+    done = cli("demo", *args)
+    assert done.exit_code == 0, done.output
+    rows = summary(Path("runs/demo"))["rows"]
+    assert [(row["method"], row["prompt"]) for row in rows] == [
+        (method, prompt)
+        for prompt in ("instruction+query", "query")
+        for method in ("base", "tokmem", "tokmem_dc")
+    ]
+    assert done.stdout.count("recalled  ") == done.stdout.count("reference  ") == 5
+    assert "tokmem recall --bank runs/demo/banks/tokmem-query-0" in done.stdout
+    assert cli("demo", *args).exit_code == 0, "an earlier demo is replaced"
+    Path("mine").mkdir()
+    Path("mine/thesis.txt").write_text("precious")
+    done = cli("demo", *args, "--out", "mine")
+    assert done.exit_code == 2
+    assert Path("mine/thesis.txt").read_text() == "precious"
+
+
+def test_shipped_experiments_load(monkeypatch: pytest.MonkeyPatch) -> None:
+    from tokmem.config import load_config
+    from tokmem.tracks.atomic import AtomicConfig
+
+    monkeypatch.setenv("TOKMEM_SNI_DIR", "somewhere")
+    shipped = {path.name: path for path in (ROOT / "experiments/atomic").glob("*.yaml")}
+    for name, path in shipped.items():
+        assert load_config(AtomicConfig, path).name == Path(name).stem
+    packaged = ROOT / "src/tokmem/tracks/demo.yaml"
+    assert shipped["demo.yaml"].read_text() == packaged.read_text()
