@@ -43,7 +43,7 @@ def procedure_document(rng: Random) -> Document:
     (query, response), rest = pairs[0], tuple(Exchange(q, r) for q, r in pairs[1:])
     if more and place < 0.2:
         return (Exchange(query, response, train_response=False), *rest)
-    first = f"{query}\n\n{wording}" if place < 0.45 else f"{wording}\n\n{query}"
+    first = f"{query}\n\n{wording}" if place < 0.55 else f"{wording}\n\n{query}"
     return (Exchange(first, response), *rest)
 
 
@@ -96,7 +96,7 @@ class TaskText:
         row = rng.choice(rows)
         definition, text = row["definition"].strip(), row["input"].strip()
         user = f"{text}\n\n{definition}" if rng.random() < 0.25 else f"{definition}\n\n{text}"
-        first = Exchange(user, row["output"].strip(), train_user=rng.random() < 0.3)
+        first = Exchange(user, row["output"].strip(), train_user=rng.random() < 0.15)
         if rng.random() < 0.25:
             other = rng.choice(rows)
             return (first, Exchange(other["input"].strip(), other["output"].strip()))
@@ -112,4 +112,4 @@ def documents(sources: Sequence[tuple[Source, float]], rng: Random) -> Iterator[
 
 def generated_sources() -> list[tuple[Source, float]]:
     """The sources that need no data file, with their shares of documents."""
-    return [(procedure_document, 0.68), (tool_document, 0.13), (arithmetic_document, 0.07)]
+    return [(procedure_document, 0.84), (tool_document, 0.07), (arithmetic_document, 0.03)]

@@ -35,7 +35,7 @@ from transformers import (
 )
 
 LENGTHS = (48, 64, 80, 96, 128, 160, 192, 256, 320, 384)
-TEXT_SHARE = 0.10
+TEXT_SHARE = 0.06
 COPY_STEPS = 400
 IGNORE = -100
 

@@ -1,0 +1,66 @@
+"""The main job on the bundled backbone, small: learn, route, answer, add more, save, load."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from tokmem import FitSettings, RecallSettings, TokMem, load_backbone
+from tokmem.eval.rouge import score_texts
+from tokmem.methods.base import Base
+from tokmem.mini.corpus import procedures_corpus
+from tokmem.mini.procedures import DEMO
+from tokmem.model.backbone import Backbone, fingerprint
+from tokmem.records import Answer, Example
+
+NAMES = ("date_slashes_to_month_and_year", "time_minutes_past", "list_ends_ampersand")
+LATER = ("csv_color_thing_number",)
+RECALL = RecallSettings(max_new_tokens=32, batch_size=64)
+
+
+@pytest.fixture(scope="module")
+def mini() -> Backbone:
+    return load_backbone(dtype="float32", device="cpu")
+
+
+def corpus(names: tuple[str, ...]):  # noqa: ANN201
+    return procedures_corpus([f for f in DEMO if f.name in names], 48, 4, 8)
+
+
+def rouge(examples: tuple[Example, ...], answers: list[Answer]) -> float:
+    expected = [e.turns[0].procedure for e in examples]
+    return score_texts(expected, [e.accepted for e in examples], [a.response for a in answers]).macro.rouge_l
+
+
+def routed(examples: tuple[Example, ...], answers: list[Answer]) -> float:
+    return sum(a.route.procedure == e.turns[0].procedure for e, a in zip(examples, answers, strict=True)) / len(
+        examples
+    )
+
+
+def test_query_alone_then_a_second_stage(mini: Backbone, tmp_path: Path) -> None:
+    before = fingerprint(mini.model)
+    first, later = corpus(NAMES), corpus(LATER)
+    settings = FitSettings(lr=0.02, epochs=4, batch_size=8)
+    memory = TokMem(mini, prompt="query", settings=settings, recall=RECALL)
+    memory.learn(first.procedures, first.examples("train"), first.examples("validation"))
+    tests = first.examples("test")
+    base = rouge(tests, Base(mini, prompt="query", recall=RECALL).answer(tests))
+    answers = memory.answer(tests)
+    assert routed(tests, answers) >= 0.95
+    assert rouge(tests, answers) >= base + 20
+
+    rows, forced = memory.bank.steering.rows().clone(), memory.answer(tests, forced=True)
+    memory.learn(later.procedures, later.examples("train"), later.examples("validation"))
+    assert torch.equal(memory.bank.steering.rows()[: len(NAMES)], rows)
+    again = memory.answer(tests, forced=True)
+    assert [a.response for a in again] == [a.response for a in forced]
+    assert routed(later.examples("test"), memory.answer(later.examples("test"))) >= 0.9
+
+    memory.save(tmp_path / "bank")
+    loaded = TokMem.load(tmp_path / "bank", mini, recall=RECALL)
+    assert loaded.prompt == "query"
+    assert [a.response for a in loaded.answer(tests)] == [a.response for a in memory.answer(tests)]
+    assert fingerprint(mini.model) == before
