@@ -1,0 +1,90 @@
+"""The three ways to train memory tokens that are compared, behind one face: rows, and the loss of a batch."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from bench.plain import PlainLoop, whole_batch
+from tokmem.bank.bank import Bank
+from tokmem.model.memory_lm import MemoryLM
+from tokmem.records import Encoded
+from tokmem.train.optim import build_adamw
+from tokmem.train.prefix import read_prefixes
+from tokmem.train.step import frozen_prefix_loss
+
+
+class Contender(Protocol):
+    """One way to train.
+
+    Attributes:
+        rows: (S, d) the only parameter that trains, in slot order.
+    """
+
+    rows: nn.Parameter
+
+    def loss(self, examples: Sequence[Encoded]) -> Tensor:
+        """Mean loss over the supervised tokens, with graph."""
+        ...
+
+
+class Peft:
+    """PEFT's TrainableTokens on the embedding, which is the head too, and the loss of `transformers`."""
+
+    def __init__(self, model: PreTrainedModel, ids: Sequence[int], rows: Tensor) -> None:
+        from peft import TrainableTokensConfig, get_peft_model
+
+        # PEFT rebuilds the module tree that it is given; the weights are shared.
+        own = copy.deepcopy(model, {id(p): p for p in model.parameters()})
+        config = TrainableTokensConfig(token_indices=list(ids), target_modules=["embed_tokens"])
+        self.model = get_peft_model(own, config)
+        (self.rows,) = (p for p in self.model.parameters() if p.requires_grad)
+        with torch.no_grad():
+            self.rows.copy_(rows)
+
+    def loss(self, examples: Sequence[Encoded]) -> Tensor:
+        """As PEFT's users compute it: labels to the forward."""
+        ids, mask, labels = whole_batch(examples, self.rows.device)
+        return self.model(input_ids=ids, attention_mask=mask, labels=labels, use_cache=False).loss
+
+
+class FrozenPrefix:
+    """TokMem's own step; it reads the prefixes of the batch at hand and keeps nothing from step to step."""
+
+    def __init__(self, model: PreTrainedModel, bank: Bank) -> None:
+        self.lm = MemoryLM(model, bank)
+        self.rows = bank.steering.fresh
+
+    def loss(self, examples: Sequence[Encoded]) -> Tensor:
+        """Prefixes without a graph, then memory tokens and responses with one."""
+        prefixes = read_prefixes(self.lm, [e.ids[: e.prefix] for e in examples])
+        loss = frozen_prefix_loss(self.lm, examples, prefixes)
+        return loss.total / loss.count
+
+
+BUILDERS: dict[str, Callable[[PreTrainedModel, Bank], Contender]] = {
+    "plain": lambda model, bank: PlainLoop(model, bank.slots.token_ids, bank.steering.rows()),
+    "peft": lambda model, bank: Peft(model, bank.slots.token_ids, bank.steering.rows()),
+    "tokmem": FrozenPrefix,
+}
+
+
+class Trainer:
+    """A contender with its optimizer, the same AdamW for all."""
+
+    def __init__(self, contender: Contender, lr: float) -> None:
+        self.contender = contender
+        self.optimizer = build_adamw([contender.rows], lr, 0.0)
+
+    def step(self, examples: Sequence[Encoded]) -> float:
+        """Forward, backward, AdamW; the loss before the step. The rows' gradient stays until the next one."""
+        self.optimizer.zero_grad(set_to_none=True)
+        loss = self.contender.loss(examples)
+        loss.backward()
+        self.optimizer.step()
+        return float(loss.detach())

@@ -1,0 +1,71 @@
+"""Peak memory of one contender, in a process of its own: `python -m bench.peak NAME SETTINGS_AS_JSON`."""
+
+from __future__ import annotations
+
+import gc
+import json
+import resource
+import subprocess
+import sys
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+
+from bench.contenders import BUILDERS, Trainer
+from bench.setup import Settings, build_bank, build_model, load_queries, prepare
+
+STATUS, CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
+STEPS = 2  # the first makes AdamW's moments, the second runs with them
+
+
+def measure_peak(name: str, settings: Settings) -> dict[str, float]:
+    """Runs a fresh process for a contender.
+
+    Returns:
+        `peak_gb` in a training step, model included; `loaded_gb` before it. In 1e9 bytes: of device memory on
+        CUDA, else of resident memory, the interpreter and its libraries included (and off Linux the peak of
+        building the model).
+    """
+    command = [sys.executable, "-m", "bench.peak", name, json.dumps(asdict(settings))]
+    root = Path(__file__).parents[1]
+    return json.loads(subprocess.run(command, check=True, capture_output=True, text=True, cwd=root).stdout)
+
+
+def reset_peak() -> None:
+    """Lets the peak start anew from what is held now: building a model holds more than the model."""
+    gc.collect()
+    if torch.cuda.is_initialized():
+        torch.cuda.reset_peak_memory_stats()
+    elif CLEAR.exists():
+        CLEAR.write_text("5")  # proc(5): resets the peak resident set
+
+
+def peak_bytes() -> int:
+    """Most memory that this process has held since it began, or since `reset_peak`."""
+    if torch.cuda.is_initialized():
+        return torch.cuda.max_memory_allocated()
+    if STATUS.exists():
+        # Not getrusage: its peak survives exec, so a child would start from its parent's.
+        line = next(line for line in STATUS.read_text().splitlines() if line.startswith("VmHWM"))
+        return int(line.split()[1]) * 1024
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+def main() -> None:
+    """Prints the peak as JSON."""
+    name, settings = sys.argv[1], Settings(**json.loads(sys.argv[2]))
+    prepare(settings)
+    queries = load_queries(settings)
+    model = build_model(settings)
+    trainer = Trainer(BUILDERS[name](model, build_bank(settings, model, queries.names)), settings.lr)
+    reset_peak()
+    loaded = peak_bytes()
+    for _ in range(STEPS):
+        trainer.step(queries.longest)
+    print(json.dumps({"peak_gb": peak_bytes() / 1e9, "loaded_gb": loaded / 1e9}))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,236 @@
+"""Times one training step of TokMem beside the plain loop and PEFT: `python -m bench.train_step`.
+
+All three train the same rows of the same random Llama on the same real queries, in one run on one machine.
+A round is one step of each, one after the other, so that a machine that grows slow grows slow for all; each
+round has a batch of its own. A step is forward, backward and AdamW; TokMem's includes reading the queries'
+prefixes. Before anything is timed, a step of each on one batch must give the same loss and the same
+gradient of the rows. Peak memory is measured in a fresh process each, on the batch with the most positions.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from statistics import fmean, median
+from typing import Any
+
+import torch
+from rich.console import Console
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from bench.contenders import BUILDERS, Contender, Trainer
+from bench.peak import measure_peak
+from bench.setup import Queries, Settings, build_bank, build_model, load_queries, prepare
+from tokmem.errors import TrainingError
+from tokmem.files import atomic_write_json
+from tokmem.model.backbone import fingerprint, mini_path, pick_device
+from tokmem.provenance import provenance
+from tokmem.records import Encoded
+from tokmem.report.tables import Table
+
+# Relative differences from TokMem's loss and rows' gradient that pass. In bfloat16 it is the gradient that
+# tells: there the plain loop's cross-entropy sums in bfloat16, which alone puts its loss 1% off.
+TOLERANCE = {"float32": (1e-5, 1e-3), "bfloat16": (2e-2, 5e-2), "float16": (2e-2, 5e-2)}
+
+Seconds = Mapping[str, float]
+
+
+def compare(contenders: Mapping[str, Contender], batch: Sequence[Encoded]) -> dict[str, dict[str, float]]:
+    """Loss of each contender on a batch, and how far its rows' gradient is from TokMem's (relative norm)."""
+    losses: dict[str, float] = {}
+    gradients: dict[str, Tensor] = {}
+    for name, contender in contenders.items():
+        loss = contender.loss(batch)
+        (gradient,) = torch.autograd.grad(loss, [contender.rows])
+        losses[name], gradients[name] = float(loss.detach()), gradient.float()
+    ours = gradients["tokmem"]
+    return {
+        name: {
+            "loss": losses[name],
+            "gradient_difference": float((gradients[name] - ours).norm() / ours.norm()),
+        }
+        for name in contenders
+    }
+
+
+def check_equal_work(agreement: Mapping[str, Mapping[str, float]], dtype: str) -> None:
+    """Refuses to time contenders that do not compute the same thing.
+
+    Raises:
+        TrainingError: a loss or a gradient differs by more than the tolerance of the dtype.
+    """
+    loss_tolerance, gradient_tolerance = TOLERANCE[dtype]
+    ours = agreement["tokmem"]["loss"]
+    for name, found in agreement.items():
+        apart, gradient = abs(found["loss"] - ours) / ours, found["gradient_difference"]
+        if not (apart <= loss_tolerance and gradient <= gradient_tolerance):
+            raise TrainingError(
+                f"{name} is apart from tokmem by {apart:.2g} in loss and {gradient:.2g} in gradient",
+                f"at most {loss_tolerance} and {gradient_tolerance} in {dtype}",
+            )
+
+
+def time_rounds(trainers: Mapping[str, Trainer], queries: Queries, device: torch.device) -> list[Seconds]:
+    """Seconds of a step, by contender, for each round; every contender warms up on the first batch."""
+    for trainer in trainers.values():
+        trainer.step(queries.batches[0])
+    return [{name: _seconds(t, batch, device) for name, t in trainers.items()} for batch in queries.batches]
+
+
+def _seconds(trainer: Trainer, batch: Sequence[Encoded], device: torch.device) -> float:
+    _wait(device)
+    started = time.perf_counter()
+    trainer.step(batch)
+    _wait(device)
+    return time.perf_counter() - started
+
+
+def _wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def summarise(
+    rounds: Sequence[Seconds], tokens: Sequence[int], peaks: Mapping[str, Mapping[str, float]]
+) -> list[dict[str, Any]]:
+    """A row a contender: medians over the rounds; ratios are taken within a round."""
+    return [
+        {
+            "name": name,
+            "tokens_per_second": median(n / r[name] for n, r in zip(tokens, rounds, strict=True)),
+            "step_seconds": median(r[name] for r in rounds),
+            "speedup": median(r["plain"] / r[name] for r in rounds),
+            **peaks[name],
+            "memory_share": peaks[name]["peak_gb"] / peaks["plain"]["peak_gb"],
+        }
+        for name in rounds[0]
+    ]
+
+
+def run(settings: Settings) -> dict[str, Any]:
+    """Measures everything; the content of the result file.
+
+    Raises:
+        TrainingError: the contenders do not compute the same thing.
+    """
+    peaks = {name: measure_peak(name, settings) for name in BUILDERS}
+    prepare(settings)
+    queries = load_queries(settings)
+    model = build_model(settings)
+    # A bank each: a step changes the rows.
+    contenders = {
+        name: build(model, build_bank(settings, model, queries.names)) for name, build in BUILDERS.items()
+    }
+    agreement = compare(contenders, queries.batches[0])
+    check_equal_work(agreement, settings.dtype)
+    trainers = {name: Trainer(contender, settings.lr) for name, contender in contenders.items()}
+    device = torch.device(pick_device(settings.device))
+    rounds = time_rounds(trainers, queries, device)
+    facts = describe_queries(queries)
+    return {
+        "rows": summarise(rounds, [sum(len(e.ids) for e in batch) for batch in queries.batches], peaks),
+        "model": describe_model(model, settings),
+        "queries": facts,
+        "supervised_share": facts["supervised_tokens"] / facts["tokens"],
+        "agreement": {"tolerance": TOLERANCE[settings.dtype], **agreement},
+        "rounds": rounds,
+        "threads": torch.get_num_threads(),
+        "provenance": provenance(settings.seed, queries.checksum, fingerprint(model), device.type),
+    }
+
+
+def describe_model(model: PreTrainedModel, settings: Settings) -> dict[str, Any]:
+    """Shape and size of the backbone; it has random weights."""
+    shape = {
+        k: getattr(settings, k) for k in ("layers", "hidden", "heads", "kv_heads", "intermediate", "vocab")
+    }
+    parameters = list(model.parameters())
+    return {
+        "architecture": f"{type(model).__name__}, random weights, tied embeddings",
+        **shape,
+        "dtype": settings.dtype,
+        "parameters": sum(p.numel() for p in parameters),
+        "model_gb": sum(p.nbytes for p in parameters) / 1e9,
+        "memory_tokens": settings.procedures,
+    }
+
+
+def describe_queries(queries: Queries) -> dict[str, Any]:
+    """What was trained on, in tokens."""
+    examples = [example for batch in queries.batches for example in batch]
+    return {
+        "source": queries.source,
+        "per_step": len(queries.batches[0]),
+        "steps": len(queries.batches),
+        "tokens": sum(len(e.ids) for e in examples),
+        "supervised_tokens": sum(sum(e.supervised) for e in examples),
+        "mean_prompt_tokens": fmean(e.prefix for e in examples),
+        "mean_supervised_tokens": fmean(sum(e.supervised) for e in examples),
+        "padded_positions": sum(len(b) * max(len(e.ids) for e in b) for b in queries.batches),
+        "cut": queries.cut,
+    }
+
+
+def show(result: Mapping[str, Any]) -> None:
+    """Prints the table."""
+    columns = {
+        "name": "step",
+        "tokens_per_second": "tokens/s",
+        "speedup": "x plain",
+        "step_seconds": "seconds",
+        "peak_gb": "peak GB",
+        "memory_share": "of plain",
+    }
+    formats = dict.fromkeys(("speedup", "step_seconds", "peak_gb", "memory_share"), ".2f")
+    model, queries = result["model"], result["queries"]
+    title = (
+        f"Training step: {model['parameters'] / 1e6:,.0f} M parameters ({model['model_gb']:.2f} GB), "
+        f"{queries['per_step']} queries of {queries['source']}, {result['supervised_share']:.1%} supervised"
+    )
+    Console().print(Table(result["rows"], columns, formats, title).rich())
+
+
+def parse(arguments: Sequence[str] | None) -> tuple[Settings, Path]:
+    """Settings and result file from the command line."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--out", type=Path, default=Path("results/bench/train_step.json"), help="result file")
+    parser.add_argument("--steps", type=int, default=5, help="timed rounds")
+    parser.add_argument("--batch", type=int, default=4, help="queries a step")
+    parser.add_argument("--threads", type=int, default=0, help="CPU threads (0: torch's choice)")
+    parser.add_argument("--device", default="auto")
+    parser.add_argument(
+        "--tasks-dir",
+        default=os.environ.get("TOKMEM_SNI_DIR"),
+        help="Super-NaturalInstructions task files (or TOKMEM_SNI_DIR); without them, generated procedures",
+    )
+    parser.add_argument("--tokenizer", default=str(mini_path()), help="folder of a tokenizer")
+    parser.add_argument("--procedures", type=int, default=50, help="memory tokens in the bank")
+    parser.add_argument("--max-length", type=int, default=512, help="most tokens in a sequence")
+    parser.add_argument("--dtype", default="bfloat16", choices=sorted(TOLERANCE))
+    parser.add_argument("--lr", type=float, default=5e-3)
+    parser.add_argument("--seed", type=int, default=0)
+    shape = {"layers": 24, "hidden": 896, "heads": 14, "kv-heads": 2, "intermediate": 4864, "vocab": 151936}
+    for name, value in shape.items():
+        parser.add_argument(f"--{name}", type=int, default=value)
+    given = vars(parser.parse_args(arguments))
+    out = given.pop("out")
+    if given["tasks_dir"]:
+        given["tasks_dir"] = str(Path(given["tasks_dir"]).resolve())
+    given["tokenizer"] = str(Path(given["tokenizer"]).resolve())
+    return Settings(**given), out
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Measures, writes the result file, prints the table."""
+    settings, out = parse(arguments)
+    result = run(settings)
+    atomic_write_json(out, result)
+    show(result)
+
+
+if __name__ == "__main__":
+    main()

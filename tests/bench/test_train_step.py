@@ -1,0 +1,92 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from bench.contenders import BUILDERS, Contender, Trainer
+from bench.peak import measure_peak, peak_bytes
+from bench.setup import load_queries
+from bench.train_step import check_equal_work, compare, main, parse, summarise
+from tests.data.tiny_chat import QWEN, tiny_tokenizer
+from tests.tiny import tiny_bank, tiny_examples, tiny_model
+from tokmem.errors import TrainingError
+
+pytest.importorskip("peft")
+
+SMALL = (
+    *("--layers", "2", "--hidden", "32", "--heads", "4", "--kv-heads", "2", "--intermediate", "48"),
+    *("--vocab", "500", "--procedures", "9", "--dtype", "float32", "--steps", "2", "--max-length", "2048"),
+)
+
+
+def contenders() -> dict[str, Contender]:
+    model = tiny_model("llama-tied")
+    return {
+        name: build(model, tiny_bank(True, "spare", frozen=0, fresh=6)) for name, build in BUILDERS.items()
+    }
+
+
+@pytest.fixture
+def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    monkeypatch.delenv("TOKMEM_SNI_DIR", raising=False)
+    tiny_tokenizer(QWEN).save_pretrained(tmp_path / "tokenizer")
+    return [*SMALL, "--tokenizer", str(tmp_path / "tokenizer"), "--out", str(tmp_path / "result.json")]
+
+
+def test_contenders_do_equal_work() -> None:
+    built = contenders()
+    batch = tiny_examples(tiny_bank(True, "spare", frozen=0, fresh=6), 4)
+    agreement = compare(built, batch)
+    check_equal_work(agreement, "float32")
+    trained = {name: Trainer(contender, 1e-3) for name, contender in built.items()}
+    losses = [[trainer.step(batch) for trainer in trained.values()] for _ in range(3)]
+    assert losses[2][0] < losses[0][0]
+    for row in losses:
+        assert row == pytest.approx([row[0]] * 3, rel=1e-4)
+
+
+@pytest.mark.parametrize(("loss", "difference"), [(1.001, 0.0), (1.0, 0.01)])
+def test_unequal_work_is_refused(loss: float, difference: float) -> None:
+    agreement = {
+        "plain": {"loss": loss, "gradient_difference": difference},
+        "tokmem": {"loss": 1.0, "gradient_difference": 0.0},
+    }
+    with pytest.raises(TrainingError, match="plain is apart"):
+        check_equal_work(agreement, "float32")
+
+
+def test_ratios_are_taken_within_a_round() -> None:
+    rounds = [{"plain": 4.0, "tokmem": 1.0}, {"plain": 40.0, "tokmem": 10.0}, {"plain": 8.0, "tokmem": 4.0}]
+    peaks = {"plain": {"peak_gb": 4.0}, "tokmem": {"peak_gb": 1.0}}
+    plain, ours = summarise(rounds, [100, 100, 100], peaks)
+    assert (plain["speedup"], ours["speedup"], ours["memory_share"]) == (1.0, 4.0, 0.25)
+    assert ours["tokens_per_second"] == 25.0
+
+
+def test_batches_are_the_same_in_every_process(small: list[str]) -> None:
+    settings, _ = parse(small)
+    first, second = load_queries(settings), load_queries(settings)
+    assert first == second
+    assert first.batches[0] != first.batches[1]
+
+
+@pytest.mark.slow
+def test_peak_is_of_the_step_and_not_of_the_parent(small: list[str]) -> None:
+    held = torch.ones(1 << 29, dtype=torch.uint8)
+    settings, _ = parse(small)
+    peak = measure_peak("tokmem", settings)
+    assert 0 < peak["loaded_gb"] <= peak["peak_gb"] < peak_bytes() / 1e9
+    assert held.sum() == 1 << 29
+
+
+@pytest.mark.slow
+def test_whole_run_from_a_bare_clone(small: list[str], tmp_path: Path) -> None:
+    main(small)
+    result = json.loads((tmp_path / "result.json").read_text())
+    assert [row["name"] for row in result["rows"]] == ["plain", "peft", "tokmem"]
+    assert all(row["tokens_per_second"] > 0 and row["peak_gb"] > 0 for row in result["rows"])
+    assert result["queries"]["source"].startswith("generated")
+    assert 0 < result["supervised_share"] < 0.2
