@@ -2,9 +2,10 @@
 
     python tools/eval_mini.py --backbone build/mini/backbone --out results/mini/backbone.json
 
-Every input is one that the training never saw (`is_held_out_input`). Reported: exact answers for each family when
-instructed (a wording drawn at random), for the held-out families when instructed, tool arguments, word problems, and,
-where `--tasks-dir` is given, a one-off reading of Super-NaturalInstructions evaluation tasks.
+Every input is one that the training never saw (`is_held_out_input`). Reported: exact answers for each
+family when instructed (a wording drawn at random), for the held-out families when instructed, tool
+arguments, word problems, and, where `--tasks-dir` is given, a one-off reading of
+Super-NaturalInstructions evaluation tasks.
 """
 
 from __future__ import annotations
@@ -116,8 +117,12 @@ def measure(args: argparse.Namespace) -> dict[str, object]:
         "median_exact_trained": median(trained.values()),
         "mean_exact_trained": round(fmean(trained.values()), 1),
         "copy": trained["copy"],
-        "held_out_loss": held_out_loss(base, [e for n, sample in skills.items() for e in draw(n, sample, args.count)]),
-        "exact_held_out_instructed": exact(base, {f.name: instructed(f) for f in (*SETTINGS, *DEMO)}, args.count),
+        "held_out_loss": held_out_loss(
+            base, [e for n, sample in skills.items() for e in draw(n, sample, args.count)]
+        ),
+        "exact_held_out_instructed": exact(
+            base, {f.name: instructed(f) for f in (*SETTINGS, *DEMO)}, args.count
+        ),
         "exact_other": exact(
             base, {"tool_arguments": tool_arguments, "word_problem": word_problem}, 4 * args.count
         ),
@@ -132,11 +137,15 @@ def measure(args: argparse.Namespace) -> dict[str, object]:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--backbone", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--count", type=int, default=20, help="inputs a family")
-    parser.add_argument("--tasks-dir", type=Path, help="Super-NaturalInstructions tasks, splits.json beside them")
+    parser.add_argument(
+        "--tasks-dir", type=Path, help="Super-NaturalInstructions tasks, splits.json beside them"
+    )
     parser.add_argument("--batch-size", type=int, default=128)
     parser.add_argument("--device", default="auto")
     parser.add_argument("--threads", type=int, default=2)

@@ -1,4 +1,4 @@
-"""The bundled backbone's tokenizer: byte-level BPE, digits split, Llama-3-like chat tokens, 64 reserved tokens."""
+"""The bundled backbone's tokenizer: byte-level BPE, digits split, Llama-3-like chat tokens."""
 
 from __future__ import annotations
 
@@ -38,7 +38,10 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int) -> PreTrainedTokenize
     tokenizer.train_from_iterator(
         texts,
         trainers.BpeTrainer(
-            vocab_size=vocab_size, special_tokens=list(SPECIAL), initial_alphabet=alphabet, show_progress=False
+            vocab_size=vocab_size,
+            special_tokens=list(SPECIAL),
+            initial_alphabet=alphabet,
+            show_progress=False,
         ),
     )
     fast = PreTrainedTokenizerFast(

@@ -15,7 +15,7 @@ from pathlib import Path
 from random import Random
 
 from tokmem.mini.arithmetic import sample_problem
-from tokmem.mini.procedures import TRAINED, Family, sample_input
+from tokmem.mini.procedures import TRAINED, sample_input
 from tokmem.mini.tools import AUXILIARY, Tool, arguments_json, sample_chain, schema_line
 
 

@@ -2,9 +2,10 @@
 
     python tools/pretrain_mini.py --out build/mini --text pretrain_text.jsonl.gz --steps 5000
 
-Every `--save-minutes` the folder `OUT/checkpoint` (resume from it by running the same command again) and the folder
-`OUT/backbone` (loadable by transformers, bfloat16) are replaced. `--steps` may be changed on resume: the rate is
-constant until the last `--decay` share of the steps, so a run can be lengthened for as long as it pays.
+Every `--save-minutes` the folder `OUT/checkpoint` (resume from it by running the same command again) and
+the folder `OUT/backbone` (loadable by transformers, bfloat16) are replaced. `--steps` may be changed on
+resume: the rate is constant until the last `--decay` share of the steps, so a run can be lengthened for as
+long as it pays.
 """
 
 from __future__ import annotations
@@ -41,10 +42,10 @@ IGNORE = -100
 
 
 def batched_attention(module, query, key, value, attention_mask, scaling, **kwargs):
-    """Causal attention as two batched products: several times faster than the fused CPU kernel at these sizes.
+    """Causal attention as two batched products: faster than the fused CPU kernel at these sizes.
 
-    Shapes: query (B, H, T, D), key and value (B, G, T, D); returns (B, T, H, D). Documents start at column 0 and
-    are padded on the right, so the causal mask is all that is needed.
+    Shapes: query (B, H, T, D), key and value (B, G, T, D); returns (B, T, H, D). Documents start at column 0
+    and are padded on the right, so the causal mask is all that is needed.
     """
     groups = query.shape[1] // key.shape[1]
     key, value = key.repeat_interleave(groups, 1), value.repeat_interleave(groups, 1)
@@ -124,7 +125,9 @@ class Batches:
         while True:
             copying = self.rng.random() < copy_share
             example = (
-                self.encoder.copy(self.rng, self.vocab) if copying else self.encoder.document(next(self.stream))
+                self.encoder.copy(self.rng, self.vocab)
+                if copying
+                else self.encoder.document(next(self.stream))
             )
             length = next((n for n in LENGTHS if n >= len(example.ids)), None)
             if length is None or not any(example.trained):
@@ -297,7 +300,9 @@ def train(args: argparse.Namespace) -> None:
     tokenizer = get_tokenizer(args)
     model = build_model(args, tokenizer).to(args.device)
     optimizers = build_optimizers(model, args)
-    batches = Batches(Encoder(tokenizer), args.text, len(tokenizer), args.batch_tokens // args.micro, args.seed)
+    batches = Batches(
+        Encoder(tokenizer), args.text, len(tokenizer), args.batch_tokens // args.micro, args.seed
+    )
     state = resume(args.out, model, optimizers, batches)
     full_rates = (args.muon_lr, args.adam_lr)
     print(f"{sum(p.numel() for p in model.parameters()):,} parameters, from step {state.step}", flush=True)
@@ -328,16 +333,25 @@ def train(args: argparse.Namespace) -> None:
         if state.step % args.log_every == 0:
             mean = sum(state.losses[-args.log_every :]) / args.log_every
             speed = state.tokens / state.seconds
-            print(f"step {state.step} loss {mean:.3f} tokens {state.tokens / 1e6:.2f}M {speed:.0f}/s", flush=True)
+            print(
+                f"step {state.step} loss {mean:.3f} tokens {state.tokens / 1e6:.2f}M {speed:.0f}/s",
+                flush=True,
+            )
         if time.monotonic() - saved > args.save_minutes * 60 or state.step == args.steps:
             save(args.out, model, tokenizer, optimizers, state, batches)
             saved = time.monotonic()
 
 
 def parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, required=True, help="folder for tokenizer, checkpoint and backbone")
-    parser.add_argument("--text", type=Path, help="task text as JSON lines, gzipped (none: generated text alone)")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--out", type=Path, required=True, help="folder for tokenizer, checkpoint and backbone"
+    )
+    parser.add_argument(
+        "--text", type=Path, help="task text as JSON lines, gzipped (none: generated text alone)"
+    )
     parser.add_argument("--steps", type=int, default=5000, help="optimizer steps; may be raised on resume")
     parser.add_argument("--batch-tokens", type=int, default=8192, help="tokens a step, padding included")
     parser.add_argument("--micro", type=int, default=2, help="micro-batches a step, each of one length class")
@@ -349,8 +363,12 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--adam-lr", type=float, default=3e-3)
     parser.add_argument("--decay-weight", type=float, default=0.01, help="Muon's weight decay")
     parser.add_argument("--warmup", type=int, default=60, help="steps of linear warm-up")
-    parser.add_argument("--decay", type=float, default=0.3, help="last share of the steps in which the rate falls")
-    parser.add_argument("--copy-steps", type=int, default=COPY_STEPS, help="first steps, half of them copying")
+    parser.add_argument(
+        "--decay", type=float, default=0.3, help="last share of the steps in which the rate falls"
+    )
+    parser.add_argument(
+        "--copy-steps", type=int, default=COPY_STEPS, help="first steps, half of them copying"
+    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")

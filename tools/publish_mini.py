@@ -1,6 +1,6 @@
 """Puts a trained backbone where the package carries it, and writes its card.
 
-    python tools/publish_mini.py build/mini/backbone results/mini/backbone.json
+python tools/publish_mini.py build/mini/backbone results/mini/backbone.json
 """
 
 from __future__ import annotations
@@ -87,13 +87,17 @@ def card(backbone: Path, result: dict[str, Any]) -> str:
         problems=result["exact_other"]["word_problem"],
         held=sum(held.values()) / len(held),
         loss=result["held_out_loss"],
-        natural="" if natural is None else f"| ROUGE-L on 89 unseen Natural Instructions tasks, mean | {natural:.1f} |\n",
+        natural=""
+        if natural is None
+        else f"| ROUGE-L on 89 unseen Natural Instructions tasks, mean | {natural:.1f} |\n",
         weakest=", ".join(f"{name} {value:.0f}%" for name, value in list(exact.items())[-8:]),
     )
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("backbone", type=Path)
     parser.add_argument("result", type=Path)
     args = parser.parse_args()

@@ -1,4 +1,4 @@
-"""Writes the tables of README.md from committed result files, between their markers; `--check` only compares."""
+"""Writes the tables of README.md from committed result files; `--check` only compares."""
 
 from __future__ import annotations
 
@@ -8,22 +8,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from tokmem.report.results import results_table
 from tokmem.report.tables import Table
 
 ROOT = Path(__file__).parents[1]
 BLOCK = re.compile(r"(<!-- table: (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
-ATOMIC = {
-    "method": "method",
-    "prompt": "prompt",
-    "routing_accuracy": "routing %",
-    "rouge_l": "ROUGE-L",
-    "rouge_l_forced": "forced",
-    "exact_match": "exact %",
-    "trainable_parameters": "parameters",
-    "prompt_tokens_per_query": "prompt tokens",
-    "train_seconds": "train s",
-    "queries_per_second": "queries/s",
-}
 BENCH = {
     "name": "one training step",
     "tokens_per_second": "tokens/s",
@@ -33,15 +22,11 @@ BENCH = {
 
 
 def table(path: Path) -> str:
-    """The Markdown table of a result file; a spread over seeds stands behind its mean."""
-    rows: list[dict[str, Any]] = json.loads(path.read_text("utf-8"))["rows"]
+    """The Markdown table of a result file."""
+    result: dict[str, Any] = json.loads(path.read_text("utf-8"))
     if "bench" in path.parts:
-        return Table(rows, BENCH, {"speedup": ".2f", "peak_gb": ".2f"}).markdown()
-    shown = [
-        {key: f"{row[key]:.1f} ± {row[key + '_std']:.1f}" if f"{key}_std" in row else row[key] for key in ATOMIC}
-        for row in rows
-    ]
-    return Table(shown, ATOMIC).markdown()
+        return Table(result["rows"], BENCH, {"speedup": ".2f", "peak_gb": ".2f"}).markdown()
+    return results_table(result).markdown()
 
 
 def updated(text: str) -> str:

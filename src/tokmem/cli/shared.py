@@ -15,25 +15,14 @@ from rich.table import Table as RichTable
 from rich.text import Text
 
 from tokmem.errors import ConfigError, TokMemError
-from tokmem.report.tables import Spread, Table
+from tokmem.report.results import results_table
+from tokmem.report.tables import Table
 
 if TYPE_CHECKING:
     from tokmem.model.backbone import Backbone
     from tokmem.records import Answer, Route
     from tokmem.tracks.backbone import BackboneConfig
 
-_COLUMNS = {
-    "method": "method",
-    "prompt": "prompt",
-    "routing_accuracy": "routing %",
-    "rouge_l": "ROUGE-L",
-    "rouge_l_forced": "ROUGE-L forced",
-    "exact_match": "exact %",
-    "trainable_parameters": "trained params",
-    "prompt_tokens_per_query": "prompt tokens /query",
-    "train_seconds": "train s",
-    "queries_per_second": "queries /s",
-}
 _PIPE_WIDTH, _WIDEST = 160, 1_000
 
 
@@ -109,19 +98,6 @@ def run_folder(save_path: Path | None, resume: bool, default: Path) -> Path:
     if resume and save_path is None:
         raise ConfigError("--resume without --save-path", "the folder of the run", "name it")
     return save_path or free_folder(default)
-
-
-def results_table(summary: Mapping[str, Any]) -> Table:
-    """The rows of a run's summary, values over several seeds with their spread."""
-    rows = []
-    for row in summary["rows"]:
-        spreads = {
-            name: Spread(value, row[f"{name}_std"], row["seeds"])
-            for name, value in row.items()
-            if f"{name}_std" in row
-        }
-        rows.append({name: spreads.get(name, row.get(name)) for name in _COLUMNS})
-    return Table(rows, _COLUMNS, title=summary["name"])
 
 
 def show_results(summary: Mapping[str, Any], folder: Path) -> None:

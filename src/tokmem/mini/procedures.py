@@ -1,4 +1,4 @@
-"""The registry of generated procedures, and the line between inputs that are trained on and that are held out."""
+"""The registry of generated procedures, and the line between trained and held-out inputs."""
 
 from __future__ import annotations
 

@@ -103,7 +103,7 @@ def _choice(kind: str, options: str) -> tuple[dict[str, Any], Sampler, dict[Valu
     """Schema, sampler and spoken words of a boolean or an enum kind."""
     if kind == "bool":
         yes, no = options.split("/")
-        schema = {"type": "boolean", "description": f"True for '{yes}'."}
+        schema: dict[str, Any] = {"type": "boolean", "description": f"True for '{yes}'."}
         return schema, _one_of((True, False)), {True: yes, False: no}
     pairs = [option.partition("=") for option in options.split("/")]
     values = [value for value, _, _ in pairs]
@@ -200,7 +200,7 @@ def arguments_json(arguments: Mapping[str, Value]) -> str:
 
 
 def schema_line(tool: Tool) -> str:
-    """`name(argument: type, optional?: type): Description.`"""
+    """A tool on one line: `name(argument: type, optional?: type): Description`."""
     required = tool.parameters["required"]
     items = tool.parameters["properties"].items()
     arguments = ", ".join(f"{key}{'' if key in required else '?'}: {schema['type']}" for key, schema in items)

@@ -56,7 +56,7 @@ class AtomicConfig:
     prompts: tuple[PromptMode, ...] = setting(("instruction+query",), "what a prompt holds")
     seeds: tuple[int, ...] = setting((0,), "of starting rows and order; results are means over them")
     rates: tuple[float, ...] = setting((), "rates to choose from on validation loss; none: training.lr")
-    start: Start = setting("mean", "starting rows of memory tokens")  # noqa: RUF009
+    start: Start = setting("mean", "starting rows of memory tokens")
     width: int = setting(1, "memory tokens a procedure")
     max_length: int = setting(1024, "most tokens in a sequence")
     skip_training: bool = setting(False, "evaluate a saved bank (load_task_tokens) without training")

@@ -13,9 +13,9 @@ class BackboneConfig:
     """Which model, and how it is loaded."""
 
     model_name: str = setting(MINI, "'mini' (bundled), a hub id, or a local folder")
-    dtype: DTypeName = setting("auto", "of the weights; 'auto': the checkpoint's own")  # noqa: RUF009
+    dtype: DTypeName = setting("auto", "of the weights; 'auto': the checkpoint's own")
     device: str = setting("auto", "'auto', 'cpu', 'cuda', ...")
-    quantization: Quantization = setting("none", "'8bit' or '4bit', through bitsandbytes")  # noqa: RUF009
+    quantization: Quantization = setting("none", "'8bit' or '4bit', through bitsandbytes")
 
     def load(self) -> Backbone:
         """Loads and freezes it.

@@ -25,8 +25,8 @@ PAPER = SniSpec()
 class DataConfig:
     """A corpus and how much of it. A size that is none is the paper's (jsonl: all there are)."""
 
-    source: Source = setting("procedures", "'procedures' (generated), 'sni' or 'jsonl'")  # noqa: RUF009
-    families: FamilySet = setting("demo", "which held-out generated procedures")  # noqa: RUF009
+    source: Source = setting("procedures", "'procedures' (generated), 'sni' or 'jsonl'")
+    families: FamilySet = setting("demo", "which held-out generated procedures")
     tasks_dir: str = setting("", "folder of Super-NaturalInstructions task files (sni)")
     corpus: str = setting("", "JSON lines file of one's own (jsonl)")
     tasks: tuple[str, ...] = setting((), "procedures to take; none: all, in their own order")

@@ -1,4 +1,4 @@
-"""Families over English sentences such as `The small dog opened the red box.` and `Anna likes tea.`"""
+"""Families over English sentences, such as `The small dog opened the red box`."""
 
 from __future__ import annotations
 

@@ -1,0 +1,34 @@
+"""Result files as tables: the same columns in the terminal, in the README, and in the docs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from tokmem.report.tables import Spread, Table
+
+ATOMIC = {
+    "method": "method",
+    "prompt": "prompt",
+    "routing_accuracy": "routing %",
+    "rouge_l": "ROUGE-L",
+    "rouge_l_forced": "ROUGE-L forced",
+    "exact_match": "exact %",
+    "trainable_parameters": "trained params",
+    "prompt_tokens_per_query": "prompt tokens /query",
+    "train_seconds": "train s",
+    "queries_per_second": "queries /s",
+}
+
+
+def results_table(summary: Mapping[str, Any]) -> Table:
+    """The rows of a run's summary, values over several seeds with their spread."""
+    rows = []
+    for row in summary["rows"]:
+        spreads = {
+            name: Spread(value, row[f"{name}_std"], row["seeds"])
+            for name, value in row.items()
+            if f"{name}_std" in row
+        }
+        rows.append({name: spreads.get(name, row.get(name)) for name in ATOMIC})
+    return Table(rows, ATOMIC, title=summary["name"])
