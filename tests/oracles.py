@@ -13,7 +13,9 @@ from tokmem.bank.bank import Bank
 from tokmem.records import Encoded
 
 
-def resized_weights(model: PreTrainedModel, bank: Bank, steering: Tensor, address: Tensor) -> dict[str, Tensor]:
+def resized_weights(
+    model: PreTrainedModel, bank: Bank, steering: Tensor, address: Tensor
+) -> dict[str, Tensor]:
     """The backbone's two vocabulary matrices with the bank's rows written in: replaced, or past the end.
 
     `steering` and `address` are (S, d) rows in slot order; gradients flow through to them.
@@ -41,7 +43,9 @@ def forbidden_ids(model: PreTrainedModel, bank: Bank) -> list[int]:
 
 def resized_logits(model: PreTrainedModel, weights: dict[str, Tensor], ids: Sequence[int]) -> Tensor:
     """(T, W) logits of one unpadded sequence from the model as if its vocabulary had been resized."""
-    return functional_call(model, weights, kwargs={"input_ids": torch.tensor([ids])}, tie_weights=False).logits[0]
+    return functional_call(
+        model, weights, kwargs={"input_ids": torch.tensor([ids])}, tie_weights=False
+    ).logits[0]
 
 
 def plain_loss(

@@ -25,7 +25,7 @@ def mini() -> Backbone:
     return load_backbone(dtype="float32", device="cpu")
 
 
-def corpus(names: tuple[str, ...]):  # noqa: ANN201
+def corpus(names: tuple[str, ...]):
     return procedures_corpus([f for f in DEMO if f.name in names], 48, 4, 8)
 
 
@@ -35,9 +35,9 @@ def rouge(examples: tuple[Example, ...], answers: list[Answer]) -> float:
 
 
 def routed(examples: tuple[Example, ...], answers: list[Answer]) -> float:
-    return sum(a.route.procedure == e.turns[0].procedure for e, a in zip(examples, answers, strict=True)) / len(
-        examples
-    )
+    return sum(
+        a.route.procedure == e.turns[0].procedure for e, a in zip(examples, answers, strict=True)
+    ) / len(examples)
 
 
 def test_query_alone_then_a_second_stage(mini: Backbone, tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ from random import Random
 
 import torch
 from transformers import (
+    AutoModelForCausalLM,
     Gemma2Config,
     Gemma3TextConfig,
     GPTNeoXConfig,
@@ -13,13 +14,14 @@ from transformers import (
     MistralConfig,
     PreTrainedConfig,
     PreTrainedModel,
+    PreTrainedTokenizerBase,
     Qwen2Config,
     Qwen3Config,
 )
-from transformers import AutoModelForCausalLM
 
 from tokmem.bank.bank import Bank
 from tokmem.bank.slots import IdPolicy, IdSpace
+from tokmem.model.backbone import Backbone, wrap_backbone
 from tokmem.model.memory_lm import MemoryLM
 from tokmem.records import Encoded, Procedure
 
@@ -78,12 +80,24 @@ CONFIGS = {
 def tiny_model(name: str, seed: int = 0) -> PreTrainedModel:
     """A frozen random float32 model; weights are large enough that attention matters."""
     torch.manual_seed(seed)
-    model = AutoModelForCausalLM.from_config(CONFIGS[name](), dtype=torch.float32)
+    return _random(CONFIGS[name]()).eval().requires_grad_(False)
+
+
+def _random(config: PreTrainedConfig) -> PreTrainedModel:
+    model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
     with torch.no_grad():
         for parameter in model.parameters():
             if parameter.ndim == 2:
                 parameter.normal_(0, 0.15)
-    return model.eval().requires_grad_(False)
+    return model
+
+
+def tiny_backbone(tokenizer: PreTrainedTokenizerBase, seed: int = 0) -> Backbone:
+    """A random Llama with a row for every token of a tokenizer, and eight past it."""
+    torch.manual_seed(seed)
+    config = CONFIGS["llama"]()
+    config.vocab_size, config.max_position_embeddings = len(tokenizer) + 8, 512
+    return wrap_backbone(_random(config), tokenizer, "tiny")
 
 
 def tiny_bank(

@@ -1,4 +1,4 @@
-"""The generators: right by construction, seeded, and with a clean line between what trains and what evaluates."""
+"""The generators: right, seeded, and with a clean line between what trains and what evaluates."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The frozen-prefix path equals the plain loop in loss and gradient, for every architecture, coupling and id policy."""
+"""The frozen-prefix path equals the plain loop in loss and gradient, for every architecture and bank."""
 
 from __future__ import annotations
 
@@ -25,7 +25,9 @@ def oracle(lm: MemoryLM, examples: list) -> tuple[torch.Tensor, list[torch.Tenso
     return loss.detach(), [g[first:] for g in torch.autograd.grad(loss, tables)]
 
 
-def ours(lm: MemoryLM, examples: list, *, frozen: bool, micro: int) -> tuple[torch.Tensor, list[torch.Tensor]]:
+def ours(
+    lm: MemoryLM, examples: list, *, frozen: bool, micro: int
+) -> tuple[torch.Tensor, list[torch.Tensor]]:
     """The same through TokMem, accumulated over micro-batches of `micro` examples."""
     count = sum(sum(e.supervised) for e in examples)
     prefixes = read_prefixes(lm, [e.ids[: e.prefix] for e in examples], batch_tokens=40)
@@ -34,7 +36,9 @@ def ours(lm: MemoryLM, examples: list, *, frozen: bool, micro: int) -> tuple[tor
     for start in range(0, len(examples), micro):
         part = slice(start, start + micro)
         sums = (
-            frozen_prefix_loss(lm, examples[part], prefixes[part]) if frozen else plain_loss(lm, examples[part])
+            frozen_prefix_loss(lm, examples[part], prefixes[part])
+            if frozen
+            else plain_loss(lm, examples[part])
         )
         (sums.total / count).backward()
         total += sums.total.detach() / count

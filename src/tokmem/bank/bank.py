@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
@@ -19,8 +20,8 @@ class Bank(nn.Module):
     """Procedures, their slots and token ids, and their rows.
 
     A coupled bank has one table: the row that the output head reads (the address) is the row that the input
-    embedding reads (the steering). A decoupled one (TokMem+DC, Eqs. 7-8) has two. Of a procedure several tokens
-    wide only the first slot has an address; the others steer only.
+    embedding reads (the steering). A decoupled one (TokMem+DC, Eqs. 7-8) has two. Of a procedure several
+    tokens wide only the first slot has an address; the others steer only.
 
     Letters: P procedures, S slots (S = P where all are one token wide), d the backbone's hidden size.
 
@@ -107,7 +108,9 @@ class Bank(nn.Module):
         """
         width = steering.shape[1] if steering.ndim == 3 else 0
         if tuple(steering.shape) != (len(procedures), width, self.dim) or width == 0:
-            raise BankError(f"steering rows {tuple(steering.shape)}", f"({len(procedures)}, width, {self.dim})")
+            raise BankError(
+                f"steering rows {tuple(steering.shape)}", f"({len(procedures)}, width, {self.dim})"
+            )
         if (address is not None) == self.coupled:
             raise BankError(
                 f"{'an' if self.coupled else 'no'} address for a {'' if self.coupled else 'de'}coupled bank",
@@ -191,7 +194,7 @@ class Bank(nn.Module):
             table.set_rows(table.rows()[kept], frozen)
 
     def remove(self, names: Iterable[str]) -> None:
-        """Removes procedures. The other rows and all token ids stay as they are; the removed ids are retired."""
+        """Removes procedures and retires their token ids. All other rows and ids stay as they are."""
         gone = set(names)
         for name in gone:
             self.slots.ids(name)
@@ -204,7 +207,8 @@ class Bank(nn.Module):
         """Changes a procedure's name and nothing else."""
         self.slots.rename(old, new)
         self.procedures = {
-            new if n == old else n: replace(p, name=new) if n == old else p for n, p in self.procedures.items()
+            new if n == old else n: replace(p, name=new) if n == old else p
+            for n, p in self.procedures.items()
         }
 
     def slice(self, names: Sequence[str]) -> Bank:
@@ -217,28 +221,35 @@ class Bank(nn.Module):
     def merge(self, other: Bank, names: Sequence[str] | None = None) -> None:
         """Adds procedures of another bank of the same backbone, as fresh rows.
 
-        Token ids are kept where they are free here, else new ones are given (the rows are the same either way).
+        Token ids are kept where they are free here, else new ones are given; the rows stay the same.
 
         Raises:
-            BankError: the banks differ in dimension, coupling or id space, or share a name.
+            BankError: the banks differ in dimension, coupling or id space, share a name, or no id is free.
         """
         if (self.dim, self.coupled, self.slots.space) != (other.dim, other.coupled, other.slots.space):
             raise BankError(
-                f"a bank of dimension {other.dim}, {'' if other.coupled else 'de'}coupled, {other.slots.space.rows} rows",
+                f"a bank of dimension {other.dim}, {'' if other.coupled else 'de'}coupled, "
+                f"{other.slots.space.rows} rows",
                 f"dimension {self.dim}, {'' if self.coupled else 'de'}coupled, {self.slots.space.rows} rows",
                 "merge banks of one backbone and one coupling",
             )
         names = other.names if names is None else names
         both = [name for name in names if name in self]
         if both:
-            raise BankError(f"procedure {both[0]!r} in both banks", "distinct names", "rename one of them first")
+            raise BankError(
+                f"procedure {both[0]!r} in both banks", "distinct names", "rename one of them first"
+            )
+        planned = copy.deepcopy(self.slots)  # what fails, fails before this bank has changed
         for name in names:
-            address, steering = other.rows(name)
             ids = other.slots.ids(name)
-            free = not set(ids) & {*self.slots.token_ids, *self.slots.retired}
+            free = not set(ids) & {*planned.token_ids, *planned.retired}
+            planned.add([name], len(ids), [ids] if free else None)
+        device = self.steering.frozen.device
+        for name in names:
+            address, steering = (rows[None].to(device) for rows in other.rows(name))
             self.add(
                 [other.procedures[name]],
-                steering[None].to(self.steering.frozen.device),
-                None if self.coupled else address[None].to(self.steering.frozen.device),
-                ids=[ids] if free else None,
+                steering,
+                None if self.coupled else address,
+                ids=[planned.ids(name)],
             )

@@ -14,10 +14,15 @@ Start = Literal["mean", "description", "sampled", "orthogonal"]
 
 
 def typical_norm(weight: Tensor) -> float:
-    """Median norm of the rows of a (V, d) weight that were trained at all (reserved rows are often near zero)."""
-    norms = weight.float().norm(dim=-1)
+    """Median norm of those rows of a (V, d) weight that were trained (reserved rows are often near zero)."""
+    norms = _norms(weight)
     trained = norms[norms > 0.1 * norms.median()]
     return float((trained if len(trained) else norms).median())
+
+
+def _norms(weight: Tensor) -> Tensor:
+    """(V, d) -> (V,) float32 norms, a few rows at a time: a float32 copy of the weight could be gigabytes."""
+    return torch.cat([rows.float().norm(dim=-1) for rows in weight.detach().split(4096)])
 
 
 def start_rows(
@@ -32,8 +37,8 @@ def start_rows(
     """Draws the starting rows of new memory tokens.
 
     Args:
-        start: ``mean`` of all pretrained rows (the paper), mean of the ``description``'s token rows, a ``sampled``
-            pretrained row each, or mutually ``orthogonal`` random directions.
+        start: ``mean`` of all pretrained rows (the paper), mean of the ``description``'s token rows, a
+            ``sampled`` pretrained row each, or mutually ``orthogonal`` random directions.
         weight: (V, d) pretrained embedding (or output head) weight.
         count: how many rows.
         generator: source of randomness for ``sampled`` and ``orthogonal``.
@@ -48,7 +53,7 @@ def start_rows(
     if start not in get_args(Start):
         raise BankError(f"start {start!r}", f"one of {', '.join(get_args(Start))}")
     weight = weight.detach()
-    mean = weight.float().mean(0)
+    mean = weight.mean(0, dtype=torch.float32)
     if start == "mean":
         rows = mean.expand(count, -1).clone()
     elif start == "sampled":
@@ -65,7 +70,7 @@ def start_rows(
 
 
 def _trained_rows(weight: Tensor, count: int, generator: torch.Generator) -> Tensor:
-    norms = weight.float().norm(dim=-1)
+    norms = _norms(weight)
     usable = (norms > 0.1 * norms.median()).nonzero().squeeze(1)
     picks = torch.randint(len(usable), (count,), generator=generator)
     return usable[picks.to(usable.device)]

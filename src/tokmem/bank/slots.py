@@ -28,9 +28,9 @@ class IdSpace:
 class SlotMap:
     """Gives each procedure `width` consecutive slots, and each slot a token id.
 
-    Slots are the rows of the bank's tables, 0, 1, 2, ... in order of adding, without gaps. Ids follow the policy:
-    ``spare`` fills spare rows only, ``append`` goes past the end only, ``auto`` fills spare rows and spills past
-    the end. Ids of removed procedures are retired.
+    Slots are the rows of the bank's tables, 0, 1, 2, ... in order of adding, without gaps. Ids follow the
+    policy: ``spare`` fills spare rows only, ``append`` goes past the end only, ``auto`` fills spare rows and
+    spills past the end. Ids of removed procedures are retired.
     """
 
     def __init__(self, space: IdSpace, policy: IdPolicy = "auto") -> None:
@@ -110,13 +110,23 @@ class SlotMap:
         if ids is None:
             flat = self._free(width * len(names))
             ids = [tuple(flat[i : i + width]) for i in range(0, len(flat), width)]
-        taken = self._retired.union(self.token_ids)
-        for name, given in zip(names, ids, strict=True):
-            clash = taken.intersection(given)
-            if clash:
-                raise BankError(f"token id {min(clash)} for {name!r}, already taken", "a free token id")
-            taken.update(given)
-            self._ids[name] = tuple(given)
+        self._ids |= zip(names, self._checked(ids, len(names), width), strict=True)
+
+    def _checked(self, ids: Iterable[tuple[int, ...]], count: int, width: int) -> list[tuple[int, ...]]:
+        """The ids, once it is sure that all of them can be given."""
+        given = [tuple(each) for each in ids]
+        if [len(each) for each in given] != [width] * count:
+            raise BankError(f"token ids {given}", f"{width} a procedure, for {count} procedures")
+        taken, spare = self._retired.union(self.token_ids), set(self.space.spare)
+        for token in (token for each in given for token in each):
+            if token in taken:
+                raise BankError(f"token id {token}, already taken", "a free token id")
+            if token < self.space.rows and token not in spare:
+                raise BankError(
+                    f"token id {token}, which the backbone uses", "a spare one, or one past its end"
+                )
+            taken.add(token)
+        return given
 
     def remove(self, names: Iterable[str]) -> None:
         """Forgets procedures and retires their ids."""

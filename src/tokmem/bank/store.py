@@ -6,12 +6,13 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 
 from tokmem.bank.bank import Bank
 from tokmem.bank.slots import IdSpace
@@ -50,14 +51,17 @@ def save_bank(bank: Bank, folder: Path, origin: Origin) -> None:
     if not bank.coupled:
         tensors["address"] = bank.address.rows().cpu().contiguous()
     with replace_folder(folder) as draft:
-        save_file(tensors, draft / TENSORS)
-        facts = _facts(bank, origin, _sha256(draft / TENSORS))
+        # Bytes first: safetensors' own writer does not report a full disk.
+        (draft / TENSORS).write_bytes(save(tensors))
+        facts = json.loads(json.dumps(_facts(bank, origin, _sha256(draft / TENSORS))))
         facts["digest"] = _digest(facts)
         (draft / FACTS).write_text(json.dumps(facts, indent=1, ensure_ascii=False) + "\n", "utf-8")
         (draft / CARD).write_text(_card(bank, origin), "utf-8")
 
 
-def load_bank(folder: Path, *, fingerprint: str | None = None, chat: str | None = None) -> tuple[Bank, Origin]:
+def load_bank(
+    folder: Path, *, fingerprint: str | None = None, chat: str | None = None
+) -> tuple[Bank, Origin]:
     """Reads a bank back; all its rows are frozen.
 
     Args:
@@ -73,7 +77,10 @@ def load_bank(folder: Path, *, fingerprint: str | None = None, chat: str | None 
     facts = _read_facts(folder)
     tensors = _read_tensors(folder, facts)
     origin = Origin(**facts["origin"])
-    for what, got, wanted in (("backbone", origin.fingerprint, fingerprint), ("chat format", origin.chat, chat)):
+    for what, got, wanted in (
+        ("backbone", origin.fingerprint, fingerprint),
+        ("chat format", origin.chat, chat),
+    ):
         if wanted is not None and got != wanted:
             raise BankError(
                 f"bank {folder} was trained on {what} {got} ({origin.backbone})",
@@ -83,13 +90,14 @@ def load_bank(folder: Path, *, fingerprint: str | None = None, chat: str | None 
     space = IdSpace(facts["rows"], tuple(facts["spare"]))
     bank = Bank(facts["dim"], space, coupled=facts["coupled"], policy=facts["policy"])
     start = 0
-    for entry in facts["procedures"]:
-        stop = start + len(entry["ids"])
+    for width, group in groupby(facts["procedures"], lambda entry: len(entry["ids"])):
+        entries = list(group)
+        stop = start + width * len(entries)
         bank.add(
-            [Procedure(entry["name"], entry["description"], entry["parameters"])],
-            tensors["steering"][None, start:stop],
-            None if bank.coupled else tensors["address"][None, start],
-            ids=[tuple(entry["ids"])],
+            [Procedure(entry["name"], entry["description"], entry["parameters"]) for entry in entries],
+            tensors["steering"][start:stop].view(-1, width, bank.dim),
+            None if bank.coupled else tensors["address"][start:stop:width],
+            ids=[tuple(entry["ids"]) for entry in entries],
         )
         start = stop
     bank.slots.retire(facts["retired"])
@@ -119,12 +127,16 @@ def _read_facts(folder: Path) -> dict[str, Any]:
     try:
         facts: dict[str, Any] = json.loads(path.read_text("utf-8"))
         stored = facts.pop("digest")
-    except (ValueError, KeyError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError) as error:
         raise BankError(f"{path} is truncated or no bank", "a whole file", "take it from a copy") from error
     if facts.get("format") != FORMAT:
-        raise BankError(f"{path} has format {facts.get('format')}", f"format {FORMAT}", "use a matching version")
+        raise BankError(
+            f"{path} has format {facts.get('format')}", f"format {FORMAT}", "use a matching version"
+        )
     if stored != _digest(facts):
-        raise BankError(f"{path} was edited after saving", "the file as saved", "change banks with `tokmem bank`")
+        raise BankError(
+            f"{path} was edited after saving", "the file as saved", "change banks with `tokmem bank`"
+        )
     return facts
 
 
@@ -133,18 +145,19 @@ def _read_tensors(folder: Path, facts: Mapping[str, Any]) -> dict[str, torch.Ten
     if not path.is_file():
         raise BankError(f"no {TENSORS} in {folder}", "both files of the bank", "take it from a copy")
     if _sha256(path) != facts["tensors"]:
-        raise BankError(f"{path} is truncated or was edited after saving", "the file as saved", "take it from a copy")
+        raise BankError(
+            f"{path} is truncated or was edited after saving", "the file as saved", "take it from a copy"
+        )
     try:
         return load_file(path)
     except SafetensorError as error:
-        raise BankError(f"{path} cannot be read ({error})", "a safetensors file", "take it from a copy") from error
+        raise BankError(
+            f"{path} cannot be read ({error})", "a safetensors file", "take it from a copy"
+        ) from error
 
 
 def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest() if hasattr(hashlib, "file_digest") else (
-            hashlib.sha256(file.read()).hexdigest()
-        )
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _digest(facts: Mapping[str, Any]) -> str:
@@ -169,7 +182,7 @@ tags: [tokmem, procedural-memory]
 A TokMem bank: one trained token per procedure, beside a frozen backbone.
 
 - backbone: `{origin.backbone}`, fingerprint `{origin.fingerprint}`
-- {"coupled: address and steering are one row" if bank.coupled else "decoupled: address and steering are two rows"}
+- {"coupled: address and steering are one row" if bank.coupled else "decoupled: two rows a memory token"}
 - {len(bank.slots)} rows of dimension {bank.dim}
 
 ```python

@@ -10,8 +10,10 @@ from torch.nn import functional as F
 class Table(nn.Module):
     """Rows of a bank: `frozen` ones first, then `fresh` ones, which alone are a parameter.
 
-    Keeping the two apart is what isolates earlier stages: no gradient, no momentum and no weight decay can reach
-    a frozen row, because no optimizer ever sees it. Letters: F frozen rows, N fresh rows, S = F + N, d dimension.
+    Keeping the two apart is what isolates earlier stages: no gradient, no momentum and no weight decay can
+    reach a frozen row, because no optimizer ever sees it.
+
+    Letters: F frozen rows, N fresh rows, S = F + N, d dimension.
     """
 
     frozen: Tensor

@@ -1,4 +1,4 @@
-"""No training: the backbone reads instruction and query (or what the prompt mode leaves of them) and answers."""
+"""No training: the backbone reads what the prompt mode shows of instruction and query, and answers."""
 
 from __future__ import annotations
 

@@ -58,7 +58,9 @@ class TokMem:
         seed: int = 0,
     ) -> None:
         self.backbone = load_backbone(backbone) if isinstance(backbone, str) else backbone
-        self.bank = bank or Bank(self.backbone.dim, self.backbone.id_space(), coupled=coupled, policy=policy)
+        if bank is None:
+            bank = Bank(self.backbone.dim, self.backbone.id_space(), coupled=coupled, policy=policy)
+        self.bank = bank
         self.lm = MemoryLM(self.backbone.model, self.bank)
         self.chat = Chat(self.backbone.tokenizer)
         self.prompt, self.max_length = prompt, max_length
@@ -113,7 +115,7 @@ class TokMem:
         wide = [ids for ids in described for _ in range(self.width)]
         steering = rows(inputs, count * self.width, "steering", wide)
         address = None if self.bank.coupled else rows(outputs, count, "address", described)
-        self.bank.add(procedures, steering.view(count, self.width, -1), address)
+        self.bank.add(procedures, steering.view(count, self.width, self.bank.dim), address)
 
     def fit(
         self,

@@ -12,7 +12,13 @@ from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor, nn
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
 
 from tokmem.bank.slots import IdSpace
 from tokmem.errors import BackboneError
@@ -42,18 +48,20 @@ class Backbone:
     @property
     def device(self) -> torch.device:
         """Where the input embedding lives."""
-        return self.model.get_input_embeddings().weight.device
+        return input_embedding(self.model).weight.device
 
     @property
     def dim(self) -> int:
         """Hidden size d."""
-        return int(self.model.get_input_embeddings().weight.shape[1])
+        return input_embedding(self.model).embedding_dim
 
     def id_space(self) -> IdSpace:
         """Reserved tokens in their numeric order, then rows past the tokenizer; counted from the weight."""
-        rows = int(self.model.get_input_embeddings().weight.shape[0])
+        rows = input_embedding(self.model).num_embeddings
         vocab = self.tokenizer.get_vocab()
-        numbered = [(int(m[1]), i) for token, i in vocab.items() if (m := _RESERVED.fullmatch(token)) and i < rows]
+        numbered = [
+            (int(m[1]), i) for token, i in vocab.items() if (m := _RESERVED.fullmatch(token)) and i < rows
+        ]
         past = range(max(vocab.values()) + 1, rows)
         return IdSpace(rows, (*(i for _, i in sorted(numbered)), *past))
 
@@ -75,7 +83,7 @@ def load_backbone(
 
     Args:
         name: ``mini`` (bundled), a hub id, or a local folder.
-        dtype: ``auto`` takes the checkpoint's own, except for float32 where the bundled backbone runs on a CPU.
+        dtype: ``auto`` takes the checkpoint's own; float32 for the bundled backbone on a CPU.
         device: ``auto`` takes an accelerator where there is one.
         quantization: 8-bit or 4-bit loading through bitsandbytes (needs it installed).
         attention: attention implementation of transformers; None lets it choose.
@@ -104,13 +112,14 @@ def load_backbone(
         tokenizer = AutoTokenizer.from_pretrained(source)
         model = AutoModelForCausalLM.from_pretrained(source, config=config, **options)
     except (OSError, ValueError, ImportError) as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise BackboneError(
-            f"backbone {name!r} cannot be loaded ({str(error).strip().splitlines()[0]})",
+            f"backbone {name!r} cannot be loaded ({reason})",
             "'mini', a local folder, or a hub id that can be reached",
             "check the name, or download the model first and give its folder",
         ) from error
     if quantization == "none":
-        model = model.to(place)
+        nn.Module.to(model, place)
     shown = name if name == MINI or not Path(name).exists() else Path(name).resolve().name
     return wrap_backbone(model, tokenizer, shown)
 
@@ -142,14 +151,26 @@ def _dtype(name: str, dtype: str, device: str) -> torch.dtype | str:
     return torch.float32 if name == MINI and device == "cpu" else "auto"
 
 
+def input_embedding(model: PreTrainedModel) -> nn.Embedding:
+    """The module that reads token ids; its weight is (V, d)."""
+    embedding = model.get_input_embeddings()
+    if not isinstance(embedding, nn.Embedding):
+        raise BackboneError(f"{type(model).__name__} without an input embedding", "a causal LM")
+    return embedding
+
+
 def check_supported(model: PreTrainedModel) -> None:
     """Refuses, by name, a model that reads token ids anywhere but in its input embedding."""
-    embedding = model.get_input_embeddings()
-    if not isinstance(embedding, nn.Embedding) or model.get_output_embeddings() is None:
-        raise BackboneError(f"{type(model).__name__} without an input embedding and an output head", "a causal LM")
-    rows = embedding.weight.shape[0]
+    embedding = input_embedding(model)
+    if model.get_output_embeddings() is None:
+        raise BackboneError(f"{type(model).__name__} without an output head", "a causal LM")
+    rows = embedding.num_embeddings
     for name, module in model.named_modules():
-        if isinstance(module, nn.Embedding) and module is not embedding and module.num_embeddings >= rows // 2:
+        if (
+            isinstance(module, nn.Embedding)
+            and module is not embedding
+            and module.num_embeddings >= rows // 2
+        ):
             raise BackboneError(
                 f"{type(model).__name__} reads token ids in {name!r} too (per-layer embeddings)",
                 "a model that reads token ids in its input embedding alone",
@@ -169,13 +190,17 @@ def is_recurrent(model: PreTrainedModel) -> bool:
 def fingerprint(model: nn.Module) -> str:
     """Hex digest of the configuration's shape and of every weight, as bfloat16.
 
-    The same checkpoint loaded as float32 or bfloat16 has one fingerprint; one changed weight (beyond bfloat16's
-    resolution) gives another. Every element counts: a tensor enters as position-weighted sums of its bits.
+    The same checkpoint loaded as float32 or bfloat16 has one fingerprint; one changed weight (beyond the
+    resolution of bfloat16) gives another. Every element counts: a tensor enters as position-weighted sums of
+    its bits.
     """
     digest = hashlib.sha256()
     config = getattr(model, "config", None)
     if config is not None:
-        facts = {k: getattr(config, k, None) for k in ("model_type", "hidden_size", "num_hidden_layers", "vocab_size")}
+        facts = {
+            k: getattr(config, k, None)
+            for k in ("model_type", "hidden_size", "num_hidden_layers", "vocab_size")
+        }
         digest.update(json.dumps(facts, sort_keys=True).encode())
     for name, parameter in sorted(model.named_parameters()):
         digest.update(f"{name}{tuple(parameter.shape)}{_checksum(parameter)}".encode())

@@ -1,10 +1,11 @@
 """How a frozen model reads memory tokens (`MemoryLookup`) and writes them (`MemoryHead`).
 
-A memory token is a row beside the vocabulary. Both layers go through the backbone's own modules, so a bank row
-receives whatever the backbone does to a row of its own: Gemma's sqrt(d) sits in the embedding module, logit soft
-caps and scales sit in the causal LM's forward. Neither layer copies a V x d matrix or loops over memories.
+A memory token is a row beside the vocabulary. Both layers go through the backbone's own modules, so a bank
+row receives whatever the backbone does to a row of its own: Gemma's sqrt(d) sits in the embedding module,
+logit soft caps and scales sit in the causal LM's forward. Neither layer copies a V x d matrix or loops over
+memories.
 
-Letters: B batch, T positions, N chosen positions, d hidden size, V rows of the backbone, P procedures, S slots.
+Letters: B batch, T positions, N chosen positions, d hidden size, V rows of the backbone, P procedures.
 """
 
 from __future__ import annotations
@@ -19,13 +20,14 @@ from transformers.modeling_outputs import BaseModelOutputWithPast
 
 from tokmem.bank.bank import Bank
 from tokmem.errors import BackboneError
+from tokmem.model.backbone import input_embedding
 
 
 class MemoryLookup:
     """Token ids to input vectors: a bank row where an id is a memory id, else the frozen embedding."""
 
     def __init__(self, model: PreTrainedModel, bank: Bank) -> None:
-        embedding = model.get_input_embeddings()
+        embedding = input_embedding(model)
         self.bank, self.embedding = bank, embedding
         # A view of the module under other weights. padding_idx would silence the gradient of one row.
         rows = copy.copy(embedding)
@@ -66,8 +68,8 @@ class _Rows(nn.Module):
 class MemoryHead:
     """Hidden states to logits: the frozen ones, and beside them `h @ address.T`.
 
-    The causal LM's own forward is run with its body replaced by the hidden states, so scales and soft caps apply
-    to both alike.
+    The causal LM's own forward is run with its body replaced by the hidden states, so scales and soft caps
+    apply to both alike.
 
     Attributes:
         model_rows: V.
@@ -79,9 +81,10 @@ class MemoryHead:
         head = next((n for n, m in model.named_children() if m is model.get_output_embeddings()), None)
         if body not in model._modules or head is None:
             raise BackboneError(
-                f"{type(model).__name__} with its body or head nested deeper", "a causal LM of one body and one head"
+                f"{type(model).__name__} with its body or head nested deeper",
+                "a causal LM of one body and one head",
             )
-        self.model_rows = int(model.get_output_embeddings().weight.shape[0])
+        self.model_rows = input_embedding(model).num_embeddings
         self._frozen = copy.copy(model)
         self._frozen._modules = {**model._modules, body: _Hidden()}
         self._rows = _Rows()

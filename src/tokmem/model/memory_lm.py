@@ -8,7 +8,7 @@ from transformers import Cache, PreTrainedModel
 
 from tokmem.bank.bank import Bank
 from tokmem.errors import BankError
-from tokmem.model.backbone import check_supported
+from tokmem.model.backbone import check_supported, input_embedding
 from tokmem.model.layers import MemoryHead, MemoryLookup
 
 
@@ -24,9 +24,11 @@ class MemoryLM:
 
     def __init__(self, model: PreTrainedModel, bank: Bank) -> None:
         check_supported(model)
-        dim = model.get_input_embeddings().weight.shape[1]
+        dim = input_embedding(model).embedding_dim
         if bank.dim != dim:
-            raise BankError(f"a bank of dimension {bank.dim}", f"the backbone's {dim}", "build it for this backbone")
+            raise BankError(
+                f"a bank of dimension {bank.dim}", f"the backbone's {dim}", "build it for this backbone"
+            )
         self.model, self.bank = model, bank
         self.lookup = MemoryLookup(model, bank)
         self.head = MemoryHead(model, bank)
@@ -35,7 +37,7 @@ class MemoryLM:
     @property
     def device(self) -> torch.device:
         """Where the backbone's input embedding lives."""
-        return self.model.get_input_embeddings().weight.device
+        return input_embedding(self.model).weight.device
 
     def hidden(self, ids: Tensor, mask: Tensor, positions: Tensor, cache: Cache | None = None) -> Tensor:
         """Runs the body.
@@ -61,11 +63,11 @@ class MemoryLM:
         return state
 
     def logits(self, ids: Tensor, mask: Tensor) -> Tensor:
-        """(B, T) right-padded ids -> (B, T, W) logits by token id, as of a model whose vocabulary was resized.
+        """(B, T) right-padded ids -> (B, T, W) logits by token id, as of a model with a resized vocabulary.
 
-        W = max(V, largest memory id + 1). Replaced rows hold the memory token's logit; ids past the end that no
-        memory token has, and later tokens of wide procedures, hold -inf. For inspection; training and recall
-        never build this tensor.
+        W = max(V, largest memory id + 1). Replaced rows hold the memory token's logit; ids past the end that
+        no memory token has, and later tokens of wide procedures, hold -inf. For inspection; training and
+        recall never build this tensor.
         """
         positions = torch.arange(ids.shape[1], device=ids.device).expand_as(ids)
         hidden = self.hidden(ids, mask, positions).flatten(0, 1)

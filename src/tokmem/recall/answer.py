@@ -37,7 +37,7 @@ def answer_examples(
 
 
 def stop_ids(lm: MemoryLM, chat: Chat) -> tuple[int, ...]:
-    """Ids that end a response: the template's own stop token, and those of the backbone's generation config."""
+    """Ids that end a response: the template's stop token, and those of the backbone's generation config."""
     config = lm.model.generation_config
     eos = config.eos_token_id if config is not None else None
     return tuple({chat.stop, *(eos if isinstance(eos, list) else [] if eos is None else [eos])})

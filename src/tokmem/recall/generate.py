@@ -35,7 +35,7 @@ class RecallSettings:
 
     Attributes:
         mode: ``atomic`` allows one memory token, at the start; ``chain`` any number.
-        reject: whether a query may be answered without a memory token, where an ordinary token beats them all.
+        reject: whether a query may be answered without a memory token, where an ordinary one beats them all.
         max_new_tokens: most tokens to write, memory tokens included.
         batch_size: prompts in a batch.
         top_k: routing candidates to keep.
@@ -136,7 +136,13 @@ class Recaller:
 
         Raises:
             BankError: a forced procedure is not in the bank.
+            RecallError: there are more or fewer prompts than sequences of procedures.
         """
+        if procedures is not None and len(procedures) != len(prompts):
+            raise RecallError(
+                f"procedures for {len(procedures)} of {len(prompts)} queries",
+                "a sequence of procedures for each query",
+            )
         order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
         results: dict[int, Generation] = {}
         draws = generator(self.settings.seed, "recall")
@@ -165,7 +171,9 @@ class _Decoding:
     ) -> None:
         self.owner, self.lm, self.settings, self.draws = recaller, recaller.lm, recaller.settings, draws
         ids, self.mask, positions = (t.to(self.lm.device) for t in left_pad(prompts))
-        self.cache = DynamicCache(config=self.lm.model.config) if is_recurrent(self.lm.model) else DynamicCache()
+        self.cache = (
+            DynamicCache(config=self.lm.model.config) if is_recurrent(self.lm.model) else DynamicCache()
+        )
         self.hidden = self.lm.hidden(ids, self.mask, positions, self.cache)[:, -1]
         self.positions = positions[:, -1] + 1
         frozen, memory = self._logits()
@@ -209,7 +217,7 @@ class _Decoding:
         return [self._scripted(row, token) for row, token in zip(self.rows, picks.tolist(), strict=True)]
 
     def _scripted(self, row: _Row, token: int) -> int:
-        """What the row writes: its queue first, then its forced procedures at each boundary, then its own token."""
+        """What the row writes: its queue, then its forced procedures at each boundary, then its own token."""
         if row.queue:
             return row.queue.popleft()
         boundary = not row.ids or token in self.owner.heads or token in self.owner.stops

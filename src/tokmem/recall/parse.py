@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 
-def split_turns(ids: Sequence[int], heads: Mapping[int, str], forced: frozenset[int]) -> tuple[list[int], list[tuple[str, list[int]]]]:
+def split_turns(
+    ids: Sequence[int], heads: Mapping[int, str], forced: frozenset[int]
+) -> tuple[list[int], list[tuple[str, list[int]]]]:
     """Splits generated ids at memory tokens.
 
     Args:

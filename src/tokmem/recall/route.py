@@ -26,8 +26,7 @@ def route(frozen: Tensor, memory: Tensor, names: Sequence[str], top_k: int = 5) 
     """
     probabilities, order = memory.softmax(-1).topk(min(top_k, len(names)))
     rejected = frozen.max(-1).values > memory.max(-1).values
-    memory_log = memory.logsumexp(-1)
-    mass = torch.exp(memory_log - torch.logaddexp(frozen.logsumexp(-1), memory_log))
+    mass = torch.sigmoid(memory.logsumexp(-1) - frozen.logsumexp(-1))
     return [
         Route(tuple(Choice(names[i], p) for i, p in zip(row, ps, strict=True)), no, m)
         for row, ps, no, m in zip(

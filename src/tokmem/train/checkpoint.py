@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from tokmem.errors import TrainingError
@@ -24,6 +24,7 @@ class Progress:
 
     Attributes:
         step: optimizer steps done.
+        loss: of the last step; None before the first.
         best_loss: lowest validation loss so far; None before the first validation.
         best_step: the step that had it.
         stale: validations since then.
@@ -33,6 +34,7 @@ class Progress:
     """
 
     step: int = 0
+    loss: float | None = None
     best_loss: float | None = None
     best_step: int = 0
     stale: int = 0
@@ -43,7 +45,7 @@ class Progress:
 
 @dataclass
 class RunState:
-    """All that a resumed run needs: parameters, the optimizer's moments, the best rows so far, and progress."""
+    """All that a resumed run needs: parameters, the optimizer's moments, the best rows, and progress."""
 
     parameters: Sequence[nn.Parameter]
     optimizer: torch.optim.Optimizer
@@ -67,7 +69,8 @@ class RunState:
         for index, moments in self.optimizer.state_dict()["state"].items():
             tensors |= {f"moment.{index}.{n}": v.detach().cpu().contiguous() for n, v in moments.items()}
         with replace_folder(folder) as draft:
-            save_file(tensors, draft / "state.safetensors")
+            # Bytes first: safetensors' own writer does not report a full disk.
+            (draft / "state.safetensors").write_bytes(save(tensors))
             facts = {"identity": identity, "progress": asdict(self.progress)}
             (draft / "state.json").write_text(json.dumps(facts, indent=1) + "\n")
 
@@ -94,7 +97,9 @@ class RunState:
         tensors = load_file(folder / "state.safetensors")
         for i, parameter in enumerate(self.parameters):
             parameter.copy_(tensors[f"parameter.{i}"])
-        self.best = [tensors[k].to(p.device) for i, p in enumerate(self.parameters) if (k := f"best.{i}") in tensors]
+        self.best = [
+            tensors[k].to(p.device) for i, p in enumerate(self.parameters) if (k := f"best.{i}") in tensors
+        ]
         moments: dict[int, dict[str, Tensor]] = {}
         for key, value in tensors.items():
             if key.startswith("moment."):
@@ -106,11 +111,12 @@ class RunState:
         return True
 
 
-def run_identity(settings: Mapping[str, Any], examples: Sequence[Encoded], tensors: Sequence[Tensor]) -> str:
-    """Hex digest of what makes two runs the same: settings, encoded data, and starting rows."""
-    digest = hashlib.sha256(json.dumps(settings, sort_keys=True, default=str).encode())
+def run_identity(facts: Mapping[str, Any], examples: Sequence[Encoded], tensors: Sequence[Tensor]) -> str:
+    """Hex digest of what makes two runs the same: settings and other facts, encoded data, starting rows."""
+    digest = hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode())
     for example in examples:
         digest.update(json.dumps([example.ids, example.supervised, example.prefix]).encode())
     for tensor in tensors:
+        digest.update(str(tuple(tensor.shape)).encode())
         digest.update(tensor.detach().float().cpu().numpy().tobytes())
     return digest.hexdigest()[:16]

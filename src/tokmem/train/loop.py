@@ -7,7 +7,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 from tqdm import tqdm
@@ -15,7 +15,7 @@ from tqdm import tqdm
 from tokmem.data.stream import MicroBatch, Stream
 from tokmem.errors import ConfigError, TrainingError
 from tokmem.log import Metrics, logger, postfix, progress
-from tokmem.model.backbone import is_recurrent
+from tokmem.model.backbone import fingerprint, is_recurrent
 from tokmem.model.memory_lm import MemoryLM
 from tokmem.records import Encoded
 from tokmem.train.checkpoint import RunState, run_identity
@@ -67,6 +67,10 @@ class FitSettings:
         for name, least in (("lr", 0), ("epochs", 1), ("batch_size", 1), ("accumulation", 1), ("window", 1)):
             if getattr(self, name) < least:
                 raise ConfigError(f"{name} {getattr(self, name)}", f"at least {least}")
+        if not 0 <= self.warmup <= 1:
+            raise ConfigError(f"warmup {self.warmup}", "a share of the steps, 0 to 1")
+        if self.schedule not in get_args(Schedule):
+            raise ConfigError(f"schedule {self.schedule!r}", f"one of {', '.join(get_args(Schedule))}")
 
 
 PRESETS: dict[str, dict[str, Any]] = {"paper": {}, "scripts": {"lr": 1e-3, "weight_decay": 0.01}}
@@ -145,7 +149,9 @@ class _Run:
         self.checkpoint, self.metrics = checkpoint, metrics
         self.frozen_prefix = settings.frozen_prefix and not is_recurrent(lm.model)
         if settings.frozen_prefix and not self.frozen_prefix:
-            logger.warning("%s keeps a recurrent state: training takes the plain path", type(lm.model).__name__)
+            logger.warning(
+                "%s keeps a recurrent state: training takes the plain path", type(lm.model).__name__
+            )
         parameters = [table.fresh for table in lm.bank.tables]
         self.state = RunState(parameters, build_adamw(parameters, settings.lr, settings.weight_decay))
         self.cache = PrefixCache(lm, settings.prefix_cache_mb << 20)
@@ -157,14 +163,18 @@ class _Run:
         per_epoch = len(self._steps(0))
         self.validate_every = settings.validate_every or per_epoch
         self.steps = per_epoch * settings.epochs
-        self.loss = math.nan
 
     def go(self) -> FitReport:
         """Runs to the end, or on from the checkpoint."""
         identity = ""
         if self.checkpoint is not None:
-            rows = [table.rows() for table in self.lm.bank.tables]
-            identity = run_identity(asdict(self.settings), [*self.examples, *self.validation], rows)
+            rows = [part for table in self.lm.bank.tables for part in (table.frozen, table.fresh)]
+            facts = {
+                **asdict(self.settings),
+                "backbone": fingerprint(self.lm.model),
+                "train": len(self.examples),
+            }
+            identity = run_identity(facts, [*self.examples, *self.validation], rows)
             if self.state.resume(self.checkpoint, identity):
                 logger.info("resuming at step %d of %d", self.state.progress.step, self.steps)
         done, started = self.state.progress, time.monotonic() - self.state.progress.seconds
@@ -209,7 +219,7 @@ class _Run:
             loss = self._loss(batch)
             (loss.total / count).backward()
             sums.append(loss)
-        self._check_finite(sums, count)
+        done.loss = self._finite(sums, count, "loss")
         self.state.optimizer.step()
         done.step += 1
         done.supervised += count
@@ -221,39 +231,47 @@ class _Run:
         if not self.frozen_prefix:
             return plain_loss(self.lm, chosen)
         window = self.windows[batch.window]
-        held = dict(zip(window, self.cache.window(batch.window, [self.examples[i] for i in window]), strict=True))
+        held = dict(
+            zip(window, self.cache.window(batch.window, [self.examples[i] for i in window]), strict=True)
+        )
         return frozen_prefix_loss(self.lm, chosen, [held[i] for i in batch.indices])
 
-    def _check_finite(self, sums: Sequence[LossSum], count: int) -> None:
-        self.loss = sum(float(s.total.detach()) for s in sums) / count
-        if not math.isfinite(self.loss):
+    def _finite(self, sums: Sequence[LossSum], count: int, what: str) -> float:
+        """The mean loss."""
+        loss = sum(float(s.total.detach()) for s in sums) / count
+        if not math.isfinite(loss):
             raise TrainingError(
-                f"loss {self.loss} at step {self.state.progress.step}",
+                f"{what} {loss} at step {self.state.progress.step}",
                 "a finite loss",
                 "lower the rate, or load the backbone in float32; the last checkpoint is intact",
             )
+        return loss
 
     def _show(self, bar: tqdm[Any], sums: Sequence[LossSum], lr: float) -> None:
         memory = sum(float(s.memory) for s in sums) / max(1, sum(int(s.memory_count) for s in sums))
         done = self.state.progress
         speed = (done.supervised + done.prompt) / max(done.seconds, 1e-9)
         bar.update()
-        postfix(bar, loss=self.loss, memory=memory, lr=lr, tokens_per_second=round(speed))
+        postfix(bar, loss=done.loss, memory=memory, lr=lr, tokens_per_second=round(speed))
         if self.metrics is not None:
-            self.metrics.write(done.step, {"loss": self.loss, "memory_loss": memory, "lr": lr})
+            self.metrics.write(done.step, {"loss": done.loss, "memory_loss": memory, "lr": lr})
 
     @torch.no_grad()
     def _validate(self) -> None:
         done, size = self.state.progress, self.settings.batch_size
-        total, count = 0.0, 0
+        sums = []
         for start in range(0, len(self.validation), self.settings.window):
             window = self.validation[start : start + self.settings.window]
             held = self.validation_cache.window(start, window) if self.frozen_prefix else []
             for i in range(0, len(window), size):
                 part = window[i : i + size]
-                loss = frozen_prefix_loss(self.lm, part, held[i : i + size]) if held else plain_loss(self.lm, part)
-                total, count = total + float(loss.total), count + loss.count
-        loss_now = total / count
+                loss = (
+                    frozen_prefix_loss(self.lm, part, held[i : i + size])
+                    if held
+                    else plain_loss(self.lm, part)
+                )
+                sums.append(loss)
+        loss_now = self._finite(sums, sum(loss.count for loss in sums), "validation loss")
         if done.best_loss is None or loss_now < done.best_loss:
             done.best_loss, done.best_step, done.stale = loss_now, done.step, 0
             self.state.keep_best()
@@ -267,7 +285,7 @@ class _Run:
         done = self.state.progress
         return FitReport(
             steps=done.step,
-            loss=self.loss,
+            loss=math.nan if done.loss is None else done.loss,
             best_loss=done.best_loss,
             best_step=done.best_step if done.best_loss is not None else done.step,
             supervised_tokens=done.supervised,

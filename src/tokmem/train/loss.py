@@ -2,8 +2,9 @@
 
     -log p(y | h) = logaddexp(LSE_v(h . w_v), LSE_m(h . a_m)) - (h . w_y  or  h . a_y)
 
-w_v: the backbone's rows, those that a memory token replaces left out; a_m: the addresses. Letters: N supervised
-positions, d hidden size, V rows of the backbone, P procedures.
+w_v: the backbone's rows, those that a memory token replaces left out; a_m: the addresses.
+
+Letters: N supervised positions, d hidden size, V rows of the backbone, P procedures.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ class LossSum:
 
 
 def token_losses(head: MemoryHead, hidden: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-    """(N, d) states and (N,) target ids -> (N,) float32 negative log-likelihoods, (N,) whether a memory token."""
+    """(N, d) states and (N,) target ids -> (N,) negative log-likelihoods, (N,) whether of a memory token."""
     frozen, memory = head.frozen(hidden), head.memory(hidden)
     replaced = head.replaced(frozen.shape[-1])
     if len(replaced):

@@ -20,8 +20,8 @@ def build_adamw(parameters: Iterable[nn.Parameter], lr: float, weight_decay: flo
 def rate(step: int, steps: int, lr: float, warmup: float, schedule: Schedule) -> float:
     """Rate of optimizer step `step` (from 0) of `steps`.
 
-    Linear warm-up over the first `warmup` share of the steps, then constant, or linear to zero. With the linear
-    schedule the step after the last would have rate zero.
+    Linear warm-up over the first `warmup` share of the steps, then constant, or linear to zero. With the
+    linear schedule the step after the last would have rate zero.
     """
     ramp = int(warmup * steps)
     if step < ramp:

@@ -1,7 +1,7 @@
 """Frozen prefixes: the part of a sequence before its first memory token, read once and without a graph.
 
-Nothing there depends on what is trained, so its keys, values and last state are constants of the loss. Exact: same
-loss and same gradients as the plain path (`tests/train/test_oracle.py`).
+Nothing there depends on what is trained, so its keys, values and last state are constants of the loss. Exact:
+same loss and same gradients as the plain path (`tests/train/test_oracle.py`).
 
 Letters: B batch, L prefix positions, G key-value heads, D head size, d hidden size.
 """
@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -19,6 +20,9 @@ from transformers import DynamicCache
 from tokmem.data.collate import left_pad
 from tokmem.model.memory_lm import MemoryLM
 from tokmem.records import Encoded
+
+# Padding costs as much as text, a batch more costs little: split where less than this share would be text.
+LEAST_FILL = 0.8
 
 
 @dataclass(frozen=True)
@@ -46,15 +50,18 @@ class Prefix:
 
 @torch.no_grad()
 def read_prefixes(lm: MemoryLM, prefixes: Sequence[Sequence[int]], batch_tokens: int = 8192) -> list[Prefix]:
-    """Runs prefixes through the backbone in length-sorted, left-padded batches of at most `batch_tokens`.
+    """Runs prefixes through the backbone in left-padded batches of similar length.
 
-    The batches are a function of `prefixes` alone: a state changes in its last bits with the shape of its batch.
+    A batch holds at most `batch_tokens`, and none that is shorter than `LEAST_FILL` of its longest. The
+    batches are a function of `prefixes` alone: a state changes in its last bits with its batch's shape.
     """
-    order = sorted(range(len(prefixes)), key=lambda i: (len(prefixes[i]), i))
+    order = sorted(range(len(prefixes)), key=lambda i: (-len(prefixes[i]), i))
     states: dict[int, Prefix] = {}
     while order:
-        size = max(1, batch_tokens // len(prefixes[order[-1]]))
-        chosen, order = order[-size:], order[:-size]
+        longest = len(prefixes[order[0]])
+        room = order[: max(1, batch_tokens // longest)]
+        chosen = [i for i in room if len(prefixes[i]) >= LEAST_FILL * longest]
+        order = order[len(chosen) :]
         states |= zip(chosen, _read_batch(lm, [prefixes[i] for i in chosen]), strict=True)
     return [states[i] for i in range(len(prefixes))]
 
@@ -63,9 +70,10 @@ def _read_batch(lm: MemoryLM, prefixes: Sequence[Sequence[int]]) -> list[Prefix]
     ids, mask, positions = (t.to(lm.device) for t in left_pad(prefixes))
     cache = DynamicCache()
     hidden = lm.hidden(ids, mask, positions, cache)[:, -1]
+    layers: list[Any] = cache.layers
     return [
         Prefix(
-            tuple((_tail(layer.keys[row], len(ids)), _tail(layer.values[row], len(ids))) for layer in cache.layers),
+            tuple((_tail(layer.keys[row], len(ids)), _tail(layer.values[row], len(ids))) for layer in layers),
             hidden[row].clone(),
         )
         for row, ids in enumerate(prefixes)

@@ -1,0 +1,144 @@
+from __future__ import annotations
+
+import errno
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.tiny import DIM, tiny_bank, tiny_examples, tiny_model
+from tokmem.bank.bank import Bank
+from tokmem.bank.store import Origin, load_bank, save_bank
+from tokmem.errors import BankError, TokMemError
+from tokmem.model.memory_lm import MemoryLM
+from tokmem.records import Procedure
+
+ORIGIN = Origin("mini", "f1", "c1", {"lr": 5e-3, "rounds": {2: "b", 10: "a"}})
+
+
+@pytest.fixture
+def bank() -> Bank:
+    """Decoupled, wide and narrow procedures mixed, one retired, a schema, and text that is not ASCII."""
+    made = tiny_bank(False, "auto", width=2)
+    schema = {"type": "object", "properties": {"città": {"type": "string"}}}
+    made.add(
+        [Procedure("weather ☂", "Tells | the\nweather.", schema)], torch.randn(1, 1, DIM), torch.randn(1, DIM)
+    )
+    made.remove(["old1"])
+    return made
+
+
+@pytest.fixture
+def saved(bank: Bank, tmp_path: Path) -> Path:
+    save_bank(bank, tmp_path / "bank", ORIGIN)
+    return tmp_path / "bank"
+
+
+def test_a_round_trip_is_bit_equal_in_rows_ids_and_logits(bank: Bank, saved: Path) -> None:
+    loaded, origin = load_bank(saved, fingerprint="f1", chat="c1")
+    assert torch.equal(loaded.address.rows(), bank.address.rows())
+    assert torch.equal(loaded.steering.rows(), bank.steering.rows())
+    assert (loaded.memory, loaded.slots.retired) == (bank.memory, bank.slots.retired)
+    assert loaded.procedures == bank.procedures
+    assert (loaded.fresh_names, loaded.slots.policy, loaded.slots.space) == ((), "auto", bank.slots.space)
+    assert (origin.backbone, origin.training["lr"]) == ("mini", 5e-3)
+    model = tiny_model("llama")
+    ids = torch.tensor([tiny_examples(bank, 1)[0].ids])
+    bank.freeze()
+    ours, theirs = (MemoryLM(model, b).logits(ids, torch.ones_like(ids)) for b in (bank, loaded))
+    assert torch.equal(ours, theirs)
+
+
+def test_an_empty_bank_remembers_its_retired_ids(tmp_path: Path) -> None:
+    bank = tiny_bank(True, "auto")
+    used = bank.slots.token_ids
+    bank.remove(bank.names)
+    save_bank(bank, tmp_path / "bank", ORIGIN)
+    loaded, _ = load_bank(tmp_path / "bank")
+    assert (len(loaded), loaded.slots.retired) == (0, tuple(sorted(used)))
+
+
+def test_the_folder_holds_tensors_json_and_a_card_and_nothing_else(saved: Path) -> None:
+    assert sorted(p.name for p in saved.iterdir()) == ["README.md", "bank.json", "bank.safetensors"]
+    assert saved.joinpath("bank.safetensors").read_bytes()[8:9] == b"{"
+    card = saved.joinpath("README.md").read_text()
+    assert "| `weather ☂` |" in card
+    assert "Tells \\| the weather." in card
+
+
+@pytest.mark.parametrize(
+    ("at_hand", "message"),
+    [
+        ({"fingerprint": "f2"}, "backbone f1.*wanted: backbone f2"),
+        ({"fingerprint": "f1", "chat": "c2"}, "chat format c1.*wanted: chat format c2"),
+    ],
+)
+def test_another_backbone_or_chat_format_is_refused(
+    saved: Path, at_hand: dict[str, str], message: str
+) -> None:
+    with pytest.raises(BankError, match=message):
+        load_bank(saved, **at_hand)
+
+
+def edit_json(saved: Path) -> None:
+    facts = json.loads(saved.joinpath("bank.json").read_text())
+    facts["procedures"][0]["name"] = "other"
+    saved.joinpath("bank.json").write_text(json.dumps(facts))
+
+
+def other_format(saved: Path) -> None:
+    facts = json.loads(saved.joinpath("bank.json").read_text())
+    saved.joinpath("bank.json").write_text(json.dumps(facts | {"format": 99}))
+
+
+def flip_a_bit(saved: Path) -> None:
+    data = bytearray(saved.joinpath("bank.safetensors").read_bytes())
+    data[-3] ^= 1
+    saved.joinpath("bank.safetensors").write_bytes(data)
+
+
+def cut(name: str, saved: Path) -> None:
+    data = saved.joinpath(name).read_bytes()
+    saved.joinpath(name).write_bytes(data[:-10])
+
+
+@pytest.mark.parametrize(
+    ("harm", "message"),
+    [
+        (edit_json, r"bank\.json was edited"),
+        (other_format, r"bank\.json has format 99"),
+        (lambda saved: cut("bank.json", saved), r"bank\.json is truncated"),
+        (lambda saved: saved.joinpath("bank.json").write_text("[]"), r"bank\.json is truncated or no bank"),
+        (lambda saved: saved.joinpath("bank.json").unlink(), r"no bank\.json in"),
+        (flip_a_bit, r"bank\.safetensors is truncated or was edited"),
+        (lambda saved: cut("bank.safetensors", saved), r"bank\.safetensors is truncated"),
+        (lambda saved: saved.joinpath("bank.safetensors").unlink(), r"no bank\.safetensors in"),
+    ],
+)
+def test_a_damaged_bank_is_refused_by_file(saved: Path, harm: object, message: str) -> None:
+    harm(saved)
+    with pytest.raises(BankError, match=message):
+        load_bank(saved)
+
+
+@pytest.mark.parametrize("writer", ["write_bytes", "write_text"])
+def test_a_full_disk_leaves_the_old_bank(saved: Path, monkeypatch: pytest.MonkeyPatch, writer: str) -> None:
+    before = {path.name: path.read_bytes() for path in saved.iterdir()}
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, writer, full)
+        with pytest.raises(TokMemError, match="disk full while writing"):
+            save_bank(tiny_bank(True, "auto"), saved, ORIGIN)
+    assert {path.name: path.read_bytes() for path in saved.iterdir()} == before
+    assert [path.name for path in saved.parent.iterdir()] == ["bank"]
+
+
+def test_a_bank_replaces_an_older_one_as_a_whole(saved: Path) -> None:
+    save_bank(tiny_bank(True, "auto"), saved, ORIGIN)
+    loaded, _ = load_bank(saved)
+    assert loaded.coupled
+    assert len(loaded) == 5

@@ -1,0 +1,158 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from tests.data.tiny_chat import LLAMA, QWEN, tiny_tokenizer
+from tests.tiny import tiny_backbone
+from tokmem.bank.bank import Bank
+from tokmem.errors import BankError, DataError, RecallError, TrainingError
+from tokmem.methods.base import Base
+from tokmem.methods.tokmem import TokMem
+from tokmem.model.backbone import Backbone
+from tokmem.recall.generate import RecallSettings
+from tokmem.records import Example, Procedure, Turn
+from tokmem.train.loop import FitSettings
+
+CITIES = {"France": "Paris", "a country": "the capital", "Today": "26 Jul"}
+SETTINGS = FitSettings(lr=0.05, epochs=2)
+RECALL = RecallSettings(max_new_tokens=8)
+
+
+@pytest.fixture(scope="module")
+def backbone() -> Backbone:
+    return tiny_backbone(tiny_tokenizer(LLAMA))
+
+
+def memory(backbone: Backbone, **options: Any) -> TokMem:
+    return TokMem(backbone, **{"settings": SETTINGS, "recall": RECALL} | options)
+
+
+def procedures(*names: str) -> list[Procedure]:
+    return [Procedure(name, f"does {name}") for name in names]
+
+
+def examples(*names: str) -> list[Example]:
+    return [Example(q, (Turn(n, f"{n} {r}"),), f"do {n}") for n in names for q, r in CITIES.items()]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"coupled": False, "width": 2, "policy": "append", "start": "description", "prompt": "query"},
+        {"start": "orthogonal", "policy": "spare"},
+    ],
+    ids=["default", "decoupled-wide", "spare"],
+)
+def test_add_fit_recall_save_load(backbone: Backbone, tmp_path: Path, options: dict[str, Any]) -> None:
+    made = memory(backbone, **options)
+    made.add(procedures("capital", "date"))
+    before = made.bank.steering.rows()
+    report = made.fit(examples("capital", "date"), examples("capital")[:1])
+    assert report.steps == 4
+    assert report.best_loss is not None
+    assert not torch.equal(made.bank.steering.rows(), before)
+    made.bank.freeze()
+    answers = made.recall(examples("capital", "date"))
+    made.save(tmp_path / "bank", {"note": "x"})
+    loaded = TokMem.load(tmp_path / "bank", backbone, recall=RECALL)
+    assert loaded.prompt == made.prompt
+    assert loaded.recall(examples("capital", "date")) == answers
+    assert {a.turns[0].procedure for a in answers} <= {"capital", "date"}
+    assert [a.query for a in answers] == [*CITIES, *CITIES]
+
+
+def test_fitting_learns_routes_and_how_responses_begin(backbone: Backbone) -> None:
+    """A random backbone of two layers cannot be brought to say more."""
+    settings = replace(SETTINGS, lr=0.1, epochs=40)
+    made = memory(backbone, coupled=False, start="sampled", settings=settings)
+    made.add(procedures("capital", "date"))
+    train = [Example("which city", (Turn("capital", "Paris"),)), Example("Today", (Turn("date", "26 Jul"),))]
+    made.fit(train)
+    found = [answer.turns[0] for answer in made.answer(train)]
+    assert [(turn.procedure, turn.response[:1]) for turn in found] == [("capital", "P"), ("date", "2")]
+
+
+def test_a_later_stage_leaves_earlier_rows_and_responses(backbone: Backbone) -> None:
+    made = memory(backbone, coupled=False)
+    made.learn(procedures("capital", "date"), examples("capital", "date"), [])
+    rows = {name: made.bank.rows(name) for name in made.bank.names}
+    ids = made.bank.memory
+    forced = made.answer(examples("capital", "date"), forced=True)
+    learned = made.learn(procedures("assistant"), examples("assistant"), examples("assistant")[:1])
+    assert (learned.steps, learned.validation_loss is None) == (2, False)
+    for name, kept in rows.items():
+        assert all(torch.equal(a, b) for a, b in zip(made.bank.rows(name), kept, strict=True))
+        assert made.bank.slots.ids(name) == ids[name]
+    again = made.answer(examples("capital", "date"), forced=True)
+    assert [a.turns for a in again] == [a.turns for a in forced]
+    assert made.bank.fresh_names == ("assistant",)
+    assert made.trainable_parameters == 2 * made.bank.dim
+
+
+def test_starting_rows_depend_on_seed_role_and_stage(backbone: Backbone) -> None:
+    first, same, other = (memory(backbone, start="sampled", coupled=False, seed=seed) for seed in (0, 0, 1))
+    for made in (first, same, other):
+        made.add(procedures("a", "b"))
+        made.add(procedures("c"))
+    assert torch.equal(first.bank.steering.rows(), same.bank.steering.rows())
+    assert not torch.equal(first.bank.steering.rows(), other.bank.steering.rows())
+    assert not torch.equal(first.bank.steering.rows()[0], first.bank.steering.rows()[2])
+
+
+def test_typed_control_tokens_are_no_memory_tokens(backbone: Backbone) -> None:
+    made = memory(backbone)
+    made.add(procedures("a"))
+    token = backbone.tokenizer.convert_ids_to_tokens(made.bank.slots.ids("a")[0])
+    assert token == "<|reserved_special_token_0|>"
+    prompt = made.encoder.prompt(Example(f"say {token}"))
+    assert not made.bank.find(torch.tensor(prompt))[1].any()
+
+
+def test_one_text_is_one_query(backbone: Backbone) -> None:
+    made = memory(backbone)
+    made.add(procedures("a", "b"))
+    (answer,) = made.recall("which city", [["b"]], max_new_tokens=3)
+    assert (answer.query, [t.procedure for t in answer.turns]) == ("which city", ["b"])
+    assert answer.prompt_tokens == len(made.encoder.prompt(Example("which city")))
+    assert made.recall_settings == RECALL
+
+
+def test_errors_name_what_is_wrong(backbone: Backbone, tmp_path: Path) -> None:
+    made = memory(backbone)
+    with pytest.raises(RecallError, match="an empty bank"):
+        made.recall("which city")
+    with pytest.raises(TrainingError, match="0 trainable procedures"):
+        made.fit([])
+    made.add([])
+    made.add(procedures("capital"))
+    with pytest.raises(BankError, match="'capital' twice"):
+        made.add(procedures("capital"))
+    with pytest.raises(DataError, match="'capitals'"):
+        made.fit(examples("capitals"))
+    with pytest.raises(BankError, match="'nope'"):
+        made.recall("which city", [["nope"]])
+    made.save(tmp_path / "bank")
+    with pytest.raises(BankError, match="backbone"):
+        TokMem.load(tmp_path / "bank", tiny_backbone(tiny_tokenizer(LLAMA), seed=1))
+    with pytest.raises(BankError, match="chat format"):
+        TokMem.load(tmp_path / "bank", replace(backbone, tokenizer=tiny_tokenizer(QWEN, eos="<|im_end|>")))
+
+
+def test_an_empty_bank_that_is_given_is_kept(backbone: Backbone) -> None:
+    """An empty bank is false to Python, and remembers the ids that it has retired."""
+    bank = Bank(backbone.dim, backbone.id_space(), coupled=False)
+    assert memory(backbone, bank=bank).bank is bank
+
+
+def test_the_base_method_answers_without_a_bank(backbone: Backbone) -> None:
+    base = Base(backbone, recall=RECALL)
+    assert base.learn(procedures("a"), examples("a"), []).steps == 0
+    answers = base.answer(examples("a"), forced=True)
+    assert [(a.turns, a.route) for a in answers] == [((), None)] * 3
+    assert all(a.response == a.text for a in answers)

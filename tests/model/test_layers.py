@@ -1,0 +1,117 @@
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+
+from tests import oracles
+from tests.tiny import CONFIGS, DIM, SPARE, VOCAB, tiny_bank, tiny_lm, tiny_model
+from tokmem.bank.bank import Bank
+from tokmem.bank.slots import IdSpace
+from tokmem.errors import BackboneError, BankError
+from tokmem.model.layers import MemoryHead, MemoryLookup
+from tokmem.model.memory_lm import MemoryLM
+
+
+@pytest.mark.parametrize("name", ["llama", "gemma2", "gpt-neox"])
+def test_lookup_is_the_embedding_of_a_resized_model(name: str) -> None:
+    lm = tiny_lm(name, False, "auto", width=2)
+    ids = torch.tensor([[3, *lm.bank.slots.token_ids], [*lm.bank.slots.token_ids, 0]])
+    weights = oracles.resized_weights(lm.model, lm.bank, lm.bank.steering.rows(), lm.bank.address.rows())
+    resized = copy.deepcopy(lm.model.get_input_embeddings())
+    resized.weight = nn.Parameter(next(iter(weights.values())))
+    assert torch.equal(lm.lookup(ids), resized(ids))
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_every_memory_row_gets_its_gradient_wherever_it_stands(name: str) -> None:
+    """The embedding has a padding row without gradient; no memory token may take its place."""
+    lm = tiny_lm(name, True, "auto", frozen=0, fresh=4)
+    ids = torch.tensor([lm.bank.slots.token_ids])
+    lm.lookup(ids).sum().backward()
+    scale = 1.0 if "gemma" not in name else DIM**0.5
+    torch.testing.assert_close(lm.bank.steering.fresh.grad, torch.full((4, DIM), scale))
+
+
+def test_lookup_follows_a_bfloat16_backbone_and_keeps_the_bank_in_float32() -> None:
+    lm = MemoryLM(tiny_model("llama").bfloat16(), tiny_bank(True, "auto"))
+    vectors = lm.lookup(torch.tensor([lm.bank.slots.token_ids]))
+    assert torch.equal(vectors[0], lm.bank.steering.rows().bfloat16())
+    assert lm.bank.steering.fresh.dtype == torch.float32
+    assert lm.head.memory(vectors[0]).dtype == torch.float32
+
+
+def test_ordinary_ids_are_never_taken_for_memory_tokens() -> None:
+    lm = tiny_lm("llama", True, "append")
+    every = torch.arange(VOCAB)[None]
+    assert torch.equal(lm.lookup(every), lm.model.get_input_embeddings()(every))
+    assert not lm.bank.find(every)[1].any()
+
+
+def test_what_is_added_later_is_seen_at_once() -> None:
+    bank = Bank(DIM, IdSpace(VOCAB, SPARE))
+    lm = MemoryLM(tiny_model("llama"), bank)
+    ids = torch.tensor([[90]])
+    assert torch.equal(lm.lookup(ids), lm.model.get_input_embeddings()(ids))
+    bank.merge(tiny_bank(True, "auto"))
+    assert torch.equal(lm.lookup(ids)[0, 0], bank.rows("old0")[1][0])
+
+
+@pytest.mark.parametrize("coupled", [True, False], ids=["coupled", "decoupled"])
+def test_head_gives_frozen_logits_and_one_per_procedure(coupled: bool) -> None:
+    lm = tiny_lm("llama", coupled, "auto", width=2)
+    hidden = torch.randn(3, DIM)
+    assert torch.equal(lm.head.frozen(hidden), lm.model.lm_head(hidden))
+    memory = lm.head.memory(hidden)
+    assert memory.shape == (3, 5)
+    torch.testing.assert_close(memory, hidden @ lm.bank.addresses().T)
+    assert lm.head.replaced(VOCAB).tolist() == list(range(90, 96))
+
+
+def test_head_applies_the_soft_cap_to_memory_logits() -> None:
+    lm = tiny_lm("gemma2", False)
+    hidden = torch.randn(3, DIM) * 20
+    raw = hidden @ lm.bank.addresses().T
+    assert raw.abs().max() > 10
+    torch.testing.assert_close(lm.head.memory(hidden), 5 * torch.tanh(raw / 5))
+
+
+def test_the_backbone_is_left_whole() -> None:
+    model = tiny_model("llama")
+    before = dict(model.named_modules())
+    lm = MemoryLM(model, tiny_bank(True, "auto"))
+    lm.lookup(torch.tensor([[90]]))
+    lm.head.memory(torch.randn(1, DIM))
+    assert dict(model.named_modules()) == before
+    assert isinstance(MemoryLookup(model, lm.bank).embedding, nn.Embedding)
+    assert model.get_input_embeddings().padding_idx == 0
+
+
+def test_an_empty_bank_has_no_memory_logits() -> None:
+    head = MemoryHead(tiny_model("llama"), Bank(DIM, IdSpace(VOCAB)))
+    assert head.memory(torch.randn(2, DIM)).shape == (2, 0)
+
+
+def test_a_bank_of_another_width_is_refused() -> None:
+    with pytest.raises(BankError, match=r"dimension 8.*the backbone's 32"):
+        MemoryLM(tiny_model("llama"), Bank(8, IdSpace(VOCAB)))
+
+
+def test_a_nested_head_is_refused() -> None:
+    class Nested(nn.Module):
+        base_model_prefix = "model"
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner = tiny_model("llama")
+
+        def get_input_embeddings(self) -> nn.Module:
+            return self.inner.get_input_embeddings()
+
+        def get_output_embeddings(self) -> nn.Module:
+            return self.inner.get_output_embeddings()
+
+    with pytest.raises(BackboneError, match="Nested with its body or head nested deeper"):
+        MemoryHead(Nested(), tiny_bank(True, "auto"))

@@ -1,0 +1,32 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from tokmem.recall.route import route
+
+LOG = math.log
+
+
+def test_probabilities_are_among_memory_tokens_and_mass_is_against_everything() -> None:
+    frozen = torch.tensor([[LOG(6.0), LOG(2.0), -math.inf], [LOG(1.0), LOG(1.0), -math.inf]])
+    memory = torch.tensor([[LOG(1.0), LOG(3.0)], [LOG(4.0), LOG(2.0)]])
+    first, second = route(frozen, memory, ("a", "b"))
+    assert [(c.procedure, pytest.approx(c.probability)) for c in first.choices] == [("b", 0.75), ("a", 0.25)]
+    assert (first.procedure, first.rejected, first.memory_mass) == ("b", True, pytest.approx(4 / 12))
+    assert (second.procedure, second.rejected, second.memory_mass) == ("a", False, pytest.approx(6 / 8))
+
+
+def test_only_so_many_candidates_are_kept() -> None:
+    memory = torch.arange(6.0)[None]
+    (found,) = route(torch.zeros(1, 3), memory, tuple("abcdef"), top_k=2)
+    assert [c.procedure for c in found.choices] == ["f", "e"]
+    assert found.choices[0].probability == pytest.approx(float(memory.softmax(-1)[0, 5]))
+
+
+def test_logits_of_any_size_give_finite_masses() -> None:
+    huge = torch.full((1, 2), 5e4)
+    (found,) = route(huge, huge, ("a", "b"))
+    assert found.memory_mass == 0.5

@@ -1,0 +1,133 @@
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from tests.tiny import tiny_examples, tiny_lm
+from tokmem.errors import ConfigError, TrainingError
+from tokmem.log import Metrics
+from tokmem.model.memory_lm import MemoryLM
+from tokmem.train.loop import PRESETS, FitReport, FitSettings, fit
+from tokmem.train.optim import rate
+from tokmem.train.step import plain_loss
+
+
+def trained(
+    count: int = 12, validation: int = 0, metrics: Metrics | None = None, **settings: Any
+) -> tuple[MemoryLM, FitReport]:
+    """A decoupled bank trained on `count` examples."""
+    lm = tiny_lm("llama", False)
+    held = tiny_examples(lm.bank, validation, seed=1)
+    report = fit(lm, tiny_examples(lm.bank, count), FitSettings(**settings), validation=held, metrics=metrics)
+    return lm, report
+
+
+def rows(lm: MemoryLM) -> list[torch.Tensor]:
+    return [table.rows() for table in lm.bank.tables]
+
+
+def lines(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def test_the_loss_falls_and_every_step_is_reported(tmp_path: Path) -> None:
+    with Metrics(tmp_path / "metrics.jsonl") as metrics:
+        lm, report = trained(lr=0.05, epochs=10, metrics=metrics)
+    written = lines(tmp_path / "metrics.jsonl")
+    assert [line["step"] for line in written] == list(range(1, 31))
+    start, end = (sum(line["loss"] for line in part) / 3 for part in (written[:3], written[-3:]))
+    assert end < 0.9 * start
+    examples = tiny_examples(lm.bank, 12)
+    assert report.steps == 30
+    assert report.loss == pytest.approx(written[-1]["loss"], rel=1e-5)
+    assert report.supervised_tokens == 10 * sum(sum(e.supervised) for e in examples)
+    assert report.prompt_tokens == 10 * sum(e.prefix for e in examples)
+
+
+def test_accumulated_batches_equal_one_large_batch() -> None:
+    options = {"lr": 0.01, "epochs": 2, "shuffle": False, "window": 4}
+    small, _ = trained(batch_size=2, accumulation=2, **options)
+    large, report = trained(batch_size=4, **options)
+    assert report.steps == 6
+    for a, b in zip(rows(small), rows(large), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)
+
+
+def test_the_schedule_goes_by_optimizer_steps(tmp_path: Path) -> None:
+    with Metrics(tmp_path / "m.jsonl") as metrics:
+        trained(lr=0.01, epochs=2, batch_size=2, accumulation=3, warmup=0.5, metrics=metrics)
+    assert [line["lr"] for line in lines(tmp_path / "m.jsonl")] == [0.005, 0.01, 0.01, 0.005]
+
+
+def test_rates_rise_then_fall_to_zero_or_stay() -> None:
+    assert [rate(i, 6, 1.0, 0.34, "linear") for i in range(6)] == [0.5, 1.0, 1.0, 0.75, 0.5, 0.25]
+    assert [rate(i, 4, 1.0, 0.0, "constant") for i in range(4)] == [1.0] * 4
+    assert rate(3, 4, 1.0, 1.0, "linear") == 1.0
+
+
+def test_presets_are_the_papers_and_the_scripts_settings() -> None:
+    paper, scripts = (FitSettings(**PRESETS[name]) for name in ("paper", "scripts"))
+    assert paper == FitSettings()
+    assert (paper.lr, paper.weight_decay, paper.epochs, paper.batch_size) == (5e-3, 0.0, 1, 4)
+    assert (scripts.lr, scripts.weight_decay) == (1e-3, 0.01)
+
+
+def test_the_best_rows_are_kept_and_patience_ends_the_run() -> None:
+    options = {"lr": 0.5, "epochs": 6, "validate_every": 1, "validation": 6, "schedule": "constant"}
+    lm, report = trained(**options)
+    assert (report.steps, report.best_step < 18) == (18, True)
+    sums = plain_loss(lm, tiny_examples(lm.bank, 6, seed=1))
+    assert float(sums.total.detach()) / sums.count == pytest.approx(report.best_loss, rel=1e-5)
+    early, stopped = trained(patience=2, **options)
+    assert stopped.steps < 18
+    assert stopped.steps == stopped.best_step + 2
+    if stopped.best_step == report.best_step:
+        assert all(torch.equal(a, b) for a, b in zip(rows(lm), rows(early), strict=True))
+
+
+@pytest.mark.parametrize("frozen_prefix", [True, False])
+def test_a_loss_that_is_not_finite_stops_the_run(frozen_prefix: bool) -> None:
+    lm = tiny_lm("llama")
+    lm.bank.steering.fresh.data[0, 0] = math.nan
+    with pytest.raises(TrainingError, match="loss nan at step 0"):
+        fit(lm, tiny_examples(lm.bank, 4), FitSettings(frozen_prefix=frozen_prefix))
+
+
+def test_nothing_to_train_is_refused() -> None:
+    lm = tiny_lm("llama", fresh=0)
+    with pytest.raises(TrainingError, match="3 examples and 0 trainable procedures"):
+        fit(lm, tiny_examples(lm.bank, 3), FitSettings())
+    with pytest.raises(TrainingError, match="0 examples and 3 trainable"):
+        fit(tiny_lm("llama"), [], FitSettings())
+
+
+def test_the_plain_path_trains_the_same_rows() -> None:
+    options = {"lr": 0.01, "epochs": 2, "validation": 4}
+    (fast, report), (plain, other) = (trained(frozen_prefix=on, **options) for on in (True, False))
+    for a, b in zip(rows(fast), rows(plain), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)
+    assert report.best_loss == pytest.approx(other.best_loss, rel=1e-5)
+    assert (other.prefix_hits, other.prefix_misses) == (0, 0)
+
+
+def test_what_is_cached_changes_no_bit() -> None:
+    options = {"lr": 0.01, "epochs": 3, "batch_size": 2, "window": 4, "validation": 3}
+    (none, few), (all_, many) = (trained(prefix_cache_mb=size, **options) for size in (0, 64))
+    assert (many.prefix_misses, many.prefix_hits) == (3, 15)
+    assert few.prefix_misses > 3
+    assert all(torch.equal(a, b) for a, b in zip(rows(none), rows(all_), strict=True))
+    assert few.best_loss == many.best_loss
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"lr": -1}, {"epochs": 0}, {"batch_size": 0}, {"warmup": 1.5}, {"schedule": "cosine"}, {"window": 0}],
+)
+def test_settings_are_checked(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match=next(iter(wrong))):
+        FitSettings(**wrong)

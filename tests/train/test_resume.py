@@ -1,0 +1,151 @@
+from __future__ import annotations
+
+import json
+import multiprocessing
+import random
+import sys
+import time
+from dataclasses import replace
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from tests.tiny import tiny_examples, tiny_lm
+from tests.train.resume_run import main
+from tokmem.errors import TrainingError
+from tokmem.model.memory_lm import MemoryLM
+from tokmem.records import Encoded
+from tokmem.train.loop import FitReport, FitSettings, fit
+
+EPOCH, STEPS = 6, 18
+
+
+def start(folder: Path) -> BaseProcess:
+    """A process of its own; the slow imports are done once, in the server that they are all forked from."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["tests.train.resume_run"])
+    process = context.Process(target=main, args=(folder,))
+    process.start()
+    return process
+
+
+def finish(process: BaseProcess) -> None:
+    process.join()
+    assert process.exitcode == 0
+
+
+def step_of(folder: Path) -> int:
+    """Steps in the checkpoint, 0 while there is none."""
+    try:
+        return int(json.loads((folder / "checkpoint" / "state.json").read_text())["progress"]["step"])
+    except FileNotFoundError:
+        return 0
+
+
+def written_step(folder: Path) -> int:
+    """Step of the last whole line of metrics."""
+    whole = (folder / "metrics.jsonl").read_text().rpartition("\n")[0]
+    return int(json.loads(whole.splitlines()[-1])["step"])
+
+
+def kill_after(folder: Path, step: int) -> None:
+    """Starts a run and kills it in a later step than `step`, between its metrics and its checkpoint."""
+    process = start(folder)
+    try:
+        while step_of(folder) < step or written_step(folder) <= step_of(folder):
+            assert process.is_alive(), "ended before it could be killed"
+            time.sleep(0.005)
+    finally:
+        process.kill()
+        process.join()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a program is killed here as POSIX does it")
+def test_a_killed_run_ends_with_the_same_bank(tmp_path: Path) -> None:
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    reference = start(whole)
+    kill_after(broken, random.randint(EPOCH + 1, 2 * EPOCH))
+    assert EPOCH < step_of(broken) < STEPS
+    assert not (broken / "bank").exists()
+    finish(start(broken))
+    finish(reference)
+    for name in ("bank/bank.safetensors", "bank/bank.json", "metrics.jsonl"):
+        assert (broken / name).read_bytes() == (whole / name).read_bytes(), name
+
+
+SETTINGS = FitSettings(lr=0.02, checkpoint_every=1)
+
+
+def run(
+    folder: Path,
+    lm: MemoryLM,
+    settings: FitSettings = SETTINGS,
+    examples: list[Encoded] | None = None,
+    held: int = 0,
+) -> FitReport:
+    given = examples or tiny_examples(lm.bank, 6)
+    return fit(
+        lm, given, settings, checkpoint=folder / "run", validation=tiny_examples(lm.bank, held, seed=2)
+    )
+
+
+def test_a_finished_run_is_taken_up_as_it_ended(tmp_path: Path) -> None:
+    first, second = tiny_lm("llama"), tiny_lm("llama")
+    settings = replace(SETTINGS, lr=0.5, epochs=4, validate_every=1)
+    report = run(tmp_path, first, settings, held=4)
+    assert report.best_step < report.steps
+    again = run(tmp_path, second, settings, held=4)
+    assert torch.equal(first.bank.steering.rows(), second.bank.steering.rows())
+    assert (again.steps, again.loss, again.supervised_tokens) == (
+        report.steps,
+        report.loss,
+        report.supervised_tokens,
+    )
+
+
+def other_data(folder: Path) -> None:
+    lm = tiny_lm("llama")
+    run(folder, lm, examples=tiny_examples(lm.bank, 6, seed=5))
+
+
+def moved_split(folder: Path) -> None:
+    """The same examples, one of them for validation instead."""
+    lm = tiny_lm("llama")
+    examples = tiny_examples(lm.bank, 6)
+    fit(lm, examples[:5], SETTINGS, validation=examples[5:], checkpoint=folder / "run")
+
+
+def other_weights(folder: Path) -> None:
+    lm = tiny_lm("llama")
+    with torch.no_grad():
+        lm.model.lm_head.weight[3, 3] += 1
+    run(folder, lm)
+
+
+def nothing_frozen(folder: Path) -> None:
+    lm = tiny_lm("llama")
+    lm.bank.thaw()
+    run(folder, lm)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        other_data,
+        moved_split,
+        other_weights,
+        nothing_frozen,
+        lambda folder: run(folder, tiny_lm("llama"), replace(SETTINGS, lr=0.03)),
+        lambda folder: run(folder, tiny_lm("llama", seed=1)),
+    ],
+    ids=["data", "split", "backbone", "frozen", "settings", "rows"],
+)
+def test_another_run_is_not_taken_up(tmp_path: Path, other: Any) -> None:
+    run(tmp_path, tiny_lm("llama"))
+    kept = (tmp_path / "run" / "state.safetensors").read_bytes()
+    with pytest.raises(TrainingError, match=r"checkpoint .*run is of run \w+.*same data, settings, backbone"):
+        other(tmp_path)
+    assert (tmp_path / "run" / "state.safetensors").read_bytes() == kept
