@@ -140,3 +140,17 @@ def test_rows_that_do_not_fit_are_refused(
     with pytest.raises(BankError, match=message):
         bank.add([Procedure("a")], torch.ones(steering), None if address is None else torch.ones(address))
     assert (len(bank), len(bank.slots)) == (0, 0)
+
+
+def test_thawed_procedures_train_again_under_their_ids() -> None:
+    bank = tiny_bank(False, "auto", frozen=3, fresh=1, width=2)
+    before = {name: (bank.slots.ids(name), *bank.rows(name)) for name in bank.names}
+    bank.thaw(["old1"])
+    assert bank.fresh_names == ("old1", "new0")
+    assert bank.steering.fresh.shape[0] == 4
+    for name, (ids, address, steering) in before.items():
+        assert bank.slots.ids(name) == ids
+        assert torch.equal(bank.rows(name)[0], address)
+        assert torch.equal(bank.rows(name)[1], steering)
+    bank.thaw()
+    assert set(bank.fresh_names) == set(bank.names)

@@ -156,3 +156,13 @@ def test_the_base_method_answers_without_a_bank(backbone: Backbone) -> None:
     answers = base.answer(examples("a"), forced=True)
     assert [(a.turns, a.route) for a in answers] == [((), None)] * 3
     assert all(a.response == a.text for a in answers)
+
+
+def test_learning_a_known_procedure_goes_on_from_its_rows(backbone: Backbone) -> None:
+    made = memory(backbone)
+    made.learn(procedures("capital", "date"), examples("capital", "date"), [])
+    ids, rows = made.bank.slots.ids("capital"), {n: made.bank.rows(n)[1].clone() for n in made.bank.names}
+    made.learn(procedures("capital"), examples("capital"), [])
+    assert torch.equal(made.bank.rows("date")[1], rows["date"])
+    assert not torch.equal(made.bank.rows("capital")[1], rows["capital"])
+    assert made.bank.slots.ids("capital") == ids

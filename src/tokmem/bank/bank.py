@@ -158,10 +158,22 @@ class Bank(nn.Module):
         for table in self.tables:
             table.set_rows(table.rows(), len(table))
 
-    def thaw(self) -> None:
-        """Makes every row trainable again."""
+    def thaw(self, names: Iterable[str] | None = None) -> None:
+        """Makes the rows of procedures trainable again (None: of all).
+
+        Their slots move behind the frozen ones; every token id stays.
+        """
+        again = {*self.fresh_names, *(self.names if names is None else names)}
+        for name in again:
+            self.slots.ids(name)
+        kept = [name for name in self.names if name not in again]
+        order = [*kept, *(name for name in self.names if name in again)]
+        moved = [slot for name in order for slot in self.slots.slots(name)]
+        frozen = sum(len(self.slots.slots(name)) for name in kept)
         for table in self.tables:
-            table.set_rows(table.rows(), 0)
+            table.set_rows(table.rows()[moved], frozen)
+        self.slots.reorder(order)
+        self._index()
 
     @torch.no_grad()
     def renorm(self) -> None:

@@ -138,6 +138,12 @@ class SlotMap:
         """Marks ids as used before (when a bank is loaded)."""
         self._retired.update(ids)
 
+    def reorder(self, names: Sequence[str]) -> None:
+        """Puts the procedures into another slot order; ids stay."""
+        if sorted(names) != sorted(self._ids):
+            raise BankError(f"an order of {len(names)} procedures", f"all {len(self._ids)}, each once")
+        self._ids = {name: self._ids[name] for name in names}
+
     def rename(self, old: str, new: str) -> None:
         """Changes a procedure's name; its slots and ids stay."""
         self.ids(old)

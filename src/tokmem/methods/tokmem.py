@@ -147,9 +147,15 @@ class TokMem:
         checkpoint: Path | None = None,
         metrics: Metrics | None = None,
     ) -> Learned:
-        """Freezes what was learned before, adds the procedures, and trains them."""
+        """Freezes what was learned before, adds the procedures, and trains them.
+
+        A procedure that is in the bank already is trained on from its present rows.
+        """
         self.bank.freeze()
-        self.add(procedures)
+        self.bank.thaw([p.name for p in procedures if p.name in self.bank])
+        new = [p for p in procedures if p.name not in self.bank]
+        if new:
+            self.add(new)
         report = self.fit(train, validation, checkpoint=checkpoint, metrics=metrics)
         return Learned(report.seconds, report.steps, report.best_loss)
 

@@ -24,6 +24,9 @@ from tokmem.train.optim import Schedule, build_adamw, rate
 from tokmem.train.prefix import PrefixCache
 from tokmem.train.step import frozen_prefix_loss, plain_loss
 
+# Settings that change how long a run takes and never what comes out of it: a resumed run may have others.
+_NO_MATTER = ("checkpoint_every", "prefix_cache_mb")
+
 
 @dataclass(frozen=True)
 class FitSettings:
@@ -145,6 +148,13 @@ class _Run:
                 "at least one of each",
                 "add procedures to the bank before training (rows of earlier stages stay frozen)",
             )
+        early = next((e for e in (*examples, *validation) if any(e.supervised[: e.prefix])), None)
+        if early is not None and settings.frozen_prefix:
+            raise TrainingError(
+                f"example {early.id!r} has targets before its first memory token",
+                "targets in memory tokens and responses only",
+                "set frozen_prefix=False: such a loss needs the plain path",
+            )
         self.lm, self.examples, self.settings, self.validation = lm, examples, settings, validation
         self.checkpoint, self.metrics = checkpoint, metrics
         self.frozen_prefix = settings.frozen_prefix and not is_recurrent(lm.model)
@@ -155,7 +165,6 @@ class _Run:
         parameters = [table.fresh for table in lm.bank.tables]
         self.state = RunState(parameters, build_adamw(parameters, settings.lr, settings.weight_decay))
         self.cache = PrefixCache(lm, settings.prefix_cache_mb << 20)
-        self.validation_cache = PrefixCache(lm, settings.prefix_cache_mb << 20)
         self.stream = Stream(
             len(examples), settings.batch_size, settings.window, settings.shuffle, settings.seed
         )
@@ -169,11 +178,8 @@ class _Run:
         identity = ""
         if self.checkpoint is not None:
             rows = [part for table in self.lm.bank.tables for part in (table.frozen, table.fresh)]
-            facts = {
-                **asdict(self.settings),
-                "backbone": fingerprint(self.lm.model),
-                "train": len(self.examples),
-            }
+            facts = {k: v for k, v in asdict(self.settings).items() if k not in _NO_MATTER}
+            facts |= {"backbone": fingerprint(self.lm.model), "train": len(self.examples)}
             identity = run_identity(facts, [*self.examples, *self.validation], rows)
             if self.state.resume(self.checkpoint, identity):
                 logger.info("resuming at step %d of %d", self.state.progress.step, self.steps)
@@ -231,9 +237,8 @@ class _Run:
         if not self.frozen_prefix:
             return plain_loss(self.lm, chosen)
         window = self.windows[batch.window]
-        held = dict(
-            zip(window, self.cache.window(batch.window, [self.examples[i] for i in window]), strict=True)
-        )
+        states = self.cache.window(("train", batch.window), [self.examples[i] for i in window])
+        held = dict(zip(window, states, strict=True))
         return frozen_prefix_loss(self.lm, chosen, [held[i] for i in batch.indices])
 
     def _finite(self, sums: Sequence[LossSum], count: int, what: str) -> float:
@@ -262,7 +267,7 @@ class _Run:
         sums = []
         for start in range(0, len(self.validation), self.settings.window):
             window = self.validation[start : start + self.settings.window]
-            held = self.validation_cache.window(start, window) if self.frozen_prefix else []
+            held = self.cache.window(("validation", start), window) if self.frozen_prefix else []
             for i in range(0, len(window), size):
                 part = window[i : i + size]
                 loss = (

@@ -9,7 +9,7 @@ Letters: B batch, L prefix positions, G key-value heads, D head size, d hidden s
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -121,9 +121,9 @@ class PrefixCache:
     def __init__(self, lm: MemoryLM, budget: int) -> None:
         self.lm, self.budget = lm, budget
         self.hits = self.misses = 0
-        self._windows: OrderedDict[int, list[Prefix]] = OrderedDict()
+        self._windows: OrderedDict[Hashable, list[Prefix]] = OrderedDict()
 
-    def window(self, key: int, examples: Sequence[Encoded]) -> list[Prefix]:
+    def window(self, key: Hashable, examples: Sequence[Encoded]) -> list[Prefix]:
         """The prefixes of a window's examples, in their order."""
         if key in self._windows:
             self.hits += 1
