@@ -2,7 +2,7 @@
 #   PYTHON   the interpreter that the environment is made from (3.10 or newer)
 #   VENV     where the environment is
 #   ARGS     passed on to pytest: make test ARGS="-k bank"
-# pip reads its own variables: PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu gets torch without CUDA.
+# pip reads its own variables: PIP_EXTRA_INDEX_URL may name an index of torch builds without CUDA.
 
 PYTHON ?= python3
 VENV ?= .venv
