@@ -15,6 +15,7 @@ from pathlib import Path
 from random import Random
 
 from tokmem.mini.arithmetic import sample_problem
+from tokmem.mini.lexicon import ADJECTIVES, COLORS, NOUNS
 from tokmem.mini.procedures import TRAINED, sample_input
 from tokmem.mini.tools import AUXILIARY, Tool, arguments_json, sample_chain, schema_line
 
@@ -33,6 +34,31 @@ Document = tuple[Exchange, ...]
 Source = Callable[[Random], Document]
 
 
+# What opens an answer, what closes it, and how one asks for that: ordinary text around an ordinary answer, so
+# that a response need not begin with its first word.
+FRAMES = (
+    ('"', '"', ("Put the answer in quotes.", "Use quotation marks around the answer.")),
+    ("[", "]", ("Put the answer in square brackets.", "Use square brackets around the answer.")),
+    ("(", ")", ("Put the answer in parentheses.", "Use round brackets around the answer.")),
+    ("=", "", ("Begin with an equals sign.", "Put an equals sign before the answer.")),
+    ("->", "", ("Begin with an arrow.", "Put an arrow before the answer.")),
+    (":", "", ("Begin with a colon.", "Put a colon before the answer.")),
+    ("#", "", ("Begin with a hash sign.", "Put a hash sign before the answer.")),
+    ("*", "*", ("Put the answer between stars.", "Use stars around the answer.")),
+    ("\n", "", ("Begin with an empty line.", "Leave a line empty before the answer.")),
+)
+FRAMED = 0.45
+
+
+def _frame(rng: Random) -> tuple[str, str, str]:
+    """Opening, closing and request of a frame; some open with a word on a line of its own."""
+    if rng.random() < 0.4:
+        word = rng.choice((*NOUNS, *ADJECTIVES, *COLORS))
+        return f"{word}\n", "", f"First write {word} on a line of its own."
+    opening, closing, requests = rng.choice(FRAMES)
+    return opening, closing, rng.choice(requests)
+
+
 def procedure_document(rng: Random) -> Document:
     """An instruction before or after its input (or examples alone), then up to three more inputs."""
     family = rng.choices(TRAINED, [f.weight for f in TRAINED])[0]
@@ -40,6 +66,10 @@ def procedure_document(rng: Random) -> Document:
     pairs = [sample_input(family, rng, held_out=False) for _ in range(more + 1)]
     place = rng.random()
     wording = rng.choice(family.wordings)
+    if rng.random() < FRAMED:
+        opening, closing, request = _frame(rng)
+        wording = f"{wording} {request}"
+        pairs = [(query, opening + response + closing) for query, response in pairs]
     (query, response), rest = pairs[0], tuple(Exchange(q, r) for q, r in pairs[1:])
     if more and place < 0.2:
         return (Exchange(query, response, train_response=False), *rest)
