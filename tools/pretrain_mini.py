@@ -289,6 +289,8 @@ def tokenizer_texts(text: Path | None, seed: int) -> Iterator[str]:
 
 def get_tokenizer(args: argparse.Namespace) -> PreTrainedTokenizerFast:
     folder = args.out / "tokenizer"
+    if not folder.exists() and args.start_from:
+        save_tokenizer(PreTrainedTokenizerFast.from_pretrained(args.start_from), folder)
     if not folder.exists():
         save_tokenizer(train_tokenizer(tokenizer_texts(args.text, args.seed), args.vocab), folder)
     return PreTrainedTokenizerFast.from_pretrained(folder)
@@ -299,6 +301,8 @@ def train(args: argparse.Namespace) -> None:
     torch.set_flush_denormal(True)
     tokenizer = get_tokenizer(args)
     model = build_model(args, tokenizer).to(args.device)
+    if args.start_from:
+        model.load_state_dict(load_file(args.start_from / "model.safetensors"), strict=False)
     optimizers = build_optimizers(model, args)
     batches = Batches(
         Encoder(tokenizer), args.text, len(tokenizer), args.batch_tokens // args.micro, args.seed
@@ -351,6 +355,9 @@ def parse() -> argparse.Namespace:
     )
     parser.add_argument(
         "--text", type=Path, help="task text as JSON lines, gzipped (none: generated text alone)"
+    )
+    parser.add_argument(
+        "--start-from", type=Path, help="folder of a backbone to train on, in place of random weights"
     )
     parser.add_argument("--steps", type=int, default=5000, help="optimizer steps; may be raised on resume")
     parser.add_argument("--batch-tokens", type=int, default=8192, help="tokens a step, padding included")
