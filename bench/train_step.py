@@ -133,6 +133,7 @@ def run(settings: Settings) -> dict[str, Any]:
     facts = describe_queries(queries)
     return {
         "rows": summarise(rounds, [sum(len(e.ids) for e in batch) for batch in queries.batches], peaks),
+        "backbone": "random weights",
         "model": describe_model(model, settings),
         "queries": facts,
         "supervised_share": facts["supervised_tokens"] / facts["tokens"],
