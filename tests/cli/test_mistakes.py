@@ -125,10 +125,6 @@ def test_bad_procedures(cli: Cli, bank: Path, model: Path, corpus: Path) -> None
     refused(cli("bank", "add", bank, "--name", "upper", "--out", "new", "--backbone", model), "twice")
     refused(cli("bank", "add", bank, "--out", "new"), "--name")
     assert not Path("new").exists()
-    sub = cli(
-        "train", "--corpus", corpus, "--model_name", model, "--load_task_tokens", bank, "--prompt", "query"
-    )
-    refused(sub, "twice")
     Path("other.jsonl").write_text(corpus.read_text().replace('"upper"', '"uper"'))
     done = cli("eval", "--bank", bank, "--corpus", "other.jsonl", "--model_name", model)
     refused(done, "'uper' is not in bank", "close: upper")

@@ -162,3 +162,16 @@ def test_shipped_experiments_load(monkeypatch: pytest.MonkeyPatch) -> None:
         assert load_config(AtomicConfig, path).name == Path(name).stem
     packaged = ROOT / "src/tokmem/tracks/demo.yaml"
     assert shipped["demo.yaml"].read_text() == packaged.read_text()
+
+
+def test_training_goes_on_from_a_saved_bank(cli: Cli, bank: Path, model: Path, corpus: Path) -> None:
+    """Procedures that the bank has are trained on, under their token ids."""
+    done = cli(
+        "train", "--corpus", corpus, "--model_name", model, "--load_task_tokens", bank, "--prompt", "query"
+    )
+    assert done.exit_code == 0, done.output
+    saved = json.loads(Path("runs/train/banks/tokmem-query-0/bank.json").read_text())
+    before = json.loads((bank / "bank.json").read_text())
+    ids = {p["name"]: p["ids"] for p in before["procedures"]}
+    assert {p["name"]: p["ids"] for p in saved["procedures"]} == ids
+    assert saved["tensors"] != before["tensors"]
