@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 
@@ -128,7 +128,6 @@ class Answer:
     route: Route | None = None
     finished: bool = True
     prompt_tokens: int = 0
-    metadata: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def response(self) -> str:

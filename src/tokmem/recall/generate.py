@@ -88,7 +88,6 @@ class Generation:
 class _Row:
     """A prompt under way: what it wrote, and what it still has to write whatever the model says."""
 
-    index: int
     route: Route | None
     procedures: deque[str]
     script: bool
@@ -181,7 +180,7 @@ class _Decoding:
         routes: Sequence[Route | None] = (
             route(frozen, memory, names, self.settings.top_k) if names else [None] * len(prompts)
         )
-        self.rows = [_Row(i, r, f, script) for i, (r, f) in enumerate(zip(routes, forced, strict=True))]
+        self.rows = [_Row(r, f, script) for r, f in zip(routes, forced, strict=True)]
         self.all_rows = list(self.rows)
 
     def _logits(self) -> tuple[Tensor, Tensor]:

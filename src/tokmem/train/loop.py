@@ -7,7 +7,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import torch
 from tqdm import tqdm
@@ -77,7 +77,6 @@ class FitSettings:
 
 
 PRESETS: dict[str, dict[str, Any]] = {"paper": {}, "scripts": {"lr": 1e-3, "weight_decay": 0.01}}
-Preset = Literal["paper", "scripts"]
 
 
 @dataclass(frozen=True)
