@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from statistics import fmean, stdev
+from statistics import fmean
 from time import perf_counter
 from typing import Any, Literal
 
@@ -23,6 +23,7 @@ from tokmem.methods.tokmem import TokMem
 from tokmem.model.backbone import Backbone
 from tokmem.provenance import RunFolder, provenance
 from tokmem.recall.generate import RecallSettings
+from tokmem.report.tables import aggregate
 from tokmem.tracks.backbone import BackboneConfig
 from tokmem.tracks.data import DataConfig, load_corpus
 from tokmem.tracks.scores import predictions, score
@@ -269,12 +270,12 @@ class _Cell:
 def _mean_row(method: str, prompt: str, cells: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Means over seeds, standard deviations beside them where there are several."""
     row: dict[str, Any] = {"method": method, "prompt": prompt, "seeds": len(cells)}
+    (spreads,) = aggregate(cells, (), MEASURES)
     for name in MEASURES:
-        values = [cell[name] for cell in cells]
-        known = values[0] is not None
-        row[name] = round(fmean(values), 4) if known else None
-        if known and len(values) > 1:
-            row[f"{name}_std"] = round(stdev(values), 4)
+        spread = spreads[name]
+        row[name] = spread and round(spread.mean, 4)
+        if spread and spread.std is not None:
+            row[f"{name}_std"] = round(spread.std, 4)
     for name in ("trainable_parameters", "steps", "per_procedure", "most_confused"):
         row[name] = cells[0][name]
     return row
