@@ -15,8 +15,9 @@ from pathlib import Path
 from random import Random
 
 from tokmem.mini.arithmetic import sample_problem
+from tokmem.mini.compositions import sample_composition
 from tokmem.mini.lexicon import ADJECTIVES, COLORS, NOUNS
-from tokmem.mini.procedures import TRAINED, sample_input
+from tokmem.mini.procedures import TRAINED, is_held_out_input, sample_input
 from tokmem.mini.tools import AUXILIARY, Tool, arguments_json, sample_chain, schema_line
 
 
@@ -49,6 +50,22 @@ FRAMES = (
 )
 FRAMED = 0.45
 
+# Trained families that are learned last (sums, neighbours, selections by meaning): drawn three times as often.
+HARD = {
+    *(f"number_{name}" for name in ("add_2", "add_3", "add_5", "add_10", "subtract_1", "subtract_10")),
+    *("numbers_sum_of_two", "numbers_first_plus_last", "numbers_add_one_each", "numbers_reverse"),
+    *("number_digit_count", "numbers_largest_of_three", "numbers_smallest_of_three", "numbers_swap_ends"),
+    *(f"list_{name}" for name in ("reverse", "after", "before", "rotate_left", "rotate_right", "drop_last")),
+    *(f"list_{name}" for name in ("only_animals", "only_foods", "only_places", "only_colors", "count")),
+    *(f"list_{name}" for name in ("odd_places", "last_two", "and_before_last", "quote_items", "ends")),
+    *("month_previous", "month_next", "weekday_next", "weekday_previous", "time_to_24", "time_to_12"),
+    *("time_subtract_hour", "date_next_day", "date_next_year", "commas_to_bullets", "assign_names"),
+    *("words_reverse", "words_swap_ends", "words_opposites", "words_drop_last", "words_repeat_each"),
+}
+
+
+WEIGHTS = [f.weight * (3.0 if f.name in HARD else 1.0) for f in TRAINED]
+
 
 def _frame(rng: Random) -> tuple[str, str, str]:
     """Opening, closing and request of a frame; some open with a word on a line of its own."""
@@ -59,22 +76,38 @@ def _frame(rng: Random) -> tuple[str, str, str]:
     return opening, closing, rng.choice(requests)
 
 
-def procedure_document(rng: Random) -> Document:
-    """An instruction before or after its input (or examples alone), then up to three more inputs."""
-    family = rng.choices(TRAINED, [f.weight for f in TRAINED])[0]
-    more = rng.choices((0, 1, 2, 3), (0.55, 0.2, 0.15, 0.1))[0]
-    pairs = [sample_input(family, rng, held_out=False) for _ in range(more + 1)]
+def _laid_out(wording: str, pairs: list[tuple[str, str]], rng: Random, framed: float) -> Document:
+    """The wording before or after the first input; with several inputs, sometimes no wording at all."""
     place = rng.random()
-    wording = rng.choice(family.wordings)
-    if rng.random() < FRAMED:
+    if rng.random() < framed:
         opening, closing, request = _frame(rng)
         wording = f"{wording} {request}"
         pairs = [(query, opening + response + closing) for query, response in pairs]
     (query, response), rest = pairs[0], tuple(Exchange(q, r) for q, r in pairs[1:])
-    if more and place < 0.2:
+    if rest and place < 0.2:
         return (Exchange(query, response, train_response=False), *rest)
     first = f"{query}\n\n{wording}" if place < 0.55 else f"{wording}\n\n{query}"
     return (Exchange(first, response), *rest)
+
+
+def procedure_document(rng: Random) -> Document:
+    """A trained family: one input and up to three more."""
+    family = rng.choices(TRAINED, WEIGHTS)[0]
+    more = rng.choices((0, 1, 2, 3), (0.55, 0.2, 0.15, 0.1))[0]
+    pairs = [sample_input(family, rng, held_out=False) for _ in range(more + 1)]
+    return _laid_out(rng.choice(family.wordings), pairs, rng, FRAMED)
+
+
+def composition_document(rng: Random) -> Document:
+    """A procedure put together at random: one input and up to four more."""
+    composition = sample_composition(rng)
+    size = rng.choices((1, 2, 3, 5), (0.4, 0.25, 0.2, 0.15))[0]
+    pairs: list[tuple[str, str]] = []
+    while len(pairs) < size:
+        pair = composition.sample(rng)
+        if not is_held_out_input(pair[0]):
+            pairs.append(pair)
+    return _laid_out(composition.wording, pairs, rng, FRAMED / 2)
 
 
 def _call_json(name: str, arguments: dict[str, object]) -> str:
@@ -142,4 +175,9 @@ def documents(sources: Sequence[tuple[Source, float]], rng: Random) -> Iterator[
 
 def generated_sources() -> list[tuple[Source, float]]:
     """The sources that need no data file, with their shares of documents."""
-    return [(procedure_document, 0.84), (tool_document, 0.07), (arithmetic_document, 0.03)]
+    return [
+        (procedure_document, 0.44),
+        (composition_document, 0.40),
+        (tool_document, 0.07),
+        (arithmetic_document, 0.03),
+    ]

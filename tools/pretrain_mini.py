@@ -36,7 +36,7 @@ from transformers import (
 )
 
 LENGTHS = (48, 64, 80, 96, 128, 160, 192, 256, 320, 384)
-TEXT_SHARE = 0.06
+TEXT_SHARE = 0.10
 COPY_STEPS = 400
 IGNORE = -100
 
@@ -308,6 +308,8 @@ def train(args: argparse.Namespace) -> None:
         Encoder(tokenizer), args.text, len(tokenizer), args.batch_tokens // args.micro, args.seed
     )
     state = resume(args.out, model, optimizers, batches)
+    if args.compile:
+        model.model.forward = torch.compile(model.model.forward, dynamic=True)
     full_rates = (args.muon_lr, args.adam_lr)
     print(f"{sum(p.numel() for p in model.parameters()):,} parameters, from step {state.step}", flush=True)
     started, saved, base = time.monotonic(), time.monotonic(), state.seconds
@@ -379,6 +381,9 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument(
+        "--compile", action="store_true", help="compile the model: a quarter faster, after a minute or two"
+    )
     parser.add_argument("--save-minutes", type=float, default=10.0)
     parser.add_argument("--log-every", type=int, default=50)
     args = parser.parse_args()

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from tokmem.bank.bank import Bank
 from tokmem.data.chat import Chat
@@ -56,3 +57,9 @@ class Base:
     def answer(self, examples: Sequence[Example], *, forced: bool = False) -> list[Answer]:
         """Answers each query; there is nothing to force."""
         return answer_examples(self.lm, self.encoder, examples, self.recall)
+
+    def save(self, folder: Path, training: Mapping[str, Any] | None = None) -> None:
+        """Nothing was learned, so nothing is written."""
+
+    def restore(self, folder: Path) -> None:
+        """Nothing was written."""

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from tokmem.log import Metrics
 from tokmem.records import Answer, Example, Procedure
@@ -46,3 +46,9 @@ class Method(Protocol):
 
     def answer(self, examples: Sequence[Example], *, forced: bool = False) -> list[Answer]:
         """Answers each example's query; `forced` gives the method the right procedures."""
+
+    def save(self, folder: Path, training: Mapping[str, Any] | None = None) -> None:
+        """Writes what has been learned so far, replacing the folder; `training` says where it comes from."""
+
+    def restore(self, folder: Path) -> None:
+        """Takes up what `save` wrote; the next `learn` is the one that would have followed."""

@@ -13,7 +13,7 @@ from tokmem.bank.slots import IdPolicy
 from tokmem.bank.store import Origin, load_bank, save_bank
 from tokmem.data.chat import Chat
 from tokmem.data.encode import Encoder, PromptMode
-from tokmem.errors import RecallError
+from tokmem.errors import BankError, RecallError
 from tokmem.log import Metrics, logger
 from tokmem.methods.protocol import Learned
 from tokmem.model.backbone import MINI, Backbone, load_backbone
@@ -86,6 +86,19 @@ class TokMem:
         notes = {"prompt": self.prompt, **(training or {})}
         origin = Origin(self.backbone.id, self.backbone.fingerprint, self.chat.fingerprint, notes)
         save_bank(self.bank, Path(folder), origin)
+
+    def restore(self, folder: Path) -> None:
+        """Puts a saved bank in the place of this one.
+
+        Raises:
+            BankError: the bank is damaged, or of another backbone, chat format or coupling.
+        """
+        fingerprint, chat = self.backbone.fingerprint, self.chat.fingerprint
+        bank, _ = load_bank(Path(folder), fingerprint=fingerprint, chat=chat)
+        if bank.coupled != self.bank.coupled:
+            kinds = ("decoupled", "coupled")
+            raise BankError(f"a bank that is {kinds[bank.coupled]}", f"a {kinds[self.bank.coupled]} one")
+        self.bank, self.lm = bank, MemoryLM(self.backbone.model, bank)
 
     @property
     def trainable_parameters(self) -> int:

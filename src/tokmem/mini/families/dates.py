@@ -60,7 +60,7 @@ def _day_first(day: date) -> str:
 DATE_FORMS: tuple[DateForm, ...] = (_iso, _slashed, _month_first, _day_first)
 
 
-def _draw_date(rng: Random) -> date:
+def draw_date(rng: Random) -> date:
     """Draw a date from 1950 to 2039."""
     month = rng.randint(1, 12)
     return date(rng.randint(1950, 2039), month, rng.randint(1, MONTH_LENGTHS[month - 1]))
@@ -71,7 +71,7 @@ def _rewrite(target: DateForm, sources: Sequence[DateForm] = DATE_FORMS) -> Samp
     usable = tuple(form for form in sources if form is not target)
 
     def sample(rng: Random) -> tuple[str, str]:
-        day = _draw_date(rng)
+        day = draw_date(rng)
         return rng.choice(usable)(day), target(day)
 
     return sample
@@ -81,7 +81,7 @@ def _shift(move: Callable[[date], date]) -> Sampler:
     """Sample a date in any form; answer with another date in the same form."""
 
     def sample(rng: Random) -> tuple[str, str]:
-        day, form = _draw_date(rng), rng.choice(DATE_FORMS)
+        day, form = draw_date(rng), rng.choice(DATE_FORMS)
         return form(day), form(move(day))
 
     return sample
@@ -174,7 +174,7 @@ def _clock12(time: Time) -> str:
     return f"{(time[0] - 1) % 12 + 1}:{time[1]:02} {'AM' if time[0] < 12 else 'PM'}"
 
 
-def _draw_time(rng: Random) -> Time:
+def draw_time(rng: Random) -> Time:
     """Draw a time with at least one minute past the hour."""
     return rng.randint(0, 23), rng.randint(1, 59)
 
@@ -183,7 +183,7 @@ def _time(answer: TimeForm, source: TimeForm = _clock24) -> Sampler:
     """Sample a time in the source form and what ``answer`` makes of it."""
 
     def sample(rng: Random) -> tuple[str, str]:
-        time = _draw_time(rng)
+        time = draw_time(rng)
         return source(time), answer(time)
 
     return sample
@@ -193,7 +193,7 @@ def _time_same_form(move: Callable[[Time], Time]) -> Sampler:
     """Sample a time in either form; answer with another time in the same form."""
 
     def sample(rng: Random) -> tuple[str, str]:
-        time, form = _draw_time(rng), rng.choice((_clock24, _clock12))
+        time, form = draw_time(rng), rng.choice((_clock24, _clock12))
         return form(time), form(move(time))
 
     return sample

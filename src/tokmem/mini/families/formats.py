@@ -10,7 +10,7 @@ from tokmem.mini.lexicon import CITIES, COLORS, NAMES, NOUNS, PLACES, SURNAMES, 
 
 Sampler = Callable[[Random], tuple[str, str]]
 
-_DOMAINS = tuple(f"{host}.{end}" for host in ("mail", "post", *PLACES) for end in ("com", "org", "net"))
+DOMAINS = tuple(f"{host}.{end}" for host in ("mail", "post", *PLACES) for end in ("com", "org", "net"))
 _EXTENSIONS = ("txt", "csv", "doc", "png", "zip")
 _TAGS = ("b", "i", "p", "h1", "li", "td", "em")
 _VARIABLES = "abcdxyz"
@@ -26,7 +26,7 @@ def _email(template: str, query: str = "{first}.{last}@{domain}") -> Sampler:
     """Rewrite an e-mail address; names are `First`, `Last` with a capital and `first`, `last` without."""
 
     def sample(rng: Random) -> tuple[str, str]:
-        first, last, domain = rng.choice(NAMES), rng.choice(SURNAMES), rng.choice(_DOMAINS)
+        first, last, domain = rng.choice(NAMES), rng.choice(SURNAMES), rng.choice(DOMAINS)
         host, _, end = domain.partition(".")
         parts = {"First": first, "Last": last, "domain": domain, "host": host, "end": end}
         parts |= {"first": first.lower(), "last": last.lower()}

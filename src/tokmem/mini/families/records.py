@@ -18,7 +18,7 @@ Form = Callable[[Record], str]
 Sampler = Callable[[Random], tuple[str, str]]
 
 _COUNTRY = dict(CITIES)
-_VALUES: Mapping[str, Sequence[Value]] = {
+VALUES: Mapping[str, Sequence[Value]] = {
     "name": NAMES,
     "age": range(18, 90),
     "city": tuple(_COUNTRY),
@@ -29,29 +29,29 @@ _VALUES: Mapping[str, Sequence[Value]] = {
 _SIZE = 3
 
 
-def _bars(record: Record) -> str:
+def bars(record: Record) -> str:
     """Write the record as `name: Anna | age: 31`."""
     return " | ".join(f"{key}: {value}" for key, value in record.items())
 
 
-def _equals(record: Record) -> str:
+def equals(record: Record) -> str:
     """Write the record as `name=Anna, age=31`."""
     return ", ".join(f"{key}={value}" for key, value in record.items())
 
 
 _json: Form = json.dumps
-_ANY: tuple[Form, ...] = (_bars, _equals, _json)
+_ANY: tuple[Form, ...] = (bars, equals, _json)
 
 
 def _draw(rng: Random, needs: Sequence[str]) -> Record:
     """Draw a record with the needed fields and others, half the time in the usual order of fields."""
-    others = [key for key in _VALUES if key not in needs]
+    others = [key for key in VALUES if key not in needs]
     keys = [*needs, *rng.sample(others, _SIZE - len(needs))]
     if rng.random() < 0.5:
-        keys.sort(key=list(_VALUES).index)
+        keys.sort(key=list(VALUES).index)
     else:
         rng.shuffle(keys)
-    return {key: rng.choice(_VALUES[key]) for key in keys}
+    return {key: rng.choice(VALUES[key]) for key in keys}
 
 
 def _tell(answer: Callable[[Record], str], *needs: str, forms: Sequence[Form] = _ANY) -> Sampler:
@@ -190,20 +190,20 @@ _PHRASES = (
 
 _FORMATS = (
     _trained(
-        "record_to_json", _tell(_json, forms=(_bars, _equals)),
+        "record_to_json", _tell(_json, forms=(bars, equals)),
         "Write the record as JSON.", "Convert the fields to a JSON object.",
         "Turn this into JSON with quoted keys.",
         "Give the record in braces, as JSON does.", "Which JSON object holds these fields?",
     ),
     _trained(
-        "record_to_bars", _tell(_bars, forms=(_equals, _json)),
+        "record_to_bars", _tell(bars, forms=(equals, _json)),
         "Write the record with colons and vertical bars.",
         "Convert the fields to the form key: value | key: value.",
         "Separate the fields with bars and use colons.", "Put | between the fields and : after each key.",
         "Turn this into a line of fields split by bars.",
     ),
     _trained(
-        "record_to_equals", _tell(_equals, forms=(_bars, _json)),
+        "record_to_equals", _tell(equals, forms=(bars, _json)),
         "Write the record with equals signs and commas.",
         "Convert the fields to the form key=value, key=value.",
         "Separate the fields with commas and use equals signs.", "Put = between each key and its value.",
@@ -272,7 +272,7 @@ _HELD_OUT = (
             "Give the name, followed by the bracketed city.",
             "Who is it? Add the city between ( and ).",
         ),
-        _fill("{name} ({city})", "name", "city", forms=(_bars,)),
+        _fill("{name} ({city})", "name", "city", forms=(bars,)),
         split="demo",
     ),
 )

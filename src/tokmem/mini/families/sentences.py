@@ -78,7 +78,7 @@ def _phrase(adjective: str, noun: str) -> str:
     return f"the {adjective} {noun}" if adjective else f"the {noun}"
 
 
-def _full(rng: Random) -> Clause:
+def full_clause(rng: Random) -> Clause:
     """Draw a clause with both adjectives."""
     return Clause(
         trait=rng.choice(_TRAITS),
@@ -91,7 +91,7 @@ def _full(rng: Random) -> Clause:
 
 def _varied(rng: Random) -> Clause:
     """Draw a clause in which adjectives may be missing and the subject may be a name."""
-    clause = _full(rng)
+    clause = full_clause(rng)
     if rng.random() < 0.3:
         clause = replace(clause, subject=rng.choice(NAMES))
     if rng.random() < 0.3:
@@ -152,7 +152,7 @@ def _exchanged(clause: Clause) -> str:
 
 def _not_blue(rng: Random) -> Clause:
     """Draw a full clause whose color is not blue."""
-    return replace(_full(rng), color=rng.choice([color for color in COLORS if color != "blue"]))
+    return replace(full_clause(rng), color=rng.choice([color for color in COLORS if color != "blue"]))
 
 
 def _trained(name: str, sample: Sampler, *wordings: str) -> Family:
@@ -250,7 +250,7 @@ _PARTS = (
         "Find the verb and copy it.", "Write only the word for the deed.",
     ),
     _trained(
-        "sentence_color", _statement(lambda c: c.color, _full),
+        "sentence_color", _statement(lambda c: c.color, full_clause),
         "Name the color in the sentence.", "Which color does the object have?", "Find the color word.",
         "What color is mentioned?", "Write only the color of the thing.",
     ),
@@ -262,7 +262,7 @@ _PARTS = (
         "Extract who, did and what in one row with bars.",
     ),
     _trained(
-        "sentence_first_three", _statement(lambda c: " ".join(c.active.split()[:3]), _full),
+        "sentence_first_three", _statement(lambda c: " ".join(c.active.split()[:3]), full_clause),
         "Write the first three words of the sentence.",
         "Copy only three words from the start of the sentence.",
         "Cut the sentence off after its third word.", "With which three words does the sentence begin?",
@@ -287,13 +287,13 @@ _PARTS = (
 
 _CHANGES = (
     _trained(
-        "sentence_no_adjectives", _statement(_bare, _full),
+        "sentence_no_adjectives", _statement(_bare, full_clause),
         "Remove the adjectives.", "Write the sentence without describing words.",
         "Leave out every adjective and keep the rest.", "Strip the nouns of their adjectives.",
         "Shorten the sentence by dropping size, mood and color.",
     ),
     _trained(
-        "sentence_exchange", _statement(_exchanged, _full),
+        "sentence_exchange", _statement(_exchanged, full_clause),
         "Swap the subject and the object.", "Let the two noun phrases trade places.",
         "Let the thing do it to the doer.", "Exchange what stands before and after the verb.",
         "Turn the roles in the sentence around.",
@@ -344,7 +344,7 @@ _HELD_OUT = (
             "Deny the statement in the passive voice.",
             "Write a negated passive sentence that names the doer.",
         ),
-        _rewrite("{c.what} was not {c.participle} by {c.who}.", _full),
+        _rewrite("{c.what} was not {c.participle} by {c.who}.", full_clause),
         split="demo",
     ),
 )
