@@ -50,7 +50,7 @@ FRAMES = (
 )
 FRAMED = 0.45
 
-# Trained families that are learned last (sums, neighbours, selections by meaning): drawn three times as often.
+# Families that are learned last (sums, neighbours, selections by meaning): drawn three times as often.
 HARD = {
     *(f"number_{name}" for name in ("add_2", "add_3", "add_5", "add_10", "subtract_1", "subtract_10")),
     *("numbers_sum_of_two", "numbers_first_plus_last", "numbers_add_one_each", "numbers_reverse"),

@@ -1,8 +1,9 @@
 """Procedures put together from parts, for the bundled backbone's training: by the thousand, not one by one.
 
-A composition chooses or orders the items of a list and says how to join them, lays out a few fields of a record,
-date, time, row, address or sentence, or changes several properties of a sentence at once. What the held-out
-families ask for (`DEMO` and `SETTINGS` of `tokmem.mini.procedures`) is never among them: see the ``HELD_OUT`` sets.
+A composition chooses or orders the items of a list and says how to join them, lays out a few fields of a
+record, date, time, row, address or sentence, or changes several properties of a sentence at once. What the
+held-out families ask for (`DEMO` and `SETTINGS` of `tokmem.mini.procedures`) is never among them: see
+``HELD_OUT_ITEMS``, ``HELD_OUT_LAYOUTS`` and `sentence_composition`.
 """
 
 from __future__ import annotations
