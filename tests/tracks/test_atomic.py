@@ -15,7 +15,7 @@ from tokmem.config import load_config
 from tokmem.errors import ConfigError, DataError
 from tokmem.model.backbone import Backbone
 from tokmem.recall.generate import RecallSettings
-from tokmem.tracks import atomic
+from tokmem.tracks import atomic, cell
 from tokmem.tracks.atomic import AtomicConfig, cell_name, run
 from tokmem.tracks.data import DataConfig
 from tokmem.train.loop import FitSettings
@@ -57,13 +57,13 @@ def test_rows_banks_and_predictions(backbone: Backbone, tmp_path: Path) -> None:
     assert summary["provenance"]["backbone_fingerprint"] == backbone.fingerprint
     written = json.loads((tmp_path / "run/summary.json").read_text())
     assert written["rows"] == summary["rows"]
-    cell = cell_name("tokmem", "query", 0)
-    bank, origin = load_bank(tmp_path / "run/banks" / cell, fingerprint=backbone.fingerprint)
+    name = cell_name("tokmem", "query", 0)
+    bank, origin = load_bank(tmp_path / "run/banks" / name, fingerprint=backbone.fingerprint)
     assert bank.names == tuple(summary["procedures"])
     assert origin.training["prompt"] == "query"
-    predictions = json.loads((tmp_path / f"run/predictions/{cell}.json").read_text())
+    predictions = json.loads((tmp_path / f"run/predictions/{name}.json").read_text())
     assert len(predictions) == summary["examples"]["test"] == 4
-    lines = (tmp_path / f"run/metrics/{cell}.jsonl").read_text().splitlines()
+    lines = (tmp_path / f"run/metrics/{name}.jsonl").read_text().splitlines()
     assert [json.loads(line)["step"] for line in lines if "memory_loss" in line] == [1, 2, 3]
     assert load_config(AtomicConfig, tmp_path / "run/config.yaml") == CONFIG
 
@@ -80,8 +80,8 @@ def test_resume_skips_finished_cells(
     lost = cell_name("tokmem_dc", "query", 1)
     (tmp_path / f"cells/{lost}.json").unlink()
     scored = []
-    score = atomic.score
-    monkeypatch.setattr(atomic, "score", lambda *args: scored.append(len(args[0])) or score(*args))
+    score = cell.score
+    monkeypatch.setattr(cell, "score", lambda *args: scored.append(len(args[0])) or score(*args))
     again = run(config, tmp_path, resume=True, backbone=backbone)
     assert len(scored) == 1, "one cell was lost, one is run again"
     timed = ("queries_per_second", "queries_per_second_std", "train_seconds", "train_seconds_std")

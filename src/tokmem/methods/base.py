@@ -29,6 +29,8 @@ class Base:
     """
 
     trainable_parameters = 0
+    continual = False
+    forces = False
 
     def __init__(
         self,

@@ -19,15 +19,27 @@ class Learned:
         seconds: wall time.
         steps: optimizer steps.
         validation_loss: lowest mean loss on the validation examples; None where there were none.
+        new_examples: training examples seen that were given to this call, counted once an epoch.
+        replayed_examples: training examples seen that an earlier call was given.
     """
 
     seconds: float = 0.0
     steps: int = 0
     validation_loss: float | None = None
+    new_examples: int = 0
+    replayed_examples: int = 0
 
 
 class Method(Protocol):
-    """Learns procedures from examples and answers queries."""
+    """Learns procedures from examples and answers queries.
+
+    Attributes:
+        continual: whether an answer may depend on what else was learned before the query came.
+        forces: whether being told the right procedures may change an answer.
+    """
+
+    continual: bool
+    forces: bool
 
     @property
     def trainable_parameters(self) -> int:

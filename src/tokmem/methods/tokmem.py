@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from tokmem.bank.bank import Bank
 from tokmem.bank.init import Start, start_rows
@@ -24,6 +24,8 @@ from tokmem.records import Answer, Example, Procedure
 from tokmem.seeds import generator
 from tokmem.train.loop import FitReport, FitSettings, fit
 
+Renorm = Literal["off", "stage"]
+
 
 class TokMem:
     """A procedural memory: add procedures, fit, recall, save, load.
@@ -39,8 +41,12 @@ class TokMem:
         recall: how `answer` and `recall` generate.
         start: starting rows of new memory tokens.
         width: memory tokens a procedure.
+        renorm: whether to rescale new rows to the mean norm of old ones when their stage ends (Eqs. 5-6).
         seed: of the starting rows.
     """
+
+    continual = True
+    forces = True
 
     def __init__(
         self,
@@ -55,6 +61,7 @@ class TokMem:
         recall: RecallSettings | None = None,
         start: Start = "mean",
         width: int = 1,
+        renorm: Renorm = "off",
         seed: int = 0,
     ) -> None:
         self.backbone = load_backbone(backbone) if isinstance(backbone, str) else backbone
@@ -65,7 +72,7 @@ class TokMem:
         self.chat = Chat(self.backbone.tokenizer)
         self.prompt, self.max_length = prompt, max_length
         self.settings, self.recall_settings = settings or FitSettings(), recall or RecallSettings()
-        self.start, self.width, self.seed = start, width, seed
+        self.start, self.width, self.renorm, self.seed = start, width, renorm, seed
 
     @classmethod
     def load(cls, folder: Path | str, backbone: Backbone | str = MINI, **options: Any) -> TokMem:
@@ -170,7 +177,10 @@ class TokMem:
         if new:
             self.add(new)
         report = self.fit(train, validation, checkpoint=checkpoint, metrics=metrics)
-        return Learned(report.seconds, report.steps, report.best_loss)
+        if self.renorm == "stage":
+            self.bank.renorm()
+        seen = len(train) * self.settings.epochs
+        return Learned(report.seconds, report.steps, report.best_loss, new_examples=seen)
 
     def recall(
         self,

@@ -10,6 +10,7 @@ from tokmem.report.tables import Spread, Table
 ATOMIC = {
     "method": "method",
     "prompt": "prompt",
+    "stage": "tasks",
     "routing_accuracy": "routing %",
     "rouge_l": "ROUGE-L",
     "rouge_l_forced": "ROUGE-L forced",
@@ -31,4 +32,9 @@ def results_table(summary: Mapping[str, Any]) -> Table:
             if f"{name}_std" in row
         }
         rows.append({name: spreads.get(name, row.get(name)) for name in ATOMIC})
-    return Table(rows, ATOMIC, title=summary["name"])
+    shown = (
+        ATOMIC
+        if len({row["stage"] for row in rows}) > 1
+        else {k: t for k, t in ATOMIC.items() if k != "stage"}
+    )
+    return Table(rows, shown, title=summary["name"])

@@ -1,46 +1,45 @@
-"""Atomic recall: one procedure a query. Load, learn, answer, score, write."""
+"""Atomic recall: one procedure a query. Load, learn stage by stage, answer, score, write."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from statistics import fmean
-from time import perf_counter
 from typing import Any, Literal
 
 from tokmem.bank.init import Start
 from tokmem.config import dump_config, setting
 from tokmem.data import SPLITS, Corpus, PromptMode
-from tokmem.data.fields import did_you_mean
 from tokmem.errors import ConfigError, DataError
-from tokmem.files import atomic_write_json
-from tokmem.log import Metrics, logger
-from tokmem.methods.base import Base
-from tokmem.methods.protocol import Learned, Method
-from tokmem.methods.tokmem import TokMem
+from tokmem.log import logger
+from tokmem.methods.tokmem import Renorm
 from tokmem.model.backbone import Backbone
 from tokmem.provenance import RunFolder, provenance
 from tokmem.recall.generate import RecallSettings
 from tokmem.report.tables import aggregate
 from tokmem.tracks.backbone import BackboneConfig
+from tokmem.tracks.build import build, learns, rates_of, variants
+from tokmem.tracks.cell import Cell, learn
 from tokmem.tracks.data import DataConfig, load_corpus
-from tokmem.tracks.scores import predictions, score
+from tokmem.tracks.schedule import Block, Schedule, plan
+from tokmem.tracks.variants import Variant
 from tokmem.train.loop import FitSettings
 
-MethodName = Literal["base", "tokmem", "tokmem_dc"]
 MEASURES = (
     "routing_accuracy",
     "routing_accuracy_over_all",
+    "routing_accuracy_when_learned",
     "rouge_l",
     "rouge_l_forced",
+    "rouge_l_when_learned",
     "exact_match",
     "exact_match_forced",
     "prompt_tokens_per_query",
     "train_seconds",
     "queries_per_second",
 )
+COUNTS = ("trainable_parameters", "steps", "new_examples", "replayed_examples")
 
 
 @dataclass(frozen=True)
@@ -53,12 +52,18 @@ class AtomicConfig:
     backbone: BackboneConfig = field(default_factory=BackboneConfig)
     training: FitSettings = field(default_factory=FitSettings)
     recall: RecallSettings = field(default_factory=RecallSettings)
-    methods: tuple[MethodName, ...] = setting(("base", "tokmem", "tokmem_dc"), "what to compare")
+    methods: tuple[str, ...] = setting(
+        ("base", "tokmem", "tokmem_dc"), "what to compare; `tokmem+renorm=stage` changes a setting of one"
+    )
     prompts: tuple[PromptMode, ...] = setting(("instruction+query",), "what a prompt holds")
     seeds: tuple[int, ...] = setting((0,), "of starting rows and order; results are means over them")
+    stages: tuple[int, ...] = setting((), "numbers of tasks after which to measure; none: after all")
+    schedule: Schedule = setting("mixed", "what is learned together: all of a stage, blocks, or single tasks")
+    block_size: int = setting(10, "tasks in a block, where the schedule is blocks")
     rates: tuple[float, ...] = setting((), "rates to choose from on validation loss; none: training.lr")
     start: Start = setting("mean", "starting rows of memory tokens")
     width: int = setting(1, "memory tokens a procedure")
+    renorm: Renorm = setting("off", "rescale new rows to the norm of the old: off, or at the stage's end")
     max_length: int = setting(1024, "most tokens in a sequence")
     skip_training: bool = setting(False, "evaluate a saved bank (load_task_tokens) without training")
     load_task_tokens: str = setting("", "folder of a saved bank: to evaluate, or to add procedures to")
@@ -67,7 +72,10 @@ class AtomicConfig:
         for name in ("methods", "prompts", "seeds"):
             if not getattr(self, name):
                 raise ConfigError(f"no {name}", "at least one")
-        if self.skip_training and not self.load_task_tokens and set(self.methods) != {"base"}:
+        if self.block_size < 1:
+            raise ConfigError(f"block_size {self.block_size}", "at least 1")
+        parsed = variants(self)
+        if self.skip_training and not self.load_task_tokens and any(map(learns, parsed)):
             raise ConfigError(
                 "skip_training without load_task_tokens", "a saved bank to evaluate", "give its folder"
             )
@@ -81,12 +89,13 @@ def run(
     Args:
         config: what to run.
         folder: receives `config.yaml` and `summary.json`, and for each cell (method, prompt mode, seed) its
-            metrics, scores, predictions, bank and checkpoint.
-        resume: go on with the run that the folder holds; finished cells are not run again.
+            metrics, scores, predictions, bank and checkpoints.
+        resume: go on with the run that the folder holds; finished blocks are not run again.
         backbone: the one that the config names, where it is loaded already.
 
     Returns:
-        the summary, as written: `rows`, one for each method and prompt mode, means over the seeds.
+        the summary, as written: `rows`, one for each method, prompt mode and stage, means over the seeds;
+        `forgetting`, where there are several stages.
 
     Raises:
         ConfigError: the folder holds a run (`resume` is not set) or one of another config.
@@ -94,21 +103,25 @@ def run(
     """
     backbone = backbone or config.backbone.load()
     corpus = load_corpus(config.data, backbone)
+    blocks = plan(len(corpus.names), config.stages, config.schedule, config.block_size)
     _check_corpus(config, corpus)
     for name, reason in corpus.skipped.items():
         logger.warning("skipped %s: %s", name, reason)
+    experiment = _Experiment(config, backbone, corpus, blocks, folder)
     with RunFolder(folder, resume=resume) as out:
         _write_config(out, config)
-        rows, rates = [], {}
+        cells, rates = [], {}
         for prompt in config.prompts:
-            for method in config.methods:
-                cell = _Cell(config, backbone, corpus, method, prompt, out)
-                rates[f"{method}/{prompt}"] = rate = cell.choose_rate()
-                seeds = config.seeds if method != "base" else config.seeds[:1]
-                rows.append(_mean_row(method, prompt, [cell.measure(seed, rate) for seed in seeds]))
+            for variant in variants(config):
+                rates[f"{variant.name}/{prompt}"] = rate = experiment.choose_rate(variant, prompt)
+                seeds = config.seeds if variant.method not in ("base", "icl") else config.seeds[:1]
+                for seed in seeds:
+                    rows = experiment.cell(variant, prompt, seed, rate).run()
+                    cells += [{"method": variant.name, "prompt": prompt, **row} for row in rows]
         summary = {
             "name": config.name,
-            "rows": rows,
+            "rows": _mean_rows(cells),
+            "forgetting": _forgetting(cells, corpus.names, blocks),
             "chosen_rates": {key: rate for key, rate in rates.items() if rate is not None},
             "procedures": list(corpus.names),
             "skipped": dict(corpus.skipped),
@@ -131,7 +144,7 @@ def _check_corpus(config: AtomicConfig, corpus: Corpus) -> None:
     """Refuses before the first step what would fail after the last."""
     if config.rates and not corpus.examples("validation"):
         raise ConfigError("rates to choose from and no validation examples", "val_size of at least 1")
-    if not config.skip_training and set(config.methods) != {"base"}:
+    if not config.skip_training and any(map(learns, variants(config))):
         for name, examples in corpus.train.items():
             if not examples:
                 raise DataError(f"no training examples of {name!r}", "at least one", "raise train_size")
@@ -150,132 +163,102 @@ def _write_config(out: RunFolder, config: AtomicConfig) -> None:
 
 
 @dataclass
-class _Cell:
-    """One method in one prompt mode."""
+class _Experiment:
+    """What all cells have in common."""
 
     config: AtomicConfig
     backbone: Backbone
     corpus: Corpus
-    method: MethodName
-    prompt: PromptMode
-    out: RunFolder
+    blocks: Sequence[Block]
+    out: Path
 
-    def build(self, seed: int, rate: float | None) -> Method:
-        """A fresh method."""
+    def cell(self, variant: Variant, prompt: PromptMode, seed: int, rate: float | None) -> Cell:
+        """One method, prompt mode and seed."""
         config = self.config
-        recall = replace(config.recall, mode="atomic")
-        if self.method == "base":
-            return Base(self.backbone, prompt=self.prompt, max_length=config.max_length, recall=recall)
-        coupled = self.method == "tokmem"
-        options: dict[str, Any] = {
-            "prompt": self.prompt,
-            "max_length": config.max_length,
-            "settings": replace(config.training, seed=seed, lr=config.training.lr if rate is None else rate),
-            "recall": recall,
-            "start": config.start,
-            "width": config.width,
-            "seed": seed,
-        }
-        if not config.load_task_tokens:
-            return TokMem(self.backbone, coupled=coupled, **options)
-        method = TokMem.load(config.load_task_tokens, self.backbone, **options)
-        self._check_bank(method, coupled)
-        return method
+        name = cell_name(variant.name, prompt, seed)
+        return Cell(
+            name=name,
+            key=name if rate is None else f"{name}-{rate:g}",
+            build=lambda: build(config, variant, self.backbone, self.corpus, prompt, seed, rate),
+            corpus=self.corpus,
+            blocks=self.blocks,
+            out=self.out,
+            learns=variant.method != "base" and not config.skip_training,
+            origin={
+                "experiment": config.name,
+                "settings": asdict(config.training) | {"seed": seed} | ({} if rate is None else {"lr": rate}),
+                "provenance": provenance(
+                    seed, self.corpus.checksum, self.backbone.fingerprint, str(self.backbone.device)
+                ),
+            },
+        )
 
-    def _check_bank(self, method: TokMem, coupled: bool) -> None:
-        bank, folder = method.bank, self.config.load_task_tokens
-        if bank.coupled != coupled:
-            kind = "coupled" if bank.coupled else "decoupled"
-            raise ConfigError(f"bank {folder} is {kind}", f"a bank of method {self.method}")
-        unknown = [name for name in self.corpus.names if name not in bank]
-        if self.config.skip_training and unknown:
-            raise DataError(
-                f"procedure {unknown[0]!r} is not in bank {folder}{did_you_mean(unknown[0], bank.names)}",
-                "procedures of the bank",
-                "leave it out (tasks), or train it",
-            )
+    def choose_rate(self, variant: Variant, prompt: PromptMode) -> float | None:
+        """The rate with the lowest validation loss on the first stage's tasks and the first seed.
 
-    def choose_rate(self) -> float | None:
-        """The rate with the lowest validation loss on the first seed; None where there is no choice."""
-        if self.method == "base" or not self.config.rates or self.config.skip_training:
+        Every method has as many rates to choose from; None where there is no choice.
+        """
+        rates = rates_of(self.config, variant)
+        if not rates or self.config.skip_training:
             return None
-        losses = {rate: self._validation_loss(rate) for rate in self.config.rates}
+        first = Block(0, next(b.end for b in self.blocks if b.measured), measured=True)
+        losses = {}
+        for rate in rates:
+            cell = self.cell(variant, prompt, self.config.seeds[0], rate)
+            # Learned together: where the run does so too, its first block is trained already.
+            key = cell.block_key(first) + ("" if self.blocks[0] == first else "-choice")
+            loss = learn(cell.build(), self.corpus, first, self.out, key).validation_loss
+            assert loss is not None, "there are validation examples"
+            losses[rate] = loss
         return min(losses, key=losses.__getitem__)
 
-    def _validation_loss(self, rate: float) -> float:
-        seed = self.config.seeds[0]
-        loss = self._learn(self.build(seed, rate), seed, rate).validation_loss
-        assert loss is not None, "there are validation examples"
-        return loss
 
-    def _learn(self, method: Method, seed: int, rate: float | None) -> Learned:
-        """Learns, or picks up what was learned: the chosen rate's first seed is not trained twice."""
-        corpus = self.corpus
-        key = cell_name(self.method, self.prompt, seed) + ("" if rate is None else f"-{rate:g}")
-        with Metrics(self.out.path / "metrics" / f"{key}.jsonl") as metrics:
-            return method.learn(
-                corpus.procedures,
-                corpus.examples("train"),
-                corpus.examples("validation"),
-                checkpoint=self.out.path / "checkpoints" / key,
-                metrics=metrics,
-            )
-
-    def measure(self, seed: int, rate: float | None) -> dict[str, Any]:
-        """Learns, answers the test set (routed, forced) and scores it; a finished cell is read back."""
-        config, name = self.config, cell_name(self.method, self.prompt, seed)
-        done = self.out.path / "cells" / f"{name}.json"
-        if done.is_file():
-            stored: dict[str, Any] = json.loads(done.read_text("utf-8"))
-            return stored
-        logger.info("%s, prompt %s, seed %d", self.method, self.prompt, seed)
-        method = self.build(seed, rate)
-        trains = self.method != "base" and not config.skip_training
-        learned = self._learn(method, seed, rate) if trains else Learned()
-        row = self._score(method, name) | {
-            "trainable_parameters": method.trainable_parameters if trains else 0,
-            "train_seconds": round(learned.seconds, 2),
-            "steps": learned.steps,
-        }
-        if isinstance(method, TokMem) and trains:
-            method.save(self.out.path / "banks" / name, self._origin(method))
-        atomic_write_json(done, row)
-        return row
-
-    def _origin(self, method: TokMem) -> dict[str, Any]:
-        """Where a bank comes from, for its file."""
-        origin = provenance(
-            method.seed, self.corpus.checksum, self.backbone.fingerprint, str(self.backbone.device)
-        )
-        return {"experiment": self.config.name, "settings": asdict(method.settings), "provenance": origin}
-
-    def _score(self, method: Method, name: str) -> dict[str, Any]:
-        examples = self.corpus.examples("test")
-        if not examples:
-            return {**dict.fromkeys(MEASURES), "per_procedure": {}, "most_confused": []}
-        started = perf_counter()
-        answers = method.answer(examples)
-        seconds = perf_counter() - started
-        forced = answers if self.method == "base" else method.answer(examples, forced=True)
-        atomic_write_json(
-            self.out.path / "predictions" / f"{name}.json", predictions(examples, answers, forced)
-        )
-        return {
-            **score(examples, answers, forced),
-            "prompt_tokens_per_query": fmean(a.prompt_tokens for a in answers),
-            "queries_per_second": len(examples) / seconds,
-        }
-
-
-def _mean_row(method: str, prompt: str, cells: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def _mean_rows(cells: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Means over seeds, standard deviations beside them where there are several."""
-    row: dict[str, Any] = {"method": method, "prompt": prompt, "seeds": len(cells)}
-    (spreads,) = aggregate(cells, (), MEASURES)
-    for name in MEASURES:
-        spread = spreads[name]
-        row[name] = spread and round(spread.mean, 4)
-        if spread and spread.std is not None:
-            row[f"{name}_std"] = round(spread.std, 4)
-    for name in ("trainable_parameters", "steps", "per_procedure", "most_confused"):
-        row[name] = cells[0][name]
-    return row
+    rows = []
+    keys = ("method", "prompt", "stage")
+    for spread in aggregate(cells, keys, MEASURES):
+        members = [cell for cell in cells if all(cell[key] == spread[key] for key in keys)]
+        row: dict[str, Any] = {**{key: spread[key] for key in keys}, "seeds": len(members)}
+        for name in MEASURES:
+            value = spread[name]
+            row[name] = value and round(value.mean, 4)
+            if value and value.std is not None:
+                row[f"{name}_std"] = round(value.std, 4)
+        rows.append(row | {name: members[0][name] for name in (*COUNTS, "per_procedure", "most_confused")})
+    return rows
+
+
+def _forgetting(
+    cells: Sequence[Mapping[str, Any]], names: Sequence[str], blocks: Sequence[Block]
+) -> list[dict[str, Any]]:
+    """The scores of each stage's tasks after that stage and after each later one, means over seeds."""
+    ends = [block.end for block in blocks if block.measured]
+    if len(ends) == 1:
+        return []
+    parts = []
+    for cell in cells:
+        for start, end in zip((0, *ends), ends, strict=False):
+            scores = [cell["per_procedure"].get(name) for name in names[start:end]]
+            if end <= cell["stage"] and all(scores):
+                parts.append(
+                    {
+                        "method": cell["method"],
+                        "prompt": cell["prompt"],
+                        "learned_at": end,
+                        "evaluated_at": cell["stage"],
+                        "rouge_l": fmean(s["rouge_l"] for s in scores if s),
+                        "routing_accuracy": fmean(s["routing_accuracy"] for s in scores if s)
+                        if scores[0] and "routing_accuracy" in scores[0]
+                        else None,
+                    }
+                )
+    measures = ("rouge_l", "routing_accuracy")
+    rows = aggregate(parts, ("method", "prompt", "learned_at", "evaluated_at"), measures)
+    for row in rows:
+        for name in measures:
+            value = row[name]
+            row[name] = value and round(value.mean, 4)
+            if value and value.std is not None:
+                row[f"{name}_std"] = round(value.std, 4)
+    return rows

@@ -27,6 +27,7 @@ def score(examples: Sequence[Example], answers: Sequence[Answer], forced: Sequen
         "exact_match_forced": right.macro.exact_match,
         "per_procedure": {
             name: {"rouge_l": rates.rouge_l, "exact_match": rates.exact_match}
+            | ({"routing_accuracy": routing.per_procedure[name].accuracy} if routing else {})
             for name, rates in texts.per_procedure.items()
         },
         "most_confused": [list(c) for c in most_confused(confusion(expected, routes))] if routing else [],

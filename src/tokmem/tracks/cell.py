@@ -1,0 +1,226 @@
+"""One cell of an experiment: one method, prompt mode and seed, through all its blocks and stages."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import fmean
+from time import perf_counter
+from typing import Any
+
+from tokmem.data import Corpus
+from tokmem.files import atomic_write_json
+from tokmem.log import Metrics, logger
+from tokmem.methods.protocol import Learned, Method
+from tokmem.methods.tokmem import TokMem
+from tokmem.records import Answer, Example
+from tokmem.tracks.schedule import Block
+from tokmem.tracks.scores import predictions, score
+
+Build = Callable[[], Method]
+
+
+@dataclass
+class State:
+    """What a cell has done; kept in `cells/<name>.json` after each block.
+
+    Attributes:
+        blocks: how many blocks are learned (and measured, where a stage ends there).
+        totals: numbers that learning added up: seconds, steps, examples.
+        when_learned: scores of each task right after its own block, by task.
+        stages: the row of each stage.
+    """
+
+    blocks: int = 0
+    totals: dict[str, float] = field(default_factory=dict)
+    when_learned: dict[str, dict[str, float]] = field(default_factory=dict)
+    stages: list[dict[str, Any]] = field(default_factory=list)
+
+
+@dataclass
+class Cell:
+    """A method on its way through the blocks; a stopped one goes on where it was.
+
+    Attributes:
+        name: of its files: `cells/<name>.json`; `banks/<name>` (TokMem) or `learned/<name>` holds what it
+            learned, and with `-<k>` at its end what it knew after the stage of k tasks.
+        key: of its metrics and checkpoints: the name and the rate.
+        build: makes the method, untrained.
+        corpus: tasks in order of arrival.
+        blocks: what is learned together, and where a stage ends.
+        out: the run's folder.
+        learns: whether to train at all (a saved bank may only be measured).
+        origin: where what it learns comes from, for the files it saves.
+    """
+
+    name: str
+    key: str
+    build: Build
+    corpus: Corpus
+    blocks: Sequence[Block]
+    out: Path
+    learns: bool
+    origin: Mapping[str, Any]
+
+    def run(self) -> list[dict[str, Any]]:
+        """The rows of its stages; blocks that are done already are not run again."""
+        state = self._state()
+        if state.blocks == len(self.blocks):
+            return state.stages
+        method = self.build()
+        if not method.continual:
+            return self._run_at_once(method, state)
+        if state.blocks:
+            method.restore(self._saved(method, state.blocks - 1))
+        for index in range(state.blocks, len(self.blocks)):
+            self._block(method, state, index)
+        return state.stages
+
+    def _run_at_once(self, method: Method, state: State) -> list[dict[str, Any]]:
+        """Answers every query once; each stage is a part of that."""
+        tasks = self.corpus.names[: self.blocks[-1].end]
+        if self.learns:
+            self._learn(method, state, Block(0, len(tasks), measured=True))
+        whole = self._answers(method, tasks)
+        for block in (b for b in self.blocks if b.measured):
+            part = whole.of(tasks[: block.end])
+            self._stage(method, state, block.end, part, part.scores())
+        state.blocks = len(self.blocks)
+        self._save(state)
+        return state.stages
+
+    def _block(self, method: Method, state: State, index: int) -> None:
+        """Learns one block, measures it, and keeps what a resumed run needs."""
+        block = self.blocks[index]
+        if self.learns:
+            self._learn(method, state, block)
+        # A stage answers for all tasks so far; a block inside it for its own alone.
+        answers = self._answers(method, self.corpus.names[0 if block.measured else block.start : block.end])
+        scores = answers.scores()
+        new = self.corpus.names[block.start : block.end]
+        state.when_learned |= {n: s for n, s in scores["per_procedure"].items() if n in new}
+        if block.measured:
+            self._stage(method, state, block.end, answers, scores)
+        state.blocks = index + 1
+        if self.learns:
+            method.save(self._saved(method, index), self.origin)
+        self._save(state)
+        if self.learns and index and not self.blocks[index - 1].measured:
+            shutil.rmtree(self._saved(method, index - 1))
+
+    def _learn(self, method: Method, state: State, block: Block) -> None:
+        learned = learn(method, self.corpus, block, self.out, self.block_key(block))
+        fixed = not isinstance(method, TokMem)  # others change the same numbers in each block
+        counted = {
+            "train_seconds": learned.seconds,
+            "steps": learned.steps,
+            "trainable_parameters": method.trainable_parameters,
+            "new_examples": learned.new_examples,
+            "replayed_examples": learned.replayed_examples,
+        }
+        for name, value in counted.items():
+            before = 0 if name == "trainable_parameters" and fixed else state.totals.get(name, 0)
+            state.totals[name] = before + value
+
+    def block_key(self, block: Block) -> str:
+        """What the metrics and checkpoint of one block are called."""
+        return self.key if len(self.blocks) == 1 else f"{self.key}-{block.end}"
+
+    def _answers(self, method: Method, tasks: Sequence[str]) -> _Answers:
+        examples = [e for name in tasks for e in self.corpus.test[name]]
+        if not examples:
+            return _Answers([], [], [], 0.0)
+        started = perf_counter()
+        answers = method.answer(examples)
+        seconds = perf_counter() - started
+        forced = method.answer(examples, forced=True) if method.forces else answers
+        return _Answers(examples, answers, forced, seconds / len(examples))
+
+    def _stage(
+        self, method: Method, state: State, seen: int, answers: _Answers, scores: Mapping[str, Any]
+    ) -> None:
+        """The row of a stage, and its predictions."""
+        name = self.name if len(self.blocks) == 1 else f"{self.name}-{seen}"
+        atomic_write_json(self.out / "predictions" / f"{name}.json", answers.predictions())
+        row: dict[str, Any] = {"stage": seen, **scores}
+        if len(self.blocks) > 1 and method.continual:
+            tasks = self.corpus.names[:seen]
+            row |= {
+                f"{measure}_when_learned": _mean([state.when_learned.get(t, {}).get(measure) for t in tasks])
+                for measure in ("rouge_l", "routing_accuracy")
+            }
+        zero = ("train_seconds", "steps", "trainable_parameters", "new_examples", "replayed_examples")
+        row |= {**dict.fromkeys(zero, 0), **state.totals}
+        row["train_seconds"] = round(row["train_seconds"], 2)
+        state.stages.append(row)
+
+    def _saved(self, method: Method, index: int) -> Path:
+        """Where what is known after a block is kept: after a stage for good, else until the next block."""
+        last = index == len(self.blocks) - 1
+        name = self.name if last else f"{self.name}-{self.blocks[index].end}"
+        return self.out / ("banks" if isinstance(method, TokMem) else "learned") / name
+
+    def _state(self) -> State:
+        path = self.out / "cells" / f"{self.name}.json"
+        return State(**json.loads(path.read_text("utf-8"))) if path.is_file() else State()
+
+    def _save(self, state: State) -> None:
+        atomic_write_json(self.out / "cells" / f"{self.name}.json", state.__dict__)
+
+
+def learn(method: Method, corpus: Corpus, block: Block, out: Path, key: str) -> Learned:
+    """One call of `learn` on a block's tasks, with its checkpoint and metrics under `key`."""
+    names = set(corpus.names[block.start : block.end])
+    chosen = [p for p in corpus.procedures if p.name in names]
+    logger.info("%s: tasks %d to %d", key, block.start + 1, block.end)
+    with Metrics(out / "metrics" / f"{key}.jsonl") as metrics:
+        return method.learn(
+            chosen,
+            [e for p in chosen for e in corpus.train[p.name]],
+            [e for p in chosen for e in corpus.validation[p.name]],
+            checkpoint=out / "checkpoints" / key,
+            metrics=metrics,
+        )
+
+
+@dataclass(frozen=True)
+class _Answers:
+    """Test examples with what was answered, routed and forced, and the seconds a query took."""
+
+    examples: Sequence[Example]
+    answers: Sequence[Answer]
+    forced: Sequence[Answer]
+    seconds: float
+
+    def of(self, tasks: Sequence[str]) -> _Answers:
+        """The part that belongs to some tasks."""
+        wanted = set(tasks)
+        kept = [i for i, e in enumerate(self.examples) if e.turns[0].procedure in wanted]
+        return _Answers(
+            [self.examples[i] for i in kept],
+            [self.answers[i] for i in kept],
+            [self.forced[i] for i in kept],
+            self.seconds,
+        )
+
+    def scores(self) -> dict[str, Any]:
+        """Scores, and what a query cost."""
+        if not self.examples:
+            return {"per_procedure": {}, "most_confused": []}
+        return {
+            **score(self.examples, self.answers, self.forced),
+            "prompt_tokens_per_query": fmean(a.prompt_tokens for a in self.answers),
+            "queries_per_second": 1 / self.seconds,
+        }
+
+    def predictions(self) -> list[dict[str, Any]]:
+        """An entry a query."""
+        return predictions(self.examples, self.answers, self.forced)
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    known = [v for v in values if v is not None]
+    return fmean(known) if len(known) == len(values) and known else None

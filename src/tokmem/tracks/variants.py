@@ -1,0 +1,60 @@
+"""What an experiment compares: a method, perhaps with some of its settings changed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from tokmem.data.fields import did_you_mean
+from tokmem.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A method as an experiment names it: `tokmem`, or `tokmem+renorm=stage`.
+
+    Attributes:
+        name: as written; labels its rows and files.
+        method: the method.
+        changes: its settings that differ from the experiment's.
+    """
+
+    name: str
+    method: str
+    changes: Mapping[str, Any]
+
+    @classmethod
+    def parse(cls, text: str, settings: Mapping[str, Mapping[str, type]]) -> Variant:
+        """Reads `method+key=value+key=value`.
+
+        Args:
+            text: as written in `methods`.
+            settings: for each method, the settings that may be changed, and their types.
+
+        Raises:
+            ConfigError: an unknown method or setting, or a value of another type.
+        """
+        method, *parts = text.split("+")
+        if method not in settings:
+            raise ConfigError(f"method {method!r}{did_you_mean(method, settings)}", ", ".join(settings))
+        changes: dict[str, Any] = {}
+        for part in parts:
+            key, equals, value = part.partition("=")
+            kind = settings[method].get(key)
+            if kind is None or not equals:
+                known = ", ".join(f"{name}=..." for name in settings[method]) or "no settings"
+                raise ConfigError(f"{part!r} in method {text!r}", f"one of: {known}")
+            changes[key] = _value(value, kind, text)
+        return cls(text, method, changes)
+
+
+def _value(value: str, kind: type, text: str) -> Any:
+    if kind is bool:
+        if value not in ("true", "false"):
+            raise ConfigError(f"{value!r} in method {text!r}", "true or false")
+        return value == "true"
+    try:
+        return kind(value)
+    except ValueError as error:
+        raise ConfigError(f"{value!r} in method {text!r}", f"a value of type {kind.__name__}") from error

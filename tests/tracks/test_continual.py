@@ -1,0 +1,125 @@
+"""Tasks that arrive in portions: rows of each stage, what is kept, what a stopped run goes on with."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.data.tiny_chat import LLAMA, tiny_tokenizer
+from tests.tiny import tiny_backbone
+from tokmem.bank.store import load_bank
+from tokmem.methods.tokmem import TokMem
+from tokmem.model.backbone import Backbone
+from tokmem.recall.generate import RecallSettings
+from tokmem.tracks.atomic import AtomicConfig, run
+from tokmem.tracks.data import DataConfig
+from tokmem.train.loop import FitSettings
+
+CONFIG = AtomicConfig(
+    data=DataConfig(num_tasks=5, train_size=4, val_size=2, test_size=2),
+    training=FitSettings(lr=0.02, batch_size=4),
+    recall=RecallSettings(max_new_tokens=3, batch_size=8),
+    methods=("base", "tokmem", "tokmem_dc"),
+    prompts=("query",),
+    stages=(2, 5),
+    schedule="blocks",
+    block_size=2,
+)
+
+
+@pytest.fixture(scope="module")
+def backbone() -> Backbone:
+    return tiny_backbone(tiny_tokenizer(LLAMA))
+
+
+@pytest.fixture(scope="module")
+def whole(backbone: Backbone, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("continual") / "run"
+    run(CONFIG, folder, backbone=backbone)
+    return folder
+
+
+def test_a_row_for_each_stage(whole: Path, backbone: Backbone) -> None:
+    summary = json.loads((whole / "summary.json").read_text())
+    assert [(r["method"], r["stage"]) for r in summary["rows"]] == [
+        (m, k) for m in CONFIG.methods for k in CONFIG.stages
+    ]
+    rows = {(r["method"], r["stage"]): r for r in summary["rows"]}
+    assert rows["tokmem", 2]["trainable_parameters"] == 2 * backbone.dim
+    assert rows["tokmem", 5]["trainable_parameters"] == 5 * backbone.dim
+    assert rows["tokmem_dc", 5]["trainable_parameters"] == 10 * backbone.dim
+    assert rows["tokmem", 5]["new_examples"] == 20
+    assert rows["base", 5]["trainable_parameters"] == 0
+    assert len(rows["base", 2]["per_procedure"]) == 2
+    assert len(rows["tokmem", 5]["per_procedure"]) == 5
+    assert rows["tokmem", 5]["rouge_l_when_learned"] is not None
+    assert rows["base", 5]["rouge_l_when_learned"] is None
+    kept = [(f["method"], f["learned_at"], f["evaluated_at"]) for f in summary["forgetting"]]
+    assert kept == [(m, *pair) for m in CONFIG.methods for pair in ((2, 2), (2, 5), (5, 5))]
+
+
+def test_rows_of_earlier_stages_stay_bit_equal(whole: Path) -> None:
+    for method in ("tokmem", "tokmem_dc"):
+        early, _ = load_bank(whole / f"banks/{method}-query-0-2")
+        late, _ = load_bank(whole / f"banks/{method}-query-0")
+        assert late.names[:2] == early.names
+        for name in early.names:
+            assert late.slots.ids(name) == early.slots.ids(name)
+            for old, new in zip(early.rows(name), late.rows(name), strict=True):
+                assert torch.equal(old, new)
+        assert not (whole / f"banks/{method}-query-0-4").exists(), "no stage ends there"
+
+
+@pytest.mark.parametrize("broken", [1, 2])
+def test_a_run_stopped_in_a_block_goes_on_as_if_it_had_not(
+    broken: int, whole: Path, backbone: Backbone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = replace(CONFIG, methods=("tokmem_dc",))
+    fit, calls = TokMem.fit, []
+
+    def stop(self: TokMem, *args: object, **kwargs: object) -> object:
+        calls.append(len(self.bank))
+        if len(calls) == broken + 1:
+            raise KeyboardInterrupt
+        return fit(self, *args, **kwargs)
+
+    monkeypatch.setattr(TokMem, "fit", stop)
+    with pytest.raises(KeyboardInterrupt):
+        run(config, tmp_path / "run", backbone=backbone)
+    monkeypatch.undo()
+    done = run(config, tmp_path / "run", backbone=backbone, resume=True)
+    expected = [
+        r for r in json.loads((whole / "summary.json").read_text())["rows"] if r["method"] == "tokmem_dc"
+    ]
+    timed = ("train_seconds", "queries_per_second")
+    for row, other in zip(done["rows"], expected, strict=True):
+        assert {k: v for k, v in row.items() if k not in timed} == {
+            k: v for k, v in other.items() if k not in timed
+        }
+    ours, _ = load_bank(tmp_path / "run/banks/tokmem_dc-query-0")
+    theirs, _ = load_bank(whole / "banks/tokmem_dc-query-0")
+    assert torch.equal(ours.address.rows(), theirs.address.rows())
+    assert torch.equal(ours.steering.rows(), theirs.steering.rows())
+
+
+def test_renorm_gives_new_rows_the_norm_of_the_old(backbone: Backbone, tmp_path: Path) -> None:
+    config = replace(CONFIG, methods=("tokmem", "tokmem+renorm=stage"))
+    run(config, tmp_path / "run", backbone=backbone)
+    plain, _ = load_bank(tmp_path / "run/banks/tokmem-query-0")
+    scaled, _ = load_bank(tmp_path / "run/banks/tokmem+renorm=stage-query-0")
+    old = scaled.addresses()[:2].norm(dim=1).mean()
+    torch.testing.assert_close(scaled.addresses()[2:4].norm(dim=1), old.expand(2))
+    assert not torch.allclose(plain.addresses()[2:].norm(dim=1), old.expand(3), rtol=1e-4)
+    assert torch.equal(plain.addresses()[:2], scaled.addresses()[:2]), "with none old it does nothing"
+
+
+def test_the_rate_is_chosen_on_the_first_stage(backbone: Backbone, tmp_path: Path) -> None:
+    config = replace(CONFIG, methods=("tokmem",), rates=(1e-6, 0.05), schedule="tasks")
+    summary = run(config, tmp_path / "run", backbone=backbone)
+    assert summary["chosen_rates"] == {"tokmem/query": 0.05}
+    metrics = {p.name for p in (tmp_path / "run/metrics").iterdir()}
+    assert {"tokmem-query-0-1e-06-2-choice.jsonl", "tokmem-query-0-0.05-3.jsonl"} <= metrics
