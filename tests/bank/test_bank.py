@@ -154,3 +154,27 @@ def test_thawed_procedures_train_again_under_their_ids() -> None:
         assert torch.equal(bank.rows(name)[1], steering)
     bank.thaw()
     assert set(bank.fresh_names) == set(bank.names)
+
+
+def test_query_states_follow_their_procedures() -> None:
+    bank = tiny_bank(True, "auto")
+    first, second = bank.names[:2]
+    kept = {name: torch.randn(2, DIM) for name in (first, second)}
+    for name, states in kept.items():
+        bank.keep_states(name, states)
+    bank.freeze()
+    states, ids = bank.frozen_states()
+    assert torch.equal(states, torch.cat([kept[first], kept[second]]))
+    assert ids.tolist() == [bank.slots.ids(n)[0] for n in (first, first, second, second)]
+    bank.thaw([first])
+    assert torch.equal(bank.frozen_states()[0], kept[second]), "a procedure in training is no negative"
+    bank.rename(second, "other")
+    assert torch.equal(bank.slice(["other"]).states["other"], kept[second])
+    bank.remove(["other"])
+    assert set(bank.states) == {first}
+    bank.keep_states(first, torch.zeros(0, DIM))
+    assert bank.frozen_states()[0].shape == (0, DIM)
+    with pytest.raises(BankError, match="query states"):
+        bank.keep_states(first, torch.zeros(DIM))
+    with pytest.raises(BankError, match="nobody"):
+        bank.keep_states("nobody", torch.zeros(1, DIM))

@@ -142,3 +142,14 @@ def test_a_bank_replaces_an_older_one_as_a_whole(saved: Path) -> None:
     loaded, _ = load_bank(saved)
     assert loaded.coupled
     assert len(loaded) == 5
+
+
+def test_query_states_come_back_with_their_procedures(bank: Bank, tmp_path: Path) -> None:
+    names = bank.names[-2:]
+    for n, name in enumerate(names):
+        bank.keep_states(name, torch.randn(n + 1, DIM))
+    save_bank(bank, tmp_path / "states", ORIGIN)
+    loaded, _ = load_bank(tmp_path / "states")
+    assert set(loaded.states) == set(names)
+    for name in names:
+        assert torch.equal(loaded.states[name], bank.states[name])

@@ -23,7 +23,13 @@ class Bank(nn.Module):
     embedding reads (the steering). A decoupled one (TokMem+DC, Eqs. 7-8) has two. Of a procedure several
     tokens wide only the first slot has an address; the others steer only.
 
+    Of a procedure the bank may also keep a few query states: last hidden states of queries that call for it,
+    never text. A newcomer's address is trained against them, so that it does not win old queries.
+
     Letters: P procedures, S slots (S = P where all are one token wide), d the backbone's hidden size.
+
+    Attributes:
+        states: query states by procedure, each (n, d) float32; a procedure without any has no entry.
 
     Args:
         dim: d.
@@ -43,6 +49,7 @@ class Bank(nn.Module):
         self.coupled = coupled
         self.slots = SlotMap(space, policy)
         self.procedures: dict[str, Procedure] = {}
+        self.states: dict[str, Tensor] = {}
         self.steering = Table(dim)
         self.address = self.steering if coupled else Table(dim)
         for name in ("slot_ids", "head_slots", "head_ids", "_sorted_ids", "_sorted_slots"):
@@ -189,6 +196,32 @@ class Bank(nn.Module):
         heads = self.head_slots
         return table.frozen[heads[heads < first]], table.fresh.detach()[heads[heads >= first] - first]
 
+    def keep_states(self, name: str, states: Tensor) -> None:
+        """Keeps query states of a procedure in place of those it had.
+
+        Args:
+            name: of a procedure in the bank.
+            states: (n, d); none of them drops what was kept.
+
+        Raises:
+            BankError: the procedure is unknown, or the shape does not fit.
+        """
+        self.slots.ids(name)
+        if states.ndim != 2 or states.shape[1] != self.dim:
+            raise BankError(f"query states {tuple(states.shape)}", f"(n, {self.dim})")
+        self.states.pop(name, None)
+        if len(states):
+            self.states[name] = states.detach().to(self.steering.frozen, copy=True)
+
+    def frozen_states(self) -> tuple[Tensor, Tensor]:
+        """Query states of frozen procedures (N, d), and the token id that each calls for (N,)."""
+        fresh = {*self.fresh_names}
+        kept = [(name, states) for name, states in self.states.items() if name not in fresh]
+        device = self.steering.frozen.device
+        ids = [self.slots.ids(name)[0] for name, states in kept for _ in states]
+        parts = [self.steering.frozen.new_zeros(0, self.dim), *(states.to(device) for _, states in kept)]
+        return torch.cat(parts), torch.tensor(ids, dtype=torch.long, device=device)
+
     def rows(self, name: str) -> tuple[Tensor, Tensor]:
         """A procedure's rows: address (d,) and steering (width, d), detached."""
         span = self.slots.slots(name)
@@ -213,6 +246,7 @@ class Bank(nn.Module):
         self._keep([name for name in self.names if name not in gone])
         self.slots.remove([name for name in self.names if name in gone])
         self.procedures = {n: p for n, p in self.procedures.items() if n not in gone}
+        self.states = {n: states for n, states in self.states.items() if n not in gone}
         self._index()
 
     def rename(self, old: str, new: str) -> None:
@@ -222,6 +256,7 @@ class Bank(nn.Module):
             new if n == old else n: replace(p, name=new) if n == old else p
             for n, p in self.procedures.items()
         }
+        self.states = {new if n == old else n: states for n, states in self.states.items()}
 
     def slice(self, names: Sequence[str]) -> Bank:
         """A new bank with the given procedures alone, token ids and rows unchanged, everything frozen."""
@@ -265,3 +300,5 @@ class Bank(nn.Module):
                 None if self.coupled else address,
                 ids=[planned.ids(name)],
             )
+            if name in other.states:
+                self.keep_states(name, other.states[name])

@@ -20,7 +20,7 @@ from tokmem.errors import BankError
 from tokmem.files import recover_folder, replace_folder
 from tokmem.records import Procedure
 
-FORMAT = 1
+FORMAT = 2
 TENSORS, FACTS, CARD = "bank.safetensors", "bank.json", "README.md"
 
 
@@ -50,6 +50,8 @@ def save_bank(bank: Bank, folder: Path, origin: Origin) -> None:
     tensors = {"steering": bank.steering.rows().cpu().contiguous()}
     if not bank.coupled:
         tensors["address"] = bank.address.rows().cpu().contiguous()
+    if bank.states:
+        tensors["states"] = torch.cat([bank.states[n].cpu() for n in bank.names if n in bank.states])
     with replace_folder(folder) as draft:
         # Bytes first: safetensors' own writer does not report a full disk.
         (draft / TENSORS).write_bytes(save(tensors))
@@ -100,6 +102,11 @@ def load_bank(
             ids=[tuple(entry["ids"]) for entry in entries],
         )
         start = stop
+    kept = [(entry["name"], entry["states"]) for entry in facts["procedures"] if entry["states"]]
+    if kept:
+        parts = tensors["states"].split([count for _, count in kept])
+        for (name, _), states in zip(kept, parts, strict=True):
+            bank.keep_states(name, states)
     bank.slots.retire(facts["retired"])
     bank.freeze()
     return bank, origin
@@ -114,7 +121,11 @@ def _facts(bank: Bank, origin: Origin, checksum: str) -> dict[str, Any]:
         "rows": bank.slots.space.rows,
         "spare": list(bank.slots.space.spare),
         "retired": list(bank.slots.retired),
-        "procedures": [asdict(bank.procedures[n]) | {"ids": list(bank.slots.ids(n))} for n in bank.names],
+        "procedures": [
+            asdict(bank.procedures[n])
+            | {"ids": list(bank.slots.ids(n)), "states": len(bank.states.get(n, ()))}
+            for n in bank.names
+        ],
         "origin": asdict(origin),
         "tensors": checksum,
     }
