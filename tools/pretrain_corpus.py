@@ -86,7 +86,7 @@ def _laid_out(wording: str, pairs: list[tuple[str, str]], rng: Random, framed: f
     (query, response), rest = pairs[0], tuple(Exchange(q, r) for q, r in pairs[1:])
     if rest and place < 0.2:
         return (Exchange(query, response, train_response=False), *rest)
-    first = f"{query}\n\n{wording}" if place < 0.55 else f"{wording}\n\n{query}"
+    first = f"{query}\n\n{wording}" if place < 0.6 else f"{wording}\n\n{query}"
     return (Exchange(first, response), *rest)
 
 

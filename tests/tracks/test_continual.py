@@ -12,6 +12,7 @@ import torch
 from tests.data.tiny_chat import LLAMA, tiny_tokenizer
 from tests.tiny import tiny_backbone
 from tokmem.bank.store import load_bank
+from tokmem.errors import ConfigError
 from tokmem.methods.tokmem import TokMem
 from tokmem.model.backbone import Backbone
 from tokmem.recall.generate import RecallSettings
@@ -123,3 +124,12 @@ def test_the_rate_is_chosen_on_the_first_stage(backbone: Backbone, tmp_path: Pat
     assert summary["chosen_rates"] == {"tokmem/query": 0.05}
     metrics = {p.name for p in (tmp_path / "run/metrics").iterdir()}
     assert {"tokmem-query-0-1e-06-2-choice.jsonl", "tokmem-query-0-0.05-3.jsonl"} <= metrics
+
+
+def test_sample_efficiency_is_a_row_for_each_size(backbone: Backbone, tmp_path: Path) -> None:
+    config = replace(CONFIG, methods=("tokmem",), stages=(), schedule="mixed", train_sizes=(1, 4))
+    summary = run(config, tmp_path / "run", backbone=backbone)
+    assert [(r["train_size"], r["new_examples"]) for r in summary["rows"]] == [(1, 5), (4, 20)]
+    assert (tmp_path / "run/banks/tokmem-query-0-n1/bank.json").is_file()
+    with pytest.raises(ConfigError, match="train_sizes up to 9"):
+        run(replace(config, train_sizes=(9,)), tmp_path / "more", backbone=backbone)

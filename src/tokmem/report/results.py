@@ -10,6 +10,7 @@ from tokmem.report.tables import Spread, Table
 ATOMIC = {
     "method": "method",
     "prompt": "prompt",
+    "train_size": "examples /task",
     "stage": "tasks",
     "routing_accuracy": "routing %",
     "rouge_l": "ROUGE-L",
@@ -32,9 +33,6 @@ def results_table(summary: Mapping[str, Any]) -> Table:
             if f"{name}_std" in row
         }
         rows.append({name: spreads.get(name, row.get(name)) for name in ATOMIC})
-    shown = (
-        ATOMIC
-        if len({row["stage"] for row in rows}) > 1
-        else {k: t for k, t in ATOMIC.items() if k != "stage"}
-    )
+    hidden = {name for name in ("stage", "train_size") if len({row[name] for row in rows}) == 1}
+    shown = {name: title for name, title in ATOMIC.items() if name not in hidden}
     return Table(rows, shown, title=summary["name"])

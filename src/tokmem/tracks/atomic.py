@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from statistics import fmean
 from typing import Any, Literal
@@ -19,7 +19,7 @@ from tokmem.provenance import RunFolder, provenance
 from tokmem.recall.generate import RecallSettings
 from tokmem.report.tables import aggregate
 from tokmem.tracks.backbone import BackboneConfig
-from tokmem.tracks.build import build, learns, rates_of, variants
+from tokmem.tracks.build import build, learns, rates_of, seeded, variants
 from tokmem.tracks.cell import Cell, learn
 from tokmem.tracks.data import DataConfig, load_corpus
 from tokmem.tracks.schedule import Block, Schedule, plan
@@ -60,6 +60,9 @@ class AtomicConfig:
     stages: tuple[int, ...] = setting((), "numbers of tasks after which to measure; none: after all")
     schedule: Schedule = setting("mixed", "what is learned together: all of a stage, blocks, or single tasks")
     block_size: int = setting(10, "tasks in a block, where the schedule is blocks")
+    train_sizes: tuple[int, ...] = setting(
+        (), "learn from the first so many examples of each task, size after size; none: data.train_size"
+    )
     rates: tuple[float, ...] = setting((), "rates to choose from on validation loss; none: training.lr")
     start: Start = setting("mean", "starting rows of memory tokens")
     width: int = setting(1, "memory tokens a procedure")
@@ -72,6 +75,8 @@ class AtomicConfig:
         for name in ("methods", "prompts", "seeds"):
             if not getattr(self, name):
                 raise ConfigError(f"no {name}", "at least one")
+        if any(size < 1 for size in self.train_sizes):
+            raise ConfigError(f"train_sizes {list(self.train_sizes)}", "sizes of at least 1")
         if self.block_size < 1:
             raise ConfigError(f"block_size {self.block_size}", "at least 1")
         parsed = variants(self)
@@ -107,22 +112,23 @@ def run(
     _check_corpus(config, corpus)
     for name, reason in corpus.skipped.items():
         logger.warning("skipped %s: %s", name, reason)
-    experiment = _Experiment(config, backbone, corpus, blocks, folder)
+    sizes = config.train_sizes or (None,)
+    experiments = [_Experiment(config, backbone, corpus, blocks, folder, size) for size in sizes]
     with RunFolder(folder, resume=resume) as out:
         _write_config(out, config)
         cells, rates = [], {}
-        for prompt in config.prompts:
-            for variant in variants(config):
-                rates[f"{variant.name}/{prompt}"] = rate = experiment.choose_rate(variant, prompt)
-                seeds = config.seeds if variant.method not in ("base", "icl") else config.seeds[:1]
-                for seed in seeds:
-                    rows = experiment.cell(variant, prompt, seed, rate).run()
-                    cells += [{"method": variant.name, "prompt": prompt, **row} for row in rows]
+        for experiment in experiments:
+            for prompt in config.prompts:
+                for variant in variants(config):
+                    rows, rate = experiment.rows(variant, prompt)
+                    cells += rows
+                    if rate is not None:
+                        rates[experiment.label(f"{variant.name}/{prompt}")] = rate
         summary = {
             "name": config.name,
             "rows": _mean_rows(cells),
             "forgetting": _forgetting(cells, corpus.names, blocks),
-            "chosen_rates": {key: rate for key, rate in rates.items() if rate is not None},
+            "chosen_rates": rates,
             "procedures": list(corpus.names),
             "skipped": dict(corpus.skipped),
             "examples": {s: len(corpus.examples(s)) for s in SPLITS},
@@ -171,11 +177,35 @@ class _Experiment:
     corpus: Corpus
     blocks: Sequence[Block]
     out: Path
+    train_size: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.train_size is not None:
+            cut = {name: examples[: self.train_size] for name, examples in self.corpus.train.items()}
+            short = next((name for name, examples in cut.items() if len(examples) < self.train_size), None)
+            if short is not None:
+                raise ConfigError(
+                    f"train_sizes up to {self.train_size}, and {len(cut[short])} examples of {short!r}",
+                    f"data.train_size of at least {self.train_size}",
+                )
+            self.corpus = replace(self.corpus, train=cut)
+
+    def label(self, name: str) -> str:
+        """A name that tells training sizes apart, where there are several."""
+        return name if self.train_size is None else f"{name}-n{self.train_size}"
+
+    def rows(self, variant: Variant, prompt: PromptMode) -> tuple[list[dict[str, Any]], float | None]:
+        """A method's rows of all stages and seeds, and the rate it was given."""
+        rate = self.choose_rate(variant, prompt)
+        known = {"method": variant.name, "prompt": prompt, "train_size": self.train_size}
+        seeds = self.config.seeds if seeded(variant) else self.config.seeds[:1]
+        cells = [self.cell(variant, prompt, seed, rate).run() for seed in seeds]
+        return [known | row for cell in cells for row in cell], rate
 
     def cell(self, variant: Variant, prompt: PromptMode, seed: int, rate: float | None) -> Cell:
         """One method, prompt mode and seed."""
         config = self.config
-        name = cell_name(variant.name, prompt, seed)
+        name = self.label(cell_name(variant.name, prompt, seed))
         return Cell(
             name=name,
             key=name if rate is None else f"{name}-{rate:g}",
@@ -216,7 +246,7 @@ class _Experiment:
 def _mean_rows(cells: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Means over seeds, standard deviations beside them where there are several."""
     rows = []
-    keys = ("method", "prompt", "stage")
+    keys = ("method", "prompt", "train_size", "stage")
     for spread in aggregate(cells, keys, MEASURES):
         members = [cell for cell in cells if all(cell[key] == spread[key] for key in keys)]
         row: dict[str, Any] = {**{key: spread[key] for key in keys}, "seeds": len(members)}
@@ -245,6 +275,7 @@ def _forgetting(
                     {
                         "method": cell["method"],
                         "prompt": cell["prompt"],
+                        "train_size": cell["train_size"],
                         "learned_at": end,
                         "evaluated_at": cell["stage"],
                         "rouge_l": fmean(s["rouge_l"] for s in scores if s),
@@ -254,7 +285,7 @@ def _forgetting(
                     }
                 )
     measures = ("rouge_l", "routing_accuracy")
-    rows = aggregate(parts, ("method", "prompt", "learned_at", "evaluated_at"), measures)
+    rows = aggregate(parts, ("method", "prompt", "train_size", "learned_at", "evaluated_at"), measures)
     for row in rows:
         for name in measures:
             value = row[name]

@@ -36,6 +36,11 @@ def learns(variant: Variant) -> bool:
     return variant.method != "base"
 
 
+def seeded(variant: Variant) -> bool:
+    """Whether its results hang on the seed."""
+    return variant.method not in ("base", "icl")
+
+
 def rates_of(config: AtomicConfig, variant: Variant) -> tuple[float, ...]:
     """The learning rates to choose from."""
     return config.rates if learns(variant) else ()
