@@ -126,6 +126,16 @@ def test_the_rate_is_chosen_on_the_first_stage(backbone: Backbone, tmp_path: Pat
     assert {"tokmem-query-0-1e-06-2-choice.jsonl", "tokmem-query-0-0.05-3.jsonl"} <= metrics
 
 
+def test_other_instructions_are_asked_after_the_last_stage(backbone: Backbone, tmp_path: Path) -> None:
+    config = replace(CONFIG, methods=("base", "tokmem"), prompts=("instruction+query",))
+    summary = run(replace(config, probes=("truncated", "reworded")), tmp_path / "run", backbone=backbone)
+    assert [(p["method"], p["stage"], p["instruction"]) for p in summary["probes"]] == [
+        (m, 5, kind) for m in config.methods for kind in ("truncated", "reworded")
+    ]
+    assert summary["probes"][0]["routing_accuracy"] is None
+    assert summary["probes"][2]["routing_accuracy"] is not None
+
+
 def test_sample_efficiency_is_a_row_for_each_size(backbone: Backbone, tmp_path: Path) -> None:
     config = replace(CONFIG, methods=("tokmem",), stages=(), schedule="mixed", train_sizes=(1, 4))
     summary = run(config, tmp_path / "run", backbone=backbone)

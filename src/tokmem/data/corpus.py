@@ -24,6 +24,7 @@ class Corpus:
         test: likewise.
         skipped: procedures left out whole, each with the reason.
         dropped: how many examples of a procedure were left out as unusable (blank or over-long).
+        wordings: other wordings of a procedure's instruction, where the corpus has any.
         checksum: sha256 (hex) of the files that were read.
     """
 
@@ -33,6 +34,7 @@ class Corpus:
     test: Mapping[str, tuple[Example, ...]]
     skipped: Mapping[str, str] = field(default_factory=dict)
     dropped: Mapping[str, int] = field(default_factory=dict)
+    wordings: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     checksum: str = ""
 
     @property

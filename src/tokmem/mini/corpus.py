@@ -32,7 +32,10 @@ def procedures_corpus(
             splits[split][family.name] = drawn
     digest = hashlib.sha256(repr(sorted(splits.items())).encode()).hexdigest()
     procedures = tuple(Procedure(f.name, f.wordings[0]) for f in families)
-    return Corpus(procedures, splits["train"], splits["validation"], splits["test"], checksum=digest)
+    wordings = {f.name: f.wordings[1:] for f in families}
+    return Corpus(
+        procedures, splits["train"], splits["validation"], splits["test"], wordings=wordings, checksum=digest
+    )
 
 
 def _draw(family: Family, size: int, seen: set[str], seed: int, split: str) -> tuple[Example, ...]:

@@ -2,44 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from statistics import fmean
 from typing import Any, Literal
 
 from tokmem.bank.init import Start
 from tokmem.config import dump_config, setting
 from tokmem.data import SPLITS, Corpus, PromptMode
+from tokmem.data.probes import Probe
 from tokmem.errors import ConfigError, DataError
 from tokmem.log import logger
 from tokmem.methods.tokmem import Renorm
 from tokmem.model.backbone import Backbone
 from tokmem.provenance import RunFolder, provenance
 from tokmem.recall.generate import RecallSettings
-from tokmem.report.tables import aggregate
 from tokmem.tracks.backbone import BackboneConfig
 from tokmem.tracks.build import build, learns, rates_of, seeded, variants
 from tokmem.tracks.cell import Cell, learn
 from tokmem.tracks.data import DataConfig, load_corpus
 from tokmem.tracks.schedule import Block, Schedule, plan
+from tokmem.tracks.summary import forgetting, mean_rows, probes
 from tokmem.tracks.variants import Variant
 from tokmem.train.loop import FitSettings
-
-MEASURES = (
-    "routing_accuracy",
-    "routing_accuracy_over_all",
-    "routing_accuracy_when_learned",
-    "rouge_l",
-    "rouge_l_forced",
-    "rouge_l_when_learned",
-    "exact_match",
-    "exact_match_forced",
-    "prompt_tokens_per_query",
-    "train_seconds",
-    "queries_per_second",
-)
-COUNTS = ("trainable_parameters", "steps", "new_examples", "replayed_examples")
 
 
 @dataclass(frozen=True)
@@ -60,6 +45,9 @@ class AtomicConfig:
     stages: tuple[int, ...] = setting((), "numbers of tasks after which to measure; none: after all")
     schedule: Schedule = setting("mixed", "what is learned together: all of a stage, blocks, or single tasks")
     block_size: int = setting(10, "tasks in a block, where the schedule is blocks")
+    probes: tuple[Probe, ...] = setting(
+        (), "ask again with other instructions: truncated (their first half), reworded (procedures)"
+    )
     train_sizes: tuple[int, ...] = setting(
         (), "learn from the first so many examples of each task, size after size; none: data.train_size"
     )
@@ -126,8 +114,9 @@ def run(
                         rates[experiment.label(f"{variant.name}/{prompt}")] = rate
         summary = {
             "name": config.name,
-            "rows": _mean_rows(cells),
-            "forgetting": _forgetting(cells, corpus.names, blocks),
+            "rows": mean_rows(cells),
+            "forgetting": forgetting(cells, corpus.names, blocks),
+            "probes": probes(cells),
             "chosen_rates": rates,
             "procedures": list(corpus.names),
             "skipped": dict(corpus.skipped),
@@ -213,6 +202,7 @@ class _Experiment:
             corpus=self.corpus,
             blocks=self.blocks,
             out=self.out,
+            probes=() if prompt == "query" else config.probes,
             learns=variant.method != "base" and not config.skip_training,
             origin={
                 "experiment": config.name,
@@ -241,55 +231,3 @@ class _Experiment:
             assert loss is not None, "there are validation examples"
             losses[rate] = loss
         return min(losses, key=losses.__getitem__)
-
-
-def _mean_rows(cells: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Means over seeds, standard deviations beside them where there are several."""
-    rows = []
-    keys = ("method", "prompt", "train_size", "stage")
-    for spread in aggregate(cells, keys, MEASURES):
-        members = [cell for cell in cells if all(cell[key] == spread[key] for key in keys)]
-        row: dict[str, Any] = {**{key: spread[key] for key in keys}, "seeds": len(members)}
-        for name in MEASURES:
-            value = spread[name]
-            row[name] = value and round(value.mean, 4)
-            if value and value.std is not None:
-                row[f"{name}_std"] = round(value.std, 4)
-        rows.append(row | {name: members[0][name] for name in (*COUNTS, "per_procedure", "most_confused")})
-    return rows
-
-
-def _forgetting(
-    cells: Sequence[Mapping[str, Any]], names: Sequence[str], blocks: Sequence[Block]
-) -> list[dict[str, Any]]:
-    """The scores of each stage's tasks after that stage and after each later one, means over seeds."""
-    ends = [block.end for block in blocks if block.measured]
-    if len(ends) == 1:
-        return []
-    parts = []
-    for cell in cells:
-        for start, end in zip((0, *ends), ends, strict=False):
-            scores = [cell["per_procedure"].get(name) for name in names[start:end]]
-            if end <= cell["stage"] and all(scores):
-                parts.append(
-                    {
-                        "method": cell["method"],
-                        "prompt": cell["prompt"],
-                        "train_size": cell["train_size"],
-                        "learned_at": end,
-                        "evaluated_at": cell["stage"],
-                        "rouge_l": fmean(s["rouge_l"] for s in scores if s),
-                        "routing_accuracy": fmean(s["routing_accuracy"] for s in scores if s)
-                        if scores[0] and "routing_accuracy" in scores[0]
-                        else None,
-                    }
-                )
-    measures = ("rouge_l", "routing_accuracy")
-    rows = aggregate(parts, ("method", "prompt", "train_size", "learned_at", "evaluated_at"), measures)
-    for row in rows:
-        for name in measures:
-            value = row[name]
-            row[name] = value and round(value.mean, 4)
-            if value and value.std is not None:
-                row[f"{name}_std"] = round(value.std, 4)
-    return rows

@@ -12,6 +12,7 @@ from time import perf_counter
 from typing import Any
 
 from tokmem.data import Corpus
+from tokmem.data.probes import Probe, probe
 from tokmem.files import atomic_write_json
 from tokmem.log import Metrics, logger
 from tokmem.methods.protocol import Learned, Method
@@ -52,6 +53,7 @@ class Cell:
         corpus: tasks in order of arrival.
         blocks: what is learned together, and where a stage ends.
         out: the run's folder.
+        probes: other instructions to ask the last stage's queries with.
         learns: whether to train at all (a saved bank may only be measured).
         origin: where what it learns comes from, for the files it saves.
     """
@@ -62,6 +64,7 @@ class Cell:
     corpus: Corpus
     blocks: Sequence[Block]
     out: Path
+    probes: Sequence[Probe]
     learns: bool
     origin: Mapping[str, Any]
 
@@ -155,7 +158,15 @@ class Cell:
         zero = ("train_seconds", "steps", "trainable_parameters", "new_examples", "replayed_examples")
         row |= {**dict.fromkeys(zero, 0), **state.totals}
         row["train_seconds"] = round(row["train_seconds"], 2)
+        if seen == self.blocks[-1].end:
+            row["probes"] = {kind: self._probe(method, answers.examples, kind) for kind in self.probes}
         state.stages.append(row)
+
+    def _probe(self, method: Method, examples: Sequence[Example], kind: Probe) -> dict[str, Any]:
+        asked = probe(examples, kind, self.corpus.wordings)
+        answers = method.answer(asked)
+        scores = score(asked, answers, answers)
+        return {name: scores[name] for name in ("rouge_l", "routing_accuracy")}
 
     def _saved(self, method: Method, index: int) -> Path:
         """Where what is known after a block is kept: after a stage for good, else until the next block."""
