@@ -34,6 +34,10 @@ class BackboneError(TokMemError):
     """A backbone cannot carry memory tokens, or is not the one a bank was trained on."""
 
 
+class AdapterError(TokMemError):
+    """A LoRA adapter cannot be made, or a saved one is not valid here."""
+
+
 class TrainingError(TokMemError):
     """Training cannot go on, or a checkpoint cannot be resumed."""
 

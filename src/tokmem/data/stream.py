@@ -8,16 +8,33 @@ batches, whatever the epoch, whatever was cached, wherever a run was resumed.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol
 
 from tokmem.seeds import stream
 
 
 @dataclass(frozen=True)
 class MicroBatch:
-    """Indices of the examples of one micro-batch, and the window that holds them all."""
+    """Indices of the examples of a micro-batch, and the window that holds them all (None: no window does)."""
 
-    window: int
+    window: int | None
     indices: tuple[int, ...]
+
+
+class Order(Protocol):
+    """Which examples come when. Its `repr` tells it from every other order."""
+
+    def windows(self) -> list[tuple[int, ...]]:
+        """The examples of each window; the same in every epoch."""
+
+    def epoch(self, number: int) -> list[MicroBatch]:
+        """The micro-batches of an epoch, in order."""
+
+
+def optimizer_steps(order: Order, epoch: int, accumulation: int) -> list[list[MicroBatch]]:
+    """The micro-batches of an epoch, `accumulation` to an optimizer step; the last step may have fewer."""
+    batches = order.epoch(epoch)
+    return [batches[i : i + accumulation] for i in range(0, len(batches), accumulation)]
 
 
 @dataclass(frozen=True)

@@ -45,7 +45,7 @@ class Progress:
 
 @dataclass
 class RunState:
-    """All that a resumed run needs: parameters, the optimizer's moments, the best rows, and progress."""
+    """All that a resumed run needs: parameters and the best of them, the optimizer's moments, progress."""
 
     parameters: Sequence[nn.Parameter]
     optimizer: torch.optim.Optimizer
@@ -82,7 +82,7 @@ class RunState:
             Whether there was one.
 
         Raises:
-            TrainingError: it is of another run: other data, settings, backbone or starting rows.
+            TrainingError: it is of another run: other data, settings, backbone or starting parameters.
         """
         recover_folder(folder)
         if not (folder / "state.json").is_file():
@@ -91,7 +91,7 @@ class RunState:
         if facts["identity"] != identity:
             raise TrainingError(
                 f"checkpoint {folder} is of run {facts['identity']}",
-                f"run {identity}: same data, settings, backbone and starting rows",
+                f"run {identity}: same data, settings, backbone and starting parameters",
                 "resume with the settings it was started with, or remove the folder to start anew",
             )
         tensors = load_file(folder / "state.safetensors")
@@ -112,7 +112,7 @@ class RunState:
 
 
 def run_identity(facts: Mapping[str, Any], examples: Sequence[Encoded], tensors: Sequence[Tensor]) -> str:
-    """Hex digest of what makes two runs the same: settings and other facts, encoded data, starting rows."""
+    """Hex digest of what makes two runs the same: settings and other facts, encoded data, tensors."""
     digest = hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode())
     for example in examples:
         digest.update(json.dumps([example.ids, example.supervised, example.prefix]).encode())

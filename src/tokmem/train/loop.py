@@ -1,28 +1,28 @@
-"""One `fit` for all tracks: it moves a bank's fresh rows and nothing else."""
+"""One `fit` for all tracks: it moves what its objective trains, and nothing else."""
 
 from __future__ import annotations
 
 import math
 import time
+from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from itertools import accumulate
 from pathlib import Path
 from typing import Any, get_args
 
 import torch
 from tqdm import tqdm
 
-from tokmem.data.stream import MicroBatch, Stream
+from tokmem.data.stream import MicroBatch, Order, Stream, optimizer_steps
 from tokmem.errors import ConfigError, TrainingError
 from tokmem.log import Metrics, logger, postfix, progress
-from tokmem.model.backbone import fingerprint, is_recurrent
 from tokmem.model.memory_lm import MemoryLM
 from tokmem.records import Encoded
 from tokmem.train.checkpoint import RunState, run_identity
 from tokmem.train.loss import LossSum
+from tokmem.train.objective import BankObjective, Objective, Piece
 from tokmem.train.optim import Schedule, build_adamw, rate
-from tokmem.train.prefix import PrefixCache
-from tokmem.train.step import frozen_prefix_loss, plain_loss
 
 # Settings that change how long a run takes and never what comes out of it: a resumed run may have others.
 _NO_MATTER = ("checkpoint_every", "prefix_cache_mb")
@@ -75,6 +75,10 @@ class FitSettings:
         if self.schedule not in get_args(Schedule):
             raise ConfigError(f"schedule {self.schedule!r}", f"one of {', '.join(get_args(Schedule))}")
 
+    def stream(self, count: int) -> Stream:
+        """The order of `count` examples."""
+        return Stream(count, self.batch_size, self.window, self.shuffle, self.seed)
+
 
 PRESETS: dict[str, dict[str, Any]] = {"paper": {}, "scripts": {"lr": 1e-3, "weight_decay": 0.01}}
 
@@ -87,7 +91,7 @@ class FitReport:
         steps: optimizer steps.
         loss: mean loss of the last step, per supervised token.
         best_loss: lowest validation loss, None without validation.
-        best_step: the step whose rows were kept.
+        best_step: the step whose parameters were kept.
         supervised_tokens, prompt_tokens: seen in all epochs.
         seconds: wall time, prefixes and validation included.
         prefix_hits, prefix_misses: windows found in the cache, and read.
@@ -105,28 +109,34 @@ class FitReport:
 
 
 def fit(
-    lm: MemoryLM,
+    lm: MemoryLM | Objective,
     examples: Sequence[Encoded],
     settings: FitSettings,
     *,
     validation: Sequence[Encoded] = (),
+    order: Order | None = None,
     checkpoint: Path | None = None,
     metrics: Metrics | None = None,
 ) -> FitReport:
-    """Trains the fresh rows of `lm.bank` on `examples` (Eq. 3).
+    """Trains on `examples`: the fresh rows of `lm.bank` (Eq. 3), or what another objective trains.
 
     Args:
-        lm: the frozen backbone and its bank.
+        lm: the frozen backbone and its bank, or an objective.
         examples: encoded training examples.
         settings: how to train.
-        validation: encoded examples; where given, the rows with the lowest loss on them are kept in the end.
+        validation: encoded examples; where given, the parameters with the lowest loss on them are kept in the
+            end.
+        order: which examples come when, instead of `settings.stream`.
         checkpoint: folder to resume from and to save to; it is left in place when training ends.
         metrics: receives a line per optimizer step.
 
     Raises:
         TrainingError: there is nothing to train, the loss is not finite, or the checkpoint is of another run.
     """
-    return _Run(lm, examples, settings, validation, checkpoint, metrics).go()
+    if isinstance(lm, MemoryLM):
+        budget = settings.prefix_cache_mb << 20
+        lm = BankObjective(lm, frozen_prefix=settings.frozen_prefix, cache_bytes=budget)
+    return _Run(lm, examples, settings, validation, order, checkpoint, metrics).go()
 
 
 class _Run:
@@ -134,52 +144,31 @@ class _Run:
 
     def __init__(
         self,
-        lm: MemoryLM,
+        objective: Objective,
         examples: Sequence[Encoded],
         settings: FitSettings,
         validation: Sequence[Encoded],
+        order: Order | None,
         checkpoint: Path | None,
         metrics: Metrics | None,
     ) -> None:
-        if not examples or not lm.bank.fresh_names:
-            raise TrainingError(
-                f"{len(examples)} examples and {len(lm.bank.fresh_names)} trainable procedures",
-                "at least one of each",
-                "add procedures to the bank before training (rows of earlier stages stay frozen)",
-            )
-        early = next((e for e in (*examples, *validation) if any(e.supervised[: e.prefix])), None)
-        if early is not None and settings.frozen_prefix:
-            raise TrainingError(
-                f"example {early.id!r} has targets before its first memory token",
-                "targets in memory tokens and responses only",
-                "set frozen_prefix=False: such a loss needs the plain path",
-            )
-        self.lm, self.examples, self.settings, self.validation = lm, examples, settings, validation
-        self.checkpoint, self.metrics = checkpoint, metrics
-        self.frozen_prefix = settings.frozen_prefix and not is_recurrent(lm.model)
-        if settings.frozen_prefix and not self.frozen_prefix:
-            logger.warning(
-                "%s keeps a recurrent state: training takes the plain path", type(lm.model).__name__
-            )
-        parameters = [table.fresh for table in lm.bank.tables]
+        objective.begin(examples, validation)
+        self.objective, self.examples, self.settings = objective, examples, settings
+        self.validation, self.checkpoint, self.metrics = validation, checkpoint, metrics
+        parameters = objective.parameters
         self.state = RunState(parameters, build_adamw(parameters, settings.lr, settings.weight_decay))
-        self.cache = PrefixCache(lm, settings.prefix_cache_mb << 20)
-        self.stream = Stream(
-            len(examples), settings.batch_size, settings.window, settings.shuffle, settings.seed
-        )
-        self.windows = self.stream.windows()
-        per_epoch = len(self._steps(0))
-        self.validate_every = settings.validate_every or per_epoch
-        self.steps = per_epoch * settings.epochs
+        self.order: Order = order or settings.stream(len(examples))
+        self.windows = self.order.windows()
+        # Epochs need not be equally long: the step after each one's last.
+        self.ends = list(accumulate(len(self._steps(epoch)) for epoch in range(settings.epochs)))
+        self.steps = self.ends[-1]
+        self._epoch, self._batches = -1, list[list[MicroBatch]]()
 
     def go(self) -> FitReport:
         """Runs to the end, or on from the checkpoint."""
         identity = ""
         if self.checkpoint is not None:
-            rows = [part for table in self.lm.bank.tables for part in (table.frozen, table.fresh)]
-            facts = {k: v for k, v in asdict(self.settings).items() if k not in _NO_MATTER}
-            facts |= {"backbone": fingerprint(self.lm.model), "train": len(self.examples)}
-            identity = run_identity(facts, [*self.examples, *self.validation], rows)
+            identity = self._identity()
             if self.state.resume(self.checkpoint, identity):
                 logger.info("resuming at step %d of %d", self.state.progress.step, self.steps)
         done, started = self.state.progress, time.monotonic() - self.state.progress.seconds
@@ -189,7 +178,7 @@ class _Run:
             while done.step < self.steps and not self._stopped():
                 self._step(bar)
                 done.seconds = time.monotonic() - started
-                if self.validation and (done.step % self.validate_every == 0 or done.step == self.steps):
+                if self.validation and self._validation_due():
                     self._validate()
                 last = done.step == self.steps or self._stopped()
                 if self.checkpoint is not None and (last or done.step % self.settings.checkpoint_every == 0):
@@ -198,21 +187,35 @@ class _Run:
         done.seconds = time.monotonic() - started
         return self._report()
 
+    def _identity(self) -> str:
+        facts = {k: v for k, v in asdict(self.settings).items() if k not in _NO_MATTER}
+        facts["train"] = len(self.examples)
+        if not isinstance(self.order, Stream):  # whose order follows from the settings
+            facts["order"] = repr(self.order)
+        own, tensors = self.objective.identity()
+        return run_identity(facts | dict(own), [*self.examples, *self.validation], tensors)
+
     def _stopped(self) -> bool:
         return 0 < self.settings.patience <= self.state.progress.stale
 
+    def _validation_due(self) -> bool:
+        step, every = self.state.progress.step, self.settings.validate_every
+        return step == self.steps or (step % every == 0 if every else step in self.ends)
+
     def _steps(self, epoch: int) -> list[list[MicroBatch]]:
-        """The micro-batches of an epoch, grouped into optimizer steps."""
-        batches, size = self.stream.epoch(epoch), self.settings.accumulation
-        return [batches[i : i + size] for i in range(0, len(batches), size)]
+        return optimizer_steps(self.order, epoch, self.settings.accumulation)
+
+    def _micro_batches(self, step: int) -> list[MicroBatch]:
+        """Those of an optimizer step."""
+        epoch = bisect_right(self.ends, step)
+        if epoch != self._epoch:
+            self._epoch, self._batches = epoch, self._steps(epoch)
+        return self._batches[step - self.ends[epoch]]  # counted from the epoch's end
 
     def _step(self, bar: tqdm[Any]) -> None:
         """One optimizer step; the loss is a mean over the supervised tokens of all its micro-batches."""
         done, settings = self.state.progress, self.settings
-        per_epoch = self.steps // settings.epochs
-        if done.step % per_epoch == 0 or not hasattr(self, "_epoch"):
-            self._epoch = self._steps(done.step // per_epoch)
-        micro = self._epoch[done.step % per_epoch]
+        micro = self._micro_batches(done.step)
         chosen = [self.examples[i] for batch in micro for i in batch.indices]
         count = sum(sum(example.supervised) for example in chosen)
         lr = rate(done.step, self.steps, settings.lr, settings.warmup, settings.schedule)
@@ -220,25 +223,28 @@ class _Run:
             group["lr"] = lr
         self.state.optimizer.zero_grad(set_to_none=True)
         sums = []
-        for batch in micro:
-            loss = self._loss(batch)
+        for number, batch in enumerate(micro):
+            loss = self.objective.loss(self._piece(batch, (done.step, number)))
             (loss.total / count).backward()
             sums.append(loss)
         done.loss = self._finite(sums, count, "loss")
         self.state.optimizer.step()
         done.step += 1
         done.supervised += count
-        done.prompt += sum(example.prefix for example in chosen)
+        # Without a memory token the prefix is the whole sequence.
+        done.prompt += sum(min(e.prefix, len(e.ids) - sum(e.supervised)) for e in chosen)
         self._show(bar, sums, lr)
 
-    def _loss(self, batch: MicroBatch) -> LossSum:
-        chosen = [self.examples[i] for i in batch.indices]
-        if not self.frozen_prefix:
-            return plain_loss(self.lm, chosen)
-        window = self.windows[batch.window]
-        states = self.cache.window(("train", batch.window), [self.examples[i] for i in window])
-        held = dict(zip(window, states, strict=True))
-        return frozen_prefix_loss(self.lm, chosen, [held[i] for i in batch.indices])
+    def _piece(self, batch: MicroBatch, draw: tuple[int, int]) -> Piece:
+        window = batch.indices if batch.window is None else self.windows[batch.window]
+        places = {index: place for place, index in enumerate(window)}
+        return Piece(
+            examples=[self.examples[i] for i in batch.indices],
+            window=[self.examples[i] for i in window],
+            places=[places[i] for i in batch.indices],
+            key=("train", batch.indices if batch.window is None else batch.window),
+            draw=draw,
+        )
 
     def _finite(self, sums: Sequence[LossSum], count: int, what: str) -> float:
         """The mean loss."""
@@ -252,29 +258,21 @@ class _Run:
         return loss
 
     def _show(self, bar: tqdm[Any], sums: Sequence[LossSum], lr: float) -> None:
-        memory = sum(float(s.memory) for s in sums) / max(1, sum(int(s.memory_count) for s in sums))
+        values: dict[str, Any] = {"loss": self.state.progress.loss}
+        if memories := sum(int(s.memory_count) for s in sums):
+            values["memory_loss"] = sum(float(s.memory) for s in sums) / memories
+        values["lr"] = lr
         done = self.state.progress
         speed = (done.supervised + done.prompt) / max(done.seconds, 1e-9)
         bar.update()
-        postfix(bar, loss=done.loss, memory=memory, lr=lr, tokens_per_second=round(speed))
+        postfix(bar, **values, tokens_per_second=round(speed))
         if self.metrics is not None:
-            self.metrics.write(done.step, {"loss": done.loss, "memory_loss": memory, "lr": lr})
+            self.metrics.write(done.step, values)
 
     @torch.no_grad()
     def _validate(self) -> None:
-        done, size = self.state.progress, self.settings.batch_size
-        sums = []
-        for start in range(0, len(self.validation), self.settings.window):
-            window = self.validation[start : start + self.settings.window]
-            held = self.cache.window(("validation", start), window) if self.frozen_prefix else []
-            for i in range(0, len(window), size):
-                part = window[i : i + size]
-                loss = (
-                    frozen_prefix_loss(self.lm, part, held[i : i + size])
-                    if held
-                    else plain_loss(self.lm, part)
-                )
-                sums.append(loss)
+        done, settings = self.state.progress, self.settings
+        sums = list(self.objective.validation(self.validation, settings.batch_size, settings.window))
         loss_now = self._finite(sums, sum(loss.count for loss in sums), "validation loss")
         if done.best_loss is None or loss_now < done.best_loss:
             done.best_loss, done.best_step, done.stale = loss_now, done.step, 0
@@ -295,6 +293,6 @@ class _Run:
             supervised_tokens=done.supervised,
             prompt_tokens=done.prompt,
             seconds=done.seconds,
-            prefix_hits=self.cache.hits,
-            prefix_misses=self.cache.misses,
+            prefix_hits=self.objective.hits,
+            prefix_misses=self.objective.misses,
         )

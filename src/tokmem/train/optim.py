@@ -1,4 +1,4 @@
-"""AdamW over the bank's fresh rows, and the schedule of its rate by optimizer steps."""
+"""AdamW over what trains, and the schedule of its rate by optimizer steps."""
 
 from __future__ import annotations
 

@@ -1,0 +1,151 @@
+"""Experience replay: a uniform sample of everything seen, and an order that mixes it among what is new."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from itertools import islice
+from random import Random
+from typing import Any
+
+from tokmem.data.stream import MicroBatch, Stream, optimizer_steps
+from tokmem.errors import ConfigError
+from tokmem.records import Demonstration, Example, Turn
+from tokmem.seeds import stream
+
+
+def check_ratio(ratio: float) -> None:
+    """Refuses a share of replayed examples that cannot be.
+
+    Raises:
+        ConfigError: it is below 0, or leaves nothing for new examples.
+    """
+    if not 0 <= ratio < 1:
+        raise ConfigError(f"replay ratio {ratio}", "a share of all examples, from 0 to below 1", "correct it")
+
+
+class Reservoir:
+    """A uniform sample of all examples ever added, whatever their number (Algorithm R, Vitter 1985).
+
+    Args:
+        size: most examples to keep.
+        seed: of the draws.
+
+    Attributes:
+        examples: those kept.
+        seen: how many were added.
+
+    Raises:
+        ConfigError: `size` is not positive.
+    """
+
+    def __init__(self, size: int, seed: int) -> None:
+        if size < 1:
+            raise ConfigError(f"buffer size {size}", "at least 1 example", "raise it")
+        self.size, self.seed = size, seed
+        self.examples: list[Example] = []
+        self.seen = 0
+
+    def add(self, examples: Sequence[Example]) -> None:
+        """Offers a block of examples: each of all those seen so far is kept with equal probability."""
+        rng = stream(self.seed, "reservoir", self.seen)
+        for example in examples:
+            self.seen += 1
+            if len(self.examples) < self.size:
+                self.examples.append(example)
+            elif (place := rng.randrange(self.seen)) < self.size:
+                self.examples[place] = example
+
+    def state(self) -> dict[str, Any]:
+        """What `restore` takes, ready for JSON."""
+        return {"seen": self.seen, "examples": [asdict(example) for example in self.examples]}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Takes up what `state` gave; the next `add` is the one that would have followed."""
+        self.examples = [_example(fields) for fields in state["examples"]]
+        self.seen = state["seen"]
+
+
+@dataclass(frozen=True)
+class ReplayOrder:
+    """New examples in the order they would have without replay, kept ones evenly among them.
+
+    With q = ratio / (1 - ratio), floor(k q + u) kept examples have come by the k-th new one, counted over all
+    epochs: never more than one from the exact share. u is uniform in [0, 1) and drawn once a stage, so that
+    the share is exact on average even where a stage is shorter than a replay's turn. Kept examples come on
+    top: every new one is there once an epoch. Each epoch draws its own, none twice before all had a turn.
+
+    Attributes:
+        new: order of the new examples, at indices 0 to `new.count` - 1.
+        kept: how many examples may be replayed, at the indices after those; with none the order is `new`'s.
+        ratio: share of replayed examples among all, from 0 to below 1.
+        stage: number of the stage; each draws its own.
+    """
+
+    new: Stream
+    kept: int
+    ratio: float
+    stage: int = 0
+
+    def __post_init__(self) -> None:
+        check_ratio(self.ratio)
+
+    def windows(self) -> list[tuple[int, ...]]:
+        """Those of the new examples; none where replays stand among them."""
+        return [] if self._replays else self.new.windows()
+
+    def epoch(self, number: int) -> list[MicroBatch]:
+        """The micro-batches of an epoch, in order."""
+        batches = self.new.epoch(number)
+        if not self._replays:
+            return batches
+        mixed = self._mix([i for batch in batches for i in batch.indices], number)
+        size = self.new.batch_size
+        return [MicroBatch(None, tuple(mixed[i : i + size])) for i in range(0, len(mixed), size)]
+
+    def totals(self, steps: int, accumulation: int) -> tuple[int, int]:
+        """New and replayed examples in the first `steps` optimizer steps of `accumulation` micro-batches."""
+        new = replayed = epoch = 0
+        while steps > 0:
+            groups = optimizer_steps(self, epoch, accumulation)[:steps]
+            indices = [i for group in groups for batch in group for i in batch.indices]
+            fresh = sum(i < self.new.count for i in indices)
+            new, replayed = new + fresh, replayed + len(indices) - fresh
+            steps, epoch = steps - len(groups), epoch + 1
+        return new, replayed
+
+    @property
+    def _replays(self) -> bool:
+        return self.kept > 0 and self.ratio > 0
+
+    def _mix(self, new: Sequence[int], epoch: int) -> list[int]:
+        phase = stream(self.new.seed, "replay phase", self.stage).random()
+        draws = _turns(self.kept, stream(self.new.seed, "replay", self.stage, epoch))
+        share = self.ratio / (1 - self.ratio)
+        first = epoch * len(new)
+        due = math.floor(first * share + phase)
+        mixed = []
+        for done, index in enumerate(new, first + 1):
+            before, due = due, math.floor(done * share + phase)
+            mixed += [index, *(self.new.count + i for i in islice(draws, due - before))]
+        return mixed
+
+
+def _turns(count: int, rng: Random) -> Iterator[int]:
+    """0 to `count` - 1 in random order, again and again."""
+    while True:
+        order = list(range(count))
+        rng.shuffle(order)
+        yield from order
+
+
+def _example(fields: Mapping[str, Any]) -> Example:
+    return Example(
+        query=fields["query"],
+        turns=tuple(Turn(**turn) for turn in fields["turns"]),
+        instruction=fields["instruction"],
+        references=tuple(fields["references"]),
+        demonstrations=tuple(Demonstration(**shown) for shown in fields["demonstrations"]),
+        id=fields["id"],
+    )

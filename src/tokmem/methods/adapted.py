@@ -1,0 +1,149 @@
+"""What the fine-tuning methods share: one adapter, trained on in every stage, that answers alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from tokmem.bank.bank import Bank
+from tokmem.data.chat import Chat
+from tokmem.data.encode import Encoder, PromptMode
+from tokmem.data.stream import Order
+from tokmem.errors import DataError
+from tokmem.log import Metrics, logger
+from tokmem.model.backbone import MINI, Backbone, load_backbone
+from tokmem.model.lora import Adapter, LoraSettings
+from tokmem.model.memory_lm import MemoryLM
+from tokmem.recall.answer import answer_examples
+from tokmem.recall.generate import RecallSettings
+from tokmem.records import Answer, Encoded, Example
+from tokmem.train.loop import FitReport, FitSettings, fit
+from tokmem.train.objective import AdapterObjective
+
+TRAINING = FitSettings(lr=5e-5, weight_decay=1e-2)
+
+
+class Adapted:
+    """A backbone with a LoRA adapter; `learn` is what the methods differ in.
+
+    Args:
+        backbone: a loaded backbone, or what `load_backbone` takes as a name; it is never changed.
+        lora_r: rank.
+        lora_alpha: the adapter's product is scaled with alpha / r.
+        lora_dropout: share of a layer's inputs that the adapter does not see in training.
+        target_modules: names of the linear layers to adapt.
+        load_model: folder of a saved adapter of this shape to start from.
+        prompt: whether prompts hold instruction and query, or the query alone.
+        max_length: most tokens in a sequence.
+        settings: how `learn` trains; by default the paper's for LoRA (rate 5e-5, decay 1e-2). Queries are
+            always read with a graph: `frozen_prefix` and `prefix_cache_mb` have no effect.
+        recall: how `answer` generates.
+        seed: of the starting weights.
+
+    Raises:
+        ConfigError: an option is out of range, or a target names no linear layer.
+        AdapterError: the adapter in `load_model` is damaged, or of another backbone, chat format or shape.
+        TokMemError: PEFT is not installed.
+    """
+
+    name = ""
+
+    def __init__(
+        self,
+        backbone: Backbone | str = MINI,
+        *,
+        lora_r: int = 8,
+        lora_alpha: int = 32,
+        lora_dropout: float = 0.1,
+        target_modules: tuple[str, ...] = ("q_proj", "v_proj"),
+        load_model: Path | str | None = None,
+        prompt: PromptMode = "instruction+query",
+        max_length: int = 1024,
+        settings: FitSettings | None = None,
+        recall: RecallSettings | None = None,
+        seed: int = 0,
+    ) -> None:
+        self.backbone = load_backbone(backbone) if isinstance(backbone, str) else backbone
+        shape = LoraSettings(lora_r, lora_alpha, lora_dropout, target_modules)
+        self.adapter = Adapter(self.backbone, shape, seed)
+        self.lm = MemoryLM(self.adapter.model, Bank(self.backbone.dim, self.backbone.id_space()))
+        self.chat = Chat(self.backbone.tokenizer)
+        self.prompt, self.max_length = prompt, max_length
+        self.settings, self.recall_settings = settings or TRAINING, recall or RecallSettings()
+        self.stage = 0
+        if load_model:
+            self.adapter.load(Path(load_model), {"chat": self.chat.fingerprint})
+
+    @property
+    def trainable_parameters(self) -> int:
+        """How many numbers each stage may change: r (in + out) for each adapted layer."""
+        return self.adapter.trainable_parameters
+
+    @property
+    def encoder(self) -> Encoder:
+        """Examples to token ids, without memory tokens."""
+        return Encoder(self.chat, {}, prompt=self.prompt, max_length=self.max_length)
+
+    def answer(self, examples: Sequence[Example], *, forced: bool = False) -> list[Answer]:
+        """Answers each query; there is nothing to route and so nothing to force."""
+        return answer_examples(self.lm, self.encoder, examples, self.recall_settings)
+
+    def _fit(
+        self,
+        train: Sequence[Example],
+        validation: Sequence[Example],
+        order: Order | None,
+        checkpoint: Path | None,
+        metrics: Metrics | None,
+    ) -> FitReport:
+        """Trains a stage with an optimizer of its own.
+
+        Raises:
+            DataError: an example has several turns, or cannot be made to fit.
+            TrainingError: there are no examples, or training failed.
+        """
+        encoder = self.encoder
+        encoded, held = ([_encode(encoder, e) for e in part] for part in (train, validation))
+        if encoder.truncated:
+            logger.warning("%d queries were cut to fit %d tokens", encoder.truncated, self.max_length)
+        objective = AdapterObjective(self.lm, self.adapter, seed=self.settings.seed, stage=self.stage)
+        report = fit(
+            objective,
+            encoded,
+            self.settings,
+            validation=held,
+            order=order,
+            checkpoint=checkpoint,
+            metrics=metrics,
+        )
+        self.stage += 1
+        return report
+
+    def _save(self, folder: Path, training: Mapping[str, Any] | None, **own: Any) -> None:
+        """Writes adapter, stage and what else a method needs to go on; the latter as JSON."""
+        notes = {"prompt": self.prompt, "stage": self.stage, "training": dict(training or {})}
+        self.adapter.save(folder, self._kind() | notes | own)
+
+    def _restore(self, folder: Path, **wanted: Any) -> dict[str, Any]:
+        """Takes up adapter and stage; `wanted` must be as it was saved.
+
+        Returns:
+            all that was saved beside the tensors.
+        """
+        notes = self.adapter.load(folder, self._kind() | wanted)
+        self.stage = notes["stage"]
+        return notes
+
+    def _kind(self) -> dict[str, Any]:
+        return {"method": self.name, "chat": self.chat.fingerprint}
+
+
+def _encode(encoder: Encoder, example: Example) -> Encoded:
+    if len(example.turns) > 1:
+        raise DataError(
+            f"example {example.id!r}: {len(example.turns)} turns",
+            "one response a query, for fine-tuning has no memory tokens to chain them",
+            "leave it out, or join its responses",
+        )
+    return encoder.encode_plain(example)

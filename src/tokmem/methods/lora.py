@@ -1,0 +1,48 @@
+"""Fine-tuning: a LoRA adapter that every stage trains on, all of it, with no memory of earlier stages."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from tokmem.log import Metrics
+from tokmem.methods.adapted import Adapted
+from tokmem.methods.protocol import Learned
+from tokmem.records import Example, Procedure
+
+
+class LoRA(Adapted):
+    """LoRA fine-tuning; see `Adapted` for its options."""
+
+    name = "lora"
+
+    def learn(
+        self,
+        procedures: Sequence[Procedure],
+        train: Sequence[Example],
+        validation: Sequence[Example],
+        *,
+        checkpoint: Path | None = None,
+        metrics: Metrics | None = None,
+    ) -> Learned:
+        """Trains the whole adapter on the stage's examples; nothing holds what earlier stages taught it.
+
+        Raises:
+            DataError: an example has several turns, or cannot be made to fit.
+            TrainingError: there are no examples, or training failed.
+        """
+        report = self._fit(train, validation, None, checkpoint, metrics)
+        return Learned(report.seconds, report.steps, report.best_loss)
+
+    def save(self, folder: Path, training: Mapping[str, Any] | None = None) -> None:
+        """Writes the adapter, in PEFT's format, and the number of the stage."""
+        self._save(folder, training)
+
+    def restore(self, folder: Path) -> None:
+        """Takes up what `save` wrote.
+
+        Raises:
+            AdapterError: it is damaged, or of another method, backbone, chat format or shape.
+        """
+        self._restore(folder)

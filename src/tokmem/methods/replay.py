@@ -1,0 +1,89 @@
+"""Fine-tuning with experience replay: examples of earlier stages stand among those of the present one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from tokmem.data.replay import ReplayOrder, Reservoir, check_ratio
+from tokmem.log import Metrics, logger
+from tokmem.methods.adapted import Adapted
+from tokmem.methods.protocol import Learned
+from tokmem.model.backbone import MINI, Backbone
+from tokmem.records import Example, Procedure
+
+
+class Replay(Adapted):
+    """LoRA fine-tuning with a reservoir of earlier examples; a stage is one block.
+
+    The examples of a block are those that every other method sees, each once an epoch and in the same order;
+    replayed ones come on top. In the first block there is nothing to replay.
+
+    Args:
+        backbone: see `Adapted`.
+        continual_replay_ratio: share of replayed examples among all that are seen, from 0 to below 1.
+        buffer_size: most examples to keep of all earlier blocks, each with equal probability.
+        options: see `Adapted`.
+
+    Raises:
+        ConfigError: the ratio or the size is out of range; and as `Adapted`.
+    """
+
+    name = "replay"
+
+    def __init__(
+        self,
+        backbone: Backbone | str = MINI,
+        *,
+        continual_replay_ratio: float = 0.2,
+        buffer_size: int = 500,
+        **options: Any,
+    ) -> None:
+        check_ratio(continual_replay_ratio)
+        super().__init__(backbone, **options)
+        self.ratio = continual_replay_ratio
+        self.reservoir = Reservoir(buffer_size, self.settings.seed)
+
+    def learn(
+        self,
+        procedures: Sequence[Procedure],
+        train: Sequence[Example],
+        validation: Sequence[Example],
+        *,
+        checkpoint: Path | None = None,
+        metrics: Metrics | None = None,
+    ) -> Learned:
+        """Trains the whole adapter on a block and on replays, then offers the block to the reservoir.
+
+        Raises:
+            DataError: an example has several turns, or cannot be made to fit.
+            TrainingError: there are no examples, or training failed.
+        """
+        kept = self.reservoir.examples if train else []
+        order = ReplayOrder(self.settings.stream(len(train)), len(kept), self.ratio, self.stage)
+        report = self._fit([*train, *kept], validation, order, checkpoint, metrics)
+        new, replayed = order.totals(report.steps, self.settings.accumulation)
+        self.reservoir.add(train)
+        logger.info(
+            "block %d: %d new and %d replayed examples; %d of %d kept for later",
+            self.stage,
+            new,
+            replayed,
+            len(self.reservoir.examples),
+            self.reservoir.seen,
+        )
+        return Learned(report.seconds, report.steps, report.best_loss, new, replayed)
+
+    def save(self, folder: Path, training: Mapping[str, Any] | None = None) -> None:
+        """Writes the adapter, in PEFT's format, the reservoir and the number of the stage."""
+        self._save(folder, training, buffer_size=self.reservoir.size, reservoir=self.reservoir.state())
+
+    def restore(self, folder: Path) -> None:
+        """Takes up what `save` wrote.
+
+        Raises:
+            AdapterError: it is damaged, or of another method, backbone, chat format, shape or buffer size.
+        """
+        notes = self._restore(folder, buffer_size=self.reservoir.size)
+        self.reservoir.restore(notes["reservoir"])

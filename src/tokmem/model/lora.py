@@ -1,0 +1,261 @@
+"""LoRA adapters beside a frozen backbone: the one place that touches PEFT.
+
+    y = W x + (alpha / r) B A drop(x)        A: (r, in), B: (out, r), zero before training
+
+(Hu et al., 2021, arXiv 2106.09685.) A saved adapter is a folder in PEFT's own format, which
+`PeftModel.from_pretrained` loads, with `tokmem.json` beside it: the backbone it belongs to, and notes.
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import json
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load, save
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+from transformers.pytorch_utils import Conv1D
+
+from tokmem.errors import AdapterError, ConfigError, TokMemError
+from tokmem.files import recover_folder, replace_folder
+from tokmem.model.backbone import Backbone
+from tokmem.seeds import generator
+
+FORMAT = 1
+TENSORS, CONFIG, FACTS = "adapter_model.safetensors", "adapter_config.json", "tokmem.json"
+
+
+@dataclass(frozen=True)
+class LoraSettings:
+    """An adapter's shape; the defaults are the published scripts'.
+
+    Attributes:
+        lora_r: rank r.
+        lora_alpha: the adapter's product is scaled with alpha / r.
+        lora_dropout: share of a layer's inputs that the adapter does not see in training.
+        target_modules: names of the linear layers to adapt, as `q_proj` or `layers.0.self_attn.q_proj`.
+    """
+
+    lora_r: int = 8
+    lora_alpha: int = 32
+    lora_dropout: float = 0.1
+    target_modules: tuple[str, ...] = ("q_proj", "v_proj")
+
+    def __post_init__(self) -> None:
+        for name in ("lora_r", "lora_alpha"):
+            value = getattr(self, name)
+            if not isinstance(value, int) or value < 1:
+                raise ConfigError(f"{name} {value!r}", "a whole number of at least 1", "correct it")
+        if not 0 <= self.lora_dropout < 1:
+            raise ConfigError(f"lora_dropout {self.lora_dropout}", "a share from 0 to below 1", "correct it")
+        if isinstance(self.target_modules, str) or not self.target_modules:
+            raise ConfigError(
+                f"target_modules {self.target_modules!r}", "a list of names", "such as ['q_proj', 'v_proj']"
+            )
+
+
+class Adapter:
+    """A LoRA adapter on a twin of a frozen backbone.
+
+    The twin has its own modules, among which PEFT puts the adapter's, and shares every weight with the
+    backbone: adapting costs no second copy of the weights, and whoever else uses the backbone never meets the
+    adapter. It is never merged, for that would write into the shared weights.
+
+    Args:
+        backbone: left as it is.
+        settings: the adapter's shape.
+        seed: of the starting A.
+
+    Attributes:
+        model: the adapted twin, in evaluation mode.
+        parameters: A and B of each adapted layer, float32; all that takes a gradient.
+
+    Raises:
+        ConfigError: a target names no linear layer of the backbone.
+        TokMemError: PEFT is not installed.
+    """
+
+    def __init__(self, backbone: Backbone, settings: LoraSettings, seed: int = 0) -> None:
+        peft = _peft()
+        _check_targets(backbone.model, settings.target_modules)
+        self.backbone, self.settings = backbone, settings
+        shared = {id(p): p for p in backbone.model.parameters()}
+        twin: PreTrainedModel = copy.deepcopy(backbone.model, shared)
+        config = peft.LoraConfig(
+            r=settings.lora_r,
+            lora_alpha=settings.lora_alpha,
+            lora_dropout=settings.lora_dropout,
+            target_modules=list(settings.target_modules),
+            task_type="CAUSAL_LM",
+        )
+        with torch.random.fork_rng([]):  # PEFT's own draws, replaced below, come from the global stream
+            self._tuned = peft.get_peft_model(twin, config)
+        self.model = twin.eval()
+        named = [(name, p) for name, p in twin.named_parameters() if p.requires_grad]
+        for name, parameter in named:
+            if ".lora_A." in name:
+                _draw(parameter, generator(seed, "lora", name))
+        self.parameters: Sequence[nn.Parameter] = [p for _, p in named]
+        self._dropouts = [
+            drop for m in twin.modules() for drop in getattr(m, "lora_dropout", nn.ModuleDict()).values()
+        ]
+
+    @property
+    def trainable_parameters(self) -> int:
+        """Numbers in A and B: r (in + out) for each adapted layer."""
+        return sum(p.numel() for p in self.parameters)
+
+    @contextmanager
+    def dropping(self, seed: int, *names: str | int) -> Iterator[None]:
+        """Turns the adapter's dropout on within the block; the backbone stays in evaluation mode.
+
+        What is dropped depends on `seed` and `names` alone; the global random streams do not move.
+        """
+        place = self.backbone.device
+        devices, kind = ([], "cuda") if place.type == "cpu" else ([place], place.type)
+        with torch.random.fork_rng(devices, device_type=kind):
+            torch.manual_seed(generator(seed, "dropout", *names).initial_seed())
+            for drop in self._dropouts:
+                drop.train()
+            try:
+                yield
+            finally:
+                for drop in self._dropouts:
+                    drop.eval()
+
+    def save(self, folder: Path, notes: Mapping[str, Any]) -> None:
+        """Writes the adapter as a folder, replacing an older one as a whole.
+
+        Args:
+            folder: loadable by `PeftModel.from_pretrained` too.
+            notes: what `load` gives back, as JSON.
+        """
+        data = save({name: t.detach().cpu().contiguous() for name, t in self._tensors().items()})
+        facts = {
+            "format": FORMAT,
+            "backbone": self.backbone.id,
+            "fingerprint": self.backbone.fingerprint,
+            "tensors": hashlib.sha256(data).hexdigest(),
+            "notes": dict(notes),
+        }
+        with replace_folder(folder) as draft:
+            (draft / TENSORS).write_bytes(data)
+            for name, content in ((CONFIG, self._config()), (FACTS, facts)):
+                text = json.dumps(content, indent=1, ensure_ascii=False)
+                (draft / name).write_text(text + "\n", "utf-8")
+
+    def load(self, folder: Path, wanted: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """Puts a saved adapter's weights in the place of these.
+
+        Args:
+            folder: as written by `save`.
+            wanted: notes that the saved ones must agree with.
+
+        Returns:
+            the notes.
+
+        Raises:
+            AdapterError: a file is missing or damaged, or the adapter is of another backbone, or another
+                shape, or has other notes; the weights are as before.
+        """
+        recover_folder(folder)
+        facts, config = _read_json(folder / FACTS), _read_json(folder / CONFIG)
+        if facts.get("format") != FORMAT:
+            raise AdapterError(f"{folder / FACTS} has format {facts.get('format')}", f"format {FORMAT}")
+        if facts["fingerprint"] != self.backbone.fingerprint:
+            raise AdapterError(
+                f"adapter {folder} was trained on backbone {facts['fingerprint']} ({facts['backbone']})",
+                f"backbone {self.backbone.fingerprint}, the one at hand",
+                f"load the backbone it belongs to ({facts['backbone']}), unchanged, or train a new adapter",
+            )
+        own, notes = self._config(), facts["notes"]
+        pairs = [(name, config.get(name), own[name]) for name in ("r", "lora_alpha", "target_modules")]
+        for name, got, want in [*pairs, *((name, notes.get(name), w) for name, w in (wanted or {}).items())]:
+            if got != want:
+                raise AdapterError(
+                    f"adapter {folder} has {name} {got!r}",
+                    f"{name} {want!r}",
+                    "give it what it was saved with",
+                )
+        _peft().set_peft_model_state_dict(self._tuned, _read_tensors(folder, facts["tensors"]))
+        return dict(notes)
+
+    def _tensors(self) -> dict[str, Tensor]:
+        """The adapter's tensors under PEFT's names."""
+        return dict(_peft().get_peft_model_state_dict(self._tuned, save_embedding_layers=False))
+
+    def _config(self) -> dict[str, Any]:
+        """PEFT's configuration as JSON, always in one order, without the backbone's place on disk."""
+        config = self._tuned.active_peft_config.to_dict()
+        plain = {key: sorted(value) if isinstance(value, set) else value for key, value in config.items()}
+        return {**plain, "base_model_name_or_path": self.backbone.id, "inference_mode": True}
+
+
+def linear_layers(model: PreTrainedModel) -> list[str]:
+    """Names of the linear layers in a model's body, its output head aside."""
+    body = getattr(model, model.base_model_prefix)
+    return [name for name, module in body.named_modules() if isinstance(module, nn.Linear | Conv1D)]
+
+
+def _check_targets(model: PreTrainedModel, targets: Sequence[str]) -> None:
+    layers = linear_layers(model)
+    unknown = [t for t in targets if not any(name == t or name.endswith(f".{t}") for name in layers)]
+    if unknown:
+        kinds = sorted({name.rpartition(".")[2] for name in layers})
+        raise ConfigError(
+            f"target_modules {', '.join(map(repr, unknown))} in {type(model).__name__}",
+            f"names of its linear layers: {', '.join(kinds)}",
+            "correct them",
+        )
+
+
+@torch.no_grad()
+def _draw(parameter: nn.Parameter, draws: torch.Generator) -> None:
+    """PEFT's start of A, drawn on the CPU so that every device starts alike."""
+    start = torch.empty(parameter.shape)
+    nn.init.kaiming_uniform_(start, a=math.sqrt(5), generator=draws)
+    parameter.copy_(start)
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        raise AdapterError(
+            f"no {path.name} in {path.parent}", "a folder written by saving an adapter", "check the path"
+        )
+    try:
+        content: dict[str, Any] = json.loads(path.read_text("utf-8"))
+    except ValueError as error:
+        raise AdapterError(
+            f"{path} is truncated or no JSON", "a whole file", "take it from a copy"
+        ) from error
+    return content
+
+
+def _read_tensors(folder: Path, checksum: str) -> dict[str, Tensor]:
+    path = folder / TENSORS
+    data = path.read_bytes() if path.is_file() else b""
+    if hashlib.sha256(data).hexdigest() != checksum:
+        raise AdapterError(
+            f"{path} is missing, truncated or edited after saving", "the file as saved", "take it from a copy"
+        )
+    return load(data)
+
+
+def _peft() -> Any:
+    try:
+        import peft
+    except ImportError as error:
+        raise TokMemError(
+            "peft is not installed",
+            "the library that LoRA adapters are made with",
+            'pip install "tokmem[peft]"',
+        ) from error
+    return peft

@@ -1,0 +1,209 @@
+"""What `fit` trains: the fresh rows of a bank, or a LoRA adapter."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Protocol
+
+from torch import Tensor, nn
+
+from tokmem.errors import TrainingError
+from tokmem.log import logger
+from tokmem.model.backbone import fingerprint, is_recurrent
+from tokmem.model.lora import Adapter
+from tokmem.model.memory_lm import MemoryLM
+from tokmem.records import Encoded
+from tokmem.train.loss import LossSum
+from tokmem.train.prefix import PrefixCache
+from tokmem.train.step import frozen_prefix_loss, plain_loss
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A micro-batch of training and where it comes from.
+
+    Attributes:
+        examples: go through the model together.
+        window: the examples whose prefixes are read together, these among them.
+        places: where in `window` each of `examples` stands.
+        key: names the window; equal keys, equal windows.
+        draw: optimizer step, and number of the micro-batch in it. What a loss draws depends on these and a
+            seed alone, so that a resumed run draws the same.
+    """
+
+    examples: Sequence[Encoded]
+    window: Sequence[Encoded]
+    places: Sequence[int]
+    key: Hashable
+    draw: tuple[int, int]
+
+
+class Objective(Protocol):
+    """A loss and the parameters that are to lower it."""
+
+    @property
+    def parameters(self) -> Sequence[nn.Parameter]:
+        """What the optimizer moves, always in the same order."""
+
+    @property
+    def hits(self) -> int:
+        """Windows found in the prefix cache; 0 without one."""
+
+    @property
+    def misses(self) -> int:
+        """Windows whose prefixes were read; 0 without a prefix cache."""
+
+    def begin(self, train: Sequence[Encoded], validation: Sequence[Encoded]) -> None:
+        """Makes ready for a run over these examples.
+
+        Raises:
+            TrainingError: there is nothing to train, or an example does not suit the loss.
+        """
+
+    def loss(self, piece: Piece) -> LossSum:
+        """Summed loss of a micro-batch, with graph."""
+
+    def validation(self, examples: Sequence[Encoded], size: int, window: int) -> Iterator[LossSum]:
+        """Summed losses of held-out examples as they stand, nothing drawn, in micro-batches of `size`.
+
+        Args:
+            examples: the same in every call.
+            size: examples in a micro-batch.
+            window: examples whose prefixes are read together, where prefixes are read.
+        """
+
+    def identity(self) -> tuple[Mapping[str, Any], Sequence[Tensor]]:
+        """What makes two runs the same beside settings and data: facts, and the tensors to start from."""
+
+
+class BankObjective:
+    """Eq. 3 over the fresh rows of a bank.
+
+    Args:
+        lm: the frozen backbone and its bank.
+        frozen_prefix: read queries once and without a graph.
+        cache_bytes: how much memory may hold prefixes for later epochs.
+    """
+
+    def __init__(self, lm: MemoryLM, *, frozen_prefix: bool, cache_bytes: int) -> None:
+        self.lm, self.frozen_prefix = lm, frozen_prefix
+        self.cache = PrefixCache(lm, cache_bytes)
+
+    @property
+    def parameters(self) -> Sequence[nn.Parameter]:
+        """The fresh rows of each table."""
+        return [table.fresh for table in self.lm.bank.tables]
+
+    @property
+    def hits(self) -> int:
+        """Windows found in the cache."""
+        return self.cache.hits
+
+    @property
+    def misses(self) -> int:
+        """Windows read."""
+        return self.cache.misses
+
+    def begin(self, train: Sequence[Encoded], validation: Sequence[Encoded]) -> None:
+        """Takes the plain path where the backbone has no frozen prefix to offer.
+
+        Raises:
+            TrainingError: no examples, no fresh rows, or targets inside a prefix that is to stay frozen.
+        """
+        fresh = len(self.lm.bank.fresh_names)
+        if not train or not fresh:
+            raise TrainingError(
+                f"{len(train)} examples and {fresh} trainable procedures",
+                "at least one of each",
+                "add procedures to the bank before training (rows of earlier stages stay frozen)",
+            )
+        early = next((e for e in (*train, *validation) if any(e.supervised[: e.prefix])), None)
+        if early is not None and self.frozen_prefix:
+            raise TrainingError(
+                f"example {early.id!r} has targets before its first memory token",
+                "targets in memory tokens and responses only",
+                "set frozen_prefix=False: such a loss needs the plain path",
+            )
+        if self.frozen_prefix and is_recurrent(self.lm.model):
+            self.frozen_prefix = False
+            logger.warning(
+                "%s keeps a recurrent state: training takes the plain path", type(self.lm.model).__name__
+            )
+
+    def loss(self, piece: Piece) -> LossSum:
+        """Eq. 3, over frozen prefixes or plain."""
+        if not self.frozen_prefix:
+            return plain_loss(self.lm, piece.examples)
+        states = self.cache.window(piece.key, piece.window)
+        return frozen_prefix_loss(self.lm, piece.examples, [states[i] for i in piece.places])
+
+    def validation(self, examples: Sequence[Encoded], size: int, window: int) -> Iterator[LossSum]:
+        """Eq. 3 on held-out examples, window by window."""
+        for start in range(0, len(examples), window):
+            held = examples[start : start + window]
+            states = self.cache.window(("validation", start), held) if self.frozen_prefix else []
+            for i in range(0, len(held), size):
+                part = held[i : i + size]
+                yield (
+                    frozen_prefix_loss(self.lm, part, states[i : i + size])
+                    if states
+                    else plain_loss(self.lm, part)
+                )
+
+    def identity(self) -> tuple[Mapping[str, Any], Sequence[Tensor]]:
+        """The backbone's weights, and every row."""
+        rows = [part for table in self.lm.bank.tables for part in (table.frozen, table.fresh)]
+        return {"backbone": fingerprint(self.lm.model)}, rows
+
+
+class AdapterObjective:
+    """Next-token cross-entropy of an adapted backbone on response positions.
+
+    Plain forwards: the adapter changes the query's states too, so no prefix is frozen. Logits are made at
+    supervised positions alone.
+
+    Args:
+        lm: the adapted model with an empty bank.
+        adapter: what trains.
+        seed: of the dropout.
+        stage: number of the stage; each draws its own dropout.
+    """
+
+    hits = misses = 0
+
+    def __init__(self, lm: MemoryLM, adapter: Adapter, *, seed: int, stage: int = 0) -> None:
+        self.lm, self.adapter, self.seed, self.stage = lm, adapter, seed, stage
+
+    @property
+    def parameters(self) -> Sequence[nn.Parameter]:
+        """All of the adapter's."""
+        return self.adapter.parameters
+
+    def begin(self, train: Sequence[Encoded], validation: Sequence[Encoded]) -> None:
+        """An adapter is always there to train.
+
+        Raises:
+            TrainingError: no examples.
+        """
+        if not train:
+            raise TrainingError("0 examples", "at least one", "give the stage its training examples")
+
+    def loss(self, piece: Piece) -> LossSum:
+        """Cross-entropy under dropout."""
+        with self.adapter.dropping(self.seed, self.stage, *piece.draw):
+            return plain_loss(self.lm, piece.examples)
+
+    def validation(self, examples: Sequence[Encoded], size: int, window: int) -> Iterator[LossSum]:
+        """Cross-entropy of held-out examples."""
+        for i in range(0, len(examples), size):
+            yield plain_loss(self.lm, examples[i : i + size])
+
+    def identity(self) -> tuple[Mapping[str, Any], Sequence[Tensor]]:
+        """The backbone's weights, the adapter's settings and weights, and the stage."""
+        facts = {
+            "backbone": fingerprint(self.adapter.backbone.model),
+            "lora": asdict(self.adapter.settings),
+            "stage": self.stage,
+        }
+        return facts, [p.detach() for p in self.adapter.parameters]
