@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.func import functional_call
 from transformers import PreTrainedModel
 
@@ -90,3 +90,14 @@ def greedy(
         out.append(token)
         queue = list(heads.get(token, ())[1:])
     return out
+
+
+def labelled_loss(model: nn.Module, examples: Sequence[Encoded]) -> Tensor:
+    """Mean cross-entropy over supervised tokens: the model's own forward with labels, one by one."""
+    total, count = torch.zeros(()), 0
+    for example in examples:
+        labels = [i if on else -100 for i, on in zip(example.ids, example.supervised, strict=True)]
+        output = model(input_ids=torch.tensor([example.ids]), labels=torch.tensor([labels]))
+        total = total + output.loss * sum(example.supervised)
+        count += sum(example.supervised)
+    return total / count

@@ -92,6 +92,18 @@ def _random(config: PreTrainedConfig) -> PreTrainedModel:
     return model
 
 
+def tiny_plain_examples(count: int, *, seed: int = 0) -> list[Encoded]:
+    """Examples of random ids without memory tokens: prompts of 1 to 14 tokens, responses of 1 to 6."""
+    rng = Random(seed)
+    examples = []
+    for index in range(count):
+        prompt = [2, *(rng.randrange(3, 90) for _ in range(rng.randint(0, 13)))]
+        response = [*(rng.randrange(3, 90) for _ in range(rng.randint(0, 5))), STOP]
+        flags = (*[False] * len(prompt), *[True] * len(response))
+        examples.append(Encoded((*prompt, *response), flags, len(flags), str(index)))
+    return examples
+
+
 def tiny_backbone(tokenizer: PreTrainedTokenizerBase, seed: int = 0) -> Backbone:
     """A random Llama with a row for every token of a tokenizer, and eight past it."""
     torch.manual_seed(seed)

@@ -9,16 +9,17 @@ from typing import Any
 from tokmem.bank.bank import Bank
 from tokmem.data.chat import Chat
 from tokmem.data.encode import Encoder, PromptMode
-from tokmem.data.stream import Order
+from tokmem.data.replay import ReplayOrder
 from tokmem.errors import DataError
 from tokmem.log import Metrics, logger
+from tokmem.methods.protocol import Learned
 from tokmem.model.backbone import MINI, Backbone, load_backbone
 from tokmem.model.lora import Adapter, LoraSettings
 from tokmem.model.memory_lm import MemoryLM
 from tokmem.recall.answer import answer_examples
 from tokmem.recall.generate import RecallSettings
 from tokmem.records import Answer, Encoded, Example
-from tokmem.train.loop import FitReport, FitSettings, fit
+from tokmem.train.loop import FitSettings, fit
 from tokmem.train.objective import AdapterObjective
 
 TRAINING = FitSettings(lr=5e-5, weight_decay=1e-2)
@@ -47,6 +48,8 @@ class Adapted:
         TokMemError: PEFT is not installed.
     """
 
+    continual = True
+    forces = False
     name = ""
 
     def __init__(
@@ -89,36 +92,40 @@ class Adapted:
         """Answers each query; there is nothing to route and so nothing to force."""
         return answer_examples(self.lm, self.encoder, examples, self.recall_settings)
 
-    def _fit(
+    def _learn(
         self,
         train: Sequence[Example],
         validation: Sequence[Example],
-        order: Order | None,
         checkpoint: Path | None,
         metrics: Metrics | None,
-    ) -> FitReport:
-        """Trains a stage with an optimizer of its own.
+        *,
+        kept: Sequence[Example] = (),
+        ratio: float = 0.0,
+    ) -> Learned:
+        """Trains a stage, with an optimizer of its own, on its examples and on replays of `kept` ones.
 
         Raises:
             DataError: an example has several turns, or cannot be made to fit.
             TrainingError: there are no examples, or training failed.
         """
-        encoder = self.encoder
-        encoded, held = ([_encode(encoder, e) for e in part] for part in (train, validation))
+        settings, encoder = self.settings, self.encoder
+        given = [_encode(encoder, e) for e in (*train, *kept)] if train else []
+        held = [_encode(encoder, e) for e in validation]
         if encoder.truncated:
             logger.warning("%d queries were cut to fit %d tokens", encoder.truncated, self.max_length)
-        objective = AdapterObjective(self.lm, self.adapter, seed=self.settings.seed, stage=self.stage)
+        order = ReplayOrder(settings.stream(len(train)), len(kept), ratio, self.stage)
         report = fit(
-            objective,
-            encoded,
-            self.settings,
+            AdapterObjective(self.lm, self.adapter, seed=settings.seed, stage=self.stage),
+            given,
+            settings,
             validation=held,
             order=order,
             checkpoint=checkpoint,
             metrics=metrics,
         )
         self.stage += 1
-        return report
+        new, replayed = order.totals(report.steps, settings.accumulation)
+        return Learned(report.seconds, report.steps, report.best_loss, new, replayed)
 
     def _save(self, folder: Path, training: Mapping[str, Any] | None, **own: Any) -> None:
         """Writes adapter, stage and what else a method needs to go on; the latter as JSON."""

@@ -32,8 +32,7 @@ class LoRA(Adapted):
             DataError: an example has several turns, or cannot be made to fit.
             TrainingError: there are no examples, or training failed.
         """
-        report = self._fit(train, validation, None, checkpoint, metrics)
-        return Learned(report.seconds, report.steps, report.best_loss)
+        return self._learn(train, validation, checkpoint, metrics)
 
     def save(self, folder: Path, training: Mapping[str, Any] | None = None) -> None:
         """Writes the adapter, in PEFT's format, and the number of the stage."""

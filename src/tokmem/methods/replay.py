@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tokmem.data.replay import ReplayOrder, Reservoir, check_ratio
+from tokmem.data.replay import Reservoir, check_ratio
 from tokmem.log import Metrics, logger
 from tokmem.methods.adapted import Adapted
 from tokmem.methods.protocol import Learned
@@ -60,20 +60,18 @@ class Replay(Adapted):
             DataError: an example has several turns, or cannot be made to fit.
             TrainingError: there are no examples, or training failed.
         """
-        kept = self.reservoir.examples if train else []
-        order = ReplayOrder(self.settings.stream(len(train)), len(kept), self.ratio, self.stage)
-        report = self._fit([*train, *kept], validation, order, checkpoint, metrics)
-        new, replayed = order.totals(report.steps, self.settings.accumulation)
+        kept = self.reservoir.examples
+        learned = self._learn(train, validation, checkpoint, metrics, kept=kept, ratio=self.ratio)
         self.reservoir.add(train)
         logger.info(
             "block %d: %d new and %d replayed examples; %d of %d kept for later",
             self.stage,
-            new,
-            replayed,
-            len(self.reservoir.examples),
+            learned.new_examples,
+            learned.replayed_examples,
+            len(kept),
             self.reservoir.seen,
         )
-        return Learned(report.seconds, report.steps, report.best_loss, new, replayed)
+        return learned
 
     def save(self, folder: Path, training: Mapping[str, Any] | None = None) -> None:
         """Writes the adapter, in PEFT's format, the reservoir and the number of the stage."""

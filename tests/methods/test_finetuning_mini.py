@@ -1,0 +1,81 @@
+"""The fine-tuning methods on the bundled backbone: they learn, and without replay they forget."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tokmem.eval.rouge import score_texts
+from tokmem.log import Metrics
+from tokmem.methods.adapted import Adapted
+from tokmem.methods.base import Base
+from tokmem.methods.lora import LoRA
+from tokmem.methods.replay import Replay
+from tokmem.mini.corpus import procedures_corpus
+from tokmem.mini.procedures import DEMO
+from tokmem.model.backbone import Backbone, fingerprint, load_backbone
+from tokmem.recall.generate import RecallSettings
+from tokmem.records import Answer, Example
+from tokmem.train.loop import FitSettings
+
+pytest.importorskip("peft")
+
+FIRST = ("csv_color_thing_number", "numbers_drop_first_plus", "time_minutes_past")
+LATER = ("date_slashes_to_month_and_year",)
+RECALL = RecallSettings(max_new_tokens=32, batch_size=64)
+
+
+@pytest.fixture(scope="module")
+def mini() -> Backbone:
+    return load_backbone(dtype="float32", device="cpu")
+
+
+def corpus(names: tuple[str, ...]):
+    return procedures_corpus([f for f in DEMO if f.name in names], 48, 4, 8)
+
+
+def rouge(examples: tuple[Example, ...], answers: list[Answer]) -> float:
+    expected = [e.turns[0].procedure for e in examples]
+    return score_texts(expected, [e.accepted for e in examples], [a.response for a in answers]).macro.rouge_l
+
+
+def options(epochs: int) -> dict[str, object]:
+    settings = FitSettings(lr=2e-3, weight_decay=1e-2, epochs=epochs, batch_size=8)
+    return {"prompt": "query", "settings": settings, "recall": RECALL}
+
+
+def learn(method: Adapted, names: tuple[str, ...], metrics: Metrics | None = None) -> None:
+    given = corpus(names)
+    method.learn(given.procedures, given.examples("train"), given.examples("validation"), metrics=metrics)
+
+
+def test_fine_tuning_learns_a_procedure(mini: Backbone, tmp_path: Path) -> None:
+    before, tests = fingerprint(mini.model), corpus(LATER).examples("test")
+    made = LoRA(mini, **options(epochs=3))
+    assert made.trainable_parameters == 6 * 8 * (256 + 256 + 256 + 128), "as wide as its queries and values"
+    with Metrics(tmp_path / "m.jsonl") as metrics:
+        learn(made, LATER, metrics)
+    written = [json.loads(line) for line in (tmp_path / "m.jsonl").read_text().splitlines()]
+    losses = [line["loss"] for line in written if "loss" in line]
+    assert len(losses) == 18
+    assert sum(losses[-3:]) < 0.5 * sum(losses[:3])
+    base = Base(mini, prompt="query", recall=RECALL)
+    assert rouge(tests, made.answer(tests)) >= rouge(tests, base.answer(tests)) + 15
+    assert fingerprint(mini.model) == before
+
+
+@pytest.mark.slow
+def test_a_later_stage_makes_it_forget_and_replay_holds_most(mini: Backbone) -> None:
+    tests, lost, later = corpus(FIRST).examples("test"), {}, {}
+    for kind in (LoRA, Replay):
+        made = kind(mini, **options(epochs=4))
+        learn(made, FIRST)
+        first = rouge(tests, made.answer(tests))
+        assert first >= 90
+        learn(made, LATER)
+        lost[kind] = first - rouge(tests, made.answer(tests))
+        later[kind] = rouge(corpus(LATER).examples("test"), made.answer(corpus(LATER).examples("test")))
+    assert min(later.values()) >= 90
+    assert lost[LoRA] >= 10 > lost[Replay]
