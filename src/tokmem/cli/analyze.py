@@ -10,6 +10,7 @@ import typer
 from tokmem.cli.shared import console, show_table
 from tokmem.report.tables import Table
 
+_SHOWN = 20
 EXAMPLES = "Example: tokmem analyze runs/demo/banks/tokmem-query-0 --out runs/demo/geometry"
 
 
@@ -24,7 +25,7 @@ def analyze(
         float, typer.Option(min=0.01, max=1, help="Name descriptions that share this part of their words.")
     ] = 0.9,
 ) -> None:
-    """Show norms, nearest neighbours and clusters of a bank's memory tokens, and near-duplicate descriptions."""
+    """Show norms, neighbours and clusters of a bank's memory tokens, and near-duplicate descriptions."""
     from tokmem.bank.store import load_bank
     from tokmem.eval.duplicates import near_duplicates
     from tokmem.report.geometry import bank_geometry
@@ -38,8 +39,10 @@ def analyze(
         show_table(Table(rows, shown.table.titles, shown.table.formats, shown.caption), ("procedure",))
     pairs = near_duplicates(loaded.procedures.values(), threshold)
     if pairs:
+        if len(pairs) > _SHOWN:
+            console().print(f"{len(pairs):,} near-duplicate pairs; the first {_SHOWN}:", markup=False)
         titles = {"first": "procedure", "second": "nearly the same as", "similarity": "words shared"}
-        show_table(Table([pair._asdict() for pair in pairs], titles, {"similarity": ".2f"}))
+        show_table(Table([pair._asdict() for pair in pairs[:_SHOWN]], titles, {"similarity": ".2f"}))
     console().print("Rows stand in the order of the clusters.", markup=False)
     if out is not None:
         _write(geometry, out)

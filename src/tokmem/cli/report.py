@@ -19,9 +19,9 @@ def report(
             help="Result files, geometry.json files, or the folders of runs and analyses.", show_default=False
         ),
     ],
-    out: Annotated[Path, typer.Option(help="Folder of the page; an earlier report there is replaced.")] = Path(
-        "runs/report"
-    ),
+    out: Annotated[
+        Path, typer.Option(help="Folder of the page; an earlier report there is replaced.")
+    ] = Path("runs/report"),
 ) -> None:
     """Show results as one self-contained HTML page, its plots as PNG beside it."""
     from tokmem.report.page import write_page

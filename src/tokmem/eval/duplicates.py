@@ -1,4 +1,4 @@
-"""Procedures that say nearly the same: no router can tell their queries apart, so they are named beforehand."""
+"""Procedures that say nearly the same: no router can tell their queries apart."""
 
 from __future__ import annotations
 

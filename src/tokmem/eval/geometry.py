@@ -53,7 +53,7 @@ def paired_cosines(left: Tensor, right: Tensor) -> Tensor:
 
 
 def neighbours(similarity: Tensor, k: int) -> list[list[tuple[int, float]]]:
-    """The k nearest other rows of each row, nearest first, with their similarity; fewer where there are fewer.
+    """The k nearest other rows of each row, nearest first, with their similarity; all where there are fewer.
 
     Args:
         similarity: (P, P), as `cosines` gives.

@@ -30,7 +30,7 @@ class TableBlock:
         table: its rows; the first column names them.
         note: stands below it.
         group: key, beside the columns, of what rows have in common: each group gets a heading.
-        best: columns whose highest number in a group is set off.
+        best: columns whose highest number in a group, to one digit, is set off.
         bars: columns of percentages with a bar behind each.
         folded: whether it is shown on demand.
     """
@@ -64,13 +64,13 @@ class TableBlock:
         numbers = {
             key: [n for row in rows if (n := plain_number(row.get(key))) is not None] for key in self.best
         }
-        return {key: max(values) for key, values in numbers.items() if len(values) > 1}
+        return {key: round(max(values), 1) for key, values in numbers.items() if len(values) > 1}
 
     def _cells(self, row: Mapping[str, Any], texts: Sequence[str], best: Mapping[str, float]) -> list[Cell]:
         cells = []
         for key, text in zip(self.table.titles, texts, strict=True):
             number = plain_number(row.get(key))
-            is_best = number is not None and best.get(key) == number
+            is_best = number is not None and best.get(key) == round(number, 1)
             bar = number if key in self.bars else None
             sort = text if number is None else number
             cells.append(Cell(text, sort, self.table.numeric(key), is_best, bar))

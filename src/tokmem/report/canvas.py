@@ -1,4 +1,4 @@
-"""One drawing, two outputs: SVG that takes its colours from the page around it, and PNG for slides and papers."""
+"""One drawing, two outputs: SVG that takes its colours from the page around it, and PNG on white."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _VARIABLES = {
     **{color: f"var(--series-{number})" for number, color in enumerate(SERIES)},
 }
 _WIDTH = 4.4  # inches: at the width of a phone a point is about a CSS pixel
-_STYLE = {
+_STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
     "text.parse_math": False,  # a procedure's name may hold dollar signs
     "svg.hashsalt": "tokmem",
@@ -97,7 +97,9 @@ def draw(name: str, alt: str, paint: Callable[[Axes], None], *, height: float = 
     import matplotlib
     from matplotlib.figure import Figure
 
-    defaults = {k: v for k, v in matplotlib.rcParamsDefault.items() if not k.startswith("backend")}
+    defaults: dict[Any, Any] = {
+        k: v for k, v in matplotlib.rcParamsDefault.items() if not k.startswith("backend")
+    }
     with matplotlib.rc_context({**defaults, **_STYLE}):
         figure = Figure(figsize=(_WIDTH, height), layout="constrained")
         paint(figure.add_subplot())
@@ -109,7 +111,7 @@ def draw(name: str, alt: str, paint: Callable[[Axes], None], *, height: float = 
 
 
 def themed(svg: str, name: str) -> str:
-    """An `svg` element for a page: ids of its own, fonts and colours of the page, no size but its proportions."""
+    """An `svg` element for a page: its ids are its own, font, colours and width are the page's."""
     body = svg[svg.index("<svg") :]
     box = re.search(r'viewBox="([^"]+)"', body)
     assert box is not None, "matplotlib writes one"

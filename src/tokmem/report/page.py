@@ -47,7 +47,9 @@ def write_page(summaries: Sequence[Mapping[str, Any]], out: Path) -> Path:
     require_matplotlib()
     page = out / PAGE
     if page.exists() and _MARK not in page.read_text("utf-8", errors="replace"):
-        raise ConfigError(f"{page} is there and is no report", "a folder without", "give another one with --out")
+        raise ConfigError(
+            f"{page} is there and is no report", "a folder without", "give another one with --out"
+        )
     sections = page_sections(summaries)
     plots = [plot for section in sections for plot in section.plots]
     for plot in plots:

@@ -1,4 +1,4 @@
-"""The drawings of the report: bars, curves, heat maps, scatters. They know numbers and names, no result files."""
+"""The drawings of the report: bars, curves, heat maps, scatters of numbers and names."""
 
 from __future__ import annotations
 
@@ -129,6 +129,7 @@ def heat_map(
     axes: tuple[str, str] = ("", ""),
     merges: Sequence[Sequence[float]] = (),
     order: Sequence[int] = (),
+    gamma: float = 1.0,
 ) -> Plot:
     """A matrix as colours.
 
@@ -142,13 +143,18 @@ def heat_map(
         axes: what rows and what columns are.
         merges: a clustering as (left, right, distance), drawn above the matrix.
         order: where the clustering's leaves stand.
+        gamma: below 1 gives small numbers more of the colours.
     """
     size = len(values)
     named = [short(text) for text in names] if 0 < len(names) == size <= _NAMED else []
 
     def paint(ax: Axes) -> None:
+        from matplotlib.colors import PowerNorm
+
+        norm, extent = PowerNorm(gamma, *scale), (0, size, size, 0)
+        # aspect: the layout does not shrink square cells to make room for names
         picture = ax.imshow(
-            values, cmap="cividis", vmin=scale[0], vmax=scale[1], interpolation="none", extent=(0, size, size, 0)
+            values, cmap="cividis", norm=norm, interpolation="none", extent=extent, aspect="auto"
         )
         ax.grid(visible=False)
         centres = [place + 0.5 for place in range(size)] if named else []
@@ -162,11 +168,11 @@ def heat_map(
         assert beside is not None, "drawn on a figure"
         bar = beside.colorbar(picture, ax=ax, fraction=0.04, pad=0.02)
         bar.set_label(unit)
-        bar.outline.set_visible(False)  # type: ignore[operator]
+        bar.outline.set_visible(False)
         if merges:
             _dendrogram(ax, merges, order, size)
 
-    return draw(name, alt, paint, height=3.6 if named else 3.3)
+    return draw(name, alt, paint, height=3.0 if named else 3.4)
 
 
 def scatter(
@@ -180,7 +186,12 @@ def scatter(
     """Points in two dimensions, named where there are few."""
 
     def paint(ax: Axes) -> None:
-        ax.scatter([p[0] for p in points], [p[1] for p in points], s=22 if len(points) < 100 else 8, color=SERIES[color])
+        ax.scatter(
+            [p[0] for p in points],
+            [p[1] for p in points],
+            s=22 if len(points) < 100 else 8,
+            color=SERIES[color],
+        )
         ax.set(xlabel=axes[0], ylabel=axes[1])
         ax.margins(0.12)
         if len(names) <= _NAMED:
@@ -190,7 +201,11 @@ def scatter(
 
 
 def values_in_order(
-    name: str, alt: str, series: Mapping[str, Sequence[float]], axes: tuple[str, str], least: float | None = None
+    name: str,
+    alt: str,
+    series: Mapping[str, Sequence[float]],
+    axes: tuple[str, str],
+    least: float | None = None,
 ) -> Plot:
     """One value a procedure, in the order in which they were learned."""
 
@@ -202,8 +217,8 @@ def values_in_order(
             ax.scatter(places, values, s=size, color=SERIES[number], marker=_MARKERS[number])
             ends.append((float(len(values)), values[-1], label, SERIES[number]))
         ax.set(xlabel=axes[0], ylabel=axes[1])
-        ax.set_ylim(bottom=least)
         ax.margins(x=0.04, y=0.12)
+        ax.set_ylim(bottom=least)
         if len(series) > 1:
             _label_ends(ax, ends)
 
@@ -231,26 +246,83 @@ def _ticks_at(ax: Axes, xs: Sequence[float]) -> None:
 def _label_ends(ax: Axes, ends: Sequence[tuple[float, float, str, str]]) -> None:
     """Names lines beside their last points, moved apart where they would lie on each other."""
     low, high = ax.get_ylim()
-    gap, last = (high - low) / 17, -float("inf")
     right = max(x for x, _, _, _ in ends)
-    for _, y, label, color in sorted(ends, key=lambda end: end[1]):
-        last = max(y, last + gap)
+    ordered = sorted(ends, key=lambda end: end[1])
+    heights = spread_apart([y for _, y, _, _ in ordered], (high - low) / 17)
+    for height, (_, _, label, color) in zip(heights, ordered, strict=True):
         ax.annotate(
-            label, (right, last), xytext=(7, 0), textcoords="offset points", va="center", fontsize=9,
+            label, (right, height), xytext=(7, 0), textcoords="offset points", va="center", fontsize=9,
             color=color, annotation_clip=False,
         )  # fmt: skip
-    ax.set_ylim(low, max(high, last + gap / 2))
+
+
+def spread_apart(values: Sequence[float], gap: float) -> list[float]:
+    """Ascending values moved as little as possible (least squares) so that neighbours are `gap` apart."""
+    pools: list[tuple[float, int]] = []  # means of what must move together, less the gaps below; and how many
+    for number, value in enumerate(values):
+        mean, count = value - number * gap, 1
+        while pools and pools[-1][0] > mean:
+            other, others = pools.pop()
+            mean, count = (mean * count + other * others) / (count + others), count + others
+        pools.append((mean, count))
+    flat = [mean for mean, count in pools for _ in range(count)]
+    return [mean + number * gap for number, mean in enumerate(flat)]
 
 
 def _name_points(ax: Axes, points: Sequence[tuple[float, float]], names: Sequence[str]) -> None:
-    """Names beside points: to the left of those on the right, so that none leaves the drawing."""
-    middle = (min(p[0] for p in points) + max(p[0] for p in points)) / 2
-    for (x, y), text in zip(points, names, strict=True):
-        side = 1 if x <= middle else -1
+    """Names beside points, each on the first side where it lies on no other name or point."""
+    (left, right), (low, high) = ax.get_xlim(), ax.get_ylim()
+    places = [
+        (250 * (x - left) / (right - left), 180 * (y - low) / (high - low)) for x, y in points
+    ]  # about points
+    taken = [(x - 3, y - 3, x + 3, y + 3) for x, y in places]
+    for (x, y), place, text in zip(points, places, map(_shorter, names), strict=True):
+        width = 3.9 * len(text)
+        sides = [(5, 0, "left"), (-5, 0, "right")]
+        sides += [
+            (dx, dy, side)
+            for dy in (8, -8, 15, -15)
+            for dx, side in ((0, "left"), (0, "right"), (0, "center"))
+        ]
+        boxes = [_box(place[0] + dx, place[1] + dy, width, side) for dx, dy, side in sides]
+        best = min(
+            range(len(sides)),
+            key=lambda n: (sum(_overlap(boxes[n], t) for t in taken) + _outside(boxes[n]), n),
+        )
+        taken.append(boxes[best])
+        dx, dy, side = sides[best]
         ax.annotate(
-            short(text, 18), (x, y), xytext=(5 * side, 0), textcoords="offset points", va="center",
-            ha="left" if side > 0 else "right", fontsize=7.5, color=MUTED,
-        )  # fmt: skip
+            text,
+            (x, y),
+            xytext=(dx, dy),
+            textcoords="offset points",
+            va="center",
+            ha=side,
+            fontsize=7.5,
+            color=MUTED,
+        )
+
+
+_Box = tuple[float, float, float, float]
+
+
+def _shorter(text: str) -> str:
+    return short(text, 18)
+
+
+def _box(x: float, y: float, width: float, side: str) -> _Box:
+    left = {"left": x, "right": x - width, "center": x - width / 2}[side]
+    return left, y - 4, left + width, y + 4
+
+
+def _overlap(a: _Box, b: _Box) -> float:
+    """The area that two boxes share."""
+    wide, tall = min(a[2], b[2]) - max(a[0], b[0]), min(a[3], b[3]) - max(a[1], b[1])
+    return wide * tall if wide > 0 and tall > 0 else 0.0
+
+
+def _outside(box: _Box) -> float:
+    return 8 * (max(0.0, -box[0]) + max(0.0, box[2] - 250))
 
 
 def _dendrogram(ax: Axes, merges: Sequence[Sequence[float]], order: Sequence[int], size: int) -> None:

@@ -1,4 +1,4 @@
-"""The rows of a run's result: which there are, what they are called, and how many procedures they had learned."""
+"""The rows of a run's result: which there are, what they are called, how many procedures were learned."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tokmem.report.canvas import SERIES
 from tokmem.report.tables import Row, Spread
 
 _METHODS = {
-    "base": ("base (untrained)", 0),
+    "base": ("base", 0),
     "tokmem": ("TokMem", 1),
     "tokmem_dc": ("TokMem+DC", 2),
     "lora": ("fine-tuning (LoRA)", 3),

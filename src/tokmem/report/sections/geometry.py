@@ -47,9 +47,9 @@ def _heat(bank: Geometry, table: Geometry, part: str) -> tuple[Plot, str]:
     heat, count = table["heat_map"], len(bank["procedures"])
     caption = f"{bank['name']}: cosines of {table['name']}, clustered"
     if heat["block"] > 1:
-        caption += f" (a cell is the mean over {heat['block']} × {heat['block']} procedures)"
+        caption += f" (a cell is the mean over {heat['block']} by {heat['block']} procedures)"
     values = [v for i, row in enumerate(heat["cosines"]) for j, v in enumerate(row) if i != j] or [0.0]
-    alt = f"{caption}. Between {count} procedures the cosine is {fmean(values):.2f} in the mean and {max(values):.2f} at most"
+    alt = f"{caption}. Of {count} procedures: {fmean(values):.2f} in the mean, {max(values):.2f} at most"
     names = [bank["procedures"][place] for place in table["order"]]
     plot = heat_map(
         f"{part}-cosines",
@@ -98,7 +98,12 @@ def neighbour_table(bank: Geometry, table: Geometry) -> TableBlock:
         row = {"procedure": name, "norm": norm, "cosine": near[0]["cosine"] if near else None}
         row["near"] = ", ".join(f"{entry['procedure']} {entry['cosine']:.2f}" for entry in near)
         rows.append(row | ({"both": both[number]} if both else {}))
-    columns = {"procedure": "procedure", "norm": "norm", "cosine": "nearest", "near": "nearest procedures and their cosine"}
+    columns = {
+        "procedure": "procedure",
+        "norm": "norm",
+        "cosine": "nearest",
+        "near": "nearest procedures and their cosine",
+    }
     columns |= {"both": "address to steering"} if both else {}
     formats = {"norm": ".3f", "cosine": ".3f", "both": ".3f"}
     caption = f"{bank['name']}: {table['name']}"

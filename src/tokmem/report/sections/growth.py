@@ -15,6 +15,7 @@ from tokmem.report.rows import (
     learned,
     method_color,
     method_title,
+    prompt_heading,
     prompt_title,
     sample_rows,
     slug,
@@ -52,9 +53,9 @@ def sample_efficiency(runs: Sequence[Run]) -> Section:
         plots = _plots(run, "samples", rows, lambda row: row["train_size"], "training examples a procedure")
         sizes = sorted({row["train_size"] for row in rows})
         cells = [
-            {"group": prompt, "method": method_title(method)}
+            {"group": prompt_heading(of_method[0]), "method": method_title(method)}
             | {f"{row['train_size']}": spread(row, "rouge_l") for row in of_method}
-            for prompt, of_prompt in by_prompt(rows)
+            for _, of_prompt in by_prompt(rows)
             for method, of_method in by_method(of_prompt)
         ]
         table = Table(cells, {"method": "method", **{f"{n}": f"{n:,}" for n in sizes}})
@@ -106,7 +107,10 @@ def forgetting(runs: Sequence[Run]) -> Section:
         for measure, title in _MEASURES.items():
             lines = _kept(rows, measure)
             if lines:
-                blocks += [_forgetting_table(run, title, lines), Figures(_forgetting_plots(run, measure, lines))]
+                blocks += [
+                    _forgetting_table(run, title, lines),
+                    Figures(_forgetting_plots(run, measure, lines)),
+                ]
     return Section("forgetting", "Forgetting", blocks)
 
 
@@ -150,8 +154,8 @@ def _forgetting_plots(run: Run, measure: str, lines: _Kept) -> list[tuple[Plot, 
         values = [Point(k, value.mean, value.std) for k, value in points]
         group.append(Line(f"by {learned_at:,}", values, 1 + len(group) % 6))
     title, plots = _MEASURES[measure], []
-    values = [p.mean for group in groups.values() for line in group for p in line.points]
-    limits = (min(values) - 3, max(values) + 3)
+    means = [p.mean for group in groups.values() for line in group for p in line.points]
+    limits = (min(means) - 3, min(max(means) + 3, 100.5))
     for number, ((prompt, method), group) in enumerate(groups.items()):
         caption = f"{run.title}: {method_title(method)}" + (f", prompt: {prompt}" if prompt else "")
         name = f"forgetting-{run.slug}-{measure.replace('_', '-')}-{number}"

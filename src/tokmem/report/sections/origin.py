@@ -1,4 +1,4 @@
-"""Where the numbers come from: settings, versions, seeds, checksums; and the bundled backbone's own measurements."""
+"""Where the numbers come from: settings, versions, seeds, checksums; and what the backbone does alone."""
 
 from __future__ import annotations
 
@@ -26,7 +26,9 @@ def origin(runs: Sequence[Run]) -> Section:
     for run in runs:
         blocks.append(Facts(run.title, _facts(run.result)))
         if run.result.get("experiment"):
-            blocks.append(Listing(f"{run.title}: the experiment as it was written", str(run.result["experiment"])))
+            blocks.append(
+                Listing(f"{run.title}: the experiment as it was written", str(run.result["experiment"]))
+            )
     return Section("origin", "Where the numbers come from", blocks)
 
 
@@ -76,7 +78,13 @@ def backbones(results: Sequence[Mapping[str, Any]]) -> Section:
         blocks.append(Facts("The backbone alone", facts))
         groups = {title: result[key] for key, title in _GROUPS.items() if result.get(key)}
         summary = [_summary(title, values) for title, values in groups.items()]
-        columns = {"what": "families", "count": "how many", "mean": "mean exact %", "whole": "at 100 %", "zero": "at 0 %"}
+        columns = {
+            "what": "families",
+            "count": "how many",
+            "mean": "mean exact %",
+            "whole": "at 100 %",
+            "zero": "at 0 %",
+        }
         blocks.append(TableBlock("Exact answers by kind of family", Table(summary, columns)))
         each = [
             {"group": title, "family": name, "exact": value}
@@ -85,7 +93,9 @@ def backbones(results: Sequence[Mapping[str, Any]]) -> Section:
         ]
         table = Table(each, {"family": "family", "exact": "exact %"})
         blocks.append(
-            TableBlock("Exact answers of each family", table, group="group", bars=frozenset({"exact"}), folded=True)
+            TableBlock(
+                "Exact answers of each family", table, group="group", bars=frozenset({"exact"}), folded=True
+            )
         )
     return Section("backbone", "The bundled backbone", blocks)
 

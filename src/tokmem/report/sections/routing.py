@@ -44,7 +44,9 @@ def _pair(row: Row, pair: Sequence[Any]) -> Mapping[str, Any]:
 def _matrix(run: Run, row: Row) -> tuple[Plot, str]:
     """Shares of each procedure's queries, in percent; of many procedures those with most confusion."""
     counts = {(expected, chosen): queries for expected, chosen, queries in row["confusion"]}
-    names = list(dict.fromkeys([*(run.result.get("procedures") or ()), *(name for pair in counts for name in pair)]))
+    names = list(
+        dict.fromkeys([*(run.result.get("procedures") or ()), *(name for pair in counts for name in pair)])
+    )
     wrong = dict.fromkeys(names, 0)
     total = dict.fromkeys(names, 0)
     for (expected, chosen), queries in counts.items():
@@ -62,4 +64,6 @@ def _matrix(run: Run, row: Row) -> tuple[Plot, str]:
         caption += f" (the {len(shown)} most confused of {len(names)})"
     name = f"confusion-{run.slug}-{slug(row['method'])}-{slug(str(row.get('prompt') or ''))}"
     alt = f"{caption}: {right:,} of {queries:,} queries lie on the diagonal"
-    return heat_map(name, alt, values, scale=(0, 100), unit="% of queries", names=shown, axes=("query of", "routed to")), caption
+    axes = ("query of", "routed to")
+    plot = heat_map(name, alt, values, scale=(0, 100), unit="% of queries", names=shown, axes=axes, gamma=0.4)
+    return plot, caption

@@ -32,8 +32,9 @@ MEASURES = {
 }
 _PLOTTED = {"rouge_l": "ROUGE-L", "routing_accuracy": "routing accuracy, %"}
 _FORCED = (
-    "Forced: with the right memory token given. Routing %: the right memory token is the most probable of them; over "
-    "all: of the whole vocabulary. Bold: the highest of its group. ±: standard deviation over seeds."
+    "Base: the untrained backbone. Forced: with the right memory token given. Routing %: the right memory "
+    "token is the most probable of them; over all: of the whole vocabulary. Bold: the highest of its group. "
+    "±: standard deviation over seeds."
 )
 
 
@@ -46,14 +47,20 @@ def _tiles(run: Run) -> Tiles:
     rows = final_rows(run.result)
     ours = [row for row in rows if row["method"].startswith("tokmem")] or rows
     best = max(ours, key=lambda row: row.get("rouge_l") or 0.0)
-    rivals = [r for r in rows if not r["method"].startswith("tokmem") and r.get("prompt") == best.get("prompt")]
+    rivals = [
+        r for r in rows if not r["method"].startswith("tokmem") and r.get("prompt") == best.get("prompt")
+    ]
     tiles = []
-    for key, what in (("rouge_l", "ROUGE-L"), ("exact_match", "exact answers"), ("routing_accuracy", "routing accuracy")):
+    for key, what in (
+        ("rouge_l", "ROUGE-L"),
+        ("exact_match", "exact answers"),
+        ("routing_accuracy", "routing accuracy"),
+    ):
         if best.get(key) is not None:
             percent = "" if key == "rouge_l" else " %"
             tiles.append((f"{best[key]:.1f}{percent}", what, _against(best, rivals, key)))
     if best.get("trainable_parameters"):
-        tiles.append((f"{best['trainable_parameters']:,}", "trained numbers", ""))
+        tiles.append((f"{best['trainable_parameters']:,}", "trained parameters", ""))
     count, facts = learned(run.result, best), []
     facts.append(method_title(best["method"]))
     if prompt_title(best):
@@ -89,7 +96,11 @@ def scores(runs: Sequence[Run]) -> Section:
         ]
         table = Table(cells, {"method": "method", **columns})
         blocks.append(TableBlock(_caption(run), table, _FORCED, "group", frozenset(columns)))
-        plots = [(_bars(run, rows, key), f"{run.title}: {title}") for key, title in _PLOTTED.items() if key in columns]
+        plots = [
+            (_bars(run, rows, key), f"{run.title}: {title}")
+            for key, title in _PLOTTED.items()
+            if key in columns
+        ]
         blocks.append(Figures(plots))
     return Section("scores", "Scores", blocks)
 
@@ -110,9 +121,16 @@ def _bars(run: Run, rows: Sequence[Row], measure: str) -> Plot:
             value = spread(row, measure)
             if value is not None:
                 title = method_title(row["method"])
-                shown.append(Bar(prompt_heading(row), title, value.mean, value.std, method_color(row["method"])))
+                shown.append(
+                    Bar(prompt_heading(row), title, value.mean, value.std, method_color(row["method"]))
+                )
     words = "; ".join(f"{bar.label}{', ' + bar.group if bar.group else ''}: {bar.mean:.1f}" for bar in shown)
-    return bars(f"scores-{run.slug}-{slug(measure)}", f"Bars of {_PLOTTED[measure]}. {words}", shown, _PLOTTED[measure])
+    return bars(
+        f"scores-{run.slug}-{slug(measure)}",
+        f"Bars of {_PLOTTED[measure]}. {words}",
+        shown,
+        _PLOTTED[measure],
+    )
 
 
 def per_procedure(runs: Sequence[Run]) -> Section:
@@ -131,7 +149,11 @@ def per_procedure(runs: Sequence[Run]) -> Section:
         ]
         table = Table(cells, {"procedure": "procedure", **columns})
         caption = f"{run.title}: ROUGE-L of each of {len(names)} procedures"
-        note = "Of the first seed where there are several." if any((r.get("seeds") or 1) > 1 for r in rows) else ""
+        note = (
+            "Of the first seed where there are several."
+            if any((r.get("seeds") or 1) > 1 for r in rows)
+            else ""
+        )
         folded = len(names) > 12
         blocks.append(TableBlock(caption, table, note, bars=frozenset(columns), folded=folded))
     return Section("procedures", "Each procedure", blocks)
@@ -146,7 +168,7 @@ def _column(row: Row, rows: Sequence[Row]) -> str:
 def cost(runs: Sequence[Run]) -> Section:
     """What learning and answering took."""
     titles = {
-        "trainable_parameters": "trained numbers",
+        "trainable_parameters": "trained parameters",
         "prompt_tokens_per_query": "prompt tokens a query",
         "train_seconds": "training, s",
         "queries_per_second": "queries a second",
