@@ -157,8 +157,8 @@ def _forgetting_plots(run: Run, measure: str, lines: _Kept) -> list[tuple[Plot, 
     means = [p.mean for group in groups.values() for line in group for p in line.points]
     limits = (min(means) - 3, min(max(means) + 3, 100.5))
     for number, ((prompt, method), group) in enumerate(groups.items()):
-        caption = f"{run.title}: {method_title(method)}" + (f", prompt: {prompt}" if prompt else "")
+        caption = f"{run.title}: {method_title(method)}, {title}" + (f", prompt: {prompt}" if prompt else "")
         name = f"forgetting-{run.slug}-{measure.replace('_', '-')}-{number}"
-        alt = f"{caption}: {title} of the procedures of each stage. {in_words(group)}"
+        alt = f"{caption}; the procedures of each stage. {in_words(group)}"
         plots.append((curves(name, alt, group, "procedures learned", title, limits=limits), caption))
     return plots
