@@ -10,13 +10,15 @@ from typing import Any
 
 import pytest
 
-from tests.report.summaries import NAMES, NASTY, continual, single
+from tests.report.summaries import NAMES, NASTY, continual, row, single
 from tests.tiny import tiny_bank
 from tokmem.bank.store import Origin
 from tokmem.errors import ConfigError, DataError
+from tokmem.report.blocks import TableBlock
 from tokmem.report.geometry import bank_geometry
 from tokmem.report.page import page_sections, write_page
 from tokmem.report.paper import ROUGE_L, ROUTING
+from tokmem.report.rows import method_colors
 
 VOID = {"meta", "link", "wbr", "br", "img", "input", "hr"}
 
@@ -127,9 +129,9 @@ def test_the_papers_table_has_ours_and_theirs_under_their_own_headings(whole: Pa
 def test_the_papers_figures_have_the_papers_averages() -> None:
     """Table 1 prints a mean of each row."""
     averages = (37.9, 40.7, 45.2, 48.7, 50.7, 51.1, 18.7, 47.3, 60.4, 62.0, 62.9, 62.6, 67.0)
-    for row, average in zip(ROUGE_L, averages, strict=True):
-        assert sum(row.figures) / 5 == pytest.approx(average, abs=0.051), row
-    assert all(all(a >= b for a, b in zip(row.figures, row.figures[1:], strict=False)) for row in ROUTING)
+    for line, average in zip(ROUGE_L, averages, strict=True):
+        assert sum(line.figures) / 5 == pytest.approx(average, abs=0.051), line
+    assert all(list(line.figures) == sorted(line.figures, reverse=True) for line in ROUTING)
 
 
 def test_the_page_needs_nothing_beside_itself(whole: Page) -> None:
@@ -178,6 +180,33 @@ def test_only_what_is_there_is_shown() -> None:
     bare = {"name": "bare", "rows": [{"method": "tokmem", "rouge_l": 5}]}
     assert [s.id for s in page_sections([bare])] == ["overview", "scores", "origin"]
     assert [s.id for s in page_sections([geometry()])] == ["geometry"]
+
+
+def test_runs_over_sizes_of_the_training_set_show_the_largest_and_the_curve() -> None:
+    rows = [row("tokmem+renorm=stage", 30 + n / 10, train_size=n, stage=2) for n in (100, 10)]
+    shown = {s.id: s for s in page_sections([{"name": "sizes", "rows": rows, "procedures": list(NAMES)}])}
+    (scores,) = (block for block in shown["scores"].blocks if isinstance(block, TableBlock))
+    assert scores.table.markdown().splitlines()[2:] == ["| TokMem, renorm=stage | 40.0 | 97.2 |"]
+    (curve,) = (block for block in shown["samples"].blocks if isinstance(block, TableBlock))
+    assert curve.table.markdown().splitlines()[2:] == ["| TokMem, renorm=stage | 31.0 | 40.0 |"]
+    alone = {"name": "size", "rows": rows[:1], "procedures": list(NAMES)}
+    assert "samples" not in {s.id for s in page_sections([alone])}, "one size makes no curve"
+
+
+def test_scores_when_learned_and_under_other_instructions() -> None:
+    now = row("tokmem", 50.0, stage=20, rouge_l_when_learned=52.5)
+    probe = {"method": "tokmem", "prompt": "query", "stage": 20, "instruction": "truncated", "rouge_l": 44.0}
+    run = {"name": "staged", "rows": [now], "probes": [probe], "forgetting": []}
+    shown = {s.id: s for s in page_sections([run])}
+    assert shown["forgetting"].blocks[0].table.markdown().splitlines()[2] == "| TokMem | 52.5 | 50.0 | -2.5 |"
+    assert "| TokMem | 50.0 | 44.0 | 97.2 | - |" in shown["probes"].blocks[0].table.markdown()
+
+
+def test_variants_of_a_method_have_colors_of_their_own() -> None:
+    methods = ("tokmem+renorm=stage", "tokmem", "base", "unheard_of")
+    colors = method_colors([{"method": method} for method in methods])
+    assert (colors["base"], colors["tokmem"]) == (0, 1)
+    assert len(set(colors.values())) == 4
 
 
 def test_an_earlier_report_is_replaced_and_another_page_is_not(tmp_path: Path) -> None:

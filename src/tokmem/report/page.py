@@ -22,7 +22,7 @@ from tokmem.report.sections.geometry import geometry
 from tokmem.report.sections.growth import forgetting, growth, sample_efficiency
 from tokmem.report.sections.origin import backbones, origin
 from tokmem.report.sections.paper import beside_the_paper
-from tokmem.report.sections.routing import confusions
+from tokmem.report.sections.routing import confusions, probes
 from tokmem.report.sections.scores import cost, overview, per_procedure, scores
 
 PAGE, PLOTS = "index.html", "plots"
@@ -79,6 +79,7 @@ def page_sections(summaries: Sequence[Mapping[str, Any]]) -> list[Section]:
         sample_efficiency(runs),
         beside_the_paper(runs),
         confusions(runs),
+        probes(runs),
         per_procedure(runs),
         cost(runs),
         geometry(by_kind.get("geometry", [])),

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from tokmem.report.canvas import INK, MUTED, SERIES, Plot, draw
+from tokmem.report.labels import label_ends, name_points, short
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -113,7 +114,7 @@ def curves(
         ax.margins(y=0.12)
         if limits is not None:
             ax.set_ylim(limits)
-        _label_ends(ax, ends)
+        label_ends(ax, ends)
 
     return draw(name, alt, paint)
 
@@ -195,7 +196,7 @@ def scatter(
         ax.set(xlabel=axes[0], ylabel=axes[1])
         ax.margins(0.12)
         if len(names) <= _NAMED:
-            _name_points(ax, points, names)
+            name_points(ax, points, names)
 
     return draw(name, alt, paint, height=3.3)
 
@@ -220,14 +221,9 @@ def values_in_order(
         ax.margins(x=0.04, y=0.12)
         ax.set_ylim(bottom=least)
         if len(series) > 1:
-            _label_ends(ax, ends)
+            label_ends(ax, ends)
 
     return draw(name, alt, paint, height=2.4)
-
-
-def short(text: str, most: int = 22) -> str:
-    """A text that fits beside a plot."""
-    return text if len(text) <= most else text[: most - 1] + "…"
 
 
 def _ticks_at(ax: Axes, xs: Sequence[float]) -> None:
@@ -241,88 +237,6 @@ def _ticks_at(ax: Axes, xs: Sequence[float]) -> None:
             kept.append(x)
     ax.set_xticks(kept, [f"{x:g}" for x in kept])
     ax.set_xticks([], minor=True)
-
-
-def _label_ends(ax: Axes, ends: Sequence[tuple[float, float, str, str]]) -> None:
-    """Names lines beside their last points, moved apart where they would lie on each other."""
-    low, high = ax.get_ylim()
-    right = max(x for x, _, _, _ in ends)
-    ordered = sorted(ends, key=lambda end: end[1])
-    heights = spread_apart([y for _, y, _, _ in ordered], (high - low) / 17)
-    for height, (_, _, label, color) in zip(heights, ordered, strict=True):
-        ax.annotate(
-            label, (right, height), xytext=(7, 0), textcoords="offset points", va="center", fontsize=9,
-            color=color, annotation_clip=False,
-        )  # fmt: skip
-
-
-def spread_apart(values: Sequence[float], gap: float) -> list[float]:
-    """Ascending values moved as little as possible (least squares) so that neighbours are `gap` apart."""
-    pools: list[tuple[float, int]] = []  # means of what must move together, less the gaps below; and how many
-    for number, value in enumerate(values):
-        mean, count = value - number * gap, 1
-        while pools and pools[-1][0] > mean:
-            other, others = pools.pop()
-            mean, count = (mean * count + other * others) / (count + others), count + others
-        pools.append((mean, count))
-    flat = [mean for mean, count in pools for _ in range(count)]
-    return [mean + number * gap for number, mean in enumerate(flat)]
-
-
-def _name_points(ax: Axes, points: Sequence[tuple[float, float]], names: Sequence[str]) -> None:
-    """Names beside points, each on the first side where it lies on no other name or point."""
-    (left, right), (low, high) = ax.get_xlim(), ax.get_ylim()
-    places = [
-        (250 * (x - left) / (right - left), 180 * (y - low) / (high - low)) for x, y in points
-    ]  # about points
-    taken = [(x - 3, y - 3, x + 3, y + 3) for x, y in places]
-    for (x, y), place, text in zip(points, places, map(_shorter, names), strict=True):
-        width = 3.9 * len(text)
-        sides = [(5, 0, "left"), (-5, 0, "right")]
-        sides += [
-            (dx, dy, side)
-            for dy in (8, -8, 15, -15)
-            for dx, side in ((0, "left"), (0, "right"), (0, "center"))
-        ]
-        boxes = [_box(place[0] + dx, place[1] + dy, width, side) for dx, dy, side in sides]
-        best = min(
-            range(len(sides)),
-            key=lambda n: (sum(_overlap(boxes[n], t) for t in taken) + _outside(boxes[n]), n),
-        )
-        taken.append(boxes[best])
-        dx, dy, side = sides[best]
-        ax.annotate(
-            text,
-            (x, y),
-            xytext=(dx, dy),
-            textcoords="offset points",
-            va="center",
-            ha=side,
-            fontsize=7.5,
-            color=MUTED,
-        )
-
-
-_Box = tuple[float, float, float, float]
-
-
-def _shorter(text: str) -> str:
-    return short(text, 18)
-
-
-def _box(x: float, y: float, width: float, side: str) -> _Box:
-    left = {"left": x, "right": x - width, "center": x - width / 2}[side]
-    return left, y - 4, left + width, y + 4
-
-
-def _overlap(a: _Box, b: _Box) -> float:
-    """The area that two boxes share."""
-    wide, tall = min(a[2], b[2]) - max(a[0], b[0]), min(a[3], b[3]) - max(a[1], b[1])
-    return wide * tall if wide > 0 and tall > 0 else 0.0
-
-
-def _outside(box: _Box) -> float:
-    return 8 * (max(0.0, -box[0]) + max(0.0, box[2] - 250))
 
 
 def _dendrogram(ax: Axes, merges: Sequence[Sequence[float]], order: Sequence[int], size: int) -> None:

@@ -61,7 +61,7 @@ def check_result(value: Any, where: str) -> ResultKind:
         if not isinstance(value.get(key), wanted):
             raise DataError(f"{where} is no result: no {key!r}", _WANTED)
     if kind == "run":
-        for key in ("rows", "forgetting", "sample_efficiency"):
+        for key in ("rows", "forgetting", "sample_efficiency", "probes"):
             for number, row in enumerate(value.get(key) or []):
                 _check_row(row, f"{where}, {key}[{number}]")
     return kind
@@ -70,7 +70,7 @@ def check_result(value: Any, where: str) -> ResultKind:
 def _check_row(row: Any, where: str) -> None:
     if not isinstance(row, Mapping) or not isinstance(row.get("method"), str):
         raise DataError(f"{where} names no method", _WANTED)
-    texts, nested = ("method", "prompt"), (Mapping, list, type(None))
+    texts, nested = ("method", "prompt", "instruction"), (Mapping, list, type(None))
     for key, value in row.items():
         if key not in texts and not isinstance(value, (int, float, *nested)):
             raise DataError(f"{where} has {key} = {value!r}", "a number")

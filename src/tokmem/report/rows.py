@@ -24,14 +24,20 @@ _PROMPTS = {"instruction+query": "instruction and query", "query": "query alone"
 
 
 def method_title(method: str) -> str:
-    """What a method is called in tables."""
-    return _METHODS.get(method, (method, 0))[0]
+    """What a method is called in tables; `tokmem+renorm=stage` is one with a setting changed."""
+    name, *changes = method.split("+")
+    return ", ".join([_METHODS.get(name, (name, 0))[0], *changes])
 
 
-def method_color(method: str) -> int:
-    """A method's place in `SERIES`, the same in every plot."""
-    known = _METHODS.get(method)
-    return known[1] if known else 3 + sum(map(ord, method)) % (len(SERIES) - 3)
+def method_colors(rows: Sequence[Row]) -> dict[str, int]:
+    """Each method's place in `SERIES`: its own where it has one, else a free one while there are any."""
+    methods = list(dict.fromkeys(row["method"] for row in rows))
+    colors = {method: _METHODS[method][1] for method in methods if method in _METHODS}
+    for number, method in enumerate(methods):
+        if method not in colors:
+            free = [color for color in range(1, len(SERIES)) if color not in colors.values()]
+            colors[method] = free[0] if free else number % len(SERIES)
+    return colors
 
 
 def prompt_title(row: Row) -> str:
@@ -55,24 +61,36 @@ def spread(row: Row, measure: str) -> Spread | None:
 
 
 def staged_rows(run: Mapping[str, Any]) -> list[Row]:
-    """Rows of the experiment itself, all stages; those of sample efficiency are apart."""
-    return [row for row in run["rows"] if row.get("train_size") is None]
+    """Rows of all stages; of several sizes of the training set those with the largest."""
+    return largest(run["rows"])
+
+
+def largest(rows: Sequence[Row]) -> list[Row]:
+    """Of several sizes of the training set the rows of the largest; all where none is named."""
+    sizes = {row["train_size"] for row in rows if row.get("train_size") is not None}
+    whole = [row for row in rows if row.get("train_size") is None]
+    return whole or [row for row in rows if row["train_size"] == max(sizes)]
 
 
 def final_rows(run: Mapping[str, Any]) -> list[Row]:
     """Of each method and prompt mode the row with everything learned."""
+    return _last_stages(staged_rows(run))
+
+
+def _last_stages(rows: Sequence[Row]) -> list[Row]:
     last: dict[tuple[Any, ...], Row] = {}
-    for row in staged_rows(run):
-        key = (row["method"], row.get("prompt"))
+    for row in rows:
+        key = (row["method"], row.get("prompt"), row.get("train_size"))
         if key not in last or (row.get("stage") or 0) >= (last[key].get("stage") or 0):
             last[key] = row
     return list(last.values())
 
 
 def sample_rows(run: Mapping[str, Any]) -> list[Row]:
-    """Rows that differ in how many training examples a procedure had."""
+    """Rows with everything learned that differ in how many training examples a procedure had."""
     apart = run.get("sample_efficiency") or []
-    return [row for row in (*run["rows"], *apart) if row.get("train_size") is not None]
+    rows = [row for row in (*run["rows"], *apart) if row.get("train_size") is not None]
+    return _last_stages(rows) if len({row["train_size"] for row in rows}) > 1 else []
 
 
 def learned(run: Mapping[str, Any], row: Row) -> int | None:

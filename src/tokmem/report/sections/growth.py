@@ -12,8 +12,10 @@ from tokmem.report.rows import (
     Run,
     by_method,
     by_prompt,
+    final_rows,
+    largest,
     learned,
-    method_color,
+    method_colors,
     method_title,
     prompt_heading,
     prompt_title,
@@ -66,14 +68,14 @@ def sample_efficiency(runs: Sequence[Run]) -> Section:
 
 def _plots(run: Run, what: str, rows: Sequence[Row], place: _Place, x: str) -> list[tuple[Plot, str]]:
     """A plot for each measure and prompt mode, a line for each method."""
-    plots = []
+    plots, colors = [], method_colors(rows)
     for prompt, of_prompt in by_prompt(rows):
         for measure, title in _MEASURES.items():
             lines = []
             for method, of_method in by_method(of_prompt):
                 points = _points(of_method, measure, place)
                 if points:
-                    lines.append(Line(method_title(method), points, method_color(method)))
+                    lines.append(Line(method_title(method), points, colors[method]))
             if lines:
                 name = f"{what}-{run.slug}-{slug(prompt)}-{slug(measure)}"
                 caption = f"{run.title}: {title}" + (f", prompt: {prompt}" if prompt else "")
@@ -103,7 +105,8 @@ def forgetting(runs: Sequence[Run]) -> Section:
     """What became of the procedures of each stage as later ones came."""
     blocks: list[Block] = []
     for run in runs:
-        rows = run.result.get("forgetting") or []
+        blocks += _since_learned(run)
+        rows = largest(run.result.get("forgetting") or [])
         for measure, title in _MEASURES.items():
             lines = _kept(rows, measure)
             if lines:
@@ -112,6 +115,30 @@ def forgetting(runs: Sequence[Run]) -> Section:
                     Figures(_forgetting_plots(run, measure, lines)),
                 ]
     return Section("forgetting", "Forgetting", blocks)
+
+
+def _since_learned(run: Run) -> list[TableBlock]:
+    """Each procedure's score right after its own training against its score now, where a run kept both."""
+    cells = []
+    for row in final_rows(run.result):
+        line: dict[str, Any] = {"group": prompt_heading(row), "method": method_title(row["method"])}
+        for measure in _MEASURES:
+            then, now = spread(row, f"{measure}_when_learned"), spread(row, measure)
+            if then is not None and now is not None:
+                line |= {f"{measure}_then": then, measure: now, f"{measure}_change": now.mean - then.mean}
+        cells += [line] if len(line) > 2 else []
+    columns = {"method": "method"}
+    for measure, title in _MEASURES.items():
+        if any(measure in line for line in cells):
+            columns |= {
+                f"{measure}_then": f"{title}, when learned",
+                measure: "now",
+                f"{measure}_change": "change",
+            }
+    formats = {f"{measure}_change": "+.1f" for measure in _MEASURES}
+    caption = f"{run.title}: right after a procedure was learned, and with everything learned"
+    note = "Means over procedures. Change: now less when learned; below zero is forgotten."
+    return [TableBlock(caption, Table(cells, columns, formats), note, "group")] if cells else []
 
 
 _Kept = Mapping[tuple[str, str, int], Sequence[tuple[int, Spread]]]

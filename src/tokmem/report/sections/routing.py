@@ -1,4 +1,4 @@
-"""Which procedures are taken for which."""
+"""Which procedures are taken for which, and what other words for the same procedure do."""
 
 from __future__ import annotations
 
@@ -8,7 +8,16 @@ from typing import Any
 from tokmem.report.blocks import Block, Figures, Section, TableBlock
 from tokmem.report.canvas import Plot
 from tokmem.report.plots import heat_map
-from tokmem.report.rows import Run, final_rows, method_title, prompt_title, slug
+from tokmem.report.rows import (
+    Run,
+    final_rows,
+    largest,
+    method_title,
+    prompt_heading,
+    prompt_title,
+    slug,
+    spread,
+)
 from tokmem.report.tables import Row, Table
 
 _SEEN = 128  # procedures in a heat map: more cannot be told apart
@@ -29,6 +38,32 @@ def confusions(runs: Sequence[Run]) -> Section:
         if plots:
             blocks.append(Figures(plots))
     return Section("routing", "Confused procedures", blocks)
+
+
+def probes(runs: Sequence[Run]) -> Section:
+    """Scores where the instruction is another than the one that was learned with."""
+    blocks: list[Block] = []
+    for run in runs:
+        asked = largest(run.result.get("probes") or [])
+        if not asked:
+            continue
+        kinds = list(dict.fromkeys(probe["instruction"] for probe in asked))
+        titles = {"rouge_l": "ROUGE-L", "routing_accuracy": "routing %"}
+        cells = []
+        for row in final_rows(run.result):
+            line: dict[str, Any] = {"group": prompt_heading(row), "method": method_title(row["method"])}
+            line |= {key: spread(row, key) for key in titles}
+            for probe in asked:
+                if all(probe.get(key) == row.get(key) for key in ("method", "prompt", "stage")):
+                    line |= {f"{probe['instruction']} {key}": spread(probe, key) for key in titles}
+            cells.append(line)
+        columns = {"method": "method"}
+        for key, title in titles.items():
+            columns |= {key: title} | {f"{kind} {key}": f"{title}, {kind}" for kind in kinds}
+        blocks.append(
+            TableBlock(f"{run.title}: asked with other instructions", Table(cells, columns), group="group")
+        )
+    return Section("probes", "Other instructions", blocks)
 
 
 def _title(row: Row) -> str:

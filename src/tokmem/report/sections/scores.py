@@ -13,7 +13,7 @@ from tokmem.report.rows import (
     by_prompt,
     final_rows,
     learned,
-    method_color,
+    method_colors,
     method_title,
     prompt_heading,
     prompt_title,
@@ -115,15 +115,13 @@ def _caption(run: Run) -> str:
 
 
 def _bars(run: Run, rows: Sequence[Row], measure: str) -> Plot:
-    shown = []
+    shown, colors = [], method_colors(rows)
     for _, group in by_prompt(rows):
         for row in group:
             value = spread(row, measure)
             if value is not None:
                 title = method_title(row["method"])
-                shown.append(
-                    Bar(prompt_heading(row), title, value.mean, value.std, method_color(row["method"]))
-                )
+                shown.append(Bar(prompt_heading(row), title, value.mean, value.std, colors[row["method"]]))
     words = "; ".join(f"{bar.label}{', ' + bar.group if bar.group else ''}: {bar.mean:.1f}" for bar in shown)
     return bars(
         f"scores-{run.slug}-{slug(measure)}",
