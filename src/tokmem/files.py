@@ -22,7 +22,15 @@ def atomic_write_text(path: Path, text: str) -> None:
     Raises:
         TokMemError: the disk is full; an older file is still there, unchanged.
     """
-    data = text.encode()
+    atomic_write_bytes(path, text.encode())
+
+
+def atomic_write_bytes(path: Path, data: bytes) -> None:
+    """Writes a file as a whole; folders above it are made.
+
+    Raises:
+        TokMemError: the disk is full; an older file is still there, unchanged.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     try:

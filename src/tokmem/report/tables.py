@@ -50,16 +50,16 @@ class Table:
         """The table for a rich console."""
         table = RichTable(title=self.title or None)
         for key, title in self.titles.items():
-            table.add_column(Text(title), justify="right" if self._numeric(key) else "left")
-        for cells in self._shown():
+            table.add_column(Text(title), justify="right" if self.numeric(key) else "left")
+        for cells in self.shown():
             table.add_row(*(Text(cell) for cell in cells))  # Text: a procedure named [b] is no markup
         return table
 
     def markdown(self) -> str:
         """The table in GitHub's Markdown, with a line feed at its end."""
-        rules = ["---:" if self._numeric(key) else "---" for key in self.titles]
+        rules = ["---:" if self.numeric(key) else "---" for key in self.titles]
         lines = [[_cell(title) for title in self.titles.values()], rules]
-        lines += [[_cell(cell) for cell in cells] for cells in self._shown()]
+        lines += [[_cell(cell) for cell in cells] for cells in self.shown()]
         return "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
 
     def csv(self) -> str:
@@ -72,13 +72,15 @@ class Table:
             writer.writerow([cell for key in self.titles for cell in self._csv_cells(key, row.get(key))])
         return out.getvalue()
 
-    def _shown(self) -> list[list[str]]:
+    def shown(self) -> list[list[str]]:
+        """Every cell as text, a list a row."""
         return [[_show(row.get(key), self.formats.get(key)) for key in self.titles] for row in self.rows]
 
     def _present(self, key: str) -> list[Any]:
         return [row[key] for row in self.rows if row.get(key) is not None]
 
-    def _numeric(self, key: str) -> bool:
+    def numeric(self, key: str) -> bool:
+        """Whether a column holds numbers only."""
         cells = self._present(key)
         return bool(cells) and all(isinstance(cell, (int, float, Spread)) for cell in cells)
 

@@ -1,0 +1,59 @@
+"""`tokmem analyze`: how the memory tokens of a bank lie to each other."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tokmem.cli.shared import console, show_table
+from tokmem.report.tables import Table
+
+_SHOWN = 20
+EXAMPLES = "Example: tokmem analyze runs/demo/banks/tokmem-query-0 --out runs/demo/geometry"
+
+
+def analyze(
+    bank: Annotated[Path, typer.Argument(help="Folder of a bank.", show_default=False)],
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Folder for geometry.json and the plots as PNG.", show_default=False),
+    ] = None,
+    neighbours: Annotated[int, typer.Option(min=1, help="How many of the nearest others.")] = 3,
+    threshold: Annotated[
+        float, typer.Option(min=0.01, max=1, help="Name descriptions that share this part of their words.")
+    ] = 0.9,
+) -> None:
+    """Show norms, neighbours and clusters of a bank's memory tokens, and near-duplicate descriptions."""
+    from tokmem.bank.store import load_bank
+    from tokmem.eval.duplicates import near_duplicates
+    from tokmem.report.geometry import bank_geometry
+    from tokmem.report.sections.geometry import neighbour_table
+
+    loaded, origin = load_bank(bank)
+    geometry = bank_geometry(loaded, origin, bank.resolve().name, neighbours)
+    for table in geometry["tables"]:
+        shown = neighbour_table(geometry, table)
+        rows = [shown.table.rows[place] for place in table["order"]]
+        show_table(Table(rows, shown.table.titles, shown.table.formats, shown.caption), ("procedure",))
+    pairs = near_duplicates(loaded.procedures.values(), threshold)
+    if pairs:
+        if len(pairs) > _SHOWN:
+            console().print(f"{len(pairs):,} near-duplicate pairs; the first {_SHOWN}:", markup=False)
+        titles = {"first": "procedure", "second": "nearly the same as", "similarity": "words shared"}
+        show_table(Table([pair._asdict() for pair in pairs[:_SHOWN]], titles, {"similarity": ".2f"}))
+    console().print("Rows stand in the order of the clusters.", markup=False)
+    if out is not None:
+        _write(geometry, out)
+
+
+def _write(geometry: dict[str, object], out: Path) -> None:
+    from tokmem.files import atomic_write_bytes, atomic_write_json
+    from tokmem.report.sections.geometry import geometry_plots
+
+    plots = geometry_plots(geometry)
+    atomic_write_json(out / "geometry.json", geometry)
+    for plot, _ in plots:
+        atomic_write_bytes(out / f"{plot.name}.png", plot.png)
+    console().print(f"Geometry: {out / 'geometry.json'}, {len(plots)} plots beside it", markup=False)

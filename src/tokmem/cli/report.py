@@ -1,0 +1,31 @@
+"""`tokmem report`: results as one page."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tokmem.cli.shared import console
+
+EXAMPLES = "Example: tokmem report results/atomic/demo.json runs/demo/geometry --out runs/report"
+
+
+def report(
+    results: Annotated[
+        list[Path],
+        typer.Argument(
+            help="Result files, geometry.json files, or the folders of runs and analyses.", show_default=False
+        ),
+    ],
+    out: Annotated[
+        Path, typer.Option(help="Folder of the page; an earlier report there is replaced.")
+    ] = Path("runs/report"),
+) -> None:
+    """Show results as one self-contained HTML page, its plots as PNG beside it."""
+    from tokmem.report.page import write_page
+    from tokmem.report.read import read_result
+
+    page = write_page([read_result(path) for path in results], out)
+    console().print(f"Report: {page}", markup=False)

@@ -1,0 +1,79 @@
+"""A bank's geometry as a record: what `tokmem analyze` writes and the report shows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import ceil
+from typing import Any
+
+from torch import Tensor
+from torch.nn.functional import avg_pool2d
+
+from tokmem.bank.bank import Bank
+from tokmem.bank.store import Origin
+from tokmem.errors import BankError
+from tokmem.eval.geometry import cluster, cluster_order, cosines, neighbours, paired_cosines, project
+
+KIND = "geometry"
+_HEAT_CELLS = 128  # a finer picture than this cannot be seen, and its file would grow with P squared
+
+
+def bank_geometry(bank: Bank, origin: Origin, name: str, k: int = 5) -> dict[str, Any]:
+    """The geometry of a bank's memory tokens, of each procedure the first.
+
+    Args:
+        bank: with P procedures.
+        origin: where it comes from.
+        name: what the bank is called in tables and plots.
+        k: nearest neighbours of each procedure.
+
+    Returns:
+        plain numbers for JSON: `tables` has one entry if coupled, addresses and steering if decoupled; then
+        `address_steering_cosines` has a number a procedure.
+
+    Raises:
+        BankError: the bank is empty.
+    """
+    if len(bank) == 0:
+        raise BankError(f"bank {name} is empty", "at least one procedure", "train it first")
+    addresses, steering = bank.addresses(), bank.steering.rows()[bank.head_slots]
+    tables = {"memory tokens": addresses} if bank.coupled else {"addresses": addresses, "steering": steering}
+    record = {
+        "kind": KIND,
+        "name": name,
+        "backbone": origin.backbone,
+        "backbone_fingerprint": origin.fingerprint,
+        "coupled": bank.coupled,
+        "procedures": list(bank.names),
+        "tables": [_table(title, rows, bank.names, k) for title, rows in tables.items()],
+    }
+    if not bank.coupled:
+        record["address_steering_cosines"] = _rounded(paired_cosines(addresses, steering))
+    return record
+
+
+def _table(title: str, rows: Tensor, names: Sequence[str], k: int) -> dict[str, Any]:
+    similarity = cosines(rows)
+    merges = cluster(similarity)
+    order = cluster_order(similarity, merges)
+    points, explained = project(rows)
+    block = ceil(len(rows) / _HEAT_CELLS)
+    heat = avg_pool2d(similarity[order][:, order][None], block, ceil_mode=True, count_include_pad=False)[0]
+    return {
+        "name": title,
+        "norms": _rounded(rows.norm(dim=1)),
+        "neighbours": [
+            [{"procedure": names[other], "cosine": round(value, 4)} for other, value in near]
+            for near in neighbours(similarity, k)
+        ],
+        "order": order,
+        "merges": [[merge.left, merge.right, round(merge.distance, 4)] for merge in merges],
+        "projection": _rounded(points),
+        "explained": [round(share, 4) for share in explained],
+        "heat_map": {"block": block, "cosines": _rounded(heat)},
+    }
+
+
+def _rounded(values: Tensor) -> Any:
+    """Nested lists of numbers with four digits behind the point."""
+    return [_rounded(value) if value.ndim else round(float(value), 4) for value in values]

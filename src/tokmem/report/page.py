@@ -1,0 +1,126 @@
+"""Results as one HTML page that needs nothing beside itself, and its plots as PNG."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from datetime import date
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from tokmem.errors import ConfigError
+from tokmem.files import atomic_write_bytes, atomic_write_text
+from tokmem.report.blocks import Section
+from tokmem.report.canvas import require_matplotlib
+from tokmem.report.paper import URL
+from tokmem.report.read import check_result
+from tokmem.report.rows import Run, slug
+from tokmem.report.sections.geometry import geometry
+from tokmem.report.sections.growth import forgetting, growth, sample_efficiency
+from tokmem.report.sections.origin import backbones, origin
+from tokmem.report.sections.paper import beside_the_paper
+from tokmem.report.sections.routing import confusions, probes
+from tokmem.report.sections.scores import cost, overview, per_procedure, scores
+
+PAGE, PLOTS = "index.html", "plots"
+_MARK = '<meta name="generator" content="tokmem report">'
+
+
+def write_page(summaries: Sequence[Mapping[str, Any]], out: Path) -> Path:
+    """Writes `index.html` and `plots/*.png` into a folder; an earlier report there is replaced.
+
+    Args:
+        summaries: results as `tokmem.tracks.atomic.run` returns them, geometries as `bank_geometry` does, and
+            measurements of the bundled backbone, in any mixture.
+        out: the folder; made if it is missing.
+
+    Returns:
+        the page.
+
+    Raises:
+        ConfigError: matplotlib is not installed, or the folder holds a page that is no report.
+        DataError: a summary is no result.
+    """
+    require_matplotlib()
+    page = out / PAGE
+    if page.exists() and _MARK not in page.read_text("utf-8", errors="replace"):
+        raise ConfigError(
+            f"{page} is there and is no report", "a folder without", "give another one with --out"
+        )
+    sections = page_sections(summaries)
+    plots = [plot for section in sections for plot in section.plots]
+    for plot in plots:
+        atomic_write_bytes(out / PLOTS / f"{plot.name}.png", plot.png)
+    names = list(dict.fromkeys(str(summary["name"]) for summary in summaries if "name" in summary))
+    atomic_write_text(page, render(sections, names))
+    return page
+
+
+def page_sections(summaries: Sequence[Mapping[str, Any]]) -> list[Section]:
+    """The sections that there is something to show in.
+
+    Raises:
+        ConfigError: matplotlib is not installed.
+        DataError: there is no summary, or one is no result.
+    """
+    kinds = [check_result(summary, f"summary {number}") for number, summary in enumerate(summaries, 1)]
+    by_kind = {
+        kind: [summary for summary, of in zip(summaries, kinds, strict=True) if of == kind] for kind in kinds
+    }
+    runs = _runs(by_kind.get("run", []))
+    sections = (
+        overview(runs),
+        scores(runs),
+        growth(runs),
+        forgetting(runs),
+        sample_efficiency(runs),
+        beside_the_paper(runs),
+        confusions(runs),
+        probes(runs),
+        per_procedure(runs),
+        cost(runs),
+        geometry(by_kind.get("geometry", [])),
+        backbones(by_kind.get("backbone", [])),
+        origin(runs),
+    )
+    return [section for section in sections if section.blocks]
+
+
+def _runs(results: Sequence[Mapping[str, Any]]) -> list[Run]:
+    """Runs under titles and slugs of their own, though two may bear one name."""
+    titles, slugs, runs = Counter[str](), Counter[str](), []
+    for result in results:
+        name = result["name"]
+        titles[name] += 1
+        title = name if titles[name] == 1 else f"{name} ({titles[name]})"
+        part = slug(title)
+        slugs[part] += 1
+        runs.append(Run(title, part if slugs[part] == 1 else f"{part}-{slugs[part]}-again", result))
+    return runs
+
+
+def render(sections: Sequence[Section], names: Sequence[str]) -> str:
+    """The page as text.
+
+    Args:
+        sections: in order.
+        names: of the results, for the title.
+    """
+    environment = Environment(
+        loader=PackageLoader("tokmem.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template("page.html").render(
+        sections=sections,
+        names=names,
+        plots=PLOTS,
+        paper=URL,
+        version=version("tokmem"),
+        today=date.today().isoformat(),
+    )

@@ -1,0 +1,80 @@
+"""Result files, read and checked: the report shows what is there, and refuses what is no result."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from tokmem.errors import DataError
+from tokmem.report.geometry import KIND
+
+ResultKind = Literal["run", "backbone", "geometry"]
+_WANTED = (
+    "a result of `tokmem run` (summary.json or results/TRACK/NAME.json), a geometry.json of "
+    "`tokmem analyze`, or the measurements of the bundled backbone"
+)
+_IN_A_FOLDER = ("summary.json", "geometry.json")
+_NEEDED = {
+    "run": {"name": str, "rows": list},
+    "backbone": {"backbone_fingerprint": str, "exact_trained": dict},
+    "geometry": {"name": str, "procedures": list, "tables": list},
+}
+
+
+def read_result(path: Path) -> dict[str, Any]:
+    """Reads a result file, or that of a run's folder.
+
+    Raises:
+        DataError: there is none, it is no JSON, or it is no result.
+    """
+    if path.is_dir():
+        inside = [path / name for name in _IN_A_FOLDER if (path / name).is_file()]
+        if not inside:
+            raise DataError(f"no result in the folder {path}", " or ".join(_IN_A_FOLDER), "check the path")
+        path = inside[0]
+    if not path.is_file():
+        raise DataError(f"no file {path}", _WANTED, "check the path")
+    try:
+        value = json.loads(path.read_bytes(), parse_constant=_no_number)
+    except ValueError as error:
+        raise DataError(f"{path} is no JSON ({error})", _WANTED, "check the path") from error
+    check_result(value, str(path))
+    return value
+
+
+def check_result(value: Any, where: str) -> ResultKind:
+    """What kind of result a value is.
+
+    Raises:
+        DataError: it is none, or a row of it cannot be shown; the message begins with `where`.
+    """
+    if not isinstance(value, Mapping):
+        raise DataError(f"{where} is no result: it holds a {type(value).__name__}", _WANTED)
+    kind: ResultKind = "run"
+    if value.get("kind") == KIND:
+        kind = "geometry"
+    elif "exact_trained" in value:
+        kind = "backbone"
+    for key, wanted in _NEEDED[kind].items():
+        if not isinstance(value.get(key), wanted):
+            raise DataError(f"{where} is no result: no {key!r}", _WANTED)
+    if kind == "run":
+        for key in ("rows", "forgetting", "sample_efficiency", "probes"):
+            for number, row in enumerate(value.get(key) or []):
+                _check_row(row, f"{where}, {key}[{number}]")
+    return kind
+
+
+def _check_row(row: Any, where: str) -> None:
+    if not isinstance(row, Mapping) or not isinstance(row.get("method"), str):
+        raise DataError(f"{where} names no method", _WANTED)
+    texts, nested = ("method", "prompt", "instruction"), (Mapping, list, type(None))
+    for key, value in row.items():
+        if key not in texts and not isinstance(value, (int, float, *nested)):
+            raise DataError(f"{where} has {key} = {value!r}", "a number")
+
+
+def _no_number(text: str) -> None:
+    raise ValueError(f"{text} in it")

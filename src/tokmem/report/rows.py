@@ -1,0 +1,135 @@
+"""The rows of a run's result: which there are, what they are called, how many procedures were learned."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from tokmem.report.canvas import SERIES
+from tokmem.report.tables import Row, Spread
+
+_METHODS = {
+    "base": ("base", 0),
+    "tokmem": ("TokMem", 1),
+    "tokmem_dc": ("TokMem+DC", 2),
+    "lora": ("fine-tuning (LoRA)", 3),
+    "fine_tuning": ("fine-tuning (LoRA)", 3),
+    "replay": ("replay", 4),
+    "rag": ("RAG", 5),
+    "icl": ("in-context", 6),
+    "prefix_tuning": ("prefix tuning", 6),
+}
+_PROMPTS = {"instruction+query": "instruction and query", "query": "query alone"}
+
+
+def method_title(method: str) -> str:
+    """What a method is called in tables; `tokmem+renorm=stage` is one with a setting changed."""
+    name, *changes = method.split("+")
+    return ", ".join([_METHODS.get(name, (name, 0))[0], *changes])
+
+
+def method_colors(rows: Sequence[Row]) -> dict[str, int]:
+    """Each method's place in `SERIES`: its own where it has one, else a free one while there are any."""
+    methods = list(dict.fromkeys(row["method"] for row in rows))
+    colors = {method: _METHODS[method][1] for method in methods if method in _METHODS}
+    for number, method in enumerate(methods):
+        if method not in colors:
+            free = [color for color in range(1, len(SERIES)) if color not in colors.values()]
+            colors[method] = free[0] if free else number % len(SERIES)
+    return colors
+
+
+def prompt_title(row: Row) -> str:
+    """What the prompt of a row holds; empty where the row does not say."""
+    prompt = str(row.get("prompt") or "")
+    return _PROMPTS.get(prompt, prompt)
+
+
+def prompt_heading(row: Row) -> str:
+    """Heads the rows of one prompt mode."""
+    title = prompt_title(row)
+    return f"prompt: {title}" if title else ""
+
+
+def spread(row: Row, measure: str) -> Spread | None:
+    """A measure of a row with its deviation over seeds; None where it was not measured."""
+    value = row.get(measure)
+    if value is None:
+        return None
+    return Spread(value, row.get(f"{measure}_std"), int(row.get("seeds") or 1))
+
+
+def staged_rows(run: Mapping[str, Any]) -> list[Row]:
+    """Rows of all stages; of several sizes of the training set those with the largest."""
+    return largest(run["rows"])
+
+
+def largest(rows: Sequence[Row]) -> list[Row]:
+    """Of several sizes of the training set the rows of the largest; all where none is named."""
+    sizes = {row["train_size"] for row in rows if row.get("train_size") is not None}
+    whole = [row for row in rows if row.get("train_size") is None]
+    return whole or [row for row in rows if row["train_size"] == max(sizes)]
+
+
+def final_rows(run: Mapping[str, Any]) -> list[Row]:
+    """Of each method and prompt mode the row with everything learned."""
+    return _last_stages(staged_rows(run))
+
+
+def _last_stages(rows: Sequence[Row]) -> list[Row]:
+    last: dict[tuple[Any, ...], Row] = {}
+    for row in rows:
+        key = (row["method"], row.get("prompt"), row.get("train_size"))
+        if key not in last or (row.get("stage") or 0) >= (last[key].get("stage") or 0):
+            last[key] = row
+    return list(last.values())
+
+
+def sample_rows(run: Mapping[str, Any]) -> list[Row]:
+    """Rows with everything learned that differ in how many training examples a procedure had."""
+    apart = run.get("sample_efficiency") or []
+    rows = [row for row in (*run["rows"], *apart) if row.get("train_size") is not None]
+    return _last_stages(rows) if len({row["train_size"] for row in rows}) > 1 else []
+
+
+def learned(run: Mapping[str, Any], row: Row) -> int | None:
+    """How many procedures had been learned when a row was measured."""
+    stage = row.get("stage")
+    if stage is not None:
+        return int(stage)
+    return len(run.get("procedures") or ()) or None
+
+
+def stages(run: Mapping[str, Any]) -> list[int]:
+    """The numbers of procedures at which a run was measured, ascending."""
+    return sorted({k for row in staged_rows(run) if (k := learned(run, row)) is not None})
+
+
+def by_prompt(rows: Sequence[Row]) -> Iterator[tuple[str, list[Row]]]:
+    """Rows of each prompt mode, in order of appearance."""
+    groups: dict[str, list[Row]] = {}
+    for row in rows:
+        groups.setdefault(prompt_title(row), []).append(row)
+    yield from groups.items()
+
+
+def by_method(rows: Sequence[Row]) -> Iterator[tuple[str, list[Row]]]:
+    """Rows of each method, in order of appearance."""
+    groups: dict[str, list[Row]] = {}
+    for row in rows:
+        groups.setdefault(row["method"], []).append(row)
+    yield from groups.items()
+
+
+class Run(NamedTuple):
+    """A run's result under a title and a slug that are its own on the page."""
+
+    title: str
+    slug: str
+    result: Mapping[str, Any]
+
+
+def slug(text: str) -> str:
+    """A text as part of an id or a file name."""
+    return re.sub(r"[^a-z0-9]+", "-", text.casefold()).strip("-") or "x"

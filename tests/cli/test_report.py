@@ -1,0 +1,77 @@
+"""`tokmem analyze` and `tokmem report`, from a trained bank and a result file to files."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.cli.conftest import Cli
+from tests.report.summaries import single
+from tokmem.bank.store import load_bank
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_a_bank_is_analyzed_and_reported(cli: Cli, bank: Path) -> None:
+    done = cli("analyze", bank, "--out", "geometry")
+    assert done.exit_code == 0, done.output
+    loaded, _ = load_bank(bank)
+    record = json.loads(Path("geometry/geometry.json").read_text())
+    assert record["procedures"] == list(loaded.names)
+    assert f"{float(loaded.rows('upper')[0].norm()):.3f}" in done.stdout
+    assert len(list(Path("geometry").glob("*.png"))) == 3
+    Path("summary.json").write_text(json.dumps(single()))
+    done = cli("report", "summary.json", "geometry", ROOT / "results/mini/backbone.json", "--out", "page")
+    assert done.exit_code == 0, done.output
+    text = Path("page/index.html").read_text("utf-8")
+    assert all(f'<h2 id="{part}">' in text for part in ("scores", "geometry", "backbone", "origin"))
+
+
+def test_analyze_only_prints_where_no_folder_is_named(cli: Cli, bank: Path, model: Path) -> None:
+    """Near-duplicate descriptions are named."""
+    rows = [{"name": n, "description": "Name the capital of a country."} for n in ("one", "two")]
+    Path("twins.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert (
+        cli("bank", "add", bank, "--file", "twins.jsonl", "--backbone", model, "--out", "more").exit_code == 0
+    )
+    before = set(Path.cwd().rglob("*"))
+    done = cli("analyze", "more")
+    assert done.exit_code == 0, done.output
+    assert "nearly the same as" in done.stdout
+    assert "nearly the same as" not in cli("analyze", bank).stdout
+    assert set(Path.cwd().rglob("*")) == before
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "says"),
+    [
+        ("missing.json", None, "check the path"),
+        ("broken.json", '{"rows": [', "is no JSON"),
+        ("nan.json", '{"name": "x", "rows": [{"method": "a", "rouge_l": NaN}]}', "NaN"),
+        ("binary.json", b"\xff\xfe\x00", "is no JSON"),
+        ("foreign.json", '{"dependencies": {}}', "is no result"),
+    ],
+)
+def test_foreign_files_are_refused(cli: Cli, name: str, text: str | bytes | None, says: str) -> None:
+    if text is not None:
+        Path(name).write_bytes(text if isinstance(text, bytes) else text.encode())
+    done = cli("report", name)
+    assert done.exit_code == 2, done.output
+    assert name in done.stderr
+    assert says in done.stderr
+    assert not Path("runs").exists()
+
+
+def test_a_folder_without_a_result_is_refused(cli: Cli) -> None:
+    Path("empty").mkdir()
+    assert "summary.json" in cli("report", "empty").stderr
+
+
+def test_every_committed_result_of_the_tracks_can_be_shown(cli: Cli) -> None:
+    results = sorted((ROOT / "results/atomic").glob("*.json"))
+    done = cli("report", *results, "--out", "page")
+    assert done.exit_code == 0, done.output
+    text = Path("page/index.html").read_text("utf-8").replace("<wbr>", "")
+    assert all(name in text for path in results for name in json.loads(path.read_text())["procedures"])
