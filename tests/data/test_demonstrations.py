@@ -68,5 +68,5 @@ def test_an_example_of_one_turn_is_a_demonstration() -> None:
 
 def test_demonstrations_of_the_corpus_are_refused() -> None:
     refuse_demonstrations([Example("which")])
-    with pytest.raises(DataError, match="'which city\\?': 3 demonstrations.*few_shot 0"):
+    with pytest.raises(DataError, match=r"'which city\?': 3 demonstrations.*few_shot 0"):
         refuse_demonstrations([Example("which"), EXAMPLE])

