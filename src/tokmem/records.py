@@ -32,10 +32,17 @@ class Turn:
 
 @dataclass(frozen=True)
 class Demonstration:
-    """A solved query that stands before another one in a prompt."""
+    """A solved query that stands before another one in a prompt.
+
+    Attributes:
+        query: the user's text.
+        response: what was answered.
+        instruction: stands before the demonstration's query; None takes that of the example it is shown for.
+    """
 
     query: str
     response: str
+    instruction: str | None = None
 
 
 @dataclass(frozen=True)
@@ -117,7 +124,8 @@ class Answer:
         query: the user's text.
         turns: recalled procedures and their responses, in order; empty where the query was rejected.
         text: plain text before the first memory token (the whole response where the query was rejected).
-        route: how the first memory token was chosen; None where no bank was asked.
+        route: how the first memory token was chosen, or whose demonstrations were found; None where nothing
+            was asked which procedure it is.
         finished: whether the end of the turn was reached within the allowed new tokens.
         prompt_tokens: length of the prompt in tokens.
     """

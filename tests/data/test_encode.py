@@ -58,6 +58,28 @@ def test_query_mode_leaves_the_instruction_out_everywhere(chat):
     assert chat.decode(Encoder(chat, MEMORY).prompt(shown)).count("name the capital") == 2
 
 
+def test_a_demonstration_may_bring_its_own_instruction(chat):
+    shown = (Demonstration("a", "A"), Demonstration("b", "B", "say b"), Demonstration("c", "C", ""))
+    example = Example(query="of Spain?", instruction="name the capital", demonstrations=shown)
+    users = ["name the capital\n\na", "say b\n\nb", "c"]
+    pairs = [(chat.text_ids(u), chat.text_ids(d.response)) for u, d in zip(users, shown, strict=True)]
+    user = chat.text_ids("name the capital\n\nof Spain?")
+    assert Encoder(chat, MEMORY).prompt(example) == chat.prompt_ids(user, pairs)
+    pairs = [(chat.text_ids(d.query), chat.text_ids(d.response)) for d in shown]
+    assert Encoder(chat, MEMORY, prompt="query").prompt(example) == chat.prompt_ids(
+        chat.text_ids("of Spain?"), pairs
+    )
+
+
+def test_the_length_is_that_of_the_uncut_prompt(chat):
+    whole = Encoder(chat, MEMORY)
+    short = Encoder(chat, MEMORY, max_length=len(whole.prompt(EXAMPLE)) - 3)
+    assert short.length(EXAMPLE) == whole.length(EXAMPLE) == len(whole.prompt(EXAMPLE))
+    assert short.truncated == 0
+    with pytest.raises(DataError, match="empty query"):
+        short.length(Example(query=" "))
+
+
 def test_only_the_end_of_the_query_is_cut(chat):
     whole = Encoder(chat, MEMORY).encode(EXAMPLE)
     encoder = Encoder(chat, MEMORY, max_length=len(whole.ids) - 4)

@@ -103,23 +103,35 @@ class Encoder:
             )
         return ids
 
-    def _user_text(self, instruction: str, query: str) -> str:
+    def length(self, example: Example) -> int:
+        """Tokens of the prompt as a whole, nothing of it cut.
+
+        Raises:
+            DataError: the query is empty.
+        """
+        user, demonstrations = self._texts(example)
+        return len(self.chat.prompt_ids(user, demonstrations))
+
+    def user_text(self, instruction: str, query: str) -> str:
+        """What a user's turn says in this prompt mode."""
         if self.mode == "query" or not instruction:
             return query
         return f"{instruction}\n\n{query}"
 
-    def _prompt(self, example: Example, body: int) -> list[int]:
-        """Ids of the prompt, its query cut so that ``body`` more tokens fit after it."""
+    def _texts(self, example: Example) -> tuple[list[int], list[tuple[list[int], list[int]]]]:
+        """Ids of the user's text, and of each demonstration's query and response."""
         if not example.query.strip():
             raise DataError(f"example {_name(example)}: empty query", "some text", "remove the example")
-        demonstrations = [
-            (
-                self.chat.text_ids(self._user_text(example.instruction, shown.query)),
-                self.chat.text_ids(shown.response),
-            )
-            for shown in example.demonstrations
-        ]
-        user = self.chat.text_ids(self._user_text(example.instruction, example.query))
+        demonstrations = []
+        for shown in example.demonstrations:
+            instruction = example.instruction if shown.instruction is None else shown.instruction
+            query = self.chat.text_ids(self.user_text(instruction, shown.query))
+            demonstrations.append((query, self.chat.text_ids(shown.response)))
+        return self.chat.text_ids(self.user_text(example.instruction, example.query)), demonstrations
+
+    def _prompt(self, example: Example, body: int) -> list[int]:
+        """Ids of the prompt, its query cut so that ``body`` more tokens fit after it."""
+        user, demonstrations = self._texts(example)
         ids = self.chat.prompt_ids(user, demonstrations)
         excess = len(ids) + body - self.max_length
         if excess <= 0:

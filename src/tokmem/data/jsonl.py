@@ -100,15 +100,16 @@ def read_procedures(path: Path) -> list[Procedure]:
 
 def write_jsonl(path: Path, examples: Iterable[Example]) -> None:
     """Writes examples as :func:`read_jsonl` reads them; the file appears whole or not at all."""
-    lines = [json.dumps(_to_json(example), ensure_ascii=False) for example in examples]
+    lines = [json.dumps(example_to_json(example), ensure_ascii=False) for example in examples]
     atomic_write_text(Path(path), "".join(f"{line}\n" for line in lines))
 
 
-def _to_json(example: Example) -> dict[str, object]:
+def example_to_json(example: Example) -> dict[str, object]:
+    """The fields of one line; those at their default are left out."""
     optional = {
         "instruction": example.instruction,
         "references": list(example.references),
-        "demonstrations": [{"query": d.query, "response": d.response} for d in example.demonstrations],
+        "demonstrations": [_demonstration_to_json(shown) for shown in example.demonstrations],
         "id": example.id,
     }
     turns = [{"procedure": turn.procedure, "response": turn.response} for turn in example.turns]
@@ -117,6 +118,11 @@ def _to_json(example: Example) -> dict[str, object]:
         "turns": turns,
         **{key: value for key, value in optional.items() if value},
     }
+
+
+def _demonstration_to_json(shown: Demonstration) -> dict[str, object]:
+    own = {} if shown.instruction is None else {"instruction": shown.instruction}
+    return {"query": shown.query, "response": shown.response, **own}
 
 
 def _lines(path: Path, content: bytes) -> Iterator[tuple[dict[str, object], str]]:
@@ -133,7 +139,7 @@ def _read_rows(path: Path, content: bytes) -> list[_Row]:
     for raw, where in _lines(path, content):
         refuse_unknown(raw, _FIELDS, where)
         default = f"{path.stem}-{where.rpartition(' ')[2]}"
-        row = _Row(_example(raw, where, default), _split_of(raw, where), where)
+        row = _Row(example_from_json(raw, where, default), _split_of(raw, where), where)
         if row.example.id in seen:
             raise DataError(
                 f"{where}: id {row.example.id!r} stands at {seen[row.example.id]} too", "ids of their own"
@@ -145,34 +151,46 @@ def _read_rows(path: Path, content: bytes) -> list[_Row]:
     return rows
 
 
-def _example(raw: dict[str, object], where: str, default_id: str) -> Example:
+def example_from_json(raw: dict[str, object], where: str, default_id: str = "") -> Example:
+    """Reads back what `example_to_json` wrote; ``where`` names its place in errors.
+
+    Raises:
+        DataError: a required field is missing or empty, or a field is of the wrong type.
+    """
     query = take(raw, "query", str, where)
     if not query.strip():
         raise DataError(f"{where}: empty `query`", "some text", "remove the line")
-    turns = tuple(Turn(*pair) for pair in _pairs(raw, "turns", ("procedure", "response"), where))
+    turns = tuple(Turn(*pair) for pair, _ in _pairs(raw, "turns", ("procedure", "response"), where))
     if not turns:
         raise DataError(f"{where}: empty `turns`", "at least one procedure and response", "add one")
-    shown = _pairs(raw, "demonstrations", ("query", "response"), where) if "demonstrations" in raw else []
     return Example(
         query=query,
         turns=turns,
         instruction=take(raw, "instruction", str, where, default=""),
         references=take_texts(raw, "references", where) if "references" in raw else (),
-        demonstrations=tuple(Demonstration(*pair) for pair in shown),
+        demonstrations=_demonstrations(raw, where) if "demonstrations" in raw else (),
         id=take(raw, "id", str, where, default="") or default_id,
     )
 
 
-def _pairs(raw: dict[str, object], key: str, names: tuple[str, str], where: str) -> list[tuple[str, str]]:
-    pairs: list[tuple[str, str]] = []
+def _demonstrations(raw: dict[str, object], where: str) -> tuple[Demonstration, ...]:
+    pairs = _pairs(raw, "demonstrations", ("query", "response"), where, "instruction")
+    return tuple(Demonstration(*pair, instruction=own) for pair, own in pairs)
+
+
+def _pairs(
+    raw: dict[str, object], key: str, names: tuple[str, str], where: str, optional: str = ""
+) -> list[tuple[tuple[str, str], str | None]]:
+    """Two texts an item, the first not empty, and the optional third."""
+    pairs: list[tuple[tuple[str, str], str | None]] = []
     for index, item in enumerate(take(raw, key, list, where)):
         place = f"{where}: `{key}`[{index}]"
         fields = expect(item, dict, place)
-        refuse_unknown(fields, names, place)
+        refuse_unknown(fields, (*names, optional) if optional else names, place)
         first, second = (take(fields, name, str, place) for name in names)
         if not first.strip():
             raise DataError(f"{place}: empty `{names[0]}`", "some text", "fill it in")
-        pairs.append((first, second))
+        pairs.append(((first, second), take(fields, optional, str, place) if optional in fields else None))
     return pairs
 
 

@@ -1,0 +1,165 @@
+"""Retrieval: no training; the solved examples most alike to a query stand before it as demonstrations."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from math import exp
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+from tokmem.bank.bank import Bank
+from tokmem.data.chat import Chat
+from tokmem.data.demonstrations import demonstration, fit_demonstrations, refuse_demonstrations, the_turn
+from tokmem.data.encode import Encoder, PromptMode
+from tokmem.errors import ConfigError
+from tokmem.log import Metrics
+from tokmem.methods.protocol import Learned
+from tokmem.model.backbone import Backbone
+from tokmem.model.memory_lm import MemoryLM
+from tokmem.recall.answer import answer_examples
+from tokmem.recall.generate import RecallSettings
+from tokmem.recall.retrieve import Hit, Pool
+from tokmem.recall.text_encoder import DEFAULT_RETRIEVER, SentenceEncoder, TextEncoder
+from tokmem.records import Answer, Choice, Example, Procedure, Route
+
+
+class Rag:
+    """The untrained backbone with demonstrations retrieved from all training examples seen so far.
+
+    With prompt mode ``instruction+query`` a query is embedded with its instruction. The pool's texts are
+    queries alone, as the paper's rival has it; with ``include_instruction_in_demos`` they hold their
+    instructions too, which nearly gives the procedure away. With prompt mode ``query`` no text of either kind
+    holds an instruction, whatever that setting says.
+
+    Args:
+        backbone: a loaded backbone.
+        retriever: a text encoder, or the hub id or folder of a sentence-transformers model.
+        retrieval_k: demonstrations before a query, the most alike last, nearest to it.
+        include_instruction_in_demos: whether the pool's texts and demonstrations hold their instructions.
+        prompt: whether prompts hold instruction and query, or the query alone.
+        max_length: most tokens in a sequence; the least alike demonstrations are dropped until a prompt fits.
+        recall: how to generate.
+
+    Raises:
+        ConfigError: ``retrieval_k`` is below 1, the retriever cannot be had, or the extra `rag` is missing.
+    """
+
+    trainable_parameters = 0
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        *,
+        retriever: str | TextEncoder = DEFAULT_RETRIEVER,
+        retrieval_k: int = 3,
+        include_instruction_in_demos: bool = False,
+        prompt: PromptMode = "instruction+query",
+        max_length: int = 1024,
+        recall: RecallSettings | None = None,
+    ) -> None:
+        if retrieval_k < 1:
+            raise ConfigError(f"retrieval_k {retrieval_k}", "at least 1 demonstration", "raise it")
+        self.lm = MemoryLM(backbone.model, Bank(backbone.dim, backbone.id_space()))
+        self.encoder = Encoder(Chat(backbone.tokenizer), {}, prompt=prompt, max_length=max_length)
+        self.recall = recall or RecallSettings()
+        self.retrieval_k, self.include_instruction_in_demos = retrieval_k, include_instruction_in_demos
+        if isinstance(retriever, str):
+            retriever = SentenceEncoder(retriever, device=backbone.device)
+        self.pool = Pool(retriever, self._pool_text)
+
+    def _pool_text(self, example: Example) -> str:
+        """What a query is compared with."""
+        return self.encoder.user_text(self._instruction(example), example.query)
+
+    def _instruction(self, example: Example) -> str:
+        return example.instruction if self.include_instruction_in_demos else ""
+
+    @property
+    def notes(self) -> dict[str, Any]:
+        """The settings that a result must name."""
+        return {
+            "retriever": self.pool.encoder.name,
+            "retrieval_k": self.retrieval_k,
+            "include_instruction_in_demos": self.include_instruction_in_demos,
+        }
+
+    def learn(
+        self,
+        procedures: Sequence[Procedure],
+        train: Sequence[Example],
+        validation: Sequence[Example],
+        *,
+        checkpoint: Path | None = None,
+        metrics: Metrics | None = None,
+    ) -> Learned:
+        """Embeds the training examples and adds them to the pool; nothing is trained.
+
+        Raises:
+            DataError: an example has no turn or several, or demonstrations of its own.
+        """
+        refuse_demonstrations(train)
+        started = perf_counter()
+        self.pool.add(train)
+        return Learned(perf_counter() - started)
+
+    def answer(self, examples: Sequence[Example], *, forced: bool = False) -> list[Answer]:
+        """Answers each query after the examples most alike to it, `forced` of the right procedure alone.
+
+        A route's choices are the procedures of the free retrieval's `retrieval_k` examples, `forced` or not,
+        by their most alike one: the first is the procedure of the top-1 example. Their probabilities are a
+        softmax over those cosines, hence flat: they rank, and promise no calibration. No query is
+        rejected, and nothing outside the pool competes (`memory_mass` 1).
+
+        Raises:
+            DataError: an example has demonstrations of its own, or, `forced`, no turn or several.
+            RecallError: nothing was learned, or, `forced`, not the right procedure.
+        """
+        refuse_demonstrations(examples)
+        if not examples:
+            return []
+        queries = self.pool.embed([self.encoder.user_text(e.instruction, e.query) for e in examples])
+        found = shown = self.pool.nearest(queries, self.retrieval_k)
+        if forced:
+            right = [the_turn(e).procedure for e in examples]
+            shown = self.pool.nearest(queries, self.retrieval_k, right)
+        prompts = [self._with_demonstrations(e, hits) for e, hits in zip(examples, shown, strict=True)]
+        fitted = fit_demonstrations(self.encoder, prompts, drop="first")
+        answers = answer_examples(self.lm, self.encoder, fitted, self.recall)
+        return [replace(a, route=route_of(hits)) for a, hits in zip(answers, found, strict=True)]
+
+    def _with_demonstrations(self, example: Example, hits: Sequence[Hit]) -> Example:
+        shown = tuple(demonstration(hit.example, self._instruction(hit.example)) for hit in reversed(hits))
+        return replace(example, demonstrations=shown)
+
+    @property
+    def _texts(self) -> dict[str, Any]:
+        """What decides the texts in the pool."""
+        return {
+            "include_instruction_in_demos": self.include_instruction_in_demos,
+            "prompt": self.encoder.mode,
+        }
+
+    def save(self, folder: Path, training: Mapping[str, Any] | None = None) -> None:
+        """Writes the pool: examples and embeddings."""
+        self.pool.save(folder, self._texts, training or {})
+
+    def restore(self, folder: Path) -> None:
+        """Takes up the pool that `save` wrote.
+
+        Raises:
+            ConfigError: its texts were made by another retriever, prompt mode or setting.
+            DataError: there is none, or it is damaged.
+        """
+        self.pool.load(folder, self._texts)
+
+
+def route_of(hits: Sequence[Hit]) -> Route:
+    """The procedures of retrieved examples, the most alike first, with a softmax over their best cosines."""
+    best: dict[str, float] = {}
+    for hit in hits:
+        best.setdefault(the_turn(hit.example).procedure, hit.similarity)
+    total = sum(exp(similarity) for similarity in best.values())
+    choices = tuple(Choice(name, exp(similarity) / total) for name, similarity in best.items())
+    return Route(choices, rejected=False, memory_mass=1.0)

@@ -1,0 +1,244 @@
+"""A pool of solved examples, found by how alike their texts are to a query's.
+
+Letters: N distinct texts in the index, Q queries, D dimensions of an embedding.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from tokmem.data.demonstrations import the_turn
+from tokmem.data.fields import did_you_mean, expect, parse_object, read_bytes, take
+from tokmem.data.jsonl import example_from_json, example_to_json
+from tokmem.errors import ConfigError, DataError, RecallError
+from tokmem.files import recover_folder, replace_folder
+from tokmem.recall.text_encoder import TextEncoder
+from tokmem.records import Example
+
+FORMAT = 1
+EMBEDDINGS, EXAMPLES = "embeddings.safetensors", "pool.json"
+
+
+@dataclass(frozen=True)
+class Hit:
+    """A retrieved example.
+
+    Attributes:
+        example: from the pool.
+        similarity: cosine of its text's embedding and the query's, from -1 to 1.
+    """
+
+    example: Example
+    similarity: float
+
+
+class Pool:
+    """Solved examples, searched exactly: a flat inner-product index over embeddings of length 1.
+
+    A text is embedded and indexed once, whatever number of examples has it; those are told apart by their
+    order of arrival, and so are different texts that are equally alike.
+
+    Args:
+        encoder: embeds texts.
+        text: the text of an example that queries are compared with.
+
+    Raises:
+        ConfigError: `faiss` is not installed.
+    """
+
+    def __init__(self, encoder: TextEncoder, text: Callable[[Example], str]) -> None:
+        self._faiss = _import_faiss()
+        self.encoder, self.text = encoder, text
+        self._clear()
+
+    def _clear(self) -> None:
+        self._known: dict[Example, None] = {}
+        self._rows: dict[str, int] = {}
+        self._sharing: list[list[Example]] = []
+        self._rows_of: dict[str, dict[int, None]] = {}
+        self._index: Any = None
+
+    def __len__(self) -> int:
+        return len(self._known)
+
+    @property
+    def examples(self) -> tuple[Example, ...]:
+        """All examples, in order of arrival."""
+        return tuple(self._known)
+
+    @property
+    def procedures(self) -> tuple[str, ...]:
+        """Procedures of the examples, in order of arrival."""
+        return tuple(self._rows_of)
+
+    def add(self, examples: Iterable[Example]) -> None:
+        """Adds examples; those that the pool has already are not added again.
+
+        Raises:
+            DataError: an example has no turn, or several.
+        """
+        new = [e for e in dict.fromkeys(examples) if e not in self._known]
+        for example in new:
+            the_turn(example)
+        texts = [t for t in dict.fromkeys(map(self.text, new)) if t not in self._rows]
+        if texts:
+            self._add_rows(self.embed(texts))
+        self._register(new)
+
+    def _register(self, examples: Sequence[Example]) -> None:
+        """Enters examples under the rows of their texts, new texts taking the next rows."""
+        for example in examples:
+            row = self._rows.setdefault(self.text(example), len(self._rows))
+            if row == len(self._sharing):
+                self._sharing.append([])
+            self._sharing[row].append(example)
+            self._rows_of.setdefault(the_turn(example).procedure, {})[row] = None
+            self._known[example] = None
+
+    def _add_rows(self, embeddings: Tensor) -> None:
+        if self._index is None:
+            self._index = self._faiss.IndexFlatIP(embeddings.shape[1])
+        self._index.add(embeddings.numpy())
+
+    def embed(self, texts: Sequence[str]) -> Tensor:
+        """(Q, D) embeddings of length 1, float32, on the CPU; equal texts have equal ones."""
+        places = {text: place for place, text in enumerate(dict.fromkeys(texts))}
+        vectors = normalize(self.encoder(list(places)).detach().float().cpu(), dim=-1)
+        return vectors[torch.tensor([places[text] for text in texts])]
+
+    def nearest(self, embeddings: Tensor, k: int, procedures: Sequence[str] | None = None) -> list[list[Hit]]:
+        """The k examples whose texts are most alike to each query, the most alike first.
+
+        Args:
+            embeddings: (Q, D) embeddings of the queries, from `embed`.
+            k: how many; a smaller pool gives all it has.
+            procedures: of each query, the one procedure to choose examples of; None means any.
+
+        Raises:
+            RecallError: the pool is empty, or has no example of a procedure.
+        """
+        if not self._known:
+            raise RecallError("an empty pool", "solved examples to retrieve", "learn some first")
+        if procedures is None:
+            return self._search(embeddings, k, None)
+        hits: dict[int, list[Hit]] = {}
+        for name in dict.fromkeys(procedures):
+            if name not in self._rows_of:
+                raise RecallError(
+                    f"no example of procedure {name!r} in the pool{did_you_mean(name, self._rows_of)}",
+                    "a procedure that was learned",
+                    "learn it first",
+                )
+            asked = [i for i, other in enumerate(procedures) if other == name]
+            hits |= zip(asked, self._search(embeddings[torch.tensor(asked)], k, name), strict=True)
+        return [hits[i] for i in range(len(procedures))]
+
+    def _search(self, embeddings: Tensor, k: int, procedure: str | None) -> list[list[Hit]]:
+        """As `nearest`, all queries among the examples of one procedure, or of any."""
+        rows = list(range(len(self._sharing)) if procedure is None else self._rows_of[procedure])
+        options: dict[str, Any] = {}
+        if procedure is not None:
+            only = self._faiss.IDSelectorBatch(rows)
+            options["params"] = self._faiss.SearchParameters(sel=only)
+        found = self._index.search(embeddings.numpy(), min(k, len(rows)), **options)
+        return [
+            self._hits(scores, places, procedure)[:k]
+            for scores, places in zip(*(part.tolist() for part in found), strict=True)
+        ]
+
+    def _hits(self, scores: Sequence[float], rows: Sequence[int], procedure: str | None) -> list[Hit]:
+        ranked = sorted(zip(scores, rows, strict=True), key=lambda pair: (-pair[0], pair[1]))
+        return [
+            Hit(example, score)
+            for score, row in ranked
+            for example in self._sharing[row]
+            if procedure is None or the_turn(example).procedure == procedure
+        ]
+
+    def save(self, folder: Path, settings: Mapping[str, Any], training: Mapping[str, Any]) -> None:
+        """Writes the pool as a folder, replacing an older one as a whole.
+
+        Args:
+            folder: where to.
+            settings: what decided the texts, as JSON.
+            training: where the pool comes from, free in form.
+        """
+        count = len(self._sharing)
+        rows = torch.from_numpy(self._index.reconstruct_n(0, count)) if count else torch.empty(0, 0)
+        stored = {
+            "format": FORMAT,
+            "settings": {"encoder": self.encoder.name, **settings},
+            "training": dict(training),
+            "examples": [example_to_json(example) for example in self._known],
+        }
+        text = json.dumps(stored, indent=1, allow_nan=False)
+        with replace_folder(folder) as draft:
+            # Bytes first: safetensors' own writer does not report a full disk.
+            (draft / EMBEDDINGS).write_bytes(save({"embeddings": rows}))
+            (draft / EXAMPLES).write_text(text + "\n", encoding="utf-8")
+
+    def load(self, folder: Path, settings: Mapping[str, Any]) -> None:
+        """Takes up a saved pool in the place of this one; a pool that is refused changes nothing.
+
+        Raises:
+            ConfigError: it was saved with other settings, or embedded by another encoder.
+            DataError: there is none, or it is damaged.
+        """
+        recover_folder(folder)
+        path = folder / EXAMPLES
+        raw = _read(path)
+        for key, wanted in {"encoder": self.encoder.name, **settings}.items():
+            got = take(raw, "settings", dict, str(path)).get(key)
+            if got != wanted:
+                raise ConfigError(f"pool {folder} with {key} {got!r}", f"{wanted!r}", "use the same settings")
+        items = take(raw, "examples", list, str(path))
+        places = [f"{path}: `examples`[{index}]" for index in range(len(items))]
+        examples = [
+            example_from_json(expect(item, dict, place), place)
+            for item, place in zip(items, places, strict=True)
+        ]
+        embeddings = _read_embeddings(folder / EMBEDDINGS, len({self.text(e) for e in examples}))
+        self._clear()
+        if examples:
+            self._add_rows(embeddings)
+        self._register(examples)
+
+
+def _read(path: Path) -> dict[str, object]:
+    raw = parse_object(read_bytes(path), str(path))
+    if raw.get("format") != FORMAT:
+        raise DataError(f"{path}: format {raw.get('format')!r}", f"format {FORMAT}", "save it anew")
+    return raw
+
+
+def _read_embeddings(path: Path, count: int) -> Tensor:
+    """(N, D) embeddings of so many texts."""
+    try:
+        embeddings = load_file(path)["embeddings"]
+    except (OSError, SafetensorError, KeyError) as error:
+        raise DataError(f"{path} cannot be read ({error})", "a saved pool", "take it from a copy") from error
+    if embeddings.ndim != 2 or len(embeddings) != count or embeddings.dtype != torch.float32:
+        raise DataError(
+            f"{path}: {embeddings.dtype} of shape {tuple(embeddings.shape)}",
+            f"float32 with a row for each of {count} texts",
+            "take it from a copy, or learn anew",
+        )
+    return embeddings
+
+
+def _import_faiss() -> Any:
+    try:
+        import faiss
+    except ImportError as error:
+        raise ConfigError(f"no faiss ({error})", "it, to retrieve", "pip install 'tokmem[rag]'") from error
+    return faiss
