@@ -47,6 +47,8 @@ class Icl:
     """
 
     trainable_parameters = 0
+    continual = False
+    forces = False
 
     def __init__(
         self,

@@ -47,6 +47,8 @@ class Rag:
     """
 
     trainable_parameters = 0
+    continual = True
+    forces = True
 
     def __init__(
         self,

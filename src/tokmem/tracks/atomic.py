@@ -12,15 +12,18 @@ from tokmem.config import dump_config, setting
 from tokmem.data import SPLITS, Corpus, PromptMode
 from tokmem.data.probes import Probe
 from tokmem.errors import ConfigError, DataError
+from tokmem.eval.duplicates import near_duplicates
 from tokmem.log import logger
 from tokmem.methods.tokmem import Renorm
 from tokmem.model.backbone import Backbone
 from tokmem.provenance import RunFolder, provenance
 from tokmem.recall.generate import RecallSettings
+from tokmem.records import Procedure
 from tokmem.tracks.backbone import BackboneConfig
-from tokmem.tracks.build import build, learns, rates_of, seeded, variants
+from tokmem.tracks.build import Order, build, learns, rates_of, seeded, trains, variants
 from tokmem.tracks.cell import Cell, learn
 from tokmem.tracks.data import DataConfig, load_corpus
+from tokmem.tracks.rivals import DemonstrationConfig, LoraConfig, ReplayConfig
 from tokmem.tracks.schedule import Block, Schedule, plan
 from tokmem.tracks.summary import forgetting, mean_rows, probes
 from tokmem.tracks.variants import Variant
@@ -37,6 +40,9 @@ class AtomicConfig:
     backbone: BackboneConfig = field(default_factory=BackboneConfig)
     training: FitSettings = field(default_factory=FitSettings)
     recall: RecallSettings = field(default_factory=RecallSettings)
+    lora: LoraConfig = field(default_factory=LoraConfig)
+    replay: ReplayConfig = field(default_factory=ReplayConfig)
+    demonstrations: DemonstrationConfig = field(default_factory=DemonstrationConfig)
     methods: tuple[str, ...] = setting(
         ("base", "tokmem", "tokmem_dc"), "what to compare; `tokmem+renorm=stage` changes a setting of one"
     )
@@ -68,6 +74,12 @@ class AtomicConfig:
         if self.block_size < 1:
             raise ConfigError(f"block_size {self.block_size}", "at least 1")
         parsed = variants(self)
+        budgets = {len(rates_of(self, variant)) for variant in parsed if trains(variant)}
+        if len(budgets) > 1:
+            raise ConfigError(
+                f"{len(self.rates)} rates and {len(self.lora.rates)} lora.rates",
+                "as many of each: every method gets the same search",
+            )
         if self.skip_training and not self.load_task_tokens and any(map(learns, parsed)):
             raise ConfigError(
                 "skip_training without load_task_tokens", "a saved bank to evaluate", "give its folder"
@@ -100,6 +112,9 @@ def run(
     _check_corpus(config, corpus)
     for name, reason in corpus.skipped.items():
         logger.warning("skipped %s: %s", name, reason)
+    alike = near_duplicates(_instructions(corpus))
+    for pair in alike:
+        logger.warning("%s and %s ask for nearly the same", pair.first, pair.second)
     sizes = config.train_sizes or (None,)
     experiments = [_Experiment(config, backbone, corpus, blocks, folder, size) for size in sizes]
     with RunFolder(folder, resume=resume) as out:
@@ -120,6 +135,7 @@ def run(
             "chosen_rates": rates,
             "procedures": list(corpus.names),
             "skipped": dict(corpus.skipped),
+            "near_duplicates": [[pair.first, pair.second, round(pair.similarity, 4)] for pair in alike],
             "examples": {s: len(corpus.examples(s)) for s in SPLITS},
             "backbone": backbone.id,
             "provenance": provenance(
@@ -133,6 +149,12 @@ def run(
 def cell_name(method: str, prompt: str, seed: int) -> str:
     """What the files of one method, prompt mode and seed are called; its bank is `banks/<name>`."""
     return f"{method}-{prompt.replace('+', '-')}-{seed}"
+
+
+def _instructions(corpus: Corpus) -> list[Procedure]:
+    """The procedures, described by the instruction of their first example where there is one."""
+    first = {name: next((e.instruction for e in corpus.test[name]), "") for name in corpus.names}
+    return [Procedure(p.name, first[p.name] or p.description) for p in corpus.procedures]
 
 
 def _check_corpus(config: AtomicConfig, corpus: Corpus) -> None:
@@ -194,11 +216,12 @@ class _Experiment:
     def cell(self, variant: Variant, prompt: PromptMode, seed: int, rate: float | None) -> Cell:
         """One method, prompt mode and seed."""
         config = self.config
+        order = Order(config, self.backbone, self.corpus, prompt, seed, rate)
         name = self.label(cell_name(variant.name, prompt, seed))
         return Cell(
             name=name,
             key=name if rate is None else f"{name}-{rate:g}",
-            build=lambda: build(config, variant, self.backbone, self.corpus, prompt, seed, rate),
+            build=lambda: build(variant, order),
             corpus=self.corpus,
             blocks=self.blocks,
             out=self.out,

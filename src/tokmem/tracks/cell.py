@@ -220,7 +220,7 @@ class _Answers:
     def scores(self) -> dict[str, Any]:
         """Scores, and what a query cost."""
         if not self.examples:
-            return {"per_procedure": {}, "most_confused": []}
+            return {"per_procedure": {}, "most_confused": [], "confusion": []}
         return {
             **score(self.examples, self.answers, self.forced),
             "prompt_tokens_per_query": fmean(a.prompt_tokens for a in self.answers),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -18,6 +19,7 @@ def score(examples: Sequence[Example], answers: Sequence[Answer], forced: Sequen
     right = score_texts(expected, references, [a.response for a in forced])
     routes = [a.route for a in answers]
     routing = score_routing(expected, routes) if all(route is not None for route in routes) else None
+    counts = confusion(expected, routes) if routing else Counter[tuple[str, str]]()
     return {
         "routing_accuracy": routing.overall.accuracy if routing else None,
         "routing_accuracy_over_all": routing.overall.accuracy_over_all if routing else None,
@@ -30,7 +32,8 @@ def score(examples: Sequence[Example], answers: Sequence[Answer], forced: Sequen
             | ({"routing_accuracy": routing.per_procedure[name].accuracy} if routing else {})
             for name, rates in texts.per_procedure.items()
         },
-        "most_confused": [list(c) for c in most_confused(confusion(expected, routes))] if routing else [],
+        "most_confused": [list(c) for c in most_confused(counts)],
+        "confusion": sorted([*pair, queries] for pair, queries in counts.items()),
     }
 
 

@@ -31,7 +31,7 @@ def mean_rows(cells: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     rows = _means(cells, keys, MEASURES)
     for row in rows:
         members = [cell for cell in cells if all(cell[key] == row[key] for key in keys)]
-        row |= {name: members[0][name] for name in (*COUNTS, "per_procedure", "most_confused")}
+        row |= {name: members[0][name] for name in (*COUNTS, "per_procedure", "most_confused", "confusion")}
         row["seeds"] = len(members)
     return rows
 

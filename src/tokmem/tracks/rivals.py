@@ -1,0 +1,42 @@
+"""The settings of the rivals: what an experiment may say about each method that is not TokMem."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tokmem.config import setting
+from tokmem.errors import ConfigError
+from tokmem.model.lora import LoraSettings
+from tokmem.recall.text_encoder import DEFAULT_RETRIEVER
+
+
+@dataclass(frozen=True)
+class LoraConfig(LoraSettings):
+    """LoRA, with and without replay; the rate and decay are the paper's."""
+
+    lr: float = setting(5e-5, "AdamW's rate")
+    weight_decay: float = setting(1e-2, "AdamW's decay")
+    rates: tuple[float, ...] = setting((), "rates to choose from, as many as the experiment's own `rates`")
+    load_model: str = setting("", "folder of a saved adapter to start from")
+
+
+@dataclass(frozen=True)
+class ReplayConfig:
+    """Experience replay."""
+
+    continual_replay_ratio: float = setting(0.2, "replayed examples, as a share of all")
+    buffer_size: int = setting(500, "examples kept of all earlier blocks")
+
+
+@dataclass(frozen=True)
+class DemonstrationConfig:
+    """Demonstrations before a query: of the right task (icl), or retrieved (rag)."""
+
+    few_shot: int = setting(3, "demonstrations of method icl")
+    retrieval_k: int = setting(3, "demonstrations of method rag")
+    retriever: str = setting(DEFAULT_RETRIEVER, "a sentence-transformers id or folder")
+
+    def __post_init__(self) -> None:
+        for name in ("few_shot", "retrieval_k"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name} {getattr(self, name)}", "at least 1")
