@@ -24,7 +24,7 @@ CONFIG = AtomicConfig(
     data=DataConfig(num_tasks=5, train_size=4, val_size=2, test_size=2),
     training=FitSettings(lr=0.02, batch_size=4),
     recall=RecallSettings(max_new_tokens=3, batch_size=8),
-    methods=("base", "tokmem", "tokmem_dc"),
+    methods=("base", "tokmem", "tokmem_dc", "tokmem+negatives=2"),
     prompts=("query",),
     stages=(2, 5),
     schedule="blocks",
@@ -75,11 +75,13 @@ def test_rows_of_earlier_stages_stay_bit_equal(whole: Path) -> None:
         assert not (whole / f"banks/{method}-query-0-4").exists(), "no stage ends there"
 
 
-@pytest.mark.parametrize("broken", [1, 2])
+@pytest.mark.parametrize(
+    ("method", "broken"), [("tokmem_dc", 1), ("tokmem_dc", 2), ("tokmem+negatives=2", 2)]
+)
 def test_a_run_stopped_in_a_block_goes_on_as_if_it_had_not(
-    broken: int, whole: Path, backbone: Backbone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    method: str, broken: int, whole: Path, backbone: Backbone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    config = replace(CONFIG, methods=("tokmem_dc",))
+    config = replace(CONFIG, methods=(method,))
     fit, calls = TokMem.fit, []
 
     def stop(self: TokMem, *args: object, **kwargs: object) -> object:
@@ -93,18 +95,20 @@ def test_a_run_stopped_in_a_block_goes_on_as_if_it_had_not(
         run(config, tmp_path / "run", backbone=backbone)
     monkeypatch.undo()
     done = run(config, tmp_path / "run", backbone=backbone, resume=True)
-    expected = [
-        r for r in json.loads((whole / "summary.json").read_text())["rows"] if r["method"] == "tokmem_dc"
-    ]
+    expected = [r for r in json.loads((whole / "summary.json").read_text())["rows"] if r["method"] == method]
     timed = ("train_seconds", "queries_per_second")
     for row, other in zip(done["rows"], expected, strict=True):
         assert {k: v for k, v in row.items() if k not in timed} == {
             k: v for k, v in other.items() if k not in timed
         }
-    ours, _ = load_bank(tmp_path / "run/banks/tokmem_dc-query-0")
-    theirs, _ = load_bank(whole / "banks/tokmem_dc-query-0")
+    ours, _ = load_bank(tmp_path / "run/banks" / f"{method}-query-0")
+    theirs, _ = load_bank(whole / "banks" / f"{method}-query-0")
     assert torch.equal(ours.address.rows(), theirs.address.rows())
     assert torch.equal(ours.steering.rows(), theirs.steering.rows())
+    assert {n: len(states) for n, states in ours.states.items()} == {
+        n: len(s) for n, s in theirs.states.items()
+    }
+    assert len(ours.states) == (5 if "negatives" in method else 0)
 
 
 def test_renorm_gives_new_rows_the_norm_of_the_old(backbone: Backbone, tmp_path: Path) -> None:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
+
+import torch
 
 from tokmem.bank.bank import Bank
 from tokmem.bank.init import Start, start_rows
@@ -13,7 +15,7 @@ from tokmem.bank.slots import IdPolicy
 from tokmem.bank.store import Origin, load_bank, save_bank
 from tokmem.data.chat import Chat
 from tokmem.data.encode import Encoder, PromptMode
-from tokmem.errors import BankError, RecallError
+from tokmem.errors import BankError, ConfigError, RecallError
 from tokmem.log import Metrics, logger
 from tokmem.methods.protocol import Learned
 from tokmem.model.backbone import MINI, Backbone, load_backbone
@@ -21,10 +23,12 @@ from tokmem.model.memory_lm import MemoryLM
 from tokmem.recall.answer import answer_examples
 from tokmem.recall.generate import RecallSettings
 from tokmem.records import Answer, Example, Procedure
-from tokmem.seeds import generator
+from tokmem.seeds import generator, stream
 from tokmem.train.loop import FitReport, FitSettings, fit
+from tokmem.train.objective import BankObjective
+from tokmem.train.prefix import read_prefixes
 
-Renorm = Literal["off", "stage"]
+Renorm = Literal["off", "stage", "step"]
 
 
 class TokMem:
@@ -41,8 +45,11 @@ class TokMem:
         recall: how `answer` and `recall` generate.
         start: starting rows of new memory tokens.
         width: memory tokens a procedure.
-        renorm: whether to rescale new rows to the mean norm of old ones when their stage ends (Eqs. 5-6).
-        seed: of the starting rows.
+        renorm: when to rescale new rows to the mean norm of old ones (Eqs. 5-6): `off`, when their `stage`
+            ends, or after each `step`.
+        negatives: query states to keep of each procedure when its stage ends; newcomers are trained against
+            those that the bank keeps of earlier ones. 0 keeps and uses none.
+        seed: of the starting rows, and of what is kept.
     """
 
     continual = True
@@ -62,6 +69,7 @@ class TokMem:
         start: Start = "mean",
         width: int = 1,
         renorm: Renorm = "off",
+        negatives: int = 0,
         seed: int = 0,
     ) -> None:
         self.backbone = load_backbone(backbone) if isinstance(backbone, str) else backbone
@@ -72,7 +80,13 @@ class TokMem:
         self.chat = Chat(self.backbone.tokenizer)
         self.prompt, self.max_length = prompt, max_length
         self.settings, self.recall_settings = settings or FitSettings(), recall or RecallSettings()
-        self.start, self.width, self.renorm, self.seed = start, width, renorm, seed
+        if renorm not in get_args(Renorm) or negatives < 0:
+            raise ConfigError(
+                f"renorm {renorm!r}, negatives {negatives}",
+                f"renorm one of {', '.join(get_args(Renorm))}; negatives at least 0",
+            )
+        self.start, self.width, self.seed = start, width, seed
+        self.renorm, self.negatives = renorm, negatives
 
     @classmethod
     def load(cls, folder: Path | str, backbone: Backbone | str = MINI, **options: Any) -> TokMem:
@@ -156,7 +170,16 @@ class TokMem:
         held = [encoder.encode(e) for e in validation]
         if encoder.truncated:
             logger.warning("%d queries were cut to fit %d tokens", encoder.truncated, self.max_length)
-        return fit(self.lm, encoded, self.settings, validation=held, checkpoint=checkpoint, metrics=metrics)
+        settings = self.settings
+        objective = BankObjective(
+            self.lm,
+            frozen_prefix=settings.frozen_prefix,
+            cache_bytes=settings.prefix_cache_mb << 20,
+            negatives=self.negatives > 0,
+            renorm=self.renorm == "step",
+            seed=settings.seed,
+        )
+        return fit(objective, encoded, settings, validation=held, checkpoint=checkpoint, metrics=metrics)
 
     def learn(
         self,
@@ -179,8 +202,21 @@ class TokMem:
         report = self.fit(train, validation, checkpoint=checkpoint, metrics=metrics)
         if self.renorm == "stage":
             self.bank.renorm()
+        if self.negatives:
+            self._keep_states(procedures, train)
         seen = len(train) * self.settings.epochs
         return Learned(report.seconds, report.steps, report.best_loss, new_examples=seen)
+
+    def _keep_states(self, procedures: Sequence[Procedure], train: Sequence[Example]) -> None:
+        """Keeps the last states of a few training queries of each procedure, drawn by the seed."""
+        encoder = self.encoder
+        for procedure in procedures:
+            own = [e for e in train if any(t.procedure == procedure.name for t in e.turns[:1])]
+            draws = stream(self.seed, "negatives", procedure.name)
+            chosen = draws.sample(own, min(self.negatives, len(own)))
+            if chosen:
+                prefixes = read_prefixes(self.lm, [encoder.prompt(e) for e in chosen])
+                self.bank.keep_states(procedure.name, torch.stack([p.hidden for p in prefixes]))
 
     def recall(
         self,

@@ -89,7 +89,8 @@ def _tokmem(order: Order, changes: Mapping[str, Any], coupled: bool = True) -> M
     """Untrained, or from the saved bank of `load_task_tokens`."""
     config = order.config
     lr = config.training.lr if order.rate is None else order.rate
-    options = {"start": config.start, "width": config.width, "renorm": config.renorm, **changes}
+    own = ("start", "width", "renorm", "negatives")
+    options: dict[str, Any] = {**{name: getattr(config, name) for name in own}, **changes}
     options |= {**order.common, "settings": replace(config.training, seed=order.seed, lr=lr)}
     options["seed"] = order.seed
     if not config.load_task_tokens:
@@ -121,7 +122,7 @@ def _check_bank(order: Order, method: TokMem, coupled: bool) -> None:
 
 _LORA: Mapping[str, type] = {"lora_r": int, "lora_alpha": int, "lora_dropout": float}
 _REPLAY: Mapping[str, type] = {"continual_replay_ratio": float, "buffer_size": int}
-_TOKMEM: Mapping[str, type] = {"renorm": str, "start": str, "width": int}
+_TOKMEM: Mapping[str, type] = {"renorm": str, "negatives": int, "start": str, "width": int}
 
 # Of each method: how it is made, and the settings that a variant may change.
 METHODS: Mapping[str, tuple[Callable[[Order, Mapping[str, Any]], Method], Mapping[str, type]]] = {

@@ -229,6 +229,7 @@ class _Run:
             sums.append(loss)
         done.loss = self._finite(sums, count, "loss")
         self.state.optimizer.step()
+        self.objective.after_step()
         done.step += 1
         done.supervised += count
         # Without a memory token the prefix is the whole sequence.

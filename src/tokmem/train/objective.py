@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Protocol
 
+import torch
 from torch import Tensor, nn
 
 from tokmem.errors import TrainingError
@@ -14,7 +15,8 @@ from tokmem.model.backbone import fingerprint, is_recurrent
 from tokmem.model.lora import Adapter
 from tokmem.model.memory_lm import MemoryLM
 from tokmem.records import Encoded
-from tokmem.train.loss import LossSum
+from tokmem.seeds import stream
+from tokmem.train.loss import LossSum, memory_loss
 from tokmem.train.prefix import PrefixCache
 from tokmem.train.step import frozen_prefix_loss, plain_loss
 
@@ -73,6 +75,9 @@ class Objective(Protocol):
             window: examples whose prefixes are read together, where prefixes are read.
         """
 
+    def after_step(self) -> None:
+        """Called when the optimizer has moved the parameters."""
+
     def identity(self) -> tuple[Mapping[str, Any], Sequence[Tensor]]:
         """What makes two runs the same beside settings and data: facts, and the tensors to start from."""
 
@@ -84,11 +89,27 @@ class BankObjective:
         lm: the frozen backbone and its bank.
         frozen_prefix: read queries once and without a graph.
         cache_bytes: how much memory may hold prefixes for later epochs.
+        negatives: for each example, also draw a query state that the bank keeps of an earlier procedure, and
+            count its routing as one more supervised position: it must still choose that procedure. Such a
+            state is a constant, so only the new addresses learn from it.
+        renorm: rescale the new rows after each step (Eqs. 5-6).
+        seed: of what is drawn.
     """
 
-    def __init__(self, lm: MemoryLM, *, frozen_prefix: bool, cache_bytes: int) -> None:
-        self.lm, self.frozen_prefix = lm, frozen_prefix
+    def __init__(
+        self,
+        lm: MemoryLM,
+        *,
+        frozen_prefix: bool,
+        cache_bytes: int,
+        negatives: bool = False,
+        renorm: bool = False,
+        seed: int = 0,
+    ) -> None:
+        self.lm, self.frozen_prefix, self.renorm, self.seed = lm, frozen_prefix, renorm, seed
         self.cache = PrefixCache(lm, cache_bytes)
+        self.states, self.calls_for = lm.bank.frozen_states()
+        self.negatives = negatives and len(self.states) > 0
 
     @property
     def parameters(self) -> Sequence[nn.Parameter]:
@@ -132,11 +153,27 @@ class BankObjective:
             )
 
     def loss(self, piece: Piece) -> LossSum:
-        """Eq. 3, over frozen prefixes or plain."""
-        if not self.frozen_prefix:
-            return plain_loss(self.lm, piece.examples)
-        states = self.cache.window(piece.key, piece.window)
-        return frozen_prefix_loss(self.lm, piece.examples, [states[i] for i in piece.places])
+        """Eq. 3, over frozen prefixes or plain; and, where asked for, the routing of earlier queries."""
+        if self.frozen_prefix:
+            states = self.cache.window(piece.key, piece.window)
+            loss = frozen_prefix_loss(self.lm, piece.examples, [states[i] for i in piece.places])
+        else:
+            loss = plain_loss(self.lm, piece.examples)
+        if not self.negatives:
+            return loss
+        return replace(loss, total=loss.total + self._earlier(len(piece.examples), piece.draw))
+
+    def _earlier(self, count: int, draw: tuple[int, int]) -> Tensor:
+        """Summed routing loss of `count` kept query states."""
+        rng = stream(self.seed, "negatives", *draw)
+        chosen = torch.tensor([rng.randrange(len(self.states)) for _ in range(count)], device=self.lm.device)
+        states = self.states.to(self.lm.device)[chosen].to(self.lm.model.dtype)
+        return memory_loss(self.lm.head, states, self.calls_for.to(self.lm.device)[chosen]).total
+
+    def after_step(self) -> None:
+        """Renorms, where asked for."""
+        if self.renorm:
+            self.lm.bank.renorm()
 
     def validation(self, examples: Sequence[Encoded], size: int, window: int) -> Iterator[LossSum]:
         """Eq. 3 on held-out examples, window by window."""
@@ -154,7 +191,8 @@ class BankObjective:
     def identity(self) -> tuple[Mapping[str, Any], Sequence[Tensor]]:
         """The backbone's weights, and every row."""
         rows = [part for table in self.lm.bank.tables for part in (table.frozen, table.fresh)]
-        return {"backbone": fingerprint(self.lm.model)}, rows
+        facts = {"backbone": fingerprint(self.lm.model), "renorm": self.renorm, "negatives": self.negatives}
+        return facts, [*rows, self.states] if self.negatives else rows
 
 
 class AdapterObjective:
@@ -198,6 +236,9 @@ class AdapterObjective:
         """Cross-entropy of held-out examples."""
         for i in range(0, len(examples), size):
             yield plain_loss(self.lm, examples[i : i + size])
+
+    def after_step(self) -> None:
+        """Nothing to do."""
 
     def identity(self) -> tuple[Mapping[str, Any], Sequence[Tensor]]:
         """The backbone's weights, the adapter's settings and weights, and the stage."""

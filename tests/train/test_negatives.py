@@ -1,0 +1,131 @@
+"""Kept query states of earlier procedures as negatives for newcomers: exact, isolated, resumable."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.tiny import tiny_examples, tiny_lm
+from tokmem.model.memory_lm import MemoryLM
+from tokmem.records import Encoded
+from tokmem.seeds import stream
+from tokmem.train.loop import FitSettings, fit
+from tokmem.train.objective import BankObjective, Piece
+from tokmem.train.prefix import read_prefixes
+from tokmem.train.step import plain_loss
+
+coupled = pytest.mark.parametrize("coupled", [True, False], ids=["coupled", "decoupled"])
+
+
+def _old_examples(lm: MemoryLM) -> list[Encoded]:
+    """One example of each frozen procedure of the tiny bank."""
+    old = [n for n in lm.bank.names if n not in lm.bank.fresh_names]
+    ids = {lm.bank.slots.ids(n)[0]: n for n in old}
+    found = {}
+    for example in tiny_examples(lm.bank, 40, seed=7):
+        first = example.ids[example.prefix]
+        if first in ids:
+            found.setdefault(ids[first], example)
+    assert set(found) == set(old)
+    return [found[name] for name in old]
+
+
+def _keep(lm: MemoryLM, examples: list[Encoded]) -> None:
+    ids = {lm.bank.slots.ids(n)[0]: n for n in lm.bank.names}
+    for example in examples:
+        (prefix,) = read_prefixes(lm, [example.ids[: example.prefix]])
+        lm.bank.keep_states(ids[example.ids[example.prefix]], prefix.hidden[None])
+
+
+def _objective(lm: MemoryLM, **options: bool) -> BankObjective:
+    return BankObjective(lm, frozen_prefix=True, cache_bytes=1 << 20, seed=3, **options)
+
+
+def _piece(lm: MemoryLM, step: int = 0, count: int = 6) -> Piece:
+    examples = tiny_examples(lm.bank, count)
+    return Piece(examples, examples, range(count), "w", (step, 0))
+
+
+@coupled
+def test_a_negative_is_the_routing_of_an_earlier_query(coupled: bool) -> None:
+    """Same loss and gradient as running the query again with its memory token the only target."""
+    lm = tiny_lm("llama", coupled)
+    old = _old_examples(lm)
+    _keep(lm, old)
+    objective = _objective(lm, negatives=True)
+    states, calls_for = objective.states, objective.calls_for
+
+    total = objective.loss(_piece(lm)).total - _objective(lm).loss(_piece(lm)).total
+    total.backward()
+    fast = [t.fresh.grad.clone() for t in lm.bank.tables if t.fresh.grad is not None]
+    lm.bank.zero_grad()
+
+    rng = stream(3, "negatives", 0, 0)
+    slow = torch.zeros(())
+    for _ in range(6):
+        called = int(calls_for[rng.randrange(len(states))])
+        example = next(e for e in old if e.ids[e.prefix] == called)
+        only = tuple(i == example.prefix for i in range(len(example.ids)))
+        slow = slow + plain_loss(lm, [replace(example, supervised=only)]).total
+    slow.backward()
+    torch.testing.assert_close(total, slow, rtol=1e-5, atol=1e-5)
+    for table, gradient in zip(lm.bank.tables, fast, strict=False):
+        if table.fresh.grad is not None:
+            torch.testing.assert_close(gradient, table.fresh.grad, rtol=1e-4, atol=1e-6)
+
+
+@coupled
+def test_earlier_rows_stay_bit_equal_and_old_queries_are_defended(coupled: bool) -> None:
+    settings = FitSettings(lr=0.3, epochs=12, batch_size=6, seed=1)
+    losses = {}
+    for negatives in (False, True):
+        lm = tiny_lm("llama", coupled)
+        old = _old_examples(lm)
+        _keep(lm, old)
+        before = [t.frozen.clone() for t in lm.bank.tables]
+        new = [e for e in tiny_examples(lm.bank, 30) if e.ids[e.prefix] not in {o.ids[o.prefix] for o in old}]
+        fit(_objective(lm, negatives=negatives), new, settings)
+        assert all(torch.equal(b, t.frozen) for b, t in zip(before, lm.bank.tables, strict=True))
+        only = [replace(e, supervised=tuple(i == e.prefix for i in range(len(e.ids)))) for e in old]
+        losses[negatives] = float(plain_loss(lm, only).total.detach())
+    assert losses[True] < losses[False]
+
+
+def test_a_resumed_run_draws_the_same(tmp_path: Path) -> None:
+    def run(folder: Path, epochs: int) -> torch.Tensor:
+        lm = tiny_lm("llama", True)
+        _keep(lm, _old_examples(lm))
+        settings = FitSettings(lr=0.05, epochs=epochs, batch_size=4, schedule="constant", warmup=0.0)
+        fit(_objective(lm, negatives=True), tiny_examples(lm.bank, 12), settings, checkpoint=folder)
+        return lm.bank.steering.rows()
+
+    whole = run(tmp_path / "whole", 4)
+    calls = 0
+    step = BankObjective.after_step
+
+    def stop(self: BankObjective) -> None:
+        nonlocal calls
+        calls += 1
+        if calls == 8:
+            raise KeyboardInterrupt
+        step(self)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(BankObjective, "after_step", stop)
+        with pytest.raises(KeyboardInterrupt):
+            run(tmp_path / "cut", 4)
+    assert torch.equal(run(tmp_path / "cut", 4), whole)
+
+
+def test_renorm_after_each_step_keeps_new_rows_at_the_old_norm() -> None:
+    lm = tiny_lm("llama", True)
+    fit(_objective(lm, renorm=True), tiny_examples(lm.bank, 12), FitSettings(lr=0.3, batch_size=4))
+    fresh = lm.bank.fresh_names
+    old = [n for n in lm.bank.names if n not in fresh]
+    norm = torch.stack([lm.bank.rows(n)[0].norm() for n in old]).mean()
+    torch.testing.assert_close(
+        torch.stack([lm.bank.rows(n)[0].norm() for n in fresh]), norm.expand(len(fresh)), rtol=1e-4, atol=1e-5
+    )
