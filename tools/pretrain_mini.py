@@ -198,13 +198,15 @@ def loss_sum(model: LlamaForCausalLM, ids: Tensor, labels: Tensor) -> tuple[Tens
 
 @dataclass
 class State:
-    """What a resumed run needs beside the weights and the optimizers' moments."""
+    """What a resumed run needs beside the weights and the optimizers' moments; `earlier` is what the backbone
+    that it started from had behind it."""
 
     step: int = 0
     tokens: int = 0
     supervised: int = 0
     seconds: float = 0.0
     losses: list[float] = field(default_factory=list)
+    earlier: dict[str, float] = field(default_factory=dict)
 
 
 def replace_folder(new: Path, target: Path) -> None:
@@ -250,6 +252,15 @@ def save(out: Path, model, tokenizer, optimizers, state: State, batches: Batches
     facts = {k: v for k, v in state.__dict__.items() if k != "losses"}
     (new / "training.json").write_text(json.dumps(facts | {"loss": state.losses[-1]}, indent=1) + "\n")
     replace_folder(new, out / "backbone")
+
+
+def totals(training: Path) -> dict[str, float]:
+    """All that a `training.json` and the runs before it saw."""
+    if not training.is_file():
+        return {}
+    facts = json.loads(training.read_text())
+    before = facts.get("earlier", {})
+    return {key: facts[key] + before.get(key, 0) for key in ("step", "tokens", "supervised", "seconds")}
 
 
 def resume(out: Path, model, optimizers, batches: Batches) -> State:
@@ -308,6 +319,8 @@ def train(args: argparse.Namespace) -> None:
         Encoder(tokenizer), args.text, len(tokenizer), args.batch_tokens // args.micro, args.seed
     )
     state = resume(args.out, model, optimizers, batches)
+    if args.start_from and not state.earlier:
+        state.earlier = totals(args.start_from / "training.json")
     if args.compile:
         model.model.forward = torch.compile(model.model.forward, dynamic=True)
     full_rates = (args.muon_lr, args.adam_lr)
