@@ -198,8 +198,7 @@ def loss_sum(model: LlamaForCausalLM, ids: Tensor, labels: Tensor) -> tuple[Tens
 
 @dataclass
 class State:
-    """What a resumed run needs beside the weights and the optimizers' moments; `earlier` is what the backbone
-    that it started from had behind it."""
+    """What a resumed run needs beside weights and moments; `earlier` is what it started from had seen."""
 
     step: int = 0
     tokens: int = 0
