@@ -217,7 +217,7 @@ def test_the_retriever_is_loaded_by_name(backbone: Backbone) -> None:
 
 @pytest.mark.slow
 @pytest.mark.realdata
-@pytest.mark.parametrize(("include", "of_ten", "of_fifty"), [(False, 35, 35), (True, 80, 80)])
+@pytest.mark.parametrize(("include", "of_ten", "of_fifty"), [(False, 35, 25), (True, 85, 85)])
 def test_routing_on_real_tasks(
     real_data: Path, backbone: Backbone, include: bool, of_ten: float, of_fifty: float
 ) -> None:
