@@ -8,7 +8,9 @@ import torch
 from tests import oracles
 from tests.tiny import CONFIGS, tiny_bank, tiny_examples, tiny_lm, tiny_model
 from tokmem.bank.bank import Bank
+from tokmem.errors import TrainingError
 from tokmem.model.memory_lm import MemoryLM
+from tokmem.records import Encoded
 from tokmem.train import loss as loss_module
 from tokmem.train.prefix import read_prefixes
 from tokmem.train.step import frozen_prefix_loss, plain_loss
@@ -63,6 +65,37 @@ def test_frozen_prefix_equals_the_plain_loop(name: str, coupled: bool, policy: s
 
 
 @pytest.mark.parametrize("name", CONFIGS)
+def test_padded_rows_equal_the_plain_loop(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    lm = tiny_lm(name, False)
+    lm.longest_packed = 0
+    monkeypatch.setattr(MemoryLM, "packed", None)
+    assert_equal(lm, tiny_examples(lm.bank, 7))
+
+
+@pytest.mark.parametrize("name", sorted(name for name in CONFIGS if not name.startswith("gemma")))
+def test_packed_rows_equal_the_plain_loop(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the general test above Mistral's queries outgrow its window; here everything stays inside."""
+    lm = tiny_lm(name, False)
+    if name == "mistral":
+        set_window(lm, 64)
+    assert lm.longest_packed >= 64
+    examples = tiny_examples(lm.bank, 7)
+    assert len({e.prefix for e in examples}) > 3
+    wanted = oracle(lm, examples)
+    monkeypatch.setattr(MemoryLM, "hidden", None)
+    loss, gradients = ours(lm, examples, frozen=True, micro=3)
+    torch.testing.assert_close(loss, wanted[0], **CLOSE)
+    for got, right in zip(gradients, wanted[1], strict=True):
+        torch.testing.assert_close(got, right, **CLOSE)
+
+
+def set_window(lm: MemoryLM, window: int) -> None:
+    lm.model.config.sliding_window = window
+    for layer in lm.model.get_decoder().layers:
+        layer.self_attn.config.sliding_window = window
+
+
+@pytest.mark.parametrize("name", CONFIGS)
 def test_plain_path_equals_the_oracle(name: str) -> None:
     lm = tiny_lm(name, False)
     assert_equal(lm, tiny_examples(lm.bank, 7), frozen=False)
@@ -83,8 +116,27 @@ def test_nothing_frozen_yet() -> None:
 
 def test_chunked_head(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(loss_module, "MAX_LOGITS", 3 * 96)
+    monkeypatch.setattr(loss_module, "MAX_FLOATS", 2 * 96)
     lm = tiny_lm("gemma3", False)
     assert_equal(lm, tiny_examples(lm.bank, 5))
+
+
+def test_without_memory_tokens() -> None:
+    bank = tiny_bank(True, "auto")
+    lm = MemoryLM(tiny_model("llama"), Bank(32, bank.slots.space))
+    ids = (2, 7, 30, 41, 4)
+    got = plain_loss(lm, [Encoded(ids, (False, True, True, True, True), 1, "")])
+    wanted = torch.nn.functional.cross_entropy(
+        lm.model(torch.tensor([ids])).logits[0, :-1], torch.tensor(ids[1:]), reduction="sum"
+    )
+    torch.testing.assert_close(got.total, wanted, **CLOSE)
+
+
+def test_a_head_that_trains_is_refused() -> None:
+    lm = tiny_lm("llama")
+    lm.model.lm_head.requires_grad_()
+    with pytest.raises(TrainingError, match="output head"):
+        plain_loss(lm, tiny_examples(lm.bank, 2))
 
 
 def test_prefix_longer_than_the_window_matters() -> None:

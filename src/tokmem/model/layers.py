@@ -87,13 +87,24 @@ class MemoryHead:
         self.model_rows = input_embedding(model).num_embeddings
         self._frozen = copy.copy(model)
         self._frozen._modules = {**model._modules, body: _Hidden()}
+        self._output = model.get_output_embeddings()
         self._rows = _Rows()
         self._memory = copy.copy(model)
         self._memory._modules = {**self._frozen._modules, head: self._rows}
 
+    @property
+    def trains(self) -> bool:
+        """Whether a parameter of the output head takes a gradient."""
+        return any(p.requires_grad for p in self._output.parameters())
+
+    def native(self, hidden: Tensor) -> Tensor:
+        """(N, d) hidden states -> (N, V) logits of the backbone in its dtype, replaced rows included."""
+        logits: Tensor = self._frozen(inputs_embeds=hidden[None], use_cache=False).logits
+        return logits.flatten(0, 1)  # not logits[0]: its gradient is a copy
+
     def frozen(self, hidden: Tensor) -> Tensor:
-        """(N, d) hidden states -> (N, V) float32 logits of the backbone, replaced rows included."""
-        return self._frozen(inputs_embeds=hidden[None], use_cache=False).logits[0].float()
+        """`native` in float32."""
+        return self.native(hidden).float()
 
     def memory(self, hidden: Tensor) -> Tensor:
         """(N, d) hidden states -> (N, P) float32 logits of the memory tokens, in slot order."""

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import cached_property
+
 import torch
 from torch import Tensor
 from transformers import Cache, PreTrainedModel
@@ -10,6 +13,7 @@ from tokmem.bank.bank import Bank
 from tokmem.errors import BankError
 from tokmem.model.backbone import check_supported, input_embedding
 from tokmem.model.layers import MemoryHead, MemoryLookup
+from tokmem.model.packed import PackedRow, Past, longest_packed, run_packed
 
 
 class MemoryLM:
@@ -61,6 +65,28 @@ class MemoryLM:
         )
         state: Tensor = output.last_hidden_state
         return state
+
+    @cached_property
+    def longest_packed(self) -> float:
+        """The longest sequence, in tokens, that `packed` may hold; 0 where the backbone cannot be packed."""
+        return longest_packed(self.model)
+
+    def packed(
+        self, sequences: Sequence[Sequence[int]], past: Sequence[Past] = (), cache: Cache | None = None
+    ) -> Tensor:
+        """Runs the body over sequences side by side in one row, without padding.
+
+        Args:
+            sequences: token ids, memory ids among them; none longer, with its past, than `longest_packed`.
+            past: keys and values of what stands before each sequence, a pair a layer, each (G, L, D).
+            cache: receives the keys and values of the row, (1, G, N, D) a layer.
+
+        Returns:
+            (N, d) last hidden states, sequence after sequence.
+        """
+        ids = torch.tensor([i for sequence in sequences for i in sequence], device=self.device)
+        row = PackedRow([len(sequence) for sequence in sequences], past)
+        return run_packed(self.model, self.lookup(ids), row, cache)
 
     def logits(self, ids: Tensor, mask: Tensor) -> Tensor:
         """(B, T) right-padded ids -> (B, T, W) logits by token id, as of a model with a resized vocabulary.

@@ -10,15 +10,17 @@ Letters: N supervised positions, d hidden size, V rows of the backbone, P proced
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.checkpoint import checkpoint
+from torch.autograd.function import once_differentiable
 
+from tokmem.errors import TrainingError
 from tokmem.model.layers import MemoryHead
 
-# Most logits held at once; longer inputs go chunk by chunk, recomputed in the backward pass.
-MAX_LOGITS = 1 << 26
+# Most logits held at once, and most of them in float32.
+MAX_LOGITS, MAX_FLOATS = 1 << 23, 1 << 20
 
 
 @dataclass(frozen=True)
@@ -38,19 +40,78 @@ class LossSum:
     memory_count: Tensor
 
 
-def token_losses(head: MemoryHead, hidden: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-    """(N, d) states and (N,) target ids -> (N,) negative log-likelihoods, (N,) whether of a memory token."""
-    frozen, memory = head.frozen(hidden), head.memory(hidden)
-    replaced = head.replaced(frozen.shape[-1])
-    if len(replaced):
-        frozen = frozen.index_fill(-1, replaced, -torch.inf)
-    target = frozen.gather(-1, targets.clamp(max=frozen.shape[-1] - 1)[:, None])[:, 0]
-    normaliser = frozen.logsumexp(-1)
-    if memory.shape[-1] == 0:
-        return normaliser - target, torch.zeros_like(targets, dtype=torch.bool)
-    index, is_memory = head.bank.find_head(targets)
-    target = torch.where(is_memory, memory.gather(-1, index[:, None])[:, 0], target)
-    return torch.logaddexp(normaliser, memory.logsumexp(-1)) - target, is_memory
+class _TokenLosses(torch.autograd.Function):
+    """(N, d) states, (N, P) memory logits, (N,) target ids -> (N,) losses.
+
+    A loss depends on its own state alone, so its gradient is a row that can be had in the forward pass, where
+    the logits are at hand: chunk by chunk, they are dropped before the next, and none are computed twice.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, hidden: Tensor, memory: Tensor, targets: Tensor, head: MemoryHead) -> Tensor:
+        graph, size = ctx.needs_input_grad[0], max(1, MAX_LOGITS // head.model_rows)
+        index, is_memory = _find(head, targets)
+        memory_sum = memory.logsumexp(-1)
+        words = targets.masked_fill(is_memory, -1)
+        chunks = [
+            _frozen_part(head, *parts, graph=graph)
+            for parts in zip(*(x.split(size) for x in (hidden, memory_sum, words)), strict=True)
+        ]
+        normaliser, picked, slope = (torch.cat(parts) for parts in zip(*chunks, strict=True))
+        memory_slope = (memory - normaliser[:, None]).exp()
+        rows = is_memory.nonzero()[:, 0]
+        picked[rows] = memory[rows, index[rows]]
+        memory_slope[rows, index[rows]] -= 1
+        ctx.save_for_backward(slope, memory_slope)
+        return normaliser - picked
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor, Tensor, None, None]:
+        slope, memory_slope = ctx.saved_tensors
+        return (upstream[:, None] * slope).to(slope.dtype), upstream[:, None] * memory_slope, None, None
+
+
+def _frozen_part(
+    head: MemoryHead, hidden: Tensor, memory_sum: Tensor, words: Tensor, *, graph: bool
+) -> tuple[Tensor, Tensor, Tensor]:
+    """What the frozen rows contribute.
+
+    Args:
+        head: of the model with its bank.
+        hidden: (n, d) states.
+        memory_sum: (n,) log-sum-exp of the memory logits.
+        words: (n,) target ids, -1 where the target is a memory token.
+        graph: whether the slope is wanted.
+
+    Returns:
+        (n,) log-sum-exp over all logits, (n,) target logit, (n, d) gradient of the first less the second.
+    """
+    with torch.set_grad_enabled(graph):
+        hidden = hidden.detach().requires_grad_(graph)
+        logits = head.native(hidden)
+    replaced = head.replaced(logits.shape[-1])
+    slopes = torch.empty_like(logits) if graph else None
+    normalisers, picks = [], []
+    size = max(1, MAX_FLOATS // logits.shape[-1])
+    for start in range(0, len(logits), size):
+        part = slice(start, start + size)
+        block = logits.detach()[part].to(torch.float32, copy=True).index_fill_(-1, replaced, -torch.inf)
+        index = words[part].clamp(min=0)[:, None]
+        picks.append(block.gather(-1, index)[:, 0])
+        normalisers.append(torch.logaddexp(block.logsumexp(-1), memory_sum[part]))
+        if slopes is not None:
+            block.sub_(normalisers[-1][:, None]).exp_()
+            slopes[part] = block.scatter_add_(-1, index, -(words[part] >= 0).float()[:, None])
+    slope = hidden[:0] if slopes is None else torch.autograd.grad(logits, hidden, slopes)[0]
+    return torch.cat(normalisers), torch.cat(picks), slope
+
+
+def _find(head: MemoryHead, targets: Tensor) -> tuple[Tensor, Tensor]:
+    """(N,) procedure indices, and whether a target is a memory token."""
+    if len(head.bank) == 0:
+        return torch.zeros_like(targets), torch.zeros_like(targets, dtype=torch.bool)
+    return head.bank.find_head(targets)
 
 
 def memory_loss(head: MemoryHead, hidden: Tensor, targets: Tensor) -> LossSum:
@@ -60,15 +121,16 @@ def memory_loss(head: MemoryHead, hidden: Tensor, targets: Tensor) -> LossSum:
         head: of the model with its bank.
         hidden: (N, d) state before each target.
         targets: (N,) token ids.
+
+    Raises:
+        TrainingError: the output head itself trains; no gradient would reach it.
     """
-    size = max(1, MAX_LOGITS // int(head.model_rows))
-    if len(targets) <= size:
-        losses, is_memory = token_losses(head, hidden, targets)
-    else:
-        chunks = [
-            checkpoint(token_losses, head, h, t, use_reentrant=False)
-            for h, t in zip(hidden.split(size), targets.split(size), strict=True)
-        ]
-        losses, is_memory = (torch.cat(parts) for parts in zip(*chunks, strict=True))
-    memory = losses.detach()[is_memory].sum()
-    return LossSum(losses.sum(), memory, len(targets), is_memory.sum())
+    if head.trains:
+        raise TrainingError(
+            "an output head with parameters that train",
+            "a frozen one: the loss gives gradients to states and memory tokens alone",
+            "leave the output head out of what is adapted",
+        )
+    losses: Tensor = _TokenLosses.apply(hidden, head.memory(hidden), targets, head)  # type: ignore[no-untyped-call]
+    is_memory = _find(head, targets)[1]
+    return LossSum(losses.sum(), losses.detach()[is_memory].sum(), len(targets), is_memory.sum())

@@ -23,6 +23,8 @@ from tokmem.records import Encoded
 
 # Padding costs as much as text, a batch more costs little: split where less than this share would be text.
 LEAST_FILL = 0.8
+# Tokens in a batch. Past a thousand rows a CPU's matrix products gain nothing, and their results page-fault.
+BATCH_TOKENS, CPU_BATCH_TOKENS = 8192, 1024
 
 
 @dataclass(frozen=True)
@@ -49,40 +51,75 @@ class Prefix:
 
 
 @torch.no_grad()
-def read_prefixes(lm: MemoryLM, prefixes: Sequence[Sequence[int]], batch_tokens: int = 8192) -> list[Prefix]:
-    """Runs prefixes through the backbone in left-padded batches of similar length.
+def read_prefixes(lm: MemoryLM, prefixes: Sequence[Sequence[int]], batch_tokens: int = 0) -> list[Prefix]:
+    """Runs prefixes through the backbone: packed in their order where that is exact, else in padded batches.
 
-    A batch holds at most `batch_tokens`, and none that is shorter than `LEAST_FILL` of its longest. The
-    batches are a function of `prefixes` alone: a state changes in its last bits with its batch's shape.
+    A batch holds at most `batch_tokens` (0: as many as suit the device), or one prefix. The batches are a
+    function of `prefixes` alone: a state changes in its last bits with its batch's shape.
     """
-    order = sorted(range(len(prefixes)), key=lambda i: (-len(prefixes[i]), i))
+    tokens = batch_tokens or (CPU_BATCH_TOKENS if lm.device.type == "cpu" else BATCH_TOKENS)
+    fits = [i for i in range(len(prefixes)) if len(prefixes[i]) <= lm.longest_packed]
+    order = sorted(set(range(len(prefixes))) - set(fits), key=lambda i: (-len(prefixes[i]), i))
+    batches = [(_read_packed, chosen) for chosen in _packs(fits, prefixes, tokens)]
+    batches += [(_read_padded, chosen) for chosen in _padded(order, prefixes, tokens)]
     states: dict[int, Prefix] = {}
-    while order:
-        longest = len(prefixes[order[0]])
-        room = order[: max(1, batch_tokens // longest)]
-        chosen = [i for i in room if len(prefixes[i]) >= LEAST_FILL * longest]
-        order = order[len(chosen) :]
-        states |= zip(chosen, _read_batch(lm, [prefixes[i] for i in chosen]), strict=True)
+    for read, chosen in batches:
+        states |= zip(chosen, read(lm, [prefixes[i] for i in chosen]), strict=True)
     return [states[i] for i in range(len(prefixes))]
 
 
-def _read_batch(lm: MemoryLM, prefixes: Sequence[Sequence[int]]) -> list[Prefix]:
+def _packs(order: Sequence[int], prefixes: Sequence[Sequence[int]], tokens: int) -> list[list[int]]:
+    packs: list[list[int]] = []
+    room = 0
+    for i in order:
+        room -= len(prefixes[i])
+        if room < 0:
+            packs.append([])
+            room = tokens - len(prefixes[i])
+        packs[-1].append(i)
+    return packs
+
+
+def _padded(order: Sequence[int], prefixes: Sequence[Sequence[int]], tokens: int) -> list[list[int]]:
+    """Batches of a falling order of lengths, none of them with a prefix under `LEAST_FILL` of its longest."""
+    batches: list[list[int]] = []
+    while order:
+        longest = len(prefixes[order[0]])
+        room = order[: max(1, tokens // longest)]
+        batches.append([i for i in room if len(prefixes[i]) >= LEAST_FILL * longest])
+        order = order[len(batches[-1]) :]
+    return batches
+
+
+def _read_packed(lm: MemoryLM, prefixes: Sequence[Sequence[int]]) -> list[Prefix]:
+    lengths, cache = [len(ids) for ids in prefixes], DynamicCache()
+    lasts = [states[-1].clone() for states in lm.packed(prefixes, cache=cache).split(lengths)]
+    layers: list[Any] = cache.layers
+    parts = [
+        zip(*(x[0].split(lengths, 1) for x in (layer.keys, layer.values)), strict=True) for layer in layers
+    ]
+    copies = [tuple((_copy(k), _copy(v)) for k, v in pairs) for pairs in zip(*parts, strict=True)]
+    return [Prefix(pairs, last) for pairs, last in zip(copies, lasts, strict=True)]
+
+
+def _read_padded(lm: MemoryLM, prefixes: Sequence[Sequence[int]]) -> list[Prefix]:
     ids, mask, positions = (t.to(lm.device) for t in left_pad(prefixes))
     cache = DynamicCache()
     hidden = lm.hidden(ids, mask, positions, cache)[:, -1]
     layers: list[Any] = cache.layers
+    # Padding stands on the left.
     return [
         Prefix(
-            tuple((_tail(layer.keys[row], len(ids)), _tail(layer.values[row], len(ids))) for layer in layers),
+            tuple((_copy(x.keys[row, :, -len(ids) :]), _copy(x.values[row, :, -len(ids) :])) for x in layers),
             hidden[row].clone(),
         )
         for row, ids in enumerate(prefixes)
     ]
 
 
-def _tail(states: Tensor, length: int) -> Tensor:
-    """(G, padded, D) -> a copy of the last `length` positions: padding stands on the left."""
-    return states[..., -length:, :].contiguous()
+def _copy(states: Tensor) -> Tensor:
+    """(G, L, D) of its own: a view would keep the whole batch."""
+    return states.clone(memory_format=torch.contiguous_format)
 
 
 def stack_prefixes(prefixes: Sequence[Prefix]) -> tuple[DynamicCache, Tensor, Tensor]:

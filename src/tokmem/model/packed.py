@@ -1,0 +1,178 @@
+"""Sequences packed into one row: every matrix product runs over all their tokens at once and over no padding.
+
+Attention runs within each sequence, causal and dense, over what went before it in the row and over keys and
+values given from outside. It stands in for the model's own through the attention interface of `transformers`;
+`longest_packed` says for which models and lengths that is exact.
+
+Letters: N tokens in the row, S sequences, H heads, G key-value heads, D head size, L given positions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.functional import scaled_dot_product_attention
+from transformers import AttentionInterface, Cache, PreTrainedModel
+
+from tokmem.model.backbone import input_embedding, is_recurrent
+
+NAME = "tokmem_packed"
+Past = Sequence[tuple[Tensor, Tensor]]
+# What layers hand to their attention beside its operands; anything else that is set would change the result.
+_HARMLESS = frozenset(
+    ("position_ids", "position_embeddings", "cache_position", "use_cache", "is_causal", "sliding_window")
+)
+# The trial's lengths: short, so that it costs little and stays inside any window.
+_TRIAL = (2, 3)
+_CLOSE = {torch.float32: 1e-3, torch.float64: 1e-3}  # else 0.05: half precision
+
+
+class _Unpackable(Exception):
+    """A layer's attention is not what `PackedRow` computes."""
+
+
+@dataclass
+class PackedRow:
+    """How a row divides into sequences; it travels to the attention of every layer.
+
+    Attributes:
+        lengths: (S,) tokens of each sequence in the row.
+        past: what stands before each: keys and values a layer, each (G, L, D); none where empty.
+        layers: indices of the layers that have run.
+        window: the shortest sliding window among them.
+    """
+
+    lengths: Sequence[int]
+    past: Sequence[Past] = ()
+    layers: list[int] = field(default_factory=list)
+    window: float = float("inf")
+
+    def positions(self) -> list[int]:
+        """(N,) position of each token in its own sequence."""
+        starts = [past[0][0].shape[-2] for past in self.past] or [0] * len(self.lengths)
+        return [s + i for s, n in zip(starts, self.lengths, strict=True) for i in range(n)]
+
+    def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, scale: float | None) -> Tensor:
+        """(1, H, N, D) queries, (1, G, N, D) keys and values -> (1, N, H, D)."""
+        parts = zip(*(x.split(list(self.lengths), 2) for x in (query, key, value)), strict=True)
+        out = [self._one(i, layer, q, k, v, scale) for i, (q, k, v) in enumerate(parts)]
+        return torch.cat([x.transpose(1, 2) for x in out], 1)
+
+    def _one(
+        self, index: int, layer: int, query: Tensor, key: Tensor, value: Tensor, scale: float | None
+    ) -> Tensor:
+        causal, mask = query.shape[2] > 1, None
+        if self.past:
+            keys, values = self.past[index][layer]
+            key, value = torch.cat([keys[None], key], 2), torch.cat([values[None], value], 2)
+            causal, mask = False, self.masks[index]
+        return scaled_dot_product_attention(
+            query, key, value, mask, scale=scale, is_causal=causal, enable_gqa=True
+        )
+
+    @cached_property
+    def masks(self) -> list[Tensor | None]:
+        """Which keys the T tokens of each sequence after L see, (T, L + T); None: all of them."""
+        masks: list[Tensor | None] = []
+        for past, n in zip(self.past, self.lengths, strict=True):
+            key = past[0][0]
+            places = torch.arange(key.shape[-2] + n, device=key.device)
+            masks.append(places <= places[-n:, None] if n > 1 else None)
+        return masks
+
+
+def _attention(
+    module: torch.nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    scaling: float | None = None,
+    dropout: float = 0.0,
+    packed_row: PackedRow | None = None,
+    **others: Any,
+) -> tuple[Tensor, None]:
+    """The attention function that `transformers` calls in each layer."""
+    odd = [k for k, v in others.items() if k not in _HARMLESS and v is not None and v is not False]
+    if attention_mask is not None or dropout or others.get("is_causal") is False:
+        odd.append("attention_mask, dropout or is_causal")
+    if odd or packed_row is None or not getattr(module, "is_causal", True):
+        raise _Unpackable(", ".join(odd))
+    layer = getattr(module, "layer_idx", None)
+    if not isinstance(layer, int):
+        raise _Unpackable("no layer index")
+    packed_row.layers.append(layer)
+    packed_row.window = min(packed_row.window, others.get("sliding_window") or float("inf"))
+    return packed_row.attend(layer, query, key, value, scaling), None
+
+
+# No mask is registered under this name, so the model builds none.
+AttentionInterface.register(NAME, _attention)
+
+
+def run_packed(
+    model: PreTrainedModel, embedded: Tensor, row: PackedRow, cache: Cache | None = None
+) -> Tensor:
+    """Runs the body over a packed row.
+
+    Args:
+        model: a causal LM that can be packed (`longest_packed`).
+        embedded: (N, d) input vectors.
+        row: how they divide into sequences.
+        cache: receives the keys and values of the whole row.
+
+    Returns:
+        (N, d) last hidden states.
+    """
+    body = getattr(model, model.base_model_prefix)
+    own = body.config._attn_implementation
+    body.config._attn_implementation = NAME
+    try:
+        output = body(
+            inputs_embeds=embedded[None],
+            position_ids=torch.tensor([row.positions()], device=embedded.device),
+            past_key_values=cache,
+            use_cache=cache is not None,
+            packed_row=row,
+        )
+    finally:
+        body.config._attn_implementation = own
+    states: Tensor = output.last_hidden_state.flatten(0, 1)
+    return states
+
+
+@torch.no_grad()
+def longest_packed(model: PreTrainedModel) -> float:
+    """The longest sequence, in tokens, for which a packed row gives the states of separate sequences.
+
+    It is tried out on a few tokens: the attention of every layer has to come through the interface with
+    nothing set that packing does not compute (soft caps, sinks, biases), and the states have to be those of
+    the model's own attention. Layers that slide a window limit the length to it.
+
+    Returns:
+        0 where the model cannot be packed, infinity where nothing limits the length.
+    """
+    config = model.config.get_text_config(decoder=True)
+    chunked = "chunked_attention" in (getattr(config, "layer_types", None) or ())
+    if is_recurrent(model) or chunked or not getattr(model, "_supports_attention_backend", False):
+        return 0
+    embedding = input_embedding(model)
+    embedded = embedding(torch.arange(sum(_TRIAL), device=embedding.weight.device))
+    row = PackedRow(_TRIAL)
+    try:
+        packed = run_packed(model, embedded, row)
+    except _Unpackable:
+        return 0
+    if sorted(row.layers) != list(range(config.num_hidden_layers)) or row.window < max(_TRIAL):
+        return 0
+    body = getattr(model, model.base_model_prefix)
+    alone = [
+        body(inputs_embeds=x[None], use_cache=False).last_hidden_state[0] for x in embedded.split(_TRIAL)
+    ]
+    apart = (packed - torch.cat(alone)).float().norm() / packed.float().norm()
+    return row.window if apart < _CLOSE.get(packed.dtype, 0.05) else 0

@@ -1,0 +1,81 @@
+from __future__ import annotations
+
+from math import inf
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from tests.tiny import CONFIGS, tiny_bank, tiny_lm, tiny_model
+from tokmem.model.memory_lm import MemoryLM
+from tokmem.model.packed import longest_packed
+
+LIMITS = {"gemma2": 0, "gemma3": 6, "mistral": 5}
+SEQUENCES = [(2, 7, 30), (5,), (11, 90, 3, 44, 8)]
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_what_can_be_packed(name: str) -> None:
+    model = tiny_model(name)
+    own = model.config._attn_implementation
+    assert longest_packed(model) == LIMITS.get(name, inf)
+    assert model.config._attn_implementation == own
+
+
+def alone(lm: MemoryLM, ids: tuple[int, ...]) -> Tensor:
+    tensor = torch.tensor([ids])
+    return lm.hidden(tensor, torch.ones_like(tensor), torch.arange(len(ids))[None])[0]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_packed_row_is_its_sequences(dtype: torch.dtype) -> None:
+    lm = MemoryLM(tiny_model("qwen3").to(dtype), tiny_bank(True, "auto"))
+    wanted = torch.cat([alone(lm, ids) for ids in SEQUENCES])
+    close = {"rtol": 1e-4, "atol": 1e-5} if dtype == torch.float32 else {"rtol": 0.05, "atol": 0.05}
+    torch.testing.assert_close(lm.packed(SEQUENCES), wanted, **close)
+
+
+def not_causal(model: PreTrainedModel) -> None:
+    model.model.layers[1].self_attn.is_causal = False
+
+
+def mixes_neighbours(model: PreTrainedModel) -> None:
+    def mixed(module: nn.Module, given: Any, out: Tensor) -> Tensor:
+        return out + torch.cat([torch.zeros_like(out[:, :1]), out[:, :-1]], 1)
+
+    model.model.layers[0].mlp.register_forward_hook(mixed)
+
+
+def passes_by(model: PreTrainedModel) -> None:
+    class Own(nn.Module):
+        def forward(self, hidden_states: Tensor, **_: object) -> tuple[Tensor, None]:
+            return hidden_states, None
+
+    model.model.layers[1].self_attn = Own()
+
+
+def adds_sinks(model: PreTrainedModel) -> None:
+    def given(module: nn.Module, args: Any, kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+        return args, {**kwargs, "s_aux": torch.zeros(4)}
+
+    model.model.layers[0].self_attn.register_forward_pre_hook(given, with_kwargs=True)
+
+
+def reads_chunks(model: PreTrainedModel) -> None:
+    model.config.layer_types = ["chunked_attention", "full_attention"]
+
+
+@pytest.mark.parametrize("change", [not_causal, mixes_neighbours, passes_by, adds_sinks, reads_chunks])
+def test_attention_of_another_kind_is_not_packed(change: Any) -> None:
+    model = tiny_model("llama")
+    change(model)
+    assert longest_packed(model) == 0
+
+
+def test_the_trial_is_made_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    lm = tiny_lm("llama")
+    first = lm.longest_packed
+    monkeypatch.setattr("tokmem.model.memory_lm.longest_packed", None)
+    assert lm.longest_packed == first == inf
