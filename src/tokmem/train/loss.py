@@ -67,9 +67,11 @@ class _TokenLosses(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor, Tensor, None, None]:
+    def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor | None, Tensor, None, None]:
         slope, memory_slope = ctx.saved_tensors
-        return (upstream[:, None] * slope).to(slope.dtype), upstream[:, None] * memory_slope, None, None
+        constant = not ctx.needs_input_grad[0]  # states without a graph: only the memory tokens learn
+        states = None if constant else (upstream[:, None] * slope).to(slope.dtype)
+        return states, upstream[:, None] * memory_slope, None, None
 
 
 def _frozen_part(
