@@ -1,4 +1,4 @@
-"""Writes the tables of README.md from committed result files; `--check` only compares."""
+"""Writes the tables of README.md and docs/results.md from committed result files; `--check` only compares."""
 
 from __future__ import annotations
 
@@ -9,10 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from tokmem.report.results import results_table
-from tokmem.report.tables import Table
+from tokmem.report.tables import Spread, Table
 
 ROOT = Path(__file__).parents[1]
-BLOCK = re.compile(r"(<!-- table: (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
+PAGES = (ROOT / "README.md", ROOT / "docs/results.md")
+BLOCK = re.compile(r"(<!-- (table|forgetting|probes): (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
+FORGETTING = {"method": "method", "learned_at": "learned by", "evaluated_at": "measured at"}
+PROBES = {"method": "method", "instruction": "instruction"}
+SCORES = {"rouge_l": "ROUGE-L", "routing_accuracy": "routing %"}
 BENCH = {
     "name": "one training step",
     "tokens_per_second": "tokens/s",
@@ -21,26 +25,41 @@ BENCH = {
 }
 
 
-def table(path: Path) -> str:
+def table(kind: str, path: Path) -> str:
     """The Markdown table of a result file."""
     result: dict[str, Any] = json.loads(path.read_text("utf-8"))
     if "bench" in path.parts:
         return Table(result["rows"], BENCH, {"speedup": ".2f", "peak_gb": ".2f"}).markdown()
-    return results_table(result).markdown()
+    if kind == "table":
+        return results_table(result).markdown()
+    return scores_table(result[kind], FORGETTING if kind == "forgetting" else PROBES).markdown()
+
+
+def scores_table(rows: list[dict[str, Any]], keys: dict[str, str]) -> Table:
+    """Rows of ROUGE-L and routing, with their spread where there are several seeds."""
+    cells = [
+        {key: row[key] for key in keys}
+        | {
+            name: Spread(row[name], row[f"{name}_std"], 2) if f"{name}_std" in row else row[name]
+            for name in SCORES
+        }
+        for row in rows
+    ]
+    return Table(cells, keys | SCORES)
 
 
 def updated(text: str) -> str:
     """The text with every marked table written anew."""
-    return BLOCK.sub(lambda m: m[1] + table(ROOT / m[2]) + m[3], text)
+    return BLOCK.sub(lambda m: m[1] + table(m[2], ROOT / m[3]) + m[4], text)
 
 
 def main() -> int:
-    """Rewrites README.md, or with `--check` says whether it is up to date."""
-    readme = ROOT / "README.md"
-    text = readme.read_text("utf-8")
+    """Rewrites the pages, or with `--check` says whether they are up to date."""
+    texts = {page: page.read_text("utf-8") for page in PAGES}
     if "--check" in sys.argv:
-        return int(updated(text) != text)
-    readme.write_text(updated(text), "utf-8")
+        return int(any(updated(text) != text for text in texts.values()))
+    for page, text in texts.items():
+        page.write_text(updated(text), "utf-8")
     return 0
 
 
