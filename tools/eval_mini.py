@@ -108,6 +108,7 @@ def measure(args: argparse.Namespace) -> dict[str, object]:
     backbone = load_backbone(str(args.backbone), dtype="float32", device=args.device)
     base = Base(backbone, recall=RecallSettings(max_new_tokens=96, batch_size=args.batch_size))
     skills = {f.name: instructed(f) for f in TRAINED}
+    copying = {"copy": skills["copy"]}
     trained = exact(base, skills, args.count)
     result: dict[str, object] = {
         "backbone_fingerprint": backbone.fingerprint,
@@ -116,7 +117,7 @@ def measure(args: argparse.Namespace) -> dict[str, object]:
         "examples_per_family": args.count,
         "median_exact_trained": median(trained.values()),
         "mean_exact_trained": round(fmean(trained.values()), 1),
-        "copy": trained["copy"],
+        "copy": exact(base, copying, 10 * args.count)["copy"],
         "held_out_loss": held_out_loss(
             base, [e for n, sample in skills.items() for e in draw(n, sample, args.count)]
         ),
