@@ -57,6 +57,15 @@ def _terminal_handler() -> logging.Handler:
     return RichHandler(console=Console(stderr=True), show_path=False, log_time_format="%H:%M:%S")
 
 
+_LINE = 0
+
+
+def bars_on_line(line: int) -> None:
+    """Draws this process's bars on a line of their own, from 0, and removes them when they are done."""
+    global _LINE
+    _LINE = line
+
+
 def progress(total: int | None, desc: str, *, force: bool = False, **options: Any) -> tqdm[Any]:
     """A progress bar on stderr, silent where that is no terminal.
 
@@ -67,6 +76,8 @@ def progress(total: int | None, desc: str, *, force: bool = False, **options: An
         options: handed to tqdm (`unit`, `initial`, `leave`).
     """
     shown = force or sys.stderr.isatty()
+    if _LINE:
+        options |= {"position": _LINE, "leave": False}
     return tqdm(total=total, desc=desc, file=sys.stderr, disable=not shown, dynamic_ncols=True, **options)
 
 

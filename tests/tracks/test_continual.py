@@ -147,3 +147,20 @@ def test_sample_efficiency_is_a_row_for_each_size(backbone: Backbone, tmp_path: 
     assert (tmp_path / "run/banks/tokmem-query-0-n1/bank.json").is_file()
     with pytest.raises(ConfigError, match="train_sizes up to 9"):
         run(replace(config, train_sizes=(9,)), tmp_path / "more", backbone=backbone)
+
+
+@pytest.mark.slow
+def test_several_processes_find_what_one_does(tmp_path: Path) -> None:
+    """On the bundled backbone, which each process loads by itself."""
+    config = AtomicConfig(
+        data=DataConfig(num_tasks=2, train_size=4, val_size=2, test_size=2),
+        training=FitSettings(lr=0.05, batch_size=4),
+        recall=RecallSettings(max_new_tokens=4, batch_size=4),
+        methods=("base", "tokmem"),
+    )
+    alone = run(config, tmp_path / "alone")
+    shared = run(config, tmp_path / "shared", workers=2)
+    assert len(list((tmp_path / "shared/cells").iterdir())) == 2
+    for one, other in zip(alone["rows"], shared["rows"], strict=True):
+        for name in ("method", "routing_accuracy", "rouge_l", "steps"):
+            assert one[name] == pytest.approx(other[name]), name

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from importlib.resources import as_file, files
 from pathlib import Path
@@ -23,6 +24,9 @@ def demo(
     out: Annotated[Path, typer.Option(help="Folder of the run; an earlier demo there is replaced.")] = Path(
         "runs/demo"
     ),
+    workers: Annotated[
+        int, typer.Option(min=0, help="Processes that share the methods; 0 for one a core, at most four.")
+    ] = 0,
     set_: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="Change a setting; may be repeated."),
@@ -43,7 +47,8 @@ def demo(
         "untrained (base), then learns one token each, coupled (tokmem) or decoupled (tokmem_dc).",
         markup=False,
     )
-    show_results(run(config, out, backbone=backbone), out)
+    workers = workers or min(4, os.cpu_count() or 1)
+    show_results(run(config, out, workers=workers, backbone=backbone), out)
     bank = out / "banks" / cell_name("tokmem", "query", config.seeds[0])
     _recall_aloud(config, backbone, bank)
     console().print(f'Try next:  tokmem recall --bank {bank} "..."', markup=False)

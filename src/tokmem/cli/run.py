@@ -26,6 +26,9 @@ def run(
         Path | None, typer.Option(help="Folder of the run; runs/NAME by default.", show_default=False)
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run of that folder.")] = False,
+    workers: Annotated[
+        int, typer.Option(min=1, help="Processes that share the methods; each loads the backbone.")
+    ] = 1,
     results: Annotated[
         Path | None,
         typer.Option(
@@ -43,7 +46,7 @@ def run(
     if config.name == atomic.AtomicConfig.name:
         config = replace(config, name=experiment.stem)
     folder = run_folder(out or Path("runs") / config.name, resume, Path())
-    summary = atomic.run(config, folder, resume=resume, backbone=load(config.backbone))
+    summary = atomic.run(config, folder, resume=resume, workers=workers, backbone=load(config.backbone))
     show_results(summary, folder)
     target = results or _result_file(experiment)
     if target is not None:

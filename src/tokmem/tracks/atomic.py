@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -23,6 +24,7 @@ from tokmem.tracks.backbone import BackboneConfig
 from tokmem.tracks.build import Order, build, learns, rates_of, seeded, trains, variants
 from tokmem.tracks.cell import Cell, learn
 from tokmem.tracks.data import DataConfig, load_corpus
+from tokmem.tracks.processes import share
 from tokmem.tracks.rivals import DemonstrationConfig, LoraConfig, ReplayConfig
 from tokmem.tracks.schedule import Block, Schedule, plan
 from tokmem.tracks.summary import forgetting, mean_rows, probes
@@ -88,7 +90,12 @@ class AtomicConfig:
 
 
 def run(
-    config: AtomicConfig, folder: Path, *, resume: bool = False, backbone: Backbone | None = None
+    config: AtomicConfig,
+    folder: Path,
+    *,
+    resume: bool = False,
+    workers: int = 1,
+    backbone: Backbone | None = None,
 ) -> dict[str, Any]:
     """Runs an experiment and writes its folder.
 
@@ -97,6 +104,7 @@ def run(
         folder: receives `config.yaml` and `summary.json`, and for each cell (method, prompt mode, seed) its
             metrics, scores, predictions, bank and checkpoints.
         resume: go on with the run that the folder holds; finished blocks are not run again.
+        workers: processes that share the work, a method and prompt mode at a time; each loads the backbone.
         backbone: the one that the config names, where it is loaded already.
 
     Returns:
@@ -108,26 +116,24 @@ def run(
         TokMemError: backbone, corpus or bank cannot be used.
     """
     backbone = backbone or config.backbone.load()
-    corpus = load_corpus(config.data, backbone)
-    blocks = plan(len(corpus.names), config.stages, config.schedule, config.block_size)
-    _check_corpus(config, corpus)
+    experiments = prepare(config, folder, backbone)
+    corpus, blocks = experiments[0].corpus, experiments[0].blocks
     for name, reason in corpus.skipped.items():
         logger.warning("skipped %s: %s", name, reason)
     alike = near_duplicates(_instructions(corpus))
     for pair in alike:
         logger.warning("%s and %s ask for nearly the same", pair.first, pair.second)
-    sizes = config.train_sizes or (None,)
-    experiments = [_Experiment(config, backbone, corpus, blocks, folder, size) for size in sizes]
     with RunFolder(folder, resume=resume) as out:
         _write_config(out, config)
+        if workers > 1:
+            run_parts(config, folder, workers)  # what it finished is read back below
         cells, rates = [], {}
-        for experiment in experiments:
-            for prompt in config.prompts:
-                for variant in variants(config):
-                    rows, rate = experiment.rows(variant, prompt)
-                    cells += rows
-                    if rate is not None:
-                        rates[experiment.label(f"{variant.name}/{prompt}")] = rate
+        for number, prompt, variant in parts(config):
+            experiment = experiments[number]
+            rows, rate = experiment.rows(variant, prompt)
+            cells += rows
+            if rate is not None:
+                rates[experiment.label(f"{variant.name}/{prompt}")] = rate
         summary = {
             "name": config.name,
             "rows": mean_rows(cells),
@@ -145,6 +151,40 @@ def run(
         }
         out.write_summary(summary)
     return {**summary, "wall_seconds": round(out.seconds, 2)}
+
+
+def prepare(config: AtomicConfig, folder: Path, backbone: Backbone) -> list[Experiment]:
+    """The experiment with its corpus, once for each of `train_sizes`.
+
+    Raises:
+        TokMemError: the corpus cannot be used, or not for this.
+    """
+    corpus = load_corpus(config.data, backbone)
+    blocks = plan(len(corpus.names), config.stages, config.schedule, config.block_size)
+    _check_corpus(config, corpus)
+    sizes = config.train_sizes or (None,)
+    return [Experiment(config, backbone, corpus, blocks, folder, size) for size in sizes]
+
+
+def parts(config: AtomicConfig) -> list[tuple[int, PromptMode, Variant]]:
+    """What can be run apart: number of the training size, prompt mode and method."""
+    sizes = range(len(config.train_sizes) or 1)
+    return [(n, prompt, variant) for n in sizes for prompt in config.prompts for variant in variants(config)]
+
+
+def run_parts(config: AtomicConfig, folder: Path, workers: int) -> None:
+    """Runs the parts in several processes; each leaves its cells in the folder."""
+    share(workers, _run_part, [(config, folder, number) for number in range(len(parts(config)))])
+
+
+def _run_part(config: AtomicConfig, folder: Path, number: int) -> None:
+    size, prompt, variant = parts(config)[number]
+    _prepared(config, folder)[size].rows(variant, prompt)
+
+
+@lru_cache(maxsize=1)
+def _prepared(config: AtomicConfig, folder: Path) -> list[Experiment]:
+    return prepare(config, folder, config.backbone.load())
 
 
 def cell_name(method: str, prompt: str, seed: int) -> str:
@@ -181,7 +221,7 @@ def _write_config(out: RunFolder, config: AtomicConfig) -> None:
 
 
 @dataclass
-class _Experiment:
+class Experiment:
     """What all cells have in common."""
 
     config: AtomicConfig

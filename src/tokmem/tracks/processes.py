@@ -1,0 +1,54 @@
+"""Work shared among processes of this machine."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from multiprocessing.queues import SimpleQueue
+from typing import Any
+
+import torch
+from tqdm import tqdm
+
+from tokmem.log import bars_on_line, configure, logger, progress
+
+
+def share(workers: int, work: Callable[..., None], jobs: Sequence[tuple[Any, ...]]) -> None:
+    """Calls `work(*job)` for each job, in fresh processes that divide the processor's cores evenly.
+
+    Args:
+        workers: how many processes.
+        work: a function of a module; what it finds it leaves on disk.
+        jobs: arguments that can be pickled between processes of one program.
+
+    Raises:
+        Exception: what a job raised; jobs that had not begun are dropped.
+    """
+    context = multiprocessing.get_context("spawn")  # a forked process would inherit the threads' locks
+    workers = min(workers, len(jobs))
+    threads = max(1, (os.cpu_count() or 1) // workers)
+    lines: SimpleQueue[int] = context.SimpleQueue()
+    for line in range(1, workers + 1):
+        lines.put(line)
+    begin = (threads, lines, context.RLock(), logger.getEffectiveLevel() if logger.handlers[1:] else None)
+    with ProcessPoolExecutor(workers, mp_context=context, initializer=_begin, initargs=begin) as pool:
+        futures = [pool.submit(work, *job) for job in jobs]
+        try:
+            with progress(len(jobs), "methods", unit="method") as bar:
+                for done in as_completed(futures):
+                    done.result()
+                    bar.update()
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+
+
+def _begin(threads: int, lines: SimpleQueue[int], lock: Any, level: int | None) -> None:
+    """What each process does first."""
+    torch.set_num_threads(threads)
+    tqdm.set_lock(lock)
+    bars_on_line(lines.get())
+    if level is not None:
+        configure(level)
