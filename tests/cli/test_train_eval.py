@@ -134,8 +134,10 @@ def test_demo_prints_its_table_and_recalls_aloud(cli: Cli, model: Path) -> None:
     args = [
         part for s in (*small, "training.epochs=1", f"backbone.model_name={model}") for part in ("--set", s)
     ]
+    args += ["--workers", "1"]
     done = cli("demo", *args)
     assert done.exit_code == 0, done.output
+    assert "</html>" in Path("runs/demo/report/index.html").read_text()
     rows = summary(Path("runs/demo"))["rows"]
     assert [(row["method"], row["prompt"]) for row in rows] == [
         (method, prompt)

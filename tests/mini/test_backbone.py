@@ -68,4 +68,4 @@ def test_committed_results_are_of_this_backbone(path: Path, mini: Backbone) -> N
 
 
 def test_there_are_results_to_check() -> None:
-    assert {p.stem for p in committed_results()} >= {"backbone", "demo"}
+    assert {p.stem for p in committed_results()} >= {"backbone", "demo", "sni10_mini"}

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Mapping
 from importlib.resources import as_file, files
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -48,10 +49,27 @@ def demo(
         markup=False,
     )
     workers = workers or min(4, os.cpu_count() or 1)
-    show_results(run(config, out, workers=workers, backbone=backbone), out)
+    summary = run(config, out, workers=workers, backbone=backbone)
+    show_results(summary, out)
     bank = out / "banks" / cell_name("tokmem", "query", config.seeds[0])
     _recall_aloud(config, backbone, bank)
+    _write_page(summary, bank, out / "report")
     console().print(f'Try next:  tokmem recall --bank {bank} "..."', markup=False)
+
+
+def _write_page(summary: Mapping[str, Any], bank: Path, out: Path) -> None:
+    """Shows the run as a page with plots, where matplotlib is installed."""
+    from tokmem.bank.store import load_bank
+    from tokmem.report.geometry import bank_geometry
+    from tokmem.report.page import write_page
+
+    loaded, origin = load_bank(bank)
+    try:
+        page = write_page([summary, bank_geometry(loaded, origin, bank.name)], out)
+    except ConfigError as error:
+        console().print(f"No page with plots: {error.got}; {error.do}", markup=False)
+    else:
+        console().print(f"Open:      {page}", markup=False)
 
 
 def _clear(folder: Path) -> None:
