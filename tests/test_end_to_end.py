@@ -43,8 +43,8 @@ def routed(examples: tuple[Example, ...], answers: list[Answer]) -> float:
 def test_query_alone_then_a_second_stage(mini: Backbone, tmp_path: Path) -> None:
     before = fingerprint(mini.model)
     first, later = corpus(NAMES), corpus(LATER)
-    settings = FitSettings(lr=0.1, epochs=8, batch_size=8)
-    memory = TokMem(mini, prompt="query", settings=settings, recall=RECALL)
+    settings = FitSettings(lr=0.03, epochs=10, batch_size=8)
+    memory = TokMem(mini, prompt="query", settings=settings, recall=RECALL, start="description")
     memory.learn(first.procedures, first.examples("train"), first.examples("validation"))
     tests = first.examples("test")
     base = rouge(tests, Base(mini, prompt="query", recall=RECALL).answer(tests))

@@ -101,8 +101,8 @@ def test_loss_and_gradient_are_those_of_a_plain_forward_with_labels(
 
 def test_logits_are_made_at_response_positions_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     made, seen = objective(), []
-    frozen = made.lm.head.frozen
-    monkeypatch.setattr(made.lm.head, "frozen", lambda hidden: seen.append(len(hidden)) or frozen(hidden))
+    native = made.lm.head.native
+    monkeypatch.setattr(made.lm.head, "native", lambda hidden: seen.append(len(hidden)) or native(hidden))
     made.loss(piece(6))
     assert seen == [sum(sum(e.supervised) for e in tiny_plain_examples(6))]
 
