@@ -154,6 +154,15 @@ def test_demo_prints_its_table_and_recalls_aloud(cli: Cli, model: Path) -> None:
     assert Path("mine/thesis.txt").read_text() == "precious"
 
 
+def test_query_states_are_kept_on_request(cli: Cli, model: Path, corpus: Path) -> None:
+    done = cli("train", "--corpus", corpus, "--model_name", model, "--prompt", "query", "--negatives", "2")
+    assert done.exit_code == 0, done.output
+    saved = json.loads(Path("runs/train/banks/tokmem-query-0/bank.json").read_text())
+    assert {p["states"] for p in saved["procedures"]} == {2}
+    row = summary(Path("runs/train"))["rows"][0]
+    assert (row["settings"]["negatives"], row["settings"]["renorm"]) == (2, "off")
+
+
 def test_shipped_experiments_load(monkeypatch: pytest.MonkeyPatch) -> None:
     from tokmem.config import load_config
     from tokmem.tracks.atomic import AtomicConfig

@@ -48,6 +48,9 @@ def test_every_method_has_a_row_for_each_stage(backbone: Backbone, tmp_path: Pat
     assert rows["replay", 4]["replayed_examples"] == 2, "a fifth of the ten seen in the second block"
     assert rows["lora", 4]["replayed_examples"] == 0
     assert rows["lora", 4]["trainable_parameters"] == rows["lora", 2]["trainable_parameters"]
+    assert rows["rag_instructed", 4]["settings"]["include_instruction_in_demos"] is True
+    assert rows["rag", 4]["settings"]["include_instruction_in_demos"] is False
+    assert rows["lora", 2]["settings"]["lora_r"] == 2
     longest = max(METHODS, key=lambda m: rows[m, 4]["prompt_tokens_per_query"])
     assert longest in ("icl", "rag", "rag_instructed")
     assert (tmp_path / "run/learned/lora-instruction-query-0/adapter_model.safetensors").is_file()
@@ -61,5 +64,7 @@ def test_every_trained_method_gets_the_same_search(backbone: Backbone, tmp_path:
     )
     summary = run(config, tmp_path / "run", backbone=backbone)
     assert set(summary["chosen_rates"]) == {"lora+lora_r=1/instruction+query", "tokmem/instruction+query"}
-    assert summary["chosen_rates"]["lora+lora_r=1/instruction+query"] in (1e-7, 1e-2)
-    assert summary["rows"][0]["trainable_parameters"] > 0
+    tried = {path.name for path in (tmp_path / "run/metrics").iterdir()}
+    assert {f"lora+lora_r=1-instruction-query-0-{rate}-2.jsonl" for rate in ("1e-07", "0.01")} <= tried
+    assert summary["chosen_rates"]["lora+lora_r=1/instruction+query"] == 0.01
+    assert summary["rows"][0]["settings"]["lora_r"] == 1

@@ -118,6 +118,23 @@ StartName = Annotated[
     ),
 ]
 Width = Annotated[int | None, typer.Option(help="Memory tokens a procedure (1).", rich_help_panel=_TRAINING)]
+RenormName = Annotated[
+    str | None,
+    typer.Option(
+        "--renorm",
+        metavar="WHEN",
+        help="Rescale new rows to the norm of old ones: off, stage or step.",
+        show_default=False,
+        rich_help_panel=_TRAINING,
+    ),
+]
+Negatives = Annotated[
+    int | None,
+    typer.Option(
+        help="Query states to keep of each procedure, to train newcomers against (0).",
+        rich_help_panel=_TRAINING,
+    ),
+]
 Decouple = Annotated[
     bool,
     typer.Option(
@@ -174,6 +191,8 @@ SETTINGS = {
     "max_new_tokens": "recall.max_new_tokens",
     "start": "start",
     "width": "width",
+    "renorm": "renorm",
+    "negatives": "negatives",
     "max_length": "max_length",
     "skip_training": "skip_training",
     "load_task_tokens": "load_task_tokens",

@@ -43,6 +43,8 @@ def train(
     seed: o.Seed = None,
     start: o.StartName = None,
     width: o.Width = None,
+    renorm: o.RenormName = None,
+    negatives: o.Negatives = None,
     decouple_embeddings: o.Decouple = False,
     plain: o.Plain = False,
     skip_training: o.SkipTraining = False,

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from itertools import islice
 from random import Random
 from typing import Any
 
+from tokmem.data.jsonl import example_from_json, example_to_json
 from tokmem.data.stream import MicroBatch, Stream, optimizer_steps
 from tokmem.errors import ConfigError
-from tokmem.records import Demonstration, Example, Turn
+from tokmem.records import Example
 from tokmem.seeds import stream
 
 
@@ -59,11 +60,11 @@ class Reservoir:
 
     def state(self) -> dict[str, Any]:
         """What `restore` takes, ready for JSON."""
-        return {"seen": self.seen, "examples": [asdict(example) for example in self.examples]}
+        return {"seen": self.seen, "examples": [example_to_json(example) for example in self.examples]}
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Takes up what `state` gave; the next `add` is the one that would have followed."""
-        self.examples = [_example(fields) for fields in state["examples"]]
+        self.examples = [example_from_json(raw, f"reservoir[{i}]") for i, raw in enumerate(state["examples"])]
         self.seen = state["seen"]
 
 
@@ -138,14 +139,3 @@ def _turns(count: int, rng: Random) -> Iterator[int]:
         order = list(range(count))
         rng.shuffle(order)
         yield from order
-
-
-def _example(fields: Mapping[str, Any]) -> Example:
-    return Example(
-        query=fields["query"],
-        turns=tuple(Turn(**turn) for turn in fields["turns"]),
-        instruction=fields["instruction"],
-        references=tuple(fields["references"]),
-        demonstrations=tuple(Demonstration(**shown) for shown in fields["demonstrations"]),
-        id=fields["id"],
-    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -82,6 +83,11 @@ class Adapted:
     def trainable_parameters(self) -> int:
         """How many numbers each stage may change: r (in + out) for each adapted layer."""
         return self.adapter.trainable_parameters
+
+    @property
+    def notes(self) -> dict[str, Any]:
+        """The settings that a result must name."""
+        return asdict(self.adapter.settings)
 
     @property
     def encoder(self) -> Encoder:

@@ -31,6 +31,7 @@ class Base:
     trainable_parameters = 0
     continual = False
     forces = False
+    notes: Mapping[str, Any] = {}
 
     def __init__(
         self,

@@ -45,6 +45,10 @@ class Method(Protocol):
     def trainable_parameters(self) -> int:
         """How many numbers learning may change."""
 
+    @property
+    def notes(self) -> Mapping[str, Any]:
+        """The settings that a result must name."""
+
     def learn(
         self,
         procedures: Sequence[Procedure],

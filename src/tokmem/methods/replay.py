@@ -45,6 +45,11 @@ class Replay(Adapted):
         self.ratio = continual_replay_ratio
         self.reservoir = Reservoir(buffer_size, self.settings.seed)
 
+    @property
+    def notes(self) -> dict[str, Any]:
+        """The settings that a result must name."""
+        return {**super().notes, "continual_replay_ratio": self.ratio, "buffer_size": self.reservoir.size}
+
     def learn(
         self,
         procedures: Sequence[Procedure],

@@ -127,6 +127,12 @@ class TokMem:
         return self.bank.trainable_parameters
 
     @property
+    def notes(self) -> dict[str, Any]:
+        """The settings that a result must name."""
+        names = ("start", "width", "renorm", "negatives")
+        return {name: getattr(self, name) for name in names}
+
+    @property
     def encoder(self) -> Encoder:
         """Examples to token ids, with the bank as it is now."""
         return Encoder(self.chat, self.bank.memory, prompt=self.prompt, max_length=self.max_length)

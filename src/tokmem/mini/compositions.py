@@ -42,7 +42,7 @@ class Choice:
 
 
 CHOICES = (
-    Choice("all", "keep every {n}", lambda x: x),
+    Choice("all", "", lambda x: x),
     Choice("reverse", "put the {n}s in reverse order", lambda x: x[::-1]),
     Choice("backwards", "go from the last {n} to the first", lambda x: x[::-1]),
     Choice("drop first", "drop the first {n}", lambda x: x[1:]),

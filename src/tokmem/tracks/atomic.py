@@ -21,7 +21,7 @@ from tokmem.provenance import RunFolder, provenance
 from tokmem.recall.generate import RecallSettings
 from tokmem.records import Procedure
 from tokmem.tracks.backbone import BackboneConfig
-from tokmem.tracks.build import Order, build, learns, rates_of, seeded, trains, variants
+from tokmem.tracks.build import Order, build, learns, rates_of, trains, variants
 from tokmem.tracks.cell import Cell, learn
 from tokmem.tracks.data import DataConfig, load_corpus
 from tokmem.tracks.processes import share
@@ -74,6 +74,8 @@ class AtomicConfig:
                 raise ConfigError(f"no {name}", "at least one")
         if any(size < 1 for size in self.train_sizes):
             raise ConfigError(f"train_sizes {list(self.train_sizes)}", "sizes of at least 1")
+        if self.negatives < 0:
+            raise ConfigError(f"negatives {self.negatives}", "at least 0")
         if self.block_size < 1:
             raise ConfigError(f"block_size {self.block_size}", "at least 1")
         parsed = variants(self)
@@ -250,7 +252,7 @@ class Experiment:
         """A method's rows of all stages and seeds, and the rate it was given."""
         rate = self.choose_rate(variant, prompt)
         known = {"method": variant.name, "prompt": prompt, "train_size": self.train_size}
-        seeds = self.config.seeds if seeded(variant) else self.config.seeds[:1]
+        seeds = self.config.seeds if trains(variant) else self.config.seeds[:1]
         cells = [self.cell(variant, prompt, seed, rate).run() for seed in seeds]
         return [known | row for cell in cells for row in cell], rate
 
@@ -267,7 +269,7 @@ class Experiment:
             blocks=self.blocks,
             out=self.out,
             probes=() if prompt == "query" else config.probes,
-            learns=variant.method != "base" and not config.skip_training,
+            learns=learns(variant) and not config.skip_training,
             origin={
                 "experiment": config.name,
                 "settings": asdict(config.training) | {"seed": seed} | ({} if rate is None else {"lr": rate}),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from tokmem.data import Corpus, PromptMode
@@ -17,6 +18,7 @@ from tokmem.methods.rag import Rag
 from tokmem.methods.replay import Replay
 from tokmem.methods.tokmem import TokMem
 from tokmem.model.backbone import Backbone
+from tokmem.recall.text_encoder import SentenceEncoder
 from tokmem.tracks.variants import Variant
 
 if TYPE_CHECKING:
@@ -55,11 +57,16 @@ def _rag(order: Order, changes: Mapping[str, Any], instructed: bool = False) -> 
     options = {"retrieval_k": given.retrieval_k, **changes}
     return Rag(
         order.backbone,
-        retriever=given.retriever,
+        retriever=_retriever(given.retriever, str(order.backbone.device)),
         include_instruction_in_demos=instructed,
         **options,
         **order.common,
     )
+
+
+@lru_cache(maxsize=1)
+def _retriever(name: str, device: str) -> SentenceEncoder:
+    return SentenceEncoder(name, device=device)
 
 
 def _rag_instructed(order: Order, changes: Mapping[str, Any]) -> Method:
@@ -153,13 +160,8 @@ def learns(variant: Variant) -> bool:
 
 
 def trains(variant: Variant) -> bool:
-    """Whether it has a learning rate."""
+    """Whether it has a learning rate, and results that hang on the seed."""
     return variant.method in ("lora", "replay", "tokmem", "tokmem_dc")
-
-
-def seeded(variant: Variant) -> bool:
-    """Whether its results hang on the seed; what does not is run once."""
-    return trains(variant)
 
 
 def rates_of(config: AtomicConfig, variant: Variant) -> tuple[float, ...]:

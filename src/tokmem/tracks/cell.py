@@ -148,7 +148,7 @@ class Cell:
         """The row of a stage, and its predictions."""
         name = self.name if len(self.blocks) == 1 else f"{self.name}-{seen}"
         atomic_write_json(self.out / "predictions" / f"{name}.json", answers.predictions())
-        row: dict[str, Any] = {"stage": seen, **scores}
+        row: dict[str, Any] = {"stage": seen, "settings": dict(method.notes), **scores}
         if len(self.blocks) > 1 and method.continual:
             tasks = self.corpus.names[:seen]
             row |= {

@@ -32,7 +32,7 @@ def share(workers: int, work: Callable[..., None], jobs: Sequence[tuple[Any, ...
     lines: SimpleQueue[int] = context.SimpleQueue()
     for line in range(1, workers + 1):
         lines.put(line)
-    begin = (threads, lines, context.RLock(), logger.getEffectiveLevel() if logger.handlers[1:] else None)
+    begin = (threads, lines, context.RLock(), logger.level)
     with ProcessPoolExecutor(workers, mp_context=context, initializer=_begin, initargs=begin) as pool:
         futures = [pool.submit(work, *job) for job in jobs]
         try:
@@ -40,15 +40,14 @@ def share(workers: int, work: Callable[..., None], jobs: Sequence[tuple[Any, ...
                 for done in as_completed(futures):
                     done.result()
                     bar.update()
-        except BaseException:
+        finally:
             pool.shutdown(cancel_futures=True)
-            raise
 
 
-def _begin(threads: int, lines: SimpleQueue[int], lock: Any, level: int | None) -> None:
+def _begin(threads: int, lines: SimpleQueue[int], lock: Any, level: int) -> None:
     """What each process does first."""
     torch.set_num_threads(threads)
     tqdm.set_lock(lock)
     bars_on_line(lines.get())
-    if level is not None:
+    if level:
         configure(level)

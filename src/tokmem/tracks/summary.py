@@ -22,7 +22,11 @@ MEASURES = (
     "train_seconds",
     "queries_per_second",
 )
-COUNTS = ("trainable_parameters", "steps", "new_examples", "replayed_examples")
+# The same for all seeds, or too long to average: the first seed's are shown.
+OF_ONE_SEED = (
+    *("settings", "trainable_parameters", "steps", "new_examples", "replayed_examples"),
+    *("per_procedure", "most_confused", "confusion"),
+)
 
 
 def mean_rows(cells: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -31,7 +35,7 @@ def mean_rows(cells: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     rows = _means(cells, keys, MEASURES)
     for row in rows:
         members = [cell for cell in cells if all(cell[key] == row[key] for key in keys)]
-        row |= {name: members[0][name] for name in (*COUNTS, "per_procedure", "most_confused", "confusion")}
+        row |= {name: members[0][name] for name in OF_ONE_SEED}
         row["seeds"] = len(members)
     return rows
 
