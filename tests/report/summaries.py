@@ -39,7 +39,7 @@ def single(name: str = "single") -> dict[str, Any]:
 
 
 def continual() -> dict[str, Any]:
-    """Three stages with forgetting, sample efficiency and a confusion matrix."""
+    """Three stages with forgetting and a confusion matrix."""
     methods = {"tokmem": 1.0, "replay": 4.0, "somebody's": 9.0}
     rows = [
         row(method, 60 - drop * place, stage=stage, rouge_l_std=0.5, seeds=3)
@@ -51,6 +51,9 @@ def continual() -> dict[str, Any]:
         {"method": "tokmem", "prompt": "query", "learned_at": a, "evaluated_at": b, "rouge_l": 61.5 - b / 10}
         for a, b in ((10, 10), (10, 50), (50, 50))
     ]
-    samples = [row("tokmem", 30 + n / 10, train_size=n) for n in (10, 100)]
-    more = {"rows": rows, "forgetting": forgetting, "sample_efficiency": samples}
-    return {**single("continual"), **more}
+    return {**single("continual"), "rows": rows, "forgetting": forgetting}
+
+
+def sampled() -> dict[str, Any]:
+    """Two sizes of the training set."""
+    return {**single("sampled"), "rows": [row("tokmem", 30 + n / 10, train_size=n) for n in (10, 100)]}

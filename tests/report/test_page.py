@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.report.summaries import NAMES, NASTY, continual, row, single
+from tests.report.summaries import NAMES, NASTY, continual, row, sampled, single
 from tests.tiny import tiny_bank
 from tokmem.bank.store import Origin
 from tokmem.errors import ConfigError, DataError
@@ -84,7 +84,8 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Page:
         "training": {"tokens": 28_068_864},
         "exact_trained": {"easy": 100.0, "hard": 50.0},
     }
-    page = write_page([single(), single(), continual(), geometry(), geometry(False), backbone], out)
+    results = [single(), single(), continual(), sampled(), geometry(), geometry(False), backbone]
+    page = write_page(results, out)
     assert page == out / "index.html"
     return Page(page)
 

@@ -61,7 +61,7 @@ def check_result(value: Any, where: str) -> ResultKind:
         if not isinstance(value.get(key), wanted):
             raise DataError(f"{where} is no result: no {key!r}", _WANTED)
     if kind == "run":
-        for key in ("rows", "forgetting", "sample_efficiency", "probes"):
+        for key in ("rows", "forgetting", "probes"):
             for number, row in enumerate(value.get(key) or []):
                 _check_row(row, f"{where}, {key}[{number}]")
     return kind

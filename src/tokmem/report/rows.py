@@ -14,11 +14,9 @@ _METHODS = {
     "tokmem": ("TokMem", 1),
     "tokmem_dc": ("TokMem+DC", 2),
     "lora": ("fine-tuning (LoRA)", 3),
-    "fine_tuning": ("fine-tuning (LoRA)", 3),
     "replay": ("replay", 4),
     "rag": ("RAG", 5),
     "icl": ("in-context", 6),
-    "prefix_tuning": ("prefix tuning", 6),
 }
 _PROMPTS = {"instruction+query": "instruction and query", "query": "query alone"}
 
@@ -88,8 +86,7 @@ def _last_stages(rows: Sequence[Row]) -> list[Row]:
 
 def sample_rows(run: Mapping[str, Any]) -> list[Row]:
     """Rows with everything learned that differ in how many training examples a procedure had."""
-    apart = run.get("sample_efficiency") or []
-    rows = [row for row in (*run["rows"], *apart) if row.get("train_size") is not None]
+    rows = [row for row in run["rows"] if row.get("train_size") is not None]
     return _last_stages(rows) if len({row["train_size"] for row in rows}) > 1 else []
 
 
