@@ -7,31 +7,16 @@ from pathlib import Path
 import pytest
 import torch
 
-from tokmem import FitSettings, RecallSettings, TokMem, load_backbone
-from tokmem.eval.rouge import score_texts
+from tests.held_out import FIRST, LATER, RECALL, corpus, load_mini, rouge
+from tokmem import FitSettings, TokMem
 from tokmem.methods.base import Base
-from tokmem.mini.corpus import procedures_corpus
-from tokmem.mini.procedures import DEMO
 from tokmem.model.backbone import Backbone, fingerprint
 from tokmem.records import Answer, Example
-
-NAMES = ("csv_color_thing_number", "numbers_drop_first_plus", "time_minutes_past")
-LATER = ("date_slashes_to_month_and_year",)
-RECALL = RecallSettings(max_new_tokens=32, batch_size=64)
 
 
 @pytest.fixture(scope="module")
 def mini() -> Backbone:
-    return load_backbone(dtype="float32", device="cpu")
-
-
-def corpus(names: tuple[str, ...]):
-    return procedures_corpus([f for f in DEMO if f.name in names], 48, 4, 8)
-
-
-def rouge(examples: tuple[Example, ...], answers: list[Answer]) -> float:
-    expected = [e.turns[0].procedure for e in examples]
-    return score_texts(expected, [e.accepted for e in examples], [a.response for a in answers]).macro.rouge_l
+    return load_mini()
 
 
 def routed(examples: tuple[Example, ...], answers: list[Answer]) -> float:
@@ -42,7 +27,7 @@ def routed(examples: tuple[Example, ...], answers: list[Answer]) -> float:
 
 def test_query_alone_then_a_second_stage(mini: Backbone, tmp_path: Path) -> None:
     before = fingerprint(mini.model)
-    first, later = corpus(NAMES), corpus(LATER)
+    first, later = corpus(FIRST), corpus(LATER)
     settings = FitSettings(lr=0.03, epochs=10, batch_size=8)
     memory = TokMem(mini, prompt="query", settings=settings, recall=RECALL, start="description")
     memory.learn(first.procedures, first.examples("train"), first.examples("validation"))
@@ -55,7 +40,7 @@ def test_query_alone_then_a_second_stage(mini: Backbone, tmp_path: Path) -> None
 
     rows, forced = memory.bank.steering.rows().clone(), memory.answer(tests, forced=True)
     memory.learn(later.procedures, later.examples("train"), later.examples("validation"))
-    assert torch.equal(memory.bank.steering.rows()[: len(NAMES)], rows)
+    assert torch.equal(memory.bank.steering.rows()[: len(FIRST)], rows)
     again = memory.answer(tests, forced=True)
     assert [a.response for a in again] == [a.response for a in forced]
     assert routed(later.examples("test"), memory.answer(later.examples("test"))) >= 0.9

@@ -7,38 +7,21 @@ from pathlib import Path
 
 import pytest
 
-from tokmem.eval.rouge import score_texts
+from tests.held_out import FIRST, LATER, RECALL, corpus, load_mini, rouge
 from tokmem.log import Metrics
 from tokmem.methods.adapted import Adapted
 from tokmem.methods.base import Base
 from tokmem.methods.lora import LoRA
 from tokmem.methods.replay import Replay
-from tokmem.mini.corpus import procedures_corpus
-from tokmem.mini.procedures import DEMO
-from tokmem.model.backbone import Backbone, fingerprint, load_backbone
-from tokmem.recall.generate import RecallSettings
-from tokmem.records import Answer, Example
+from tokmem.model.backbone import Backbone, fingerprint
 from tokmem.train.loop import FitSettings
 
 pytest.importorskip("peft")
 
-FIRST = ("csv_color_thing_number", "numbers_drop_first_plus", "time_minutes_past")
-LATER = ("date_slashes_to_month_and_year",)
-RECALL = RecallSettings(max_new_tokens=32, batch_size=64)
-
 
 @pytest.fixture(scope="module")
 def mini() -> Backbone:
-    return load_backbone(dtype="float32", device="cpu")
-
-
-def corpus(names: tuple[str, ...]):
-    return procedures_corpus([f for f in DEMO if f.name in names], 48, 4, 8)
-
-
-def rouge(examples: tuple[Example, ...], answers: list[Answer]) -> float:
-    expected = [e.turns[0].procedure for e in examples]
-    return score_texts(expected, [e.accepted for e in examples], [a.response for a in answers]).macro.rouge_l
+    return load_mini()
 
 
 def options(epochs: int) -> dict[str, object]:
