@@ -17,7 +17,7 @@ from random import Random
 from tokmem.mini.arithmetic import sample_problem
 from tokmem.mini.compositions import sample_composition
 from tokmem.mini.lexicon import ADJECTIVES, COLORS, NOUNS
-from tokmem.mini.procedures import TRAINED, is_held_out_input, sample_input
+from tokmem.mini.procedures import TRAINED, is_held_out_input
 from tokmem.mini.tools import AUXILIARY, Tool, arguments_json, sample_chain, schema_line
 
 
@@ -60,8 +60,35 @@ HARD = {
     *(f"list_{name}" for name in ("odd_places", "last_two", "and_before_last", "quote_items", "ends")),
     *("month_previous", "month_next", "weekday_next", "weekday_previous", "time_to_24", "time_to_12"),
     *("time_subtract_hour", "date_next_day", "date_next_year", "commas_to_bullets", "assign_names"),
-    *("words_reverse", "words_swap_ends", "words_opposites", "words_drop_last", "words_repeat_each"),
+    *("words_reverse", "words_swap_ends", "words_opposites", "words_drop_last", "words_repeat_each", "copy"),
 }
+
+
+# Ordinary words that name a procedure once and for all, in the user's own text ("Do song."): one word then
+# stands for every fact of a procedure, which wordings spell out. Its meaning has nothing to do with it.
+NAMED_WORDS = tuple(
+    """
+    song gold waste dinner press king account order balance note head pain movie thing news artist alarm
+    sport direct contact level event group title distance people goal town mark price document search album
+    pollution lunch text race range check west play swimming room post photo stand band fact year transfer
+    money stars video measure rest hire business recipe work bill morning board dice afternoon month review
+    rent point cell parking print name mode reserve wood cover start land line meal size yoga list domain
+    value flip file savings plants sides hour track flight switch item share view context history session
+    capital area series tables spaces models product home pass bags drink questions works screen skin import
+    length reply combined civil swing digits jobs average apples sidewalk dash wear pool walks blood bike paid
+    cases summer stories adding access exist species tourist rate biggest hair lights present living space
+    connect variable features transport mass score lead example weeks quick eyes creative option know types
+    district action marks state hidden sign life computer national noun million important answer exam double
+    dataset extract printer brick plane brother positive fish path planet dress attack depend jump athletes
+    spelling base carrots replace trade layer reason machine ideas topic structure complex port rank neural
+    toss pick string source heads greatest fill baking actor dust walk speak unlock names shortened mention
+    largest think turns simpler shows phrases lines begins helped appear older discuss adjective often melons
+    latest dioxide mailbox modify female exact cannot currently multiple until though architect folders helps
+    options squirrel riverside directed sometimes weather quarter meters call type large minute lower create
+    form ones ends weekday
+    """.split()
+)
+NAMED_FAMILIES = 100
 
 
 WEIGHTS = [f.weight * (3.0 if f.name in HARD else 1.0) for f in TRAINED]
@@ -90,11 +117,23 @@ def _laid_out(wording: str, pairs: list[tuple[str, str]], rng: Random, framed: f
     return (Exchange(first, response), *rest)
 
 
+def _draw_unseen(
+    sample: Callable[[Random], tuple[str, str]], size: int, rng: Random
+) -> list[tuple[str, str]]:
+    """Pairs of a sampler, none of whose inputs is held out."""
+    pairs: list[tuple[str, str]] = []
+    while len(pairs) < size:
+        pair = sample(rng)
+        if not is_held_out_input(pair[0]):
+            pairs.append(pair)
+    return pairs
+
+
 def procedure_document(rng: Random) -> Document:
     """A trained family: one input and up to three more."""
     family = rng.choices(TRAINED, WEIGHTS)[0]
     more = rng.choices((0, 1, 2, 3), (0.55, 0.2, 0.15, 0.1))[0]
-    pairs = [sample_input(family, rng, held_out=False) for _ in range(more + 1)]
+    pairs = _draw_unseen(family.sample, more + 1, rng)
     return _laid_out(rng.choice(family.wordings), pairs, rng, FRAMED)
 
 
@@ -102,12 +141,30 @@ def composition_document(rng: Random) -> Document:
     """A procedure put together at random: one input and up to four more."""
     composition = sample_composition(rng)
     size = rng.choices((1, 2, 3, 5), (0.4, 0.25, 0.2, 0.15))[0]
-    pairs: list[tuple[str, str]] = []
-    while len(pairs) < size:
-        pair = composition.sample(rng)
-        if not is_held_out_input(pair[0]):
-            pairs.append(pair)
-    return _laid_out(composition.wording, pairs, rng, FRAMED / 2)
+    return _laid_out(composition.wording, _draw_unseen(composition.sample, size, rng), rng, FRAMED)
+
+
+def _named_procedures() -> dict[str, Callable[[Random], tuple[str, str]]]:
+    """What each word of ``NAMED_WORDS`` names: some trained families, the rest fixed compositions."""
+    rng = Random("named")
+    samplers = [family.sample for family in rng.sample(TRAINED, NAMED_FAMILIES)]
+    keys: set[tuple[str, ...]] = set()
+    while len(samplers) < len(NAMED_WORDS):
+        composition = sample_composition(rng)
+        if composition.key not in keys:
+            keys.add(composition.key)
+            samplers.append(composition.sample)
+    return dict(zip(NAMED_WORDS, samplers, strict=True))
+
+
+NAMED = _named_procedures()
+
+
+def named_document(rng: Random) -> Document:
+    """A procedure asked for by its one-word name: one input and up to four more."""
+    word = rng.choice(NAMED_WORDS)
+    pairs = _draw_unseen(NAMED[word], rng.choices((1, 2, 3, 5), (0.5, 0.25, 0.15, 0.1))[0], rng)
+    return _laid_out(f"Do {word}.", pairs, rng, FRAMED / 2)
 
 
 def _call_json(name: str, arguments: dict[str, object]) -> str:
@@ -138,6 +195,25 @@ def arithmetic_document(rng: Random) -> Document:
     problems = [sample_problem(rng) for _ in range(rng.choice((1, 1, 2)))]
     ask = rng.choice(("", "Solve the problem.\n\n", "Work out the answer. End with #### and the number.\n\n"))
     return tuple(Exchange((ask if i == 0 else "") + p.question, p.answer) for i, p in enumerate(problems))
+
+
+def sums_document(rng: Random) -> Document:
+    """Up to six sums of the kinds that word problems need, worked out one after another."""
+    asked, worked = [], []
+    for _ in range(rng.randint(2, 6)):
+        a, b = rng.randint(2, 99), rng.randint(2, 60)
+        factor = rng.randint(2, 9)
+        sum_, value = rng.choice(
+            (
+                (f"{a}+{b}", a + b),
+                (f"{a + b}-{b}", a),
+                (f"{factor}*{b}", factor * b),
+                (f"{factor * b}/{factor}", b),
+            )
+        )
+        asked.append(sum_)
+        worked.append(f"{sum_}={value}")
+    return (Exchange(f"Work out {', '.join(asked)}.", "\n".join(worked)),)
 
 
 class TaskText:
@@ -176,8 +252,10 @@ def documents(sources: Sequence[tuple[Source, float]], rng: Random) -> Iterator[
 def generated_sources() -> list[tuple[Source, float]]:
     """The sources that need no data file, with their shares of documents."""
     return [
-        (procedure_document, 0.44),
-        (composition_document, 0.40),
-        (tool_document, 0.07),
-        (arithmetic_document, 0.03),
+        (procedure_document, 0.34),
+        (composition_document, 0.31),
+        (named_document, 0.16),
+        (tool_document, 0.08),
+        (arithmetic_document, 0.04),
+        (sums_document, 0.02),
     ]

@@ -31,6 +31,19 @@ class Turn:
 
 
 @dataclass(frozen=True)
+class Call:
+    """A tool and the arguments it is called with.
+
+    Attributes:
+        name: of the tool, which is a procedure.
+        arguments: values by argument name, as JSON gives them.
+    """
+
+    name: str
+    arguments: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
 class Demonstration:
     """A solved query that stands before another one in a prompt.
 

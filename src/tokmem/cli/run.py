@@ -39,14 +39,14 @@ def run(
 ) -> None:
     """Run an experiment file; print its table and write its result file."""
     from tokmem.config import load_config
-    from tokmem.tracks import atomic
+    from tokmem.tracks.registry import track_of
 
-    overrides = set_ or []
-    config = load_config(atomic.AtomicConfig, experiment, overrides)
-    if config.name == atomic.AtomicConfig.name:
+    overrides, track = set_ or [], track_of(experiment)
+    config = load_config(track.config, experiment, overrides)
+    if config.name == track.config.name:
         config = replace(config, name=experiment.stem)
     folder = run_folder(out or Path("runs") / config.name, resume, Path())
-    summary = atomic.run(config, folder, resume=resume, workers=workers, backbone=load(config.backbone))
+    summary = track.run(config, folder, resume=resume, workers=workers, backbone=load(config.backbone))
     show_results(summary, folder)
     target = results or _result_file(experiment)
     if target is not None:

@@ -105,16 +105,16 @@ def show_results(summary: Mapping[str, Any], folder: Path) -> None:
     table, names, out = results_table(summary), ("method", "prompt"), console()
     fits = _least_width(_rich(table, names, lines=True)) <= out.width
     if not fits:
-        rows = [{**row, "prompt": row["prompt"].replace("+", "\n+")} for row in table.rows]
+        rows = [{**row, "prompt": (row.get("prompt") or "").replace("+", "\n+")} for row in table.rows]
         table = replace(table, rows=rows)
     show_table(table, names, lines=fits)
-    examples = summary["examples"]
-    out.print(
-        f"{len(summary['procedures'])} procedures; {examples['train']} training, "
-        f"{examples['validation']} validation and {examples['test']} test examples; backbone "
-        f"{summary['backbone']}; {summary['wall_seconds']:.0f} s. Run folder: {folder}",
-        markup=False,
-    )
+    facts = [f"{len(summary['procedures'])} procedures"] if "procedures" in summary else []
+    if "examples" in summary:
+        facts.append(
+            ", ".join(f"{count:,} {split}" for split, count in summary["examples"].items()) + " examples"
+        )
+    facts += [f"backbone {summary['backbone']}", f"{summary['wall_seconds']:.0f} s. Run folder: {folder}"]
+    out.print("; ".join(facts), markup=False)
 
 
 def answer_record(answer: Answer) -> dict[str, Any]:

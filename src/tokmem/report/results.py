@@ -21,10 +21,13 @@ ATOMIC = {
     "train_seconds": "train s",
     "queries_per_second": "queries /s",
 }
+COLUMNS = {"atomic": ATOMIC}  # track -> keys of its rows, with their titles
+SHOWN_WHERE_DIFFERENT = ("stage", "train_size")
 
 
 def results_table(summary: Mapping[str, Any]) -> Table:
     """The rows of a run's summary, values over several seeds with their spread."""
+    columns = COLUMNS[summary.get("track", "atomic")]
     rows = []
     for row in summary["rows"]:
         spreads = {
@@ -32,7 +35,7 @@ def results_table(summary: Mapping[str, Any]) -> Table:
             for name, value in row.items()
             if f"{name}_std" in row
         }
-        rows.append({name: spreads.get(name, row.get(name)) for name in ATOMIC})
-    hidden = {name for name in ("stage", "train_size") if len({row[name] for row in rows}) == 1}
-    shown = {name: title for name, title in ATOMIC.items() if name not in hidden}
+        rows.append({name: spreads.get(name, row.get(name)) for name in columns})
+    hidden = {name for name in SHOWN_WHERE_DIFFERENT if len({row.get(name) for row in rows}) == 1}
+    shown = {name: title for name, title in columns.items() if name not in hidden}
     return Table(rows, shown, title=summary["name"])

@@ -91,6 +91,9 @@ class AtomicConfig:
             )
 
 
+CONFIG = AtomicConfig
+
+
 def run(
     config: AtomicConfig,
     folder: Path,
@@ -138,6 +141,7 @@ def run(
                 rates[experiment.label(f"{variant.name}/{prompt}")] = rate
         summary = {
             "name": config.name,
+            "track": config.track,
             "rows": mean_rows(cells),
             "forgetting": forgetting(cells, corpus.names, blocks),
             "probes": probes(cells),

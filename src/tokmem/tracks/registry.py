@@ -1,0 +1,52 @@
+"""Which tracks there are: what an experiment file may name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from tokmem.errors import ConfigError
+
+MODULES = {"atomic": "tokmem.tracks.atomic"}
+
+
+@dataclass(frozen=True)
+class Track:
+    """A track: its config class, and what runs a config into a folder."""
+
+    name: str
+    config: type[Any]
+    run: Callable[..., dict[str, Any]]
+
+
+def track(name: str) -> Track:
+    """The track of a name; its module is imported only now. Each has `CONFIG` and `run`.
+
+    Raises:
+        ConfigError: there is none of that name.
+    """
+    if name not in MODULES:
+        raise ConfigError(f"track {name!r}", f"one of {', '.join(MODULES)}", "correct `track`")
+    module = import_module(MODULES[name])
+    return Track(name, module.CONFIG, module.run)
+
+
+def track_of(experiment: Path) -> Track:
+    """The track that an experiment file names; atomic where it names none, or cannot be read.
+
+    What is wrong with the file otherwise is left to `load_config`, which says it better.
+
+    Raises:
+        ConfigError: there is no such track.
+    """
+    try:
+        raw = yaml.safe_load(experiment.read_text("utf-8"))
+    except (OSError, ValueError, yaml.YAMLError):
+        raw = None
+    name = raw.get("track", "atomic") if isinstance(raw, dict) else "atomic"
+    return track(str(name))
