@@ -44,6 +44,23 @@ class Call:
 
 
 @dataclass(frozen=True)
+class ParsedCall:
+    """What was read as a call.
+
+    Attributes:
+        call: the call; None where no JSON object of arguments could be read.
+        name: of the tool; empty where none could be read.
+        text: as it was written.
+        error: why it is no call, or why the tool's schema refuses its arguments; None where it is valid.
+    """
+
+    call: Call | None
+    name: str
+    text: str
+    error: str | None = None
+
+
+@dataclass(frozen=True)
 class Demonstration:
     """A solved query that stands before another one in a prompt.
 
@@ -141,6 +158,7 @@ class Answer:
             was asked which procedure it is.
         finished: whether the end of the turn was reached within the allowed new tokens.
         prompt_tokens: length of the prompt in tokens.
+        routes: how each turn's memory token was chosen, one a turn; empty where nothing was recorded.
     """
 
     query: str
@@ -149,6 +167,7 @@ class Answer:
     route: Route | None = None
     finished: bool = True
     prompt_tokens: int = 0
+    routes: tuple[Route, ...] = ()
 
     @property
     def response(self) -> str:
