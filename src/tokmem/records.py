@@ -158,7 +158,8 @@ class Answer:
             was asked which procedure it is.
         finished: whether the end of the turn was reached within the allowed new tokens.
         prompt_tokens: length of the prompt in tokens.
-        routes: how each turn's memory token was chosen, one a turn; empty where nothing was recorded.
+        routes: how each turn's memory token was chosen, one a turn (where it was forced: how it would have
+            been); empty where nothing was recorded.
     """
 
     query: str
