@@ -79,6 +79,13 @@ class AtomicConfig:
         if self.block_size < 1:
             raise ConfigError(f"block_size {self.block_size}", "at least 1")
         parsed = variants(self)
+        showing = [v.name for v in parsed if v.method in ("icl", "rag", "rag_instructed")]
+        if self.data.few_shot and showing:
+            raise ConfigError(
+                f"data.few_shot {self.data.few_shot} and {', '.join(showing)}, which show their own",
+                "one of the two",
+                "leave out data.few_shot; theirs are demonstrations.few_shot and demonstrations.retrieval_k",
+            )
         budgets = {len(rates_of(self, variant)) for variant in parsed if trains(variant)}
         if len(budgets) > 1:
             raise ConfigError(
