@@ -23,6 +23,8 @@ MEASURES = {
     "call_exact_ordered": "exact and in order %",
     "invalid_json": "invalid JSON %",
     "invalid_schema": "schema broken %",
+    "retrieval_recall": "retrieval recall",
+    "retrieval_precision": "retrieval precision",
 }
 _ADAPTATIONS = {
     "none": "no adaptation",

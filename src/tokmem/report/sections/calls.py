@@ -35,7 +35,7 @@ _F1 = (
 _EXPLAINED = (
     "Over all numbers of calls. Tools given: with the ground-truth memory tokens forced. Arguments F1: "
     "whatever the tool. Exact: all calls and no other. Invalid JSON, schema broken: shares of the calls "
-    "that were written."
+    "that were written. Retrieval: of the tools shown in the prompt."
 )
 _SEEN = "Average: over the test queries that ask for two calls or more, by their number."
 _WARNING = (
