@@ -107,8 +107,8 @@ def test_the_page_has_the_papers_form_with_the_papers_figures_below() -> None:
     assert ["TokMem", "12,800", *tool_f1, "95.5", *call_f1, "65.5"] in shown
     assert "TokMem, no adaptation" in [line[0] for line in shown]
     (paper,) = tables(sections, "calls-paper").values()
-    ours = paper.index(["TokMem", *tool_f1, "95.5", *call_f1, "65.5"])
-    theirs = paper.index(["TokMem", "98.4", "98.0", "98.9", "98.4", "84.3", "84.3", "87.8", "85.5"])
+    ours = paper.index(["TokMem", "12,800", *tool_f1, "95.5", *call_f1, "65.5"])
+    theirs = paper.index(["TokMem", "0.10M", "98.4", "98.0", "98.9", "98.4", "84.3", "84.3", "87.8", "85.5"])
     assert ours < theirs
     (cost,) = tables(sections, "cost").values()
     assert ["fine-tuning (LoRA)", "98,304", "40.0 ± 1.2", "31.5", "20.2"] in cost
@@ -145,6 +145,21 @@ def test_calls_seen_in_training_stand_beside_table_5() -> None:
         ["TokMem", "54.5", "82.0", "85.2", "86.3"],
     ]
     assert "calls-seen" not in [s.id for s in page_sections([chained()])]
+
+
+@pytest.mark.usefixtures("_undrawn")
+def test_a_figure_that_was_not_measured_has_no_column_and_no_plot() -> None:
+    def only_calls(part: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        return [{key: value for key, value in row.items() if not key.startswith("tool_")} for row in part]
+
+    for run in (in_rounds(count=2), seen()):
+        parts = {key: only_calls(run[key]) for key in ("rows", "forgetting") if key in run}
+        sections = [s for s in page_sections([{**run, **parts}]) if s.id in ("calls", "rounds", "calls-seen")]
+        assert len(sections) == 2
+        titles = [title for s in sections for rows in tables(sections, s.id).values() for title in rows[0]]
+        assert any("call F1" in title for title in titles)
+        assert not any("tool F1" in title for title in titles)
+        assert not any("tool F1" in plot.alt for s in sections for plot in s.plots)
 
 
 def test_one_page_holds_both_tracks(tmp_path: Path) -> None:

@@ -66,7 +66,7 @@ def by_variant(rows: Sequence[Row]) -> dict[str, list[Row]]:
 
 def final_calls(rows: Sequence[Row]) -> list[Row]:
     """Rows after each variant's last round; of several numbers of calls in training those with the most."""
-    rows = largest(rows, "train_max_calls") if rows else []
+    rows = largest(rows, "train_max_calls")
     last = {name: max(row.get("round") or 0 for row in group) for name, group in by_variant(rows).items()}
     return [row for row in rows if (row.get("round") or 0) == last[variant(row)]]
 

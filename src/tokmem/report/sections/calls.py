@@ -87,8 +87,6 @@ def call_scores(runs: Sequence[Run]) -> Section:
     blocks: list[Block] = []
     for run in runs:
         lines = call_lines(final_calls(run.result["rows"]))
-        if not lines:
-            continue
         whole = over_test_sets(lines)
         if not figure_columns(whole):
             continue
@@ -197,7 +195,8 @@ def calls_beside_the_paper(runs: Sequence[Run]) -> Section:
         | {f"call_f1 {n}": value for n, value in zip((*CALLS, "average"), row.call_f1, strict=True)}
         for row in TOOL_CALLS
     ]
-    columns = {"title": "method", **figure_columns([*ours, *theirs])}
+    columns = {"title": "method", "trainable_parameters": "trained parameters"}
+    columns |= figure_columns([*ours, *theirs])
     table = Table([*ours, *theirs], columns)
     caption = "Tool F1 and call F1 by number of calls; the paper's Table 3 below ours"
     return Section(
@@ -226,8 +225,10 @@ def calls_seen(runs: Sequence[Run]) -> Section:
                 call_lines(final_calls([row for row in rows if row["train_max_calls"] == n]))
             )
         ]
-        blocks += [_seen_table(run, lines, most, figure) for figure in FIGURES]
-        blocks.append(Figures([_seen_plot(run, lines, figure) for figure in FIGURES]))
+        figures = [figure for figure in FIGURES if f"{figure} average" in figure_columns(lines)]
+        if figures:
+            blocks += [_seen_table(run, lines, most, figure) for figure in figures]
+            blocks.append(Figures([_seen_plot(run, lines, figure) for figure in figures]))
     return Section("calls-seen", "Calls seen in training", blocks)
 
 

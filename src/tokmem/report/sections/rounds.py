@@ -31,12 +31,15 @@ def rounds(runs: Sequence[Run]) -> Section:
     """What became of each round's tools as later ones came."""
     blocks: list[Block] = []
     for run in runs:
-        rows = largest(run.result.get("forgetting") or [{}], "train_max_calls")
-        rows = [row for row in rows if "learned" in row and "after" in row]
+        rows = [
+            row
+            for row in largest(run.result.get("forgetting") or [], "train_max_calls")
+            if "learned" in row and "after" in row and any(_has([row], figure) for figure in FIGURES)
+        ]
         if len({row["after"] for row in rows}) > 1:
             blocks += [_summary(run, rows), Figures(_curves(run, rows))]
             blocks += [_matrices(run, rows, figure) for figure in FIGURES if _has(rows, figure)]
-        norms = largest(run.result.get("norms") or [{}], "train_max_calls")
+        norms = largest(run.result.get("norms") or [], "train_max_calls")
         norms = [row for row in norms if row.get("mean_norm") is not None]
         if norms:
             blocks += [_norm_table(run, norms), Figures([_norm_plot(run, norms)])]
@@ -55,7 +58,8 @@ def _scores(rows: Sequence[Row], figure: str) -> dict[tuple[int, int], float]:
 def _summary(run: Run, rows: Sequence[Row]) -> TableBlock:
     """Each variant's mean after the last round, and its mean forgetting."""
     cells, columns, formats = [], {"title": "method"}, {}
-    for figure, title in FIGURES.items():
+    for figure in (figure for figure in FIGURES if _has(rows, figure)):
+        title = FIGURES[figure]
         columns |= {figure: f"{title} after the last round", f"{figure}_lost": f"forgetting, {title}"}
         formats[f"{figure}_lost"] = "+.1f"
     for group in by_variant(rows).values():
