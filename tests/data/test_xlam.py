@@ -92,6 +92,9 @@ def test_sources_that_are_none(tmp_path):
     (tmp_path / "bad.json").write_text('[{"query": ')
     with pytest.raises(DataError, match=r"bad\.json"):
         read_xlam(tmp_path / "bad.json")
+    (tmp_path / "nan.json").write_text('[{"query": NaN}]')
+    with pytest.raises(DataError, match="NaN is no JSON"):
+        read_xlam(tmp_path / "nan.json")
     (tmp_path / "empty.json").write_text("[]")
     with pytest.raises(DataError, match="it is empty"):
         read_xlam(tmp_path / "empty.json")
