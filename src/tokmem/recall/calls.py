@@ -70,7 +70,7 @@ def written_calls(text: str, procedures: Mapping[str, Procedure] | None = None) 
 def write_calls_text(calls: Iterable[Call]) -> str:
     """Calls as rivals are to write them, a line each; `written_calls` reads them back."""
     return "\n".join(
-        f'{{"name": {json.dumps(call.name, ensure_ascii=False)}, "arguments": {arguments_json(call.arguments)}}}'
+        f'{{"name": {json.dumps(call.name)}, "arguments": {arguments_json(call.arguments)}}}'
         for call in calls
     )
 
