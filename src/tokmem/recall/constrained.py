@@ -13,11 +13,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import PreTrainedTokenizerBase
+from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from tokmem.errors import ConfigError, RecallError
 from tokmem.records import Procedure
@@ -89,15 +90,11 @@ class Guides:
         vocab: int,
         stops: Sequence[int],
     ) -> None:
-        library = _import_llguidance()
-        if not tokenizer.is_fast:
-            raise ConfigError(
-                f"the slow tokenizer {type(tokenizer).__name__}", "a fast one", "load it with use_fast=True"
-            )
-        self._tokens = library.hf.from_tokenizer(tokenizer, n_vocab=vocab)
+        kind = _import_llguidance().LLMatcher
+        self._tokens = _read_tokenizer(tokenizer, vocab)
         self._vocab, self._stops = vocab, torch.tensor([i for i in stops if i < vocab], dtype=torch.long)
         self._matchers = {
-            procedure.name: self._matcher(library.LLMatcher, procedure)
+            procedure.name: self._matcher(kind, procedure)
             for procedure in procedures
             if procedure.parameters is not None
         }
@@ -118,6 +115,20 @@ class Guides:
         """The grammar of a procedure's response; None where it has no schema."""
         matcher = self._matchers.get(procedure)
         return Guide(procedure, matcher.deep_copy(), self._vocab, self._stops) if matcher else None
+
+
+@lru_cache(maxsize=1)  # a second for a large vocabulary
+def _read_tokenizer(tokenizer: PreTrainedTokenizerBase, vocab: int) -> Any:
+    """llguidance's view of the tokenizer, padded to V."""
+    do = "recall without constraints, or with a backbone whose tokenizer is of the fast kind"
+    if not isinstance(tokenizer, PreTrainedTokenizerFast):
+        raise ConfigError(f"the slow tokenizer {type(tokenizer).__name__}", "a fast one", do)
+    try:
+        return _import_llguidance().hf.from_tokenizer(tokenizer, n_vocab=vocab)
+    except ValueError as error:
+        raise ConfigError(
+            f"tokenizer {type(tokenizer).__name__} ({error})", "one that llguidance reads", do
+        ) from error
 
 
 def _import_llguidance() -> Any:

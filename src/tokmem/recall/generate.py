@@ -79,6 +79,11 @@ class RecallSettings:
             if not good:
                 raise ConfigError(f"{name} {getattr(self, name)}", "a value in its range")
 
+    @property
+    def guided(self) -> bool:
+        """Whether grammars rule what is written."""
+        return self.constrained and self.mode == "chain"
+
 
 @dataclass
 class Generation:
@@ -106,7 +111,7 @@ class Recaller:
         lm: backbone and bank.
         stops: ids that end a response.
         settings: how to recall.
-        guides: grammars of the procedures' responses; needed where `settings.constrained`.
+        guides: grammars of the procedures' responses; needed where `settings.guided`.
 
     Raises:
         RecallError: the backbone keeps a recurrent state, so that padded prompts cannot share a batch.
@@ -121,11 +126,10 @@ class Recaller:
                 f"{type(lm.model).__name__} keeps a recurrent state and batch_size is {settings.batch_size}",
                 "batch_size 1 for such a backbone",
             )
-        if settings.constrained and guides is None:
-            raise ConfigError("constrained recall without guides", "the grammars", "give Guides")
+        if settings.guided and guides is None:
+            raise ConfigError("constrained recall without guides", "the procedures' grammars", "give Guides")
         self.lm, self.settings = lm, settings
-        used = guides if settings.constrained and settings.mode == "chain" else None
-        self._writer = Writer(lm, frozenset(stops), settings, used)
+        self._writer = Writer(lm, frozenset(stops), settings, guides if settings.guided else None)
         self._forced_ids = frozenset(i for ids in lm.bank.memory.values() for i in ids[1:])
 
     def __call__(
