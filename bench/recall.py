@@ -27,6 +27,7 @@ from transformers import LogitsProcessor, PreTrainedModel, StoppingCriteria
 from bench.peak import peak_bytes, reset_peak
 from bench.setup import Settings, build_bank, build_model, load_queries, prepare
 from tokmem.bank.bank import Bank
+from tokmem.bank.init import start_rows
 from tokmem.data.collate import left_pad
 from tokmem.errors import ConfigError
 from tokmem.files import atomic_write_json
@@ -34,7 +35,9 @@ from tokmem.model.backbone import fingerprint, load_backbone, mini_path, pick_de
 from tokmem.model.memory_lm import MemoryLM
 from tokmem.provenance import provenance
 from tokmem.recall.generate import Recaller, RecallSettings
+from tokmem.records import Procedure
 from tokmem.report.tables import Table
+from tokmem.seeds import generator
 
 Ids = Sequence[int]
 Answers = list[list[int]]
@@ -70,7 +73,7 @@ class Generate:
 
     Args:
         model: a frozen model whose embedding is its head.
-        bank: coupled, its ids below the model's rows.
+        bank: coupled; its ids replace rows of the model, or follow the last one.
         stops: ids that end a response.
         batch: queries in a batch.
         sort: whether batches hold queries of like length.
@@ -78,7 +81,9 @@ class Generate:
 
     def __init__(self, model: PreTrainedModel, bank: Bank, stops: Ids, batch: int, sort: bool) -> None:
         embedding, self.ids = model.get_input_embeddings(), bank.slot_ids
-        weight = embedding.weight.detach().clone()
+        old = embedding.weight.detach()
+        weight = old.new_zeros(max(len(old), int(self.ids.max()) + 1), old.shape[1])
+        weight[: len(old)] = old
         weight[self.ids] = bank.steering.rows().to(weight)
         self.model = copy.deepcopy(model, {id(p): p for p in model.parameters() if p is not embedding.weight})
         self.model.get_input_embeddings().weight = torch.nn.Parameter(weight, requires_grad=False)
@@ -196,8 +201,7 @@ def run(settings: Settings, options: argparse.Namespace) -> dict[str, Any]:
     prepare(settings)
     queries = load_queries(settings)
     (examples,) = queries.batches
-    model = _model(settings, options)
-    bank = build_bank(settings, model, queries.names)
+    model, bank = _build(settings, options, queries.names)
     prompts = [e.ids[: e.prefix] for e in examples]
     limits = [min(len(e.ids) - e.prefix, options.max_new_tokens) for e in examples]
     stops = [examples[0].ids[-1]]
@@ -232,10 +236,20 @@ def run(settings: Settings, options: argparse.Namespace) -> dict[str, Any]:
     }
 
 
-def _model(settings: Settings, options: argparse.Namespace) -> PreTrainedModel:
+def _build(
+    settings: Settings, options: argparse.Namespace, names: Sequence[str]
+) -> tuple[PreTrainedModel, Bank]:
+    """The backbone, and a bank whose rows are drawn from the backbone's own."""
     if options.backbone == "random":
-        return build_model(settings)
-    return load_backbone(options.backbone, dtype=settings.dtype, device=settings.device).model
+        model = build_model(settings)
+        return model, build_bank(settings, model, names)
+    backbone = load_backbone(options.backbone, dtype=settings.dtype, device=settings.device)
+    bank = Bank(backbone.dim, backbone.id_space())
+    draws = generator(settings.seed, "start")
+    weight = backbone.model.get_input_embeddings().weight
+    rows = start_rows("sampled", weight, len(names), generator=draws, descriptions=[()] * len(names))
+    bank.add([Procedure(name) for name in names], rows[:, None])
+    return backbone.model, bank
 
 
 def show(result: Mapping[str, Any]) -> None:
