@@ -4,7 +4,9 @@ All contenders answer the same queries with the same backbone and the same memor
 token among memory tokens and no other after it. `generate` runs a copy of the model whose rows for the memory
 ids are those of the bank, over batches padded on the left, in the queries' order and in that of their length.
 A random backbone does not stop by itself, so a response ends where the query's own response ends, for all
-alike. Every contender's answers are compared with those of the first, and divergences are listed.
+alike. Every contender's answers are compared with those of the first; divergences are listed with the margin
+between the two tokens. In half precision plain `generate` differs from itself where batches are put together
+otherwise, so its second row says how much of that is in the backbone.
 """
 
 from __future__ import annotations
@@ -42,7 +44,7 @@ from tokmem.seeds import generator
 Ids = Sequence[int]
 Answers = list[list[int]]
 Contender = Callable[[Sequence[Ids], Sequence[int]], Answers]
-LISTED = 20  # divergences in the result file
+LISTED = 20  # divergences of a contender in the result file
 
 
 class OneMemoryToken(LogitsProcessor):
@@ -159,8 +161,8 @@ def measure(run: Contender, prompts: Sequence[Ids], limits: Sequence[int], round
     return {**found, "answers": answers, "peak_gb": peak_bytes() / 1e9}
 
 
-def divergences(answers: Answers, wanted: Answers) -> list[dict[str, int]]:
-    """Where answers first part from those wanted: the query, the position, both tokens (-1: none)."""
+def divergences(answers: Answers, wanted: Answers) -> list[dict[str, Any]]:
+    """Where answers first part from those wanted: the query, the position, both tokens (-1: the end)."""
     found = []
     for query, (ours, theirs) in enumerate(zip(answers, wanted, strict=True)):
         if ours != theirs:
@@ -168,6 +170,17 @@ def divergences(answers: Answers, wanted: Answers) -> list[dict[str, int]]:
             place = next(i for i, (a, b) in enumerate(zip(ours, theirs, strict=False)) if a != b)
             found.append({"query": query, "position": place, "got": ours[place], "wanted": theirs[place]})
     return found
+
+
+def margin(model: PreTrainedModel, read: Ids, got: int, wanted: int) -> float:
+    """How far apart two tokens' logits are after some tokens, in steps of the dtype's resolution.
+
+    A step or two are what the order of a sum makes of them: such a choice is a tie.
+    """
+    ids = torch.tensor([read], device=model.device)
+    one, other = model(ids, logits_to_keep=1).logits[0, -1, [got, wanted]].float().tolist()
+    step = torch.finfo(model.dtype).eps * max(abs(one), abs(other))
+    return abs(one - other) / step
 
 
 def summarise(measured: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -186,7 +199,7 @@ def summarise(measured: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]
                 "peak_gb": found["peak_gb"],
                 "seconds": found["seconds"],
                 "cpu_seconds": found["cpu_seconds"],
-                "divergences": apart[:LISTED],
+                "divergences": apart,
             }
         )
     return rows
@@ -214,8 +227,16 @@ def run(settings: Settings, options: argparse.Namespace) -> dict[str, Any]:
             for name, contender in all_.items()
             if not options.only or name in options.only
         }
+    rows = summarise(measured)
+    reference, answers = all_["generate"], next(iter(measured.values()))["answers"]
+    for row in rows:
+        row["divergences"] = row["divergences"][:LISTED]
+        for found in row["divergences"]:
+            read = [*prompts[found["query"]], *answers[found["query"]][: found["position"]]]
+            pair = (stops[0] if i < 0 else i for i in (found["got"], found["wanted"]))
+            found["margin"] = margin(reference.model, read, *pair)
     return {
-        "rows": summarise(measured),
+        "rows": rows,
         "backbone": "random weights" if options.backbone == "random" else options.backbone,
         "parameters": sum(p.numel() for p in model.parameters()),
         "dtype": settings.dtype,

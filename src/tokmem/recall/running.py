@@ -1,7 +1,7 @@
 """Continuous batching: a row that finishes gives its place to a prompt that waits.
 
-Every row has its place in keys and values that are allocated once and grow by chunks, so that a step copies
-nothing; rows are padded on the right, and a step attends no further than its longest row.
+Every row has its place in keys and values that are kept from row to row and grow seldom, so that a step
+copies nothing; rows are padded on the right, and a step attends no further than its longest row.
 
 Letters: B rows that run, R places, C positions of room, L positions of the longest row, H heads, G key-value
 heads, D head size.
@@ -22,7 +22,7 @@ from tokmem.recall.prompts import PromptReader, ReadPrompt
 from tokmem.recall.rows import Row
 from tokmem.recall.writer import Writer
 
-CHUNK = 64  # positions that the room grows by
+CHUNK = 64  # positions; the room grows by a multiple of it
 
 
 class RowCache:
@@ -71,9 +71,11 @@ class RowCache:
                 [pair[i].new_zeros(self.places, pair[i].shape[0], 0, pair[i].shape[-1]) for pair in pairs]
                 for i in (0, 1)
             )
-        lacking = max(self.lengths) + 1 - self.keys[0].shape[2]
+        room = self.keys[0].shape[2]
+        lacking = max(self.lengths) + 1 - room
         if lacking > 0:
-            more = -(-lacking // CHUNK) * CHUNK
+            # By half at the least: what is held is copied.
+            more = -(-max(lacking, room // 2) // CHUNK) * CHUNK
             self.keys, self.values = (
                 [pad(states, (0, 0, 0, more)) for states in kept] for kept in (self.keys, self.values)
             )
