@@ -6,7 +6,8 @@ from random import Random
 
 import pytest
 
-from bench.recall import contenders, divergences, main, margin, summarise
+from bench.recall import divergences, main, margin, summarise
+from bench.recall_contenders import contenders
 from tests.tiny import STOP, tiny_bank, tiny_model
 
 

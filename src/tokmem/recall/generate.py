@@ -146,7 +146,7 @@ class Recaller:
             prompts: token ids up to where the first memory token will stand.
             procedures: procedures to force, a sequence a prompt: the first opens the response, each next one
                 stands where the model would recall another or stop. None lets the model choose.
-            limits: most tokens to write, a number a prompt; none is more than the settings allow.
+            limits: most tokens to write, at least 1, a number a prompt; the settings' limit holds beside it.
             desc: shown beside the progress bar.
 
         Raises:

@@ -15,6 +15,7 @@ from tokmem.model.memory_lm import MemoryLM
 from tokmem.recall.route import route
 from tokmem.recall.rows import Row
 from tokmem.recall.sample import choose
+from tokmem.records import Route
 
 if TYPE_CHECKING:
     from tokmem.recall.constrained import Guides
@@ -49,8 +50,7 @@ class Writer:
         """
         frozen, memory = self._frozen(hidden), self.lm.head.memory(hidden)
         if self.heads:
-            found = route(frozen.float(), memory, self.lm.bank.names, self.settings.top_k)
-            for row, its in zip(rows, found, strict=True):
+            for row, its in zip(rows, self._routes(frozen, memory), strict=True):
                 row.route = its
         blocked = bool(self.heads) and not self.settings.reject
         tokens = self._tokens(None if blocked else frozen, memory, rows)
@@ -72,11 +72,13 @@ class Writer:
         recalling = [i for i, token in enumerate(tokens) if token in self.heads]
         if recalling:
             index = torch.tensor(recalling, device=hidden.device)
-            among = self.lm.head.memory(hidden[index])
-            found = route(frozen[index].float(), among, self.lm.bank.names, self.settings.top_k)
+            found = self._routes(frozen[index], self.lm.head.memory(hidden[index]))
             for i, its in zip(recalling, found, strict=True):
                 rows[i].routes.append(its)
         return [row.write(token, self.stops) for row, token in zip(rows, tokens, strict=True)]
+
+    def _routes(self, frozen: Tensor, memory: Tensor) -> list[Route]:
+        return route(frozen.float(), memory, self.lm.bank.names, self.settings.top_k)
 
     def _frozen(self, hidden: Tensor) -> Tensor:
         """(B, V) frozen logits in the backbone's dtype, replaced rows at -inf."""
