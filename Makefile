@@ -47,8 +47,9 @@ format: $(STAMP) ## Format the code and mend what can be mended
 	$(BIN)/ruff check --fix-only --quiet .
 	$(BIN)/ruff format .
 
-bench: $(STAMP) ## Measure a training step
+bench: $(STAMP) ## Measure a training step and recall
 	$(BIN)/python -m bench.train_step
+	$(BIN)/python -m bench.recall
 
 clean: ## Remove the environment and the caches; results and trained models stay
 	rm -rf $(VENV) dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache

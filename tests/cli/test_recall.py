@@ -8,6 +8,9 @@ from pathlib import Path
 import pytest
 
 from tests.cli.conftest import Cli
+from tokmem.methods.tokmem import TokMem
+from tokmem.model.backbone import load_backbone
+from tokmem.records import Procedure
 
 
 def lines(text: str) -> list[dict]:
@@ -93,3 +96,27 @@ def test_a_chain_of_tools_shows_each_with_its_arguments(cli: Cli, bank: Path, mo
     shown = cli(*base, *forced).stdout
     assert "weather, forced" in shown
     assert "not valid  arguments are" in shown
+
+
+def test_constrained_arguments_are_json_of_the_schema(cli: Cli, model: Path) -> None:
+    pytest.importorskip("llguidance")
+    kinds = {"size": {"enum": ["small", "large"]}, "count": {"type": "integer", "minimum": 0, "maximum": 9}}
+    schema = {"type": "object", "properties": kinds, "required": ["size"], "additionalProperties": False}
+    memory = TokMem(load_backbone(str(model), device="cpu"), prompt="query")
+    memory.add([Procedure("order", "Orders.", schema), Procedure("stop_order", "Stops.", schema)])
+    memory.save(Path("tools"))
+    args = ("recall", "--bank", "tools", "--backbone", model, "--max-new-tokens", 40, "--constrained")
+    queries = "".join(f"{word}\n" for word in "one two three four five six".split())
+    records = lines(cli(*args, "--chain", "--json", input=queries).stdout)
+    assert len(records) == 6
+    for record in records:
+        complete = record["turns"] if record["finished"] else record["turns"][:-1]
+        assert complete
+        for turn in complete:
+            arguments = json.loads(turn["response"])
+            assert arguments["size"] in ("small", "large")
+            assert arguments.get("count", 0) in range(10)
+            assert turn["response"] == json.dumps(arguments)
+    done = cli(*args, "one")
+    assert done.exit_code != 0
+    assert "--constrained without --chain" in done.output
