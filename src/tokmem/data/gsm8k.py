@@ -1,6 +1,6 @@
-"""Word problems with worked answers: GSM8K's JSON lines as published, or any file of that format.
+r"""Word problems with worked answers: GSM8K's JSON lines as published, or any file of that format.
 
-    {"question": "...", "answer": "... <<48/2=24>>24 clips in May.\\n#### 72"}
+{"question": "...", "answer": "... <<48/2=24>>24 clips in May.\n#### 72"}
 """
 
 from __future__ import annotations
@@ -54,7 +54,9 @@ def problem(question: str, answer: str, id: str, where: str) -> Example:
         raise DataError(f"{where}: empty `question`", "some text", "remove the line")
     if final_answer(answer) is None:
         raise DataError(
-            f"{where}: `answer` ends in {answer[-40:]!r}", "a line `#### number` at its end", "mend the answer"
+            f"{where}: `answer` ends in {answer[-40:]!r}",
+            "a line `#### number` at its end",
+            "mend the answer",
         )
     return Example(question, (Turn(PROCEDURE.name, answer),), instruction=PROCEDURE.description, id=id)
 

@@ -141,7 +141,11 @@ def choose_runs(
 
 
 def mark(
-    sequences: Sequence[tuple[int, ...]], kind: MarkerKind = "word", id_length: int = 8, seed: int = 0
+    sequences: Sequence[tuple[int, ...]],
+    kind: MarkerKind = "word",
+    id_length: int = 8,
+    seed: int = 0,
+    run: int = 0,
 ) -> list[MarkedSequence]:
     """Gives each sequence a marker of its own.
 
@@ -150,13 +154,16 @@ def mark(
         kind: `word` is a random pronounceable word, `hash` the beginning of the sha256 of the tokens.
         id_length: characters in a marker.
         seed: of the random words.
+        run: number of the run; each draws its own words.
 
     Raises:
         ConfigError: an unknown kind, a length out of range, or too few distinct markers of this length.
     """
     if kind not in ("word", "hash") or not 1 <= id_length <= 64:
-        raise ConfigError(f"marker {kind!r} of {id_length} characters", "'word' or 'hash', 1 to 64 characters")
-    rng, taken = stream(seed, "markers"), set[str]()
+        raise ConfigError(
+            f"marker {kind!r} of {id_length} characters", "'word' or 'hash', 1 to 64 characters"
+        )
+    rng, taken = stream(seed, "markers", run), set[str]()
     marked = []
     for ids in sequences:
         marker = _fresh(kind, id_length, ids, rng, taken)

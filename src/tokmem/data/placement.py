@@ -1,4 +1,4 @@
-"""Where memory tokens stand: after the query (infix, TokMem's own) or before it (prefix, as in prompt tuning)."""
+"""Where memory tokens stand: after the query (infix, TokMem's own) or before it (prefix, prompt tuning's)."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def memory_position(placement: Placement, query: Sequence[int], bos: int | None)
     """How many tokens stand before the memory tokens.
 
     Args:
-        placement: `infix` is after all of the query, `prefix` before it and after BOS, `before_bos` first of all.
+        placement: `infix`: after all of the query; `prefix`: before it, after BOS; `before_bos`: before all.
         query: ids of everything before the response.
         bos: id of the token that begins a text; None where there is none.
     """
@@ -54,7 +54,7 @@ def insert_memory(encoded: Encoded, memory: Sequence[int], position: int) -> Enc
 
 
 class PrefixEncoder(Encoder):
-    """Examples with the memory tokens of their procedure before the query, there to be read and never predicted.
+    """Examples with the memory tokens of their procedure before the query: read, and never predicted.
 
     Args:
         chat: the chat format of the backbone.

@@ -51,5 +51,7 @@ def score_reasoning(references: Sequence[str], responses: Sequence[str]) -> Reas
         if answer is None:
             raise DataError(f"reference {number} without `#### number`: {text[-60:]!r}", "a final answer")
     share = 100.0 / len(got)
-    right = sum(g is not None and w is not None and int(g) == int(w) for g, w in zip(got, wanted, strict=True))
+    right = sum(
+        g is not None and w is not None and int(g) == int(w) for g, w in zip(got, wanted, strict=True)
+    )
     return ReasoningScores(share * sum(g is not None for g in got), share * right, len(got))

@@ -15,7 +15,7 @@ from tokmem.data.placement import Placement, PrefixEncoder, check_placement
 from tokmem.errors import BankError
 from tokmem.log import Metrics, logger
 from tokmem.methods.protocol import Learned
-from tokmem.model.backbone import MINI, Backbone, load_backbone
+from tokmem.model.backbone import MINI, Backbone, input_embedding, load_backbone
 from tokmem.model.memory_lm import MemoryLM
 from tokmem.recall.answer import answer_examples
 from tokmem.recall.generate import RecallSettings
@@ -108,7 +108,7 @@ class PrefixTuning:
             BankError: a name is taken, or no token id is free.
         """
         described = [self.chat.text_ids(p.description or p.name) for p in procedures]
-        weight = self.backbone.model.get_input_embeddings().weight
+        weight = input_embedding(self.backbone.model).weight
         draws = generator(self.seed, "start", "steering", len(self.bank))
         rows = wide_rows(self.start, weight, described, self.width, generator=draws)
         self.bank.add(procedures, rows)

@@ -150,7 +150,7 @@ class TokMem:
         inputs, outputs = model.get_input_embeddings().weight, model.get_output_embeddings().weight
         described = [self.chat.text_ids(p.description or p.name) for p in procedures]
 
-        def rows(weight: Tensor, role: str, width: int) -> Tensor:
+        def rows(weight: Any, role: str, width: int) -> Tensor:
             draws = generator(self.seed, "start", role, len(self.bank))
             return wide_rows(self.start, weight, described, width, generator=draws)
 

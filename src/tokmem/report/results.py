@@ -21,13 +21,32 @@ ATOMIC = {
     "train_seconds": "train s",
     "queries_per_second": "queries /s",
 }
-COLUMNS = {"atomic": ATOMIC}  # track -> keys of its rows, with their titles
-SHOWN_WHERE_DIFFERENT = ("stage", "train_size")
+CAPACITY = {
+    "method": "method",
+    "embeddings": "embeddings",
+    "train_size": "examples",
+    "tokens": "tokens",
+    "dimension": "dimension",
+    "compliance": "#### %",
+    "exact_match": "exact %",
+    "perplexity": "perplexity",
+    "steps_to_90": "steps @90%",
+    "token_accuracy": "tokens right %",
+    "recovered_sequences": "sequences recovered %",
+    "recovered_tokens": "tokens recovered",
+    "bits_per_embedding": "bits /embedding",
+    "trainable_parameters": "trained params",
+    "train_seconds": "train s",
+}
+COLUMNS = {"atomic": ATOMIC, "capacity": CAPACITY}  # track -> keys of its rows, with their titles
+FORMATS = {"perplexity": ".2f", "steps_to_90": ".0f"}
+SHOWN_WHERE_DIFFERENT = ("stage", "train_size", "dimension")
 
 
 def results_table(summary: Mapping[str, Any]) -> Table:
     """The rows of a run's summary, values over several seeds with their spread."""
-    columns = COLUMNS[summary.get("track", "atomic")]
+    known = {key for row in summary["rows"] for key in row}
+    columns = {k: title for k, title in COLUMNS[summary.get("track", "atomic")].items() if k in known}
     rows = []
     for row in summary["rows"]:
         spreads = {
@@ -38,4 +57,4 @@ def results_table(summary: Mapping[str, Any]) -> Table:
         rows.append({name: spreads.get(name, row.get(name)) for name in columns})
     hidden = {name for name in SHOWN_WHERE_DIFFERENT if len({row.get(name) for row in rows}) == 1}
     shown = {name: title for name, title in columns.items() if name not in hidden}
-    return Table(rows, shown, title=summary["name"])
+    return Table(rows, shown, formats=FORMATS, title=summary["name"])

@@ -1,8 +1,8 @@
 """Many independent runs of memorisation side by side, as separate slots of one bank in one batch.
 
-A run is a procedure's memory tokens and the sequences that they are to hold. Its loss is the mean over its own
-tokens, nothing of one run stands in a sequence of another, and AdamW moves each number by its own gradient
-alone: training runs together gives each what it would get alone. Memory tokens are read and never predicted.
+A run is a procedure's memory tokens and the sequences that they are to hold. Its loss is the mean over its
+own tokens, nothing of one run stands in a sequence of another, and AdamW moves each number by its own
+gradient alone: training runs together gives each what it would get alone. Memory tokens are read and never predicted.
 
 Letters: R runs, K memory tokens a run, N supervised positions, d hidden size.
 """
@@ -98,8 +98,8 @@ def memorise(
     """Trains every run's memory tokens to hold its sequences; the bank ends with the best rows of each.
 
     Args:
-        lm: a backbone that only reads the memory tokens of its bank (`writes=False`), one procedure a run, all
-            of one width, in the order of the runs.
+        lm: a backbone that only reads the memory tokens of its bank (`writes=False`): a procedure a run, in
+            their order, all of one width.
         runs: R runs' sequences, each with the memory tokens of its own procedure.
         settings: how to train.
         frozen_prefix: read what stands before the memory tokens once and without a graph. Exact; there must
@@ -271,7 +271,8 @@ def _check(
     widths = {len(ids) for ids in bank.memory.values()}
     if not runs or len(bank.fresh_names) != len(bank) or len(bank) != len(runs) or len(widths) != 1:
         raise TrainingError(
-            f"{len(runs)} runs, {len(bank)} procedures ({len(bank.fresh_names)} trainable), widths {sorted(widths)}",
+            f"{len(runs)} runs, {len(bank)} procedures ({len(bank.fresh_names)} trainable), "
+            f"widths {sorted(widths)}",
             "a trainable procedure for each run, all of one width",
         )
     if dimension is not None and not 1 <= dimension <= bank.dim:
@@ -279,10 +280,13 @@ def _check(
     for run, memory in zip(runs, bank.memory.values(), strict=True):
         for example in run:
             own = example.ids[example.prefix : example.prefix + len(memory)] == memory
-            if not own or (frozen_prefix and (not example.prefix or any(example.supervised[: example.prefix]))):
+            if not own or (
+                frozen_prefix and (not example.prefix or any(example.supervised[: example.prefix]))
+            ):
                 raise TrainingError(
                     f"sequence {example.id!r} with {example.prefix} tokens before its memory tokens",
-                    "the run's own memory tokens" + (" behind a query without targets" if frozen_prefix else ""),
+                    "the run's own memory tokens"
+                    + (" behind a query without targets" if frozen_prefix else ""),
                 )
 
 

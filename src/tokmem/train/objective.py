@@ -86,7 +86,7 @@ class BankObjective:
     """Eq. 3 over the fresh rows of a bank.
 
     Args:
-        lm: the frozen backbone and its bank; one that only reads its memory tokens trains them as a soft prompt.
+        lm: the frozen backbone and its bank; where it only reads memory tokens, they train as a soft prompt.
         frozen_prefix: read queries once and without a graph.
         cache_bytes: how much memory may hold prefixes for later epochs.
         negatives: for each example, also draw a query state that the bank keeps of an earlier procedure, and

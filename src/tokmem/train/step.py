@@ -20,7 +20,7 @@ def plain_loss(lm: MemoryLM, examples: Sequence[Encoded]) -> LossSum:
 
 
 def plain_states(lm: MemoryLM, examples: Sequence[Encoded]) -> tuple[Tensor, Tensor]:
-    """States (N, d) before the N supervised tokens of whole sequences, example by example, and those tokens."""
+    """States (N, d) before the N supervised tokens of whole sequences, example by example, and the tokens."""
     batch = collate(examples, whole=True).to(lm.device)
     positions = torch.arange(batch.ids.shape[1], device=lm.device).expand_as(batch.ids)
     hidden = lm.hidden(batch.ids, batch.mask, positions)
