@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
@@ -255,6 +256,7 @@ def _tuned(backbone: Backbone, kind: Kind, width: int, seed: int) -> Any:
         )
     else:
         config = peft.PrefixTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=width)
-    with torch.random.fork_rng([]):
+    with torch.random.fork_rng([]), warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # PEFT asks transformers by a name of old
         torch.manual_seed(generator(seed, "peft", kind).initial_seed())
         return peft.get_peft_model(twin_of(backbone.model), config).eval()

@@ -18,6 +18,7 @@ from tokmem.report.canvas import require_matplotlib
 from tokmem.report.paper import URL
 from tokmem.report.read import check_result
 from tokmem.report.rows import Run, slug
+from tokmem.report.sections import capacity
 from tokmem.report.sections.geometry import geometry
 from tokmem.report.sections.growth import forgetting, growth, sample_efficiency
 from tokmem.report.sections.origin import backbones, origin
@@ -70,7 +71,9 @@ def page_sections(summaries: Sequence[Mapping[str, Any]]) -> list[Section]:
     by_kind = {
         kind: [summary for summary, of in zip(summaries, kinds, strict=True) if of == kind] for kind in kinds
     }
-    runs = _runs(by_kind.get("run", []))
+    all_runs = _runs(by_kind.get("run", []))
+    runs = [run for run in all_runs if run.result.get("track") != capacity.TRACK]
+    of_capacity = [run for run in all_runs if run not in runs]
     sections = (
         overview(runs),
         scores(runs),
@@ -82,9 +85,11 @@ def page_sections(summaries: Sequence[Mapping[str, Any]]) -> list[Section]:
         probes(runs),
         per_procedure(runs),
         cost(runs),
+        capacity.memorised(of_capacity),
+        capacity.reasoned(of_capacity),
         geometry(by_kind.get("geometry", [])),
         backbones(by_kind.get("backbone", [])),
-        origin(runs),
+        origin(all_runs),
     )
     return [section for section in sections if section.blocks]
 

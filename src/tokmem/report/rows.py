@@ -17,6 +17,9 @@ _METHODS = {
     "replay": ("replay", 4),
     "rag": ("RAG", 5),
     "icl": ("in-context", 6),
+    "prefix": ("prefix", 3),
+    "peft_prompt": ("PEFT prompt tuning", 4),
+    "peft_prefix": ("PEFT prefix tuning", 5),
 }
 _PROMPTS = {"instruction+query": "instruction and query", "query": "query alone"}
 

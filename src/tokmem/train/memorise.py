@@ -2,7 +2,7 @@
 
 A run is a procedure's memory tokens and the sequences that they are to hold. Its loss is the mean over its
 own tokens, nothing of one run stands in a sequence of another, and AdamW moves each number by its own
-gradient alone: training runs together gives each what it would get alone. Memory tokens are read and never predicted.
+gradient alone: trained together each gets what it would get alone. Memory tokens are read, never predicted.
 
 Letters: R runs, K memory tokens a run, N supervised positions, d hidden size.
 """
