@@ -30,13 +30,13 @@ _MEASURED = {
 _GEOMETRY = {"norm_start": "norm at the start", "norm": "norm", "angle": "angle, degrees", "cosine": "cosine"}
 _SCORES = {"compliance": "#### %", "exact_match": "exact %"}
 _FORM = (
-    "Steps@90%Best / perplexity. Steps: the first check at which the perplexity was at most the best one divided "
-    "by 0.9. ±: standard deviation over runs with different passages."
+    "Steps@90%Best / perplexity. Steps: the first check at which the perplexity was at most the best one "
+    "divided by 0.9. ±: standard deviation over runs with different passages."
 )
 _HELD = (
     "Without memory: the untrained backbone after the marker alone. Right: the model's first choice, the "
-    "true beginning given. Recovered: written greedily from marker and memory, a sequence as a whole, tokens up "
-    "to the first wrong one. Bits: the fall of the log-loss against the model without memory."
+    "true beginning given. Recovered: written greedily from marker and memory, a sequence as a whole, tokens "
+    "up to the first wrong one. Bits: the fall of the log-loss against the model without memory."
 )
 _ANOTHER = (
     f"The paper's rows ({SOURCE}, Tables 4 and 6) were measured on other backbones and other data. They "
