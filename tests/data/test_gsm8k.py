@@ -42,7 +42,10 @@ def test_files_become_a_corpus_of_one_procedure(tmp_path):
 @pytest.mark.parametrize(
     ("row", "message"),
     [
-        ({"question": "q", "answer": "It is 7."}, r"`answer` ends in 'It is 7\.'; wanted: a line `#### number`"),
+        (
+            {"question": "q", "answer": "It is 7."},
+            r"`answer` ends in 'It is 7\.'; wanted: a line `#### number`",
+        ),
         ({"question": "q", "answer": "It is 7. #### 7"}, "`answer` ends in"),
         ({"question": "q", "answer": "#### seven"}, "`answer` ends in"),
         ({"question": " ", "answer": "#### 7"}, "empty `question`"),

@@ -45,7 +45,7 @@ def test_long_chunks_are_read(tmp_path):
         (b"id,texts\n1,a\n", r"no column 'text' \(close: texts\)"),
         (b"", "no column 'text'"),
         (b"text\n", "holds no passages"),
-        (b"text\na\n  \n\"\"\nb\n", "passage 2 is empty"),
+        (b'text\na\n  \n""\nb\n', "passage 2 is empty"),
         (b"\xff\xfe", "is not UTF-8"),
     ],
 )
