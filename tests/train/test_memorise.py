@@ -1,4 +1,4 @@
-"""Runs side by side: each as if alone; infix over frozen prefixes, prefix by the plain path, with equal meaning."""
+"""Runs side by side: each as if alone; infix over frozen prefixes, prefix by the plain path, one meaning."""
 
 from __future__ import annotations
 
@@ -29,10 +29,11 @@ WIDTH, LENGTH = 2, 6
 def passages(run: int, count: int) -> list[tuple[list[int], list[int]]]:
     """Pairs of a query, of 2 to 4 tokens, and a sequence."""
     rng = Random(run)
-    return [
-        ([2, *(rng.randrange(3, 90) for _ in range(rng.randint(1, 3)))], [rng.randrange(3, 90) for _ in range(LENGTH)])
-        for _ in range(count)
-    ]  # fmt: skip
+
+    def ids(count: int) -> list[int]:
+        return [rng.randrange(3, 90) for _ in range(count)]
+
+    return [([2, *ids(rng.randint(1, 3))], ids(LENGTH)) for _ in range(count)]
 
 
 def prepared(

@@ -191,7 +191,10 @@ class Memorisation:
             members = [r for r in rows if all(r[key] == row[key] for key in KEYS)]
             row["seeds"] = len(members)
             best = max(members, key=lambda r: r["recovered_tokens"])
-            shown.append({key: row[key] for key in KEYS} | {"written": best["written"]})
+            shown.append(
+                {key: row[key] for key in KEYS}
+                | {name: best[name] for name in ("recovered_tokens", "written")}
+            )
         return {"rows": means, "memorised": shown}
 
     def _runs(self, part: Part) -> list[list[MarkedSequence]]:

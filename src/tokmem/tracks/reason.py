@@ -53,7 +53,7 @@ class ProblemsConfig:
             raise ConfigError(
                 f"train_sizes {list(self.train_sizes)}, test_size {self.test_size}", "sizes above 0"
             )
-        if (self.source == "gsm8k") != bool(self.train_file and self.test_file):
+        if {bool(self.train_file), bool(self.test_file)} != {self.source == "gsm8k"}:
             raise ConfigError(
                 f"source {self.source} with train_file {self.train_file!r}, test_file {self.test_file!r}",
                 "both files for gsm8k, none for arithmetic",
