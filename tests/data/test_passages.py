@@ -84,23 +84,27 @@ def test_runs_share_no_sequence_and_stand_in_a_row():
 
 
 def test_markers_are_distinct_and_of_the_given_length():
-    sequences = [(i, i + 1) for i in range(60)]
-    for kind in ("word", "hash"):
-        marked = mark(sequences, kind, 3)
+    sequences = [(i, i + 1) for i in range(200)]
+    for kind, pattern in (
+        ("word", "([^aeiou ][aeiou]){3}( ([^aeiou ][aeiou]){3}){1}"),
+        ("hash", "[0-9a-f]{16}"),
+    ):
+        marked = mark(sequences, kind, 2)
         assert [one.ids for one in marked] == sequences
-        assert len({one.marker for one in marked}) == 60
-        assert {len(one.marker) for one in marked} == {3}
-    words, others = ([m.marker for m in mark(sequences, "word", 6, run=run)] for run in (0, 1))
+        assert len({one.marker for one in marked}) == 200
+        assert all(re.fullmatch(pattern, one.marker) for one in marked)
+    words, others = ([m.marker for m in mark(sequences, run=run)] for run in (0, 1))
     assert words != others
-    assert all(re.fullmatch("([^aeiou][aeiou]){3}", word) for word in words)
-    by_content = {m.ids: m.marker for m in mark(sequences, "hash", 8)}
-    assert all(by_content[m.ids] == m.marker for m in mark(sequences[::-1], "hash", 8, seed=9))
+    assert words == [m.marker for m in mark(sequences)]
+    by_content = {m.ids: m.marker for m in mark(sequences, "hash")}
+    assert all(by_content[m.ids] == m.marker for m in mark(sequences[::-1], "hash", seed=9))
 
 
-def test_markers_that_run_out_are_refused():
-    with pytest.raises(ConfigError, match="raise id_length"):
-        mark([(i,) for i in range(200)], "word", 1)
-    for kind, length in (("words", 3), ("hash", 65), ("word", 0)):
+def test_markers_that_cannot_be_given_are_refused():
+    with pytest.raises(DataError, match="two sequences with one hash"):
+        mark([(1, 2), (1, 2)], "hash")
+    assert len({m.marker for m in mark([(1, 2), (1, 2)])}) == 2
+    for kind, length in (("words", 1), ("hash", 9), ("word", 0)):
         with pytest.raises(ConfigError, match="marker"):
             mark([(1,)], kind, length)
 

@@ -31,7 +31,7 @@ MEMORISE = CapacityConfig(
     methods=("tokmem", "prefix", "prefix+placement=before_bos+lr=0.1"),
     embeddings=(1, 3),
     passages=PassagesConfig(
-        sequence_length=6, sequences=(2, 1), runs=2, dimensions=(4,), dimension_embeddings=3, id_length=4
+        sequence_length=6, sequences=(2, 1), runs=2, dimensions=(4,), dimension_embeddings=3, id_method="hash"
     ),
     memorise=MemoriseSettings(lr=0.05, steps=6, check_every=2),
 )
@@ -173,7 +173,7 @@ def test_shipped_experiments_load(path: Path, monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_a_passage_is_learned_by_heart() -> None:
-    """On the bundled backbone: eight tokens held by eight embeddings come back greedily in both placements."""
+    """On the bundled backbone: eight embeddings give back the eight tokens that they hold."""
     config = CapacityConfig(
         methods=("tokmem", "prefix"),
         embeddings=(8,),

@@ -13,14 +13,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
-from typing import Literal
+from typing import Literal, get_args
 
 from tokmem.data.fields import did_you_mean, read_bytes
 from tokmem.errors import ConfigError, DataError
 from tokmem.seeds import stream
 
 MarkerKind = Literal["word", "hash"]
-_VOWELS, _CONSONANTS = "aeiou", "bcdfghjklmnprstvwz"
+_LETTERS = ("bcdfghjklmnprstvwz", "aeiou") * 3  # of a random word, one from each
 _FIELD_LIMIT = 1 << 24  # characters; the csv module's own limit is shorter than a chapter
 
 
@@ -42,7 +42,7 @@ class MarkedSequence:
     """A run of tokens to memorise, and the query that calls for it.
 
     Attributes:
-        marker: a random word, or a hash of the tokens.
+        marker: random words, or a hash of the tokens.
         ids: the tokens.
     """
 
@@ -143,43 +143,40 @@ def choose_runs(
 def mark(
     sequences: Sequence[tuple[int, ...]],
     kind: MarkerKind = "word",
-    id_length: int = 8,
+    id_length: int = 1,
     seed: int = 0,
     run: int = 0,
 ) -> list[MarkedSequence]:
     """Gives each sequence a marker of its own.
 
     Args:
-        sequences: of one run.
-        kind: `word` is a random pronounceable word, `hash` the beginning of the sha256 of the tokens.
-        id_length: characters in a marker.
+        sequences: of one run, no two alike where their hashes are to mark them.
+        kind: `word` is random pronounceable words, `hash` the beginning of the sha256 of the tokens.
+        id_length: how many words, or groups of eight hex digits.
         seed: of the random words.
         run: number of the run; each draws its own words.
 
     Raises:
-        ConfigError: an unknown kind, a length out of range, or too few distinct markers of this length.
+        ConfigError: an unknown kind, or a length out of range.
+        DataError: two sequences have one hash.
     """
-    if kind not in ("word", "hash") or not 1 <= id_length <= 64:
+    if kind not in get_args(MarkerKind) or not 1 <= id_length <= 8:
         raise ConfigError(
-            f"marker {kind!r} of {id_length} characters", "'word' or 'hash', 1 to 64 characters"
+            f"marker {kind!r} of length {id_length}", f"one of {', '.join(get_args(MarkerKind))}, 1 to 8"
         )
-    rng, taken = stream(seed, "markers", run), set[str]()
-    marked = []
-    for ids in sequences:
-        marker = _fresh(kind, id_length, ids, rng, taken)
-        taken.add(marker)
-        marked.append(MarkedSequence(marker, ids))
-    return marked
+    if kind == "word":
+        markers = _words(len(sequences), id_length, stream(seed, "markers", run))
+    else:
+        markers = [hashlib.sha256(str(list(ids)).encode()).hexdigest()[: 8 * id_length] for ids in sequences]
+    if len(set(markers)) < len(markers):
+        raise DataError("two sequences with one hash", "a marker for each", "mark them with words")
+    return [MarkedSequence(*pair) for pair in zip(markers, sequences, strict=True)]
 
 
-def _fresh(kind: MarkerKind, length: int, ids: Sequence[int], rng: Random, taken: set[str]) -> str:
-    for attempt in range(100):
-        if kind == "word":
-            marker = "".join(rng.choice((_CONSONANTS, _VOWELS)[i % 2]) for i in range(length))
-        else:
-            marker = hashlib.sha256(f"{list(ids)}{attempt or ''}".encode()).hexdigest()[:length]
-        if marker not in taken:
-            return marker
-    raise ConfigError(
-        f"{len(taken)} markers of {length} characters and no other", "a marker for each", "raise id_length"
-    )
+def _words(count: int, words: int, rng: Random) -> list[str]:
+    """Distinct texts of so many random words."""
+    found: dict[str, None] = {}
+    while len(found) < count:
+        drawn = ("".join(rng.choice(letters) for letters in _LETTERS) for _ in range(words))
+        found[" ".join(drawn)] = None
+    return list(found)

@@ -68,8 +68,8 @@ class PassagesConfig:
         (), "also train only so many leading coordinates of each embedding, number after number"
     )
     dimension_embeddings: int = setting(1, "embeddings a memory where `dimensions` are tried")
-    id_method: MarkerKind = setting("word", "what marks a sequence: a random word, or a hash of its content")
-    id_length: int = setting(8, "characters in a marker")
+    id_method: MarkerKind = setting("word", "what marks a sequence: random words, or a hash of its content")
+    id_length: int = setting(1, "words in a marker, or groups of eight digits")
 
     def __post_init__(self) -> None:
         for name in ("sequence_length", "runs", "dimension_embeddings", "id_length"):
