@@ -8,6 +8,7 @@ import pytest
 
 from tests.report.summaries import NASTY, single
 from tests.report.test_page import Page
+from tokmem.errors import DataError
 from tokmem.report.page import page_sections, write_page
 
 COMMON = {"track": "capacity", "backbone": "mini", "examples": {"test": 4}, "provenance": {"seed": 0}}
@@ -101,3 +102,11 @@ def test_plots_over_embeddings_coordinates_and_problems() -> None:
     assert set(sections) == {"memorised", "reasoned", "origin"}, "none of it is called a score"
     without = page_sections([memorised(dimensions=())])
     assert len(without[0].plots) == 4
+
+
+def test_rows_without_their_shape_are_refused() -> None:
+    result = memorised()
+    del result["rows"][1]["dimension"]
+    with pytest.raises(DataError, match=r"rows\[1\] has no 'dimension'"):
+        page_sections([result])
+    assert page_sections([{**reasoned(), "rows": []}])[0].id == "origin"

@@ -23,7 +23,7 @@ from tokmem.data.collate import IGNORE, collate
 from tokmem.data.encode import Encoder, PromptMode
 from tokmem.errors import AdapterError, ConfigError, TrainingError
 from tokmem.files import recover_folder, replace_folder
-from tokmem.log import Metrics, progress
+from tokmem.log import Metrics, logger, progress
 from tokmem.methods.protocol import Learned
 from tokmem.model.backbone import Backbone
 from tokmem.model.lora import peft_library, twin_of
@@ -77,6 +77,7 @@ class PeftPrompt:
             raise ConfigError(f"{kind!r} of width {width}", f"one of {', '.join(get_args(Kind))}, at least 1")
         self.backbone, self.kind, self.width = backbone, kind, width
         self.chat = chat or Chat(backbone.tokenizer)
+        self.max_length = max_length
         self.encoder = Encoder(self.chat, {}, prompt=prompt, max_length=max_length - width)
         self.settings, self.recall = settings or FitSettings(), recall or RecallSettings()
         self.model = _tuned(backbone, kind, width, seed)
@@ -111,6 +112,8 @@ class PeftPrompt:
             TrainingError: there are no examples, or training failed.
         """
         examples, held = ([self.encoder.encode_plain(e) for e in part] for part in (train, validation))
+        if self.encoder.truncated:
+            logger.warning("%d queries were cut to fit %d tokens", self.encoder.truncated, self.max_length)
         report = fit(
             PeftObjective(self),
             examples,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.resources import as_file, files
@@ -254,8 +253,8 @@ class Memorisation:
             "sequences": part.sequences,
             "tokens": best.tokens,
             "dimension": part.dimension or self.backbone.dim,
-            "perplexity": _finite(best.perplexity),
-            "untrained_perplexity": _finite(untrained.perplexity),
+            "perplexity": best.perplexity,
+            "untrained_perplexity": untrained.perplexity,
             "token_accuracy": best.accuracy,
             "recovered_sequences": 100.0 * whole / len(run),
             "recovered_tokens": sum(right),
@@ -279,8 +278,3 @@ def _parts(config: CapacityConfig, variants: Sequence[Variant]) -> list[Part]:
     parts = [Part(v, k, n, None) for v in variants for n in given.sequences for k in config.embeddings]
     largest, few = max(given.sequences), given.dimension_embeddings
     return parts + [Part(v, few, largest, d) for v in variants for d in given.dimensions]
-
-
-def _finite(perplexity: float) -> float:
-    """JSON has no infinity."""
-    return perplexity if math.isfinite(perplexity) else 1e300

@@ -76,7 +76,7 @@ def reasoned(runs: Sequence[Run]) -> Section:
 
 
 def _of_task(runs: Sequence[Run], task: str) -> list[Run]:
-    return [run for run in runs if run.result.get("task") == task]
+    return [run for run in runs if run.result.get("task") == task and run.result["rows"]]
 
 
 def _full(rows: Sequence[Row]) -> tuple[list[Row], list[Row]]:
