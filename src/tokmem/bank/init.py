@@ -88,7 +88,7 @@ def wide_rows(
     """
     each = [ids for ids in descriptions for _ in range(width)]
     rows = start_rows(start, weight, len(each), generator=generator, descriptions=each)
-    return rows.view(len(descriptions), width, -1)
+    return rows.view(len(descriptions), width, rows.shape[-1])
 
 
 def _trained_rows(weight: Tensor, count: int, generator: torch.Generator) -> Tensor:

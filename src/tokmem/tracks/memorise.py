@@ -161,14 +161,12 @@ class Memorisation:
         lm.read.add(names, self._start(chosen))
         memory = lm.read.memory.values()
         runs = [self._encoded(run, ids, chosen) for run, ids in zip(self._runs(chosen), memory, strict=True)]
-        settings = self.config.memorise
-        if "lr" in chosen.variant.changes:
-            settings = replace(settings, lr=chosen.variant.changes["lr"])
+        changes = {key: value for key, value in chosen.variant.changes.items() if key == "lr"}
         started = perf_counter()
         records = memorise(
             lm,
             runs,
-            settings,
+            replace(self.config.memorise, **changes),
             frozen_prefix=chosen.placement == "infix",
             dimension=chosen.dimension,
             desc=part,
