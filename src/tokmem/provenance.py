@@ -120,8 +120,17 @@ class RunFolder:
         return Metrics(self.path / "metrics.jsonl")
 
     def write_config(self, config: Any) -> None:
-        """Writes the resolved config."""
-        atomic_write_text(self.path / "config.yaml", dump_config(config))
+        """Writes the resolved config.
+
+        Raises:
+            ConfigError: the folder holds another one: a run is resumed with the settings it was begun with.
+        """
+        path = self.path / "config.yaml"
+        if path.exists() and path.read_text("utf-8") != dump_config(config):
+            raise ConfigError(
+                f"{path} is of another experiment", "the settings of the run", "use another folder"
+            )
+        atomic_write_text(path, dump_config(config))
 
     def write_summary(self, summary: Mapping[str, Any]) -> None:
         """Writes the run's results, its wall time (`wall_seconds`) beside them."""

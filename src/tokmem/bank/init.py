@@ -69,6 +69,28 @@ def start_rows(
     return rows
 
 
+def wide_rows(
+    start: Start,
+    weight: Tensor,
+    descriptions: Sequence[Sequence[int]],
+    width: int,
+    *,
+    generator: torch.Generator,
+) -> Tensor:
+    """The starting rows of procedures `width` memory tokens wide, (P, width, d) float32.
+
+    Args:
+        start: as `start_rows`.
+        weight: (V, d) pretrained weight.
+        descriptions: token ids of each of the P procedures' descriptions.
+        width: memory tokens a procedure.
+        generator: source of randomness.
+    """
+    each = [ids for ids in descriptions for _ in range(width)]
+    rows = start_rows(start, weight, len(each), generator=generator, descriptions=each)
+    return rows.view(len(descriptions), width, rows.shape[-1])
+
+
 def _trained_rows(weight: Tensor, count: int, generator: torch.Generator) -> Tensor:
     norms = _norms(weight)
     usable = (norms > 0.1 * norms.median()).nonzero().squeeze(1)

@@ -115,6 +115,20 @@ def show_results(summary: Mapping[str, Any], folder: Path) -> None:
         )
     facts += [f"backbone {summary['backbone']}", f"{summary['wall_seconds']:.0f} s. Run folder: {folder}"]
     out.print("; ".join(facts), markup=False)
+    if summary.get("memorised"):
+        _show_memorised(summary["memorised"])
+
+
+def _show_memorised(parts: Sequence[Mapping[str, Any]]) -> None:
+    """Prints what was written back from the memory that gave back most."""
+    best = max(parts, key=lambda part: part["recovered_tokens"])
+    out = console()
+    shape = f"{best['embeddings']} embeddings holding {best['tokens']} tokens"
+    out.print(f"\nWritten greedily from marker and memory ({best['method']}, {shape}):\n", markup=False)
+    for one in best["written"]:
+        for label in ("marker", "passage", "written"):
+            out.print(Text.assemble((f"{label:>9}  ", "dim"), " ".join(one[label].split())))
+        out.print()
 
 
 def answer_record(answer: Answer, procedures: Mapping[str, Procedure]) -> dict[str, Any]:

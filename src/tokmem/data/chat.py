@@ -45,6 +45,7 @@ class Chat:
     Args:
         tokenizer: of the backbone.
         system_prompt: stands before the conversation; None leaves the template's own default.
+        plain: use the plain template though the tokenizer has one.
 
     Attributes:
         tokenizer: as given.
@@ -56,10 +57,17 @@ class Chat:
             with no stop token.
     """
 
-    def __init__(self, tokenizer: PreTrainedTokenizerBase, system_prompt: str | None = None) -> None:
+    def __init__(
+        self,
+        tokenizer: PreTrainedTokenizerBase,
+        system_prompt: str | None = None,
+        *,
+        plain: bool = False,
+    ) -> None:
         self.system_prompt = system_prompt
         self.tokenizer = tokenizer
-        self._template = tokenizer.get_chat_template() if tokenizer.chat_template else PLAIN_TEMPLATE
+        own = tokenizer.chat_template and not plain
+        self._template = tokenizer.get_chat_template() if own else PLAIN_TEMPLATE
         self._anchor = _dummy_prefix_anchor(tokenizer)
         self._controls = _unmarked_controls(tokenizer)
         self._pieces: dict[int, list[list[int]]] = {}
@@ -83,6 +91,12 @@ class Chat:
             ids += text
             ids += piece
         return ids
+
+    @property
+    def bos(self) -> int | None:
+        """Id of the token that begins a text; None where the tokenizer has none."""
+        bos = self.tokenizer.bos_token_id
+        return bos if isinstance(bos, int) else None
 
     def text_ids(self, text: str) -> list[int]:
         """Ids of a user's text or a response; a typed control token comes out as ordinary tokens."""

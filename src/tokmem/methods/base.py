@@ -25,6 +25,7 @@ class Base:
         backbone: a loaded backbone.
         prompt: whether prompts hold instruction and query, or the query alone.
         max_length: most tokens in a sequence.
+        chat: how prompts are written; None takes the backbone's own chat format.
         recall: how to generate.
     """
 
@@ -39,10 +40,12 @@ class Base:
         *,
         prompt: PromptMode = "instruction+query",
         max_length: int = 1024,
+        chat: Chat | None = None,
         recall: RecallSettings | None = None,
     ) -> None:
         self.lm = MemoryLM(backbone.model, Bank(backbone.dim, backbone.id_space()))
-        self.encoder = Encoder(Chat(backbone.tokenizer), {}, prompt=prompt, max_length=max_length)
+        chat = chat or Chat(backbone.tokenizer)
+        self.encoder = Encoder(chat, {}, prompt=prompt, max_length=max_length)
         self.recall = recall or RecallSettings()
 
     def learn(

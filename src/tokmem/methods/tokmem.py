@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 import torch
+from torch import Tensor
 
 from tokmem.bank.bank import Bank
-from tokmem.bank.init import Start, start_rows
+from tokmem.bank.init import Start, wide_rows
 from tokmem.bank.slots import IdPolicy
 from tokmem.bank.store import Origin, load_bank, save_bank
 from tokmem.data.chat import Chat
@@ -41,6 +42,7 @@ class TokMem:
         policy: where a new bank takes its token ids from.
         prompt: whether prompts hold instruction and query, or the query alone.
         max_length: most tokens in a sequence.
+        chat: how prompts are written; None takes the backbone's own chat format.
         settings: how `learn` trains.
         recall: how `answer` and `recall` generate.
         start: starting rows of new memory tokens.
@@ -64,6 +66,7 @@ class TokMem:
         policy: IdPolicy = "auto",
         prompt: PromptMode = "instruction+query",
         max_length: int = 1024,
+        chat: Chat | None = None,
         settings: FitSettings | None = None,
         recall: RecallSettings | None = None,
         start: Start = "mean",
@@ -77,7 +80,7 @@ class TokMem:
             bank = Bank(self.backbone.dim, self.backbone.id_space(), coupled=coupled, policy=policy)
         self.bank = bank
         self.lm = MemoryLM(self.backbone.model, self.bank)
-        self.chat = Chat(self.backbone.tokenizer)
+        self.chat = chat or Chat(self.backbone.tokenizer)
         self.prompt, self.max_length = prompt, max_length
         self.settings, self.recall_settings = settings or FitSettings(), recall or RecallSettings()
         if renorm not in get_args(Renorm) or negatives < 0:
@@ -96,7 +99,7 @@ class TokMem:
             BankError: the bank is damaged, or of another backbone or chat format.
         """
         loaded = load_backbone(backbone) if isinstance(backbone, str) else backbone
-        chat = Chat(loaded.tokenizer)
+        chat = options.get("chat") or Chat(loaded.tokenizer)
         bank, origin = load_bank(Path(folder), fingerprint=loaded.fingerprint, chat=chat.fingerprint)
         if "prompt" in origin.training and "prompt" not in options:
             options["prompt"] = origin.training["prompt"]
@@ -146,16 +149,14 @@ class TokMem:
         model = self.backbone.model
         inputs, outputs = model.get_input_embeddings().weight, model.get_output_embeddings().weight
         described = [self.chat.text_ids(p.description or p.name) for p in procedures]
-        count = len(procedures)
 
-        def rows(weight: Any, count: int, role: str, descriptions: Sequence[Sequence[int]]) -> Any:
+        def rows(weight: Any, role: str, width: int) -> Tensor:
             draws = generator(self.seed, "start", role, len(self.bank))
-            return start_rows(self.start, weight, count, generator=draws, descriptions=descriptions)
+            return wide_rows(self.start, weight, described, width, generator=draws)
 
-        wide = [ids for ids in described for _ in range(self.width)]
-        steering = rows(inputs, count * self.width, "steering", wide)
-        address = None if self.bank.coupled else rows(outputs, count, "address", described)
-        self.bank.add(procedures, steering.view(count, self.width, self.bank.dim), address)
+        steering = rows(inputs, "steering", self.width)
+        address = None if self.bank.coupled else rows(outputs, "address", 1)[:, 0]
+        self.bank.add(procedures, steering, address)
 
     def fit(
         self,

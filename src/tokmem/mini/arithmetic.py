@@ -156,12 +156,3 @@ def _render(template: Template, rng: Random) -> Problem:
     lines = [sentence.format(**{**words, **numbers, **texts}) for _, sentence in template.steps]
     final = numbers["pq"[len(template.steps) - 1]]
     return Problem(question, "\n".join([*(_agree(line, things) for line in lines), f"#### {final}"]))
-
-
-_FINAL = re.compile(r"^#### (-?\d[\d,]*)[ \t]*$", re.MULTILINE)
-
-
-def final_answer(text: str) -> str | None:
-    """The number after the first line `#### number`, without thousands commas; None where there is none."""
-    match = _FINAL.search(text)
-    return match[1].replace(",", "") if match else None

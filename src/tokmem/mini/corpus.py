@@ -6,7 +6,9 @@ import hashlib
 from collections.abc import Sequence
 
 from tokmem.data.corpus import Corpus
+from tokmem.data.gsm8k import problem, reasoning_corpus
 from tokmem.errors import ConfigError
+from tokmem.mini.arithmetic import sample_problem
 from tokmem.mini.families.family import Family
 from tokmem.mini.procedures import sample_input
 from tokmem.records import Example, Procedure, Turn
@@ -36,6 +38,24 @@ def procedures_corpus(
     return Corpus(
         procedures, splits["train"], splits["validation"], splits["test"], wordings=wordings, checksum=digest
     )
+
+
+def arithmetic_corpus(train_size: int, test_size: int, seed: int = 0) -> Corpus:
+    """Draws word problems in the format of GSM8K; no question stands twice, and none of the test in training.
+
+    The backbone's training drew from the same kinds of problem, so it knows the form of an answer; names,
+    things and numbers of a test problem are as good as never the same.
+    """
+    rng, seen = stream(seed, "arithmetic"), set[str]()
+    drawn: list[Example] = []
+    while len(drawn) < test_size + train_size:
+        found = sample_problem(rng)
+        if found.question not in seen:
+            seen.add(found.question)
+            id = f"arithmetic-{len(drawn)}"
+            drawn.append(problem(found.question, found.answer, id, id))
+    digest = hashlib.sha256(repr(drawn).encode()).hexdigest()
+    return reasoning_corpus(drawn[test_size:], drawn[:test_size], digest)
 
 
 def _draw(family: Family, size: int, seen: set[str], seed: int, split: str) -> tuple[Example, ...]:

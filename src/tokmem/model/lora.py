@@ -84,11 +84,10 @@ class Adapter:
     """
 
     def __init__(self, backbone: Backbone, settings: LoraSettings, seed: int = 0) -> None:
-        peft = _peft()
+        peft = peft_library()
         _check_targets(backbone.model, settings.target_modules)
         self.backbone, self.settings = backbone, settings
-        shared = {id(p): p for p in backbone.model.parameters()}
-        twin: PreTrainedModel = copy.deepcopy(backbone.model, shared)
+        twin = twin_of(backbone.model)
         config = peft.LoraConfig(
             r=settings.lora_r,
             lora_alpha=settings.lora_alpha,
@@ -185,18 +184,24 @@ class Adapter:
                     f"{name} {want!r}",
                     "give it what it was saved with",
                 )
-        _peft().set_peft_model_state_dict(self._tuned, _read_tensors(folder, facts["tensors"]))
+        peft_library().set_peft_model_state_dict(self._tuned, _read_tensors(folder, facts["tensors"]))
         return dict(notes)
 
     def _tensors(self) -> dict[str, Tensor]:
         """The adapter's tensors under PEFT's names."""
-        return dict(_peft().get_peft_model_state_dict(self._tuned, save_embedding_layers=False))
+        return dict(peft_library().get_peft_model_state_dict(self._tuned, save_embedding_layers=False))
 
     def _config(self) -> dict[str, Any]:
         """PEFT's configuration as JSON, always in one order, without the backbone's place on disk."""
         config = self._tuned.active_peft_config.to_dict()
         plain = {key: sorted(value) if isinstance(value, set) else value for key, value in config.items()}
         return {**plain, "base_model_name_or_path": self.backbone.id, "inference_mode": True}
+
+
+def twin_of(model: PreTrainedModel) -> PreTrainedModel:
+    """A copy with modules of its own that shares every weight."""
+    shared: dict[int, Any] = {id(p): p for p in model.parameters()}
+    return copy.deepcopy(model, shared)
 
 
 def linear_layers(model: PreTrainedModel) -> list[str]:
@@ -249,13 +254,18 @@ def _read_tensors(folder: Path, checksum: str) -> dict[str, Tensor]:
     return load(data)
 
 
-def _peft() -> Any:
+def peft_library() -> Any:
+    """PEFT, imported when it is needed.
+
+    Raises:
+        TokMemError: it is not installed.
+    """
     try:
         import peft
     except ImportError as error:
         raise TokMemError(
             "peft is not installed",
-            "the library that LoRA adapters are made with",
+            "the library that adapters and PEFT's prompts are made with",
             'pip install "tokmem[peft]"',
         ) from error
     return peft

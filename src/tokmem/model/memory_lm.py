@@ -24,19 +24,27 @@ class MemoryLM:
     Args:
         model: a frozen causal LM.
         bank: the memory tokens; kept by reference, so what is added to it is seen here at once.
+        writes: whether the model may predict memory tokens. Where not, it only reads them (a soft prompt):
+            `bank` is empty, the output head is the backbone's own, and `read` is the bank that was given.
+
+    Attributes:
+        bank: memory tokens that the model can write, and read.
+        read: memory tokens that it can read: `bank`, or those that it never writes.
     """
 
-    def __init__(self, model: PreTrainedModel, bank: Bank) -> None:
+    def __init__(self, model: PreTrainedModel, bank: Bank, *, writes: bool = True) -> None:
         check_supported(model)
         dim = input_embedding(model).embedding_dim
         if bank.dim != dim:
             raise BankError(
                 f"a bank of dimension {bank.dim}", f"the backbone's {dim}", "build it for this backbone"
             )
-        self.model, self.bank = model, bank
-        self.lookup = MemoryLookup(model, bank)
-        self.head = MemoryHead(model, bank)
-        bank.to(self.device)
+        self.model, self.read = model, bank
+        self.bank = bank if writes else Bank(dim, bank.slots.space)
+        self.lookup = MemoryLookup(model, self.read)
+        self.head = MemoryHead(model, self.bank)
+        for one in (self.read, self.bank):
+            one.to(self.device)
 
     @property
     def device(self) -> torch.device:

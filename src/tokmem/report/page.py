@@ -19,6 +19,7 @@ from tokmem.report.canvas import require_matplotlib
 from tokmem.report.paper import URL
 from tokmem.report.read import check_result
 from tokmem.report.rows import Run, slug
+from tokmem.report.sections import capacity
 from tokmem.report.sections.calls import (
     call_cost,
     call_overview,
@@ -80,8 +81,9 @@ def page_sections(summaries: Sequence[Mapping[str, Any]]) -> list[Section]:
         kind: [summary for summary, of in zip(summaries, kinds, strict=True) if of == kind] for kind in kinds
     }
     every = _runs(by_kind.get("run", []))
-    runs = [run for run in every if not is_compositional(run.result)]
     chains = [run for run in every if is_compositional(run.result)]
+    of_capacity = [run for run in every if run.result.get("track") == capacity.TRACK]
+    runs = [run for run in every if run not in chains and run not in of_capacity]
     sections = (
         overview(runs).joined(call_overview(chains)),
         scores(runs),
@@ -97,6 +99,8 @@ def page_sections(summaries: Sequence[Mapping[str, Any]]) -> list[Section]:
         calls_seen(chains),
         calls_beside_the_paper(chains),
         cost(runs).joined(call_cost(chains)),
+        capacity.memorised(of_capacity),
+        capacity.reasoned(of_capacity),
         geometry(by_kind.get("geometry", [])),
         backbones(by_kind.get("backbone", [])),
         origin(every),

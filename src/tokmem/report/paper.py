@@ -55,6 +55,45 @@ ROUGE_L = (  # Table 1
     PaperRow(LLAMA_8B, "TokMem", (75.4, 65.5, 65.1, 64.4, 64.8)),
 )
 
+TOKENS = (1024, 2048, 4096)
+"""Tokens memorised, the columns of Table 4."""
+
+
+class MemoryRow(NamedTuple):
+    """A row of Table 4: steps to 90% of the best perplexity, and that perplexity, for each of `TOKENS`."""
+
+    method: str
+    embeddings: int
+    steps: tuple[int, int, int]
+    perplexity: tuple[float, float, float]
+
+
+MEMORISED = (  # Table 4
+    MemoryRow("prefix", 1, (1700, 2300, 2200), (3.81, 8.77, 14.32)),
+    MemoryRow("TokMem", 1, (1200, 1400, 1700), (3.28, 7.07, 12.27)),
+    MemoryRow("prefix", 2, (500, 1700, 1800), (1.13, 3.51, 8.38)),
+    MemoryRow("TokMem", 2, (600, 1300, 1700), (1.09, 2.75, 7.21)),
+    MemoryRow("prefix", 5, (300, 500, 1400), (1.07, 1.17, 2.39)),
+    MemoryRow("TokMem", 5, (200, 500, 1400), (1.03, 1.15, 1.91)),
+)
+
+
+class ReasoningRow(NamedTuple):
+    """A row of Table 6: compliance with `####` and exact match, from a fifth of GSM8K and from all of it."""
+
+    backbone: str
+    method: str
+    fifth: tuple[float, float]
+    whole: tuple[float, float]
+
+
+REASONED = (  # Table 6
+    ReasoningRow("Llama-3.2-1B", "prefix", (0.0, 0.0), (82.8, 30.0)),
+    ReasoningRow("Llama-3.2-1B", "TokMem", (98.0, 37.7), (97.4, 39.1)),
+    ReasoningRow("Llama-3.2-3B", "prefix", (45.9, 33.1), (97.2, 64.1)),
+    ReasoningRow("Llama-3.2-3B", "TokMem", (94.6, 65.6), (98.2, 66.9)),
+)
+
 ROUTING = (  # Table 2
     PaperRow("Sentence-BERT", "RAG", (99.6, 92.6, 88.7, 83.2, 79.7)),
     PaperRow(QWEN, "TokMem", (99.4, 98.6, 97.4, 96.9, 94.7)),

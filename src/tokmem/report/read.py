@@ -23,6 +23,8 @@ _NEEDED = {
     "geometry": {"name": str, "procedures": list, "tables": list},
 }
 
+_SHAPES = {"memorise": ("embeddings", "tokens", "dimension"), "reason": ("embeddings", "train_size")}
+
 
 def read_result(path: Path) -> dict[str, Any]:
     """Reads a result file, or that of a run's folder.
@@ -62,10 +64,20 @@ def check_result(value: Any, where: str) -> ResultKind:
         if not isinstance(value.get(key), wanted):
             raise DataError(f"{where} is no result: no {key!r}", _WANTED)
     if kind == "run":
+        _check_shapes(value, where)
         for key in ("rows", "forgetting", "norms", "probes"):
             for number, row in enumerate(value.get(key) or []):
                 _check_row(row, f"{where}, {key}[{number}]")
     return kind
+
+
+def _check_shapes(value: Mapping[str, Any], where: str) -> None:
+    """Rows of the capacity track must say what they were measured with."""
+    task = value.get("task") if value.get("track") == "capacity" else None
+    for number, row in enumerate(value["rows"]):
+        for key in _SHAPES.get(str(task), ()):
+            if not isinstance(row, Mapping) or not isinstance(row.get(key), int):
+                raise DataError(f"{where}, rows[{number}] has no {key!r}", "a whole number")
 
 
 def _check_row(row: Any, where: str) -> None:

@@ -32,16 +32,44 @@ COMPOSITIONAL = {  # beside tool F1 and call F1 by number of calls
     "train_seconds": "train s",
     "queries_per_second": "queries /s",
 }
-SHOWN_WHERE_DIFFERENT = ("stage", "train_size", "train_max_calls")
+CAPACITY = {
+    "method": "method",
+    "embeddings": "embeddings",
+    "train_size": "examples",
+    "tokens": "tokens",
+    "dimension": "dimension",
+    "compliance": "#### %",
+    "exact_match": "exact %",
+    "perplexity": "perplexity",
+    "steps_to_90": "steps @90%",
+    "token_accuracy": "tokens right %",
+    "recovered_sequences": "sequences recovered %",
+    "recovered_tokens": "tokens recovered",
+    "bits_per_embedding": "bits /embedding",
+    "trainable_parameters": "trained params",
+    "train_seconds": "train s",
+}
+FORMATS = {"perplexity": ".2f", "steps_to_90": ".0f"}
+SHOWN_WHERE_DIFFERENT = ("stage", "train_size", "train_max_calls", "dimension")
 
 
 def results_table(summary: Mapping[str, Any]) -> Table:
     """The rows of a run's summary, values over several seeds with their spread."""
-    rows, columns = _calls(summary) if is_compositional(summary) else (summary["rows"], ATOMIC)
+    rows, columns = _rows_and_columns(summary)
     cells = [{name: _cell(row, name) for name in columns} for row in rows]
     hidden = {name for name in SHOWN_WHERE_DIFFERENT if len({row.get(name) for row in cells}) == 1}
     shown = {name: title for name, title in columns.items() if name not in hidden}
-    return Table(cells, shown, title=summary["name"])
+    return Table(cells, shown, formats=FORMATS, title=summary["name"])
+
+
+def _rows_and_columns(summary: Mapping[str, Any]) -> tuple[Sequence[Row], Mapping[str, str]]:
+    if is_compositional(summary):
+        return _calls(summary)
+    rows = summary["rows"]
+    if summary.get("track") != "capacity":
+        return rows, ATOMIC
+    known = {key for row in rows for key in row}
+    return rows, {name: title for name, title in CAPACITY.items() if name in known}
 
 
 def _calls(summary: Mapping[str, Any]) -> tuple[Sequence[Row], Mapping[str, str]]:

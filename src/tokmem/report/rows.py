@@ -18,6 +18,9 @@ _METHODS = {
     "rag": ("RAG", 5),
     "icl": ("in-context", 6),
     "rag_instructed": ("RAG, instructions indexed", 7),
+    "prefix": ("prefix", 3),
+    "peft_prompt": ("PEFT prompt tuning", 4),
+    "peft_prefix": ("PEFT prefix tuning", 5),
 }
 _PROMPTS = {"instruction+query": "instruction and query", "query": "query alone"}
 

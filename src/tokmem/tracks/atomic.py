@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from tokmem.bank.init import Start
-from tokmem.config import dump_config, setting
+from tokmem.config import setting
 from tokmem.data import SPLITS, Corpus, PromptMode
 from tokmem.data.probes import Probe
 from tokmem.errors import ConfigError, DataError
@@ -136,7 +136,7 @@ def run(
     for pair in alike:
         logger.warning("%s and %s ask for nearly the same", pair.first, pair.second)
     with RunFolder(folder, resume=resume) as out:
-        _write_config(out, config)
+        out.write_config(config)
         if workers > 1:
             run_parts(config, folder, workers)  # what it finished is read back below
         cells, rates = [], {}
@@ -224,13 +224,6 @@ def _check_corpus(config: AtomicConfig, corpus: Corpus) -> None:
             raise DataError(
                 f"example {example.id}: {len(example.turns)} turns", "one: this track recalls one procedure"
             )
-
-
-def _write_config(out: RunFolder, config: AtomicConfig) -> None:
-    path = out.path / "config.yaml"
-    if path.exists() and path.read_text("utf-8") != dump_config(config):
-        raise ConfigError(f"{path} is of another experiment", "the settings of the run", "use another folder")
-    out.write_config(config)
 
 
 @dataclass

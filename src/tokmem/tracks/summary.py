@@ -32,7 +32,7 @@ OF_ONE_SEED = (
 def mean_rows(cells: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Means over seeds, standard deviations beside them where there are several."""
     keys = ("method", "prompt", "train_size", "stage")
-    rows = _means(cells, keys, MEASURES)
+    rows = grouped_means(cells, keys, MEASURES)
     for row in rows:
         members = [cell for cell in cells if all(cell[key] == row[key] for key in keys)]
         row |= {name: members[0][name] for name in OF_ONE_SEED}
@@ -66,7 +66,7 @@ def forgetting(
                     }
                 )
     measures = ("rouge_l", "routing_accuracy")
-    return _means(parts, ("method", "prompt", "train_size", "learned_at", "evaluated_at"), measures)
+    return grouped_means(parts, ("method", "prompt", "train_size", "learned_at", "evaluated_at"), measures)
 
 
 def probes(cells: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -79,10 +79,10 @@ def probes(cells: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         for kind, scores in cell.get("probes", {}).items()
     ]
     keys = ("method", "prompt", "train_size", "stage", "instruction")
-    return _means(parts, keys, ("rouge_l", "routing_accuracy"))
+    return grouped_means(parts, keys, ("rouge_l", "routing_accuracy"))
 
 
-def _means(
+def grouped_means(
     rows: Sequence[Mapping[str, Any]], keys: Sequence[str], measures: Sequence[str]
 ) -> list[dict[str, Any]]:
     """One row for each combination of keys: means, and standard deviations where there are several rows."""

@@ -117,7 +117,18 @@ def _find(head: MemoryHead, targets: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def memory_loss(head: MemoryHead, hidden: Tensor, targets: Tensor) -> LossSum:
-    """Sums Eq. 3 over supervised positions.
+    """Sums Eq. 3 over supervised positions; the arguments are those of `token_losses`.
+
+    Raises:
+        TrainingError: the output head itself trains.
+    """
+    losses = token_losses(head, hidden, targets)
+    is_memory = _find(head, targets)[1]
+    return LossSum(losses.sum(), losses.detach()[is_memory].sum(), len(targets), is_memory.sum())
+
+
+def token_losses(head: MemoryHead, hidden: Tensor, targets: Tensor) -> Tensor:
+    """Eq. 3 position by position: (N,) negative log-likelihoods, with graph.
 
     Args:
         head: of the model with its bank.
@@ -134,5 +145,4 @@ def memory_loss(head: MemoryHead, hidden: Tensor, targets: Tensor) -> LossSum:
             "leave the output head out of what is adapted",
         )
     losses: Tensor = _TokenLosses.apply(hidden, head.memory(hidden), targets, head)  # type: ignore[no-untyped-call]
-    is_memory = _find(head, targets)[1]
-    return LossSum(losses.sum(), losses.detach()[is_memory].sum(), len(targets), is_memory.sum())
+    return losses

@@ -86,7 +86,7 @@ class BankObjective:
     """Eq. 3 over the fresh rows of a bank.
 
     Args:
-        lm: the frozen backbone and its bank.
+        lm: the frozen backbone and its bank; where it only reads memory tokens, they train as a soft prompt.
         frozen_prefix: read queries once and without a graph.
         cache_bytes: how much memory may hold prefixes for later epochs.
         negatives: for each example, also draw a query state that the bank keeps of an earlier procedure, and
@@ -114,7 +114,7 @@ class BankObjective:
     @property
     def parameters(self) -> Sequence[nn.Parameter]:
         """The fresh rows of each table."""
-        return [table.fresh for table in self.lm.bank.tables]
+        return [table.fresh for table in self.lm.read.tables]
 
     @property
     def hits(self) -> int:
@@ -132,7 +132,7 @@ class BankObjective:
         Raises:
             TrainingError: no examples, no fresh rows, or targets inside a prefix that is to stay frozen.
         """
-        fresh = len(self.lm.bank.fresh_names)
+        fresh = len(self.lm.read.fresh_names)
         if not train or not fresh:
             raise TrainingError(
                 f"{len(train)} examples and {fresh} trainable procedures",
@@ -190,7 +190,7 @@ class BankObjective:
 
     def identity(self) -> tuple[Mapping[str, Any], Sequence[Tensor]]:
         """The backbone's weights, and every row."""
-        rows = [part for table in self.lm.bank.tables for part in (table.frozen, table.fresh)]
+        rows = [part for table in self.lm.read.tables for part in (table.frozen, table.fresh)]
         facts = {"backbone": fingerprint(self.lm.model), "renorm": self.renorm, "negatives": self.negatives}
         return facts, [*rows, self.states] if self.negatives else rows
 

@@ -16,12 +16,17 @@ from tokmem.train.prefix import Prefix, stack_prefixes
 
 def plain_loss(lm: MemoryLM, examples: Sequence[Encoded]) -> LossSum:
     """Runs whole sequences with a graph. The reference, and the path where the backbone itself trains."""
+    return memory_loss(lm.head, *plain_states(lm, examples))
+
+
+def plain_states(lm: MemoryLM, examples: Sequence[Encoded]) -> tuple[Tensor, Tensor]:
+    """States (N, d) before the N supervised tokens of whole sequences, example by example, and the tokens."""
     batch = collate(examples, whole=True).to(lm.device)
     positions = torch.arange(batch.ids.shape[1], device=lm.device).expand_as(batch.ids)
     hidden = lm.hidden(batch.ids, batch.mask, positions)
     targets = batch.targets[:, 1:]
     chosen = targets != IGNORE
-    return memory_loss(lm.head, hidden[chosen], targets[chosen])
+    return hidden[chosen], targets[chosen]
 
 
 def frozen_prefix_loss(lm: MemoryLM, examples: Sequence[Encoded], prefixes: Sequence[Prefix]) -> LossSum:
@@ -30,10 +35,17 @@ def frozen_prefix_loss(lm: MemoryLM, examples: Sequence[Encoded], prefixes: Sequ
     The first supervised position is predicted by the prefix's last state: its gradient, (p - y) h, reaches
     addresses only. Equal to `plain_loss` in value and gradient.
     """
+    return memory_loss(lm.head, *frozen_prefix_states(lm, examples, prefixes))
+
+
+def frozen_prefix_states(
+    lm: MemoryLM, examples: Sequence[Encoded], prefixes: Sequence[Prefix]
+) -> tuple[Tensor, Tensor]:
+    """What `plain_states` gives, from prefixes that were read before."""
     packs = max(len(e.ids) for e in examples) - 1 <= lm.longest_packed
     hidden, targets = (_packed if packs else _padded)(lm, examples, prefixes)
     chosen = targets != IGNORE
-    return memory_loss(lm.head, hidden[chosen], targets[chosen])
+    return hidden[chosen], targets[chosen]
 
 
 def _packed(lm: MemoryLM, examples: Sequence[Encoded], prefixes: Sequence[Prefix]) -> tuple[Tensor, Tensor]:

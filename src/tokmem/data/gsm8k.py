@@ -1,0 +1,96 @@
+r"""Word problems with worked answers: GSM8K's JSON lines as published, or any file of that format.
+
+{"question": "...", "answer": "... <<48/2=24>>24 clips in May.\n#### 72"}
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+
+from tokmem.data.corpus import Corpus, content_rank
+from tokmem.data.fields import parse_object, read_bytes, refuse_unknown, take
+from tokmem.errors import ConfigError, DataError
+from tokmem.eval.reasoning import final_answer
+from tokmem.records import Example, Procedure, Turn
+
+PROCEDURE = Procedure(
+    "word_problem",
+    "Solve the word problem step by step. End with a line that holds #### and the final number.",
+)
+
+
+def load_gsm8k(train: Path, test: Path, test_size: int | None = None) -> Corpus:
+    """Reads the two files into a corpus of one procedure, without validation examples.
+
+    Args:
+        train: problems to learn from.
+        test: problems to measure on.
+        test_size: how many of them, the first by a hash of the problem; None takes all.
+
+    Raises:
+        DataError: a file cannot be read, a line is not valid, or an answer lacks its `####` line.
+    """
+    contents = [read_bytes(path) for path in (train, test)]
+    learned, measured = (_rows(*pair) for pair in zip((train, test), contents, strict=True))
+    digest = hashlib.sha256(b"".join(hashlib.sha256(content).digest() for content in contents)).hexdigest()
+    return reasoning_corpus(learned, measured[:test_size], digest)
+
+
+def reasoning_corpus(train: Sequence[Example], test: Sequence[Example], checksum: str) -> Corpus:
+    """A corpus of the one procedure, without validation examples."""
+    name = PROCEDURE.name
+    return Corpus((PROCEDURE,), {name: tuple(train)}, {name: ()}, {name: tuple(test)}, checksum=checksum)
+
+
+def problem(question: str, answer: str, id: str, where: str) -> Example:
+    """A word problem as an example of the one procedure.
+
+    Raises:
+        DataError: the question is empty, or the answer has no line `#### number`; the message names `where`.
+    """
+    if not question.strip():
+        raise DataError(f"{where}: empty `question`", "some text", "remove the line")
+    if final_answer(answer) is None:
+        raise DataError(
+            f"{where}: `answer` ends in {answer[-40:]!r}",
+            "a line `#### number` at its end",
+            "mend the answer",
+        )
+    return Example(question, (Turn(PROCEDURE.name, answer),), instruction=PROCEDURE.description, id=id)
+
+
+def training_part(examples: Sequence[Example], size: float) -> tuple[Example, ...]:
+    """The first so many examples: smaller parts are beginnings of larger ones.
+
+    Args:
+        examples: in a fixed order.
+        size: how many; up to 1 it is a share of them.
+
+    Raises:
+        ConfigError: there are not so many, or the size is no whole number.
+    """
+    if size <= 1:
+        return tuple(examples[: max(1, round(size * len(examples)))])
+    if size != int(size) or size > len(examples):
+        raise ConfigError(
+            f"train size {size:g} of {len(examples)} examples",
+            "a whole number of examples that there are, or a share up to 1",
+        )
+    return tuple(examples[: int(size)])
+
+
+def _rows(path: Path, content: bytes) -> list[Example]:
+    """The problems of a file in an order that hangs on their content alone."""
+    examples = []
+    for number, line in enumerate(content.removeprefix(b"\xef\xbb\xbf").split(b"\n"), 1):
+        if line.strip():
+            where = f"{path}, line {number}"
+            raw = parse_object(line, where)
+            refuse_unknown(raw, ("question", "answer"), where)
+            question, answer = take(raw, "question", str, where), take(raw, "answer", str, where)
+            examples.append(problem(question, answer, f"{path.stem}-{number}", where))
+    if not examples:
+        raise DataError(f"{path}: no problems", "one JSON object a line", "check the path")
+    return sorted(examples, key=lambda example: content_rank(example.query))

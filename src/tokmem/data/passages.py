@@ -1,0 +1,182 @@
+"""Passages to memorise: sequences of equal length, each marked with a query of its own.
+
+A file of passages is a CSV with a text column (chunk files of books as they are commonly published), or any
+text file, which is one passage.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+from typing import Literal, get_args
+
+from tokmem.data.fields import did_you_mean, read_bytes
+from tokmem.errors import ConfigError, DataError
+from tokmem.seeds import stream
+
+MarkerKind = Literal["word", "hash"]
+_LETTERS = ("bcdfghjklmnprstvwz", "aeiou") * 3  # of a random word, one from each
+_FIELD_LIMIT = 1 << 24  # characters; the csv module's own limit is shorter than a chapter
+
+
+@dataclass(frozen=True)
+class Passages:
+    """Texts in the order of their file.
+
+    Attributes:
+        texts: none of them empty.
+        checksum: sha256 (hex) of the file.
+    """
+
+    texts: tuple[str, ...]
+    checksum: str
+
+
+@dataclass(frozen=True)
+class MarkedSequence:
+    """A run of tokens to memorise, and the query that calls for it.
+
+    Attributes:
+        marker: random words, or a hash of the tokens.
+        ids: the tokens.
+    """
+
+    marker: str
+    ids: tuple[int, ...]
+
+
+def read_passages(path: Path, column: str = "text") -> Passages:
+    """Reads the passages of a file.
+
+    Args:
+        path: `.csv` with a header, or any other text file, which is one passage.
+        column: the CSV column that holds them.
+
+    Raises:
+        DataError: the file cannot be read or is not UTF-8, has no such column, or a passage is empty.
+    """
+    content = read_bytes(path)
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path} is not UTF-8 ({error.reason})", "a text file", "save it as UTF-8") from error
+    texts = _column(path, text, column) if path.suffix.lower() == ".csv" else (text,)
+    for number, one in enumerate(texts, 1):
+        if not one.strip():
+            raise DataError(f"{path}: passage {number} is empty", "some text", "remove it")
+    if not texts:
+        raise DataError(f"{path} holds no passages", "at least one row below the header", "check the path")
+    return Passages(texts, hashlib.sha256(content).hexdigest())
+
+
+def _column(path: Path, text: str, column: str) -> tuple[str, ...]:
+    limit = csv.field_size_limit(_FIELD_LIMIT)
+    try:
+        rows = csv.DictReader(io.StringIO(text, newline=""))
+        names = list(rows.fieldnames or ())
+        if column not in names:
+            raise DataError(
+                f"{path}: no column {column!r}{did_you_mean(column, names)}",
+                f"one of its columns: {', '.join(names) or 'none'}",
+                "name the column that holds the text",
+            )
+        return tuple(row[column] or "" for row in rows)
+    except csv.Error as error:
+        raise DataError(f"{path}: {error}", "a CSV file with a header", "mend the file") from error
+    finally:
+        csv.field_size_limit(limit)
+
+
+def cut(
+    passages: Sequence[str], encode: Callable[[str], Sequence[int]], length: int
+) -> tuple[tuple[int, ...], ...]:
+    """The sequences of all passages, in order; none crosses from one passage into the next.
+
+    Args:
+        passages: texts.
+        encode: a text's token ids.
+        length: tokens in a sequence; what is left at a passage's end is dropped.
+
+    Raises:
+        ConfigError: the length is below 1.
+        DataError: a passage is shorter than one sequence.
+    """
+    if length < 1:
+        raise ConfigError(f"sequences of {length} tokens", "at least 1")
+    sequences: list[tuple[int, ...]] = []
+    for number, text in enumerate(passages, 1):
+        ids = encode(text)
+        if len(ids) < length:
+            raise DataError(
+                f"passage {number} ({text[:40]!r}) has {len(ids)} tokens",
+                f"at least the {length} of one sequence",
+                "shorten the sequences, or leave the passage out",
+            )
+        sequences += [tuple(ids[i : i + length]) for i in range(0, len(ids) - length + 1, length)]
+    return tuple(sequences)
+
+
+def choose_runs(
+    sequences: Sequence[tuple[int, ...]], runs: int, size: int, seed: int = 0
+) -> list[list[tuple[int, ...]]]:
+    """Sequences for several runs: each a stretch of `size` in a row from another starting point, none shared.
+
+    Raises:
+        DataError: there are too few sequences.
+    """
+    starts = range(0, len(sequences) - size + 1, size)
+    if len(starts) < runs:
+        raise DataError(
+            f"{len(sequences)} sequences",
+            f"{runs} runs of {size} in a row: at least {runs * size}",
+            "give more text, shorten the sequences, or lower runs or sizes",
+        )
+    chosen = stream(seed, "passages").sample(list(starts), runs)
+    return [list(sequences[start : start + size]) for start in chosen]
+
+
+def mark(
+    sequences: Sequence[tuple[int, ...]],
+    kind: MarkerKind = "word",
+    id_length: int = 1,
+    seed: int = 0,
+    run: int = 0,
+) -> list[MarkedSequence]:
+    """Gives each sequence a marker of its own.
+
+    Args:
+        sequences: of one run, no two alike where their hashes are to mark them.
+        kind: `word` is random pronounceable words, `hash` the beginning of the sha256 of the tokens.
+        id_length: how many words, or groups of eight hex digits.
+        seed: of the random words.
+        run: number of the run; each draws its own words.
+
+    Raises:
+        ConfigError: an unknown kind, or a length out of range.
+        DataError: two sequences have one hash.
+    """
+    if kind not in get_args(MarkerKind) or not 1 <= id_length <= 8:
+        raise ConfigError(
+            f"marker {kind!r} of length {id_length}", f"one of {', '.join(get_args(MarkerKind))}, 1 to 8"
+        )
+    if kind == "word":
+        markers = _words(len(sequences), id_length, stream(seed, "markers", run))
+    else:
+        markers = [hashlib.sha256(str(list(ids)).encode()).hexdigest()[: 8 * id_length] for ids in sequences]
+    if len(set(markers)) < len(markers):
+        raise DataError("two sequences with one hash", "a marker for each", "mark them with words")
+    return [MarkedSequence(*pair) for pair in zip(markers, sequences, strict=True)]
+
+
+def _words(count: int, words: int, rng: Random) -> list[str]:
+    """Distinct texts of so many random words."""
+    found: dict[str, None] = {}
+    while len(found) < count:
+        drawn = ("".join(rng.choice(letters) for letters in _LETTERS) for _ in range(words))
+        found[" ".join(drawn)] = None
+    return list(found)

@@ -1,0 +1,117 @@
+"""Where memory tokens stand: after the query (infix, TokMem's own) or before it (prefix, prompt tuning's)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Literal, get_args
+
+from tokmem.data.chat import Chat
+from tokmem.data.encode import Encoder, PromptMode
+from tokmem.errors import ConfigError, DataError
+from tokmem.records import Encoded, Example
+
+Placement = Literal["infix", "prefix", "before_bos"]
+
+
+def check_placement(placement: str, allowed: Sequence[str] = get_args(Placement)) -> None:
+    """Refuses a placement that is none of those allowed.
+
+    Raises:
+        ConfigError: it is not.
+    """
+    if placement not in allowed:
+        raise ConfigError(f"placement {placement!r}", f"one of {', '.join(allowed)}", "correct it")
+
+
+def memory_position(placement: Placement, query: Sequence[int], bos: int | None) -> int:
+    """How many tokens stand before the memory tokens.
+
+    Args:
+        placement: `infix`: after all of the query; `prefix`: before it, after BOS; `before_bos`: before all.
+        query: ids of everything before the response.
+        bos: id of the token that begins a text; None where there is none.
+    """
+    if placement == "infix":
+        return len(query)
+    return int(placement == "prefix" and bos is not None and query[:1] == [bos])
+
+
+def insert_memory(encoded: Encoded, memory: Sequence[int], position: int) -> Encoded:
+    """A sequence with memory tokens put in, which are no targets of the loss.
+
+    Args:
+        encoded: a sequence without memory tokens.
+        memory: their ids.
+        position: how many tokens stand before them.
+    """
+    return replace(
+        encoded,
+        ids=(*encoded.ids[:position], *memory, *encoded.ids[position:]),
+        supervised=(*encoded.supervised[:position], *[False] * len(memory), *encoded.supervised[position:]),
+        prefix=position,
+    )
+
+
+class PrefixEncoder(Encoder):
+    """Examples with the memory tokens of their procedure before the query: read, and never predicted.
+
+    Args:
+        chat: the chat format of the backbone.
+        memory: ids of the memory tokens of each procedure, by its name.
+        placement: `prefix` or `before_bos`.
+        prompt: whether the user's text is the instruction and the query, or the query alone.
+        max_length: most tokens in a sequence, memory tokens included.
+
+    Raises:
+        ConfigError: as `Encoder`; or the placement is infix.
+    """
+
+    def __init__(
+        self,
+        chat: Chat,
+        memory: Mapping[str, tuple[int, ...]],
+        *,
+        placement: Placement = "prefix",
+        prompt: PromptMode = "instruction+query",
+        max_length: int = 1024,
+    ) -> None:
+        check_placement(placement, ("prefix", "before_bos"))
+        width = max(map(len, memory.values()), default=0)
+        super().__init__(chat, memory, prompt=prompt, max_length=max_length - width)
+        self.placement: Placement = placement
+
+    def prompt(self, example: Example) -> list[int]:
+        """Ids up to where the response will begin.
+
+        Raises:
+            DataError: the query is empty or cannot be cut short enough, or no memory tokens are known.
+        """
+        ids = super().prompt(example)
+        at = memory_position(self.placement, ids, self.chat.bos)
+        return [*ids[:at], *self._memory_of(example), *ids[at:]]
+
+    def encode(self, example: Example) -> Encoded:
+        """The whole sequence; supervised are the response and the tail.
+
+        Raises:
+            DataError: as `prompt`; or the example has no turn, or several.
+        """
+        if len(example.turns) > 1:
+            raise DataError(
+                f"example {example.id!r}: {len(example.turns)} turns",
+                "one: memory tokens before the query cannot be chained",
+                "leave it out, or join its responses",
+            )
+        encoded = self.encode_plain(example)
+        at = memory_position(self.placement, list(encoded.ids[:1]), self.chat.bos)
+        return insert_memory(encoded, self._memory_of(example), at)
+
+    def _memory_of(self, example: Example) -> tuple[int, ...]:
+        if not example.turns:
+            raise DataError(
+                f"example {example.id!r} names no procedure",
+                "a turn with the procedure whose memory tokens are to stand before the query",
+                "add one (its response may be empty)",
+            )
+        return self._memory_ids(example.turns[0].procedure, example)

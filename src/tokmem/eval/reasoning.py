@@ -1,0 +1,57 @@
+"""Worked answers in the format of GSM8K: whether they end as they must, and in the right number."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from tokmem.errors import DataError
+
+_FINAL = re.compile(r"^#### (-?\d[\d,]*)[ \t]*$", re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class ReasoningScores:
+    """Scores of many answers, in percent.
+
+    Attributes:
+        compliance: answers with a line `#### number`.
+        exact_match: answers whose number is the right one.
+        count: how many answers there are.
+    """
+
+    compliance: float
+    exact_match: float
+    count: int
+
+
+def final_answer(text: str) -> str | None:
+    """The number after the first line `#### number`, without thousands commas; None where there is none."""
+    match = _FINAL.search(text)
+    return match[1].replace(",", "") if match else None
+
+
+def score_reasoning(references: Sequence[str], responses: Sequence[str]) -> ReasoningScores:
+    """Compares final answers as integers.
+
+    Args:
+        references: worked answers, each with its `####` line.
+        responses: what was written for each.
+
+    Raises:
+        DataError: there are none, or of different number; or a reference has no final answer.
+    """
+    if not references or len(references) != len(responses):
+        raise DataError(
+            f"{len(references)} references and {len(responses)} responses", "as many, at least one"
+        )
+    wanted, got = [final_answer(t) for t in references], [final_answer(t) for t in responses]
+    for number, (text, answer) in enumerate(zip(references, wanted, strict=True)):
+        if answer is None:
+            raise DataError(f"reference {number} without `#### number`: {text[-60:]!r}", "a final answer")
+    share = 100.0 / len(got)
+    right = sum(
+        g is not None and w is not None and int(g) == int(w) for g, w in zip(got, wanted, strict=True)
+    )
+    return ReasoningScores(share * sum(g is not None for g in got), share * right, len(got))

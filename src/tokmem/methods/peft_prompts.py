@@ -1,0 +1,265 @@
+"""PEFT's own prompt tuning and prefix tuning, as rivals from outside.
+
+Prompt tuning (Lester et al., 2021, arXiv 2104.08691) trains input embeddings before the whole prompt; prefix
+tuning (Li and Liang, 2021, arXiv 2101.00190) trains keys and values of every layer there.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import groupby
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import torch
+from safetensors.torch import load, save
+from torch import Tensor, nn
+
+from tokmem.data.chat import Chat
+from tokmem.data.collate import IGNORE, collate
+from tokmem.data.encode import Encoder, PromptMode
+from tokmem.errors import AdapterError, ConfigError, TrainingError
+from tokmem.files import recover_folder, replace_folder
+from tokmem.log import Metrics, logger, progress
+from tokmem.methods.protocol import Learned
+from tokmem.model.backbone import Backbone
+from tokmem.model.lora import peft_library, twin_of
+from tokmem.recall.generate import RecallSettings
+from tokmem.records import Answer, Encoded, Example, Procedure
+from tokmem.seeds import generator
+from tokmem.train.loop import FitSettings, fit
+from tokmem.train.loss import LossSum
+from tokmem.train.objective import Piece
+
+Kind = Literal["prompt_tuning", "prefix_tuning"]
+TENSORS, FACTS = "prompt.safetensors", "tokmem.json"
+
+
+class PeftPrompt:
+    """One soft prompt of PEFT's for all procedures, trained on in every stage.
+
+    Args:
+        backbone: a loaded backbone; it is never changed.
+        kind: `prompt_tuning` or `prefix_tuning`.
+        width: virtual tokens.
+        prompt: whether prompts hold instruction and query, or the query alone.
+        max_length: most tokens in a sequence, virtual ones included.
+        chat: how prompts are written; None takes the backbone's own chat format.
+        settings: how `learn` trains; queries are always read with a graph.
+        recall: how `answer` generates, always greedily.
+        seed: of the starting weights.
+
+    Raises:
+        ConfigError: an unknown kind, or a width below 1.
+        TokMemError: PEFT is not installed.
+    """
+
+    continual = True
+    forces = False
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        kind: Kind,
+        *,
+        width: int = 1,
+        prompt: PromptMode = "instruction+query",
+        max_length: int = 1024,
+        chat: Chat | None = None,
+        settings: FitSettings | None = None,
+        recall: RecallSettings | None = None,
+        seed: int = 0,
+    ) -> None:
+        if kind not in get_args(Kind) or width < 1:
+            raise ConfigError(f"{kind!r} of width {width}", f"one of {', '.join(get_args(Kind))}, at least 1")
+        self.backbone, self.kind, self.width = backbone, kind, width
+        self.chat = chat or Chat(backbone.tokenizer)
+        self.max_length = max_length
+        self.encoder = Encoder(self.chat, {}, prompt=prompt, max_length=max_length - width)
+        self.settings, self.recall = settings or FitSettings(), recall or RecallSettings()
+        self.model = _tuned(backbone, kind, width, seed)
+
+    @property
+    def parameters(self) -> Sequence[nn.Parameter]:
+        """What trains."""
+        return [p for p in self.model.parameters() if p.requires_grad]
+
+    @property
+    def trainable_parameters(self) -> int:
+        """How many numbers learning may change."""
+        return sum(p.numel() for p in self.parameters)
+
+    @property
+    def notes(self) -> dict[str, Any]:
+        """The settings that a result must name."""
+        return {"kind": self.kind, "width": self.width}
+
+    def learn(
+        self,
+        procedures: Sequence[Procedure],
+        train: Sequence[Example],
+        validation: Sequence[Example],
+        *,
+        checkpoint: Path | None = None,
+        metrics: Metrics | None = None,
+    ) -> Learned:
+        """Trains the prompt on the stage's examples.
+
+        Raises:
+            TrainingError: there are no examples, or training failed.
+        """
+        examples, held = ([self.encoder.encode_plain(e) for e in part] for part in (train, validation))
+        if self.encoder.truncated:
+            logger.warning("%d queries were cut to fit %d tokens", self.encoder.truncated, self.max_length)
+        report = fit(
+            PeftObjective(self),
+            examples,
+            self.settings,
+            validation=held,
+            checkpoint=checkpoint,
+            metrics=metrics,
+        )
+        seen = len(train) * self.settings.epochs
+        return Learned(report.seconds, report.steps, report.best_loss, new_examples=seen)
+
+    def answer(self, examples: Sequence[Example], *, forced: bool = False) -> list[Answer]:
+        """Answers each query greedily; there is nothing to route and so nothing to force."""
+        prompts = [self.encoder.prompt(example) for example in examples]
+        order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
+        written: dict[int, tuple[list[int], bool]] = {}
+        with torch.inference_mode(), progress(len(prompts), "recall", unit="query") as bar:
+            for _, alike in groupby(order, key=lambda i: len(prompts[i])):
+                rows = list(alike)
+                for start in range(0, len(rows), self.recall.batch_size):
+                    chosen = rows[start : start + self.recall.batch_size]
+                    written |= zip(chosen, self._write([prompts[i] for i in chosen]), strict=True)
+                    bar.update(len(chosen))
+        return [
+            Answer(e.query, text=self.chat.decode(ids), finished=done, prompt_tokens=len(p) + self.width)
+            for e, p, (ids, done) in zip(
+                examples, prompts, (written[i] for i in range(len(prompts))), strict=True
+            )
+        ]
+
+    def _write(self, prompts: Sequence[Sequence[int]]) -> list[tuple[list[int], bool]]:
+        """Ids written for prompts of one length, and whether the stop token came.
+
+        No row is padded, so positions are those of training whatever the kind of prompt.
+        """
+        output = self.model(input_ids=torch.tensor(prompts, device=self.backbone.device), use_cache=True)
+        rows: list[list[int]] = [[] for _ in prompts]
+        done = [False] * len(prompts)
+        for _ in range(self.recall.max_new_tokens):
+            picks = output.logits[:, -1].argmax(-1)
+            for row, token in enumerate(picks.tolist()):
+                done[row] = done[row] or token == self.chat.stop
+                if not done[row]:
+                    rows[row].append(token)
+            if all(done):
+                break
+            output = self.model.get_base_model()(
+                input_ids=picks[:, None], past_key_values=output.past_key_values, use_cache=True
+            )
+        return list(zip(rows, done, strict=True))
+
+    def save(self, folder: Path, training: Mapping[str, Any] | None = None) -> None:
+        """Writes the prompt as a folder, replacing an older one as a whole."""
+        data = save({str(i): p.detach().cpu().contiguous() for i, p in enumerate(self.parameters)})
+        facts = self._identity() | {
+            "tensors": hashlib.sha256(data).hexdigest(),
+            "training": dict(training or {}),
+        }
+        with replace_folder(folder) as draft:
+            (draft / TENSORS).write_bytes(data)
+            (draft / FACTS).write_text(json.dumps(facts, indent=1, ensure_ascii=False) + "\n", "utf-8")
+
+    def restore(self, folder: Path) -> None:
+        """Takes up what `save` wrote.
+
+        Raises:
+            AdapterError: it is missing or damaged, or of another kind, width, backbone or chat format.
+        """
+        recover_folder(folder)
+        paths = [folder / TENSORS, folder / FACTS]
+        if not all(path.is_file() for path in paths):
+            raise AdapterError(f"no saved prompt in {folder}", f"{TENSORS} and {FACTS}", "check the path")
+        data, facts = paths[0].read_bytes(), json.loads(paths[1].read_text("utf-8"))
+        if hashlib.sha256(data).hexdigest() != facts["tensors"]:
+            raise AdapterError(f"{paths[0]} is truncated or edited", "the file as saved", "take a copy")
+        for name, wanted in self._identity().items():
+            if facts[name] != wanted:
+                raise AdapterError(f"{folder} has {name} {facts[name]!r}", f"{name} {wanted!r}")
+        tensors = load(data)
+        with torch.no_grad():
+            for i, parameter in enumerate(self.parameters):
+                parameter.copy_(tensors[str(i)])
+
+    def _identity(self) -> dict[str, Any]:
+        facts = {"backbone": self.backbone.fingerprint, "chat": self.chat.fingerprint}
+        return {"kind": self.kind, "width": self.width, **facts}
+
+
+class PeftObjective:
+    """Next-token cross-entropy of a model with PEFT's prompt on response positions."""
+
+    hits = misses = 0
+
+    def __init__(self, method: PeftPrompt) -> None:
+        self.method = method
+
+    @property
+    def parameters(self) -> Sequence[nn.Parameter]:
+        """The prompt's."""
+        return self.method.parameters
+
+    def begin(self, train: Sequence[Encoded], validation: Sequence[Encoded]) -> None:
+        """A prompt is always there to train.
+
+        Raises:
+            TrainingError: no examples.
+        """
+        if not train:
+            raise TrainingError("0 examples", "at least one", "give the stage its training examples")
+
+    def loss(self, piece: Piece) -> LossSum:
+        """Summed cross-entropy."""
+        return self._loss(piece.examples)
+
+    def validation(self, examples: Sequence[Encoded], size: int, window: int) -> Iterator[LossSum]:
+        """Cross-entropy of held-out examples."""
+        for i in range(0, len(examples), size):
+            yield self._loss(examples[i : i + size])
+
+    def after_step(self) -> None:
+        """Nothing to do."""
+
+    def identity(self) -> tuple[Mapping[str, Any], Sequence[Tensor]]:
+        """Kind, width, backbone and chat format; and the prompt to start from."""
+        return self.method._identity(), [p.detach() for p in self.parameters]
+
+    def _loss(self, examples: Sequence[Encoded]) -> LossSum:
+        batch = collate(examples, whole=True).to(self.method.backbone.device)
+        output = self.method.model(input_ids=batch.ids, attention_mask=batch.mask)
+        logits, targets = output.logits[:, -batch.ids.shape[1] :], batch.targets[:, 1:]
+        chosen = targets != IGNORE
+        total = nn.functional.cross_entropy(logits[chosen].float(), targets[chosen], reduction="sum")
+        none = torch.zeros((), device=total.device)
+        return LossSum(total, none, int(chosen.sum()), none.long())
+
+
+def _tuned(backbone: Backbone, kind: Kind, width: int, seed: int) -> Any:
+    """PEFT's model over a twin that shares every weight with the backbone, in evaluation mode."""
+    peft = peft_library()
+    if kind == "prompt_tuning":  # from rows of the vocabulary: random ones are far from any that it has seen
+        config = peft.PromptTuningConfig(
+            task_type="CAUSAL_LM", num_virtual_tokens=width, prompt_tuning_init="SAMPLE_VOCAB"
+        )
+    else:
+        config = peft.PrefixTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=width)
+    with torch.random.fork_rng([]), warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # PEFT asks transformers by a name of old
+        torch.manual_seed(generator(seed, "peft", kind).initial_seed())
+        return peft.get_peft_model(twin_of(backbone.model), config).eval()

@@ -1,0 +1,173 @@
+"""Prefix placement: trained embeddings before the query, where TokMem's stand after it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from tokmem.bank.bank import Bank
+from tokmem.bank.init import Start, wide_rows
+from tokmem.bank.store import Origin, load_bank, save_bank
+from tokmem.data.chat import Chat
+from tokmem.data.encode import PromptMode
+from tokmem.data.placement import Placement, PrefixEncoder, check_placement
+from tokmem.errors import BankError
+from tokmem.log import Metrics, logger
+from tokmem.methods.protocol import Learned
+from tokmem.model.backbone import MINI, Backbone, input_embedding, load_backbone
+from tokmem.model.memory_lm import MemoryLM
+from tokmem.recall.answer import answer_examples
+from tokmem.recall.generate import RecallSettings
+from tokmem.records import Answer, Example, Procedure
+from tokmem.seeds import generator
+from tokmem.train.loop import FitSettings, fit
+from tokmem.train.objective import BankObjective
+
+
+class PrefixTuning:
+    """A soft prompt a procedure, in a bank like TokMem's: embeddings that the model reads and never predicts.
+
+    What stands before the query changes every state after it, so training takes the plain path: the whole
+    sequence with a graph (`frozen_prefix` and `prefix_cache_mb` of the settings have no effect). There is no
+    routing: the procedure of an example is given, at recall too.
+
+    Args:
+        backbone: a loaded backbone, or what `load_backbone` takes as a name.
+        placement: `prefix`: between BOS and the rest of the prompt; `before_bos`: first of all.
+        prompt: whether prompts hold instruction and query, or the query alone.
+        max_length: most tokens in a sequence, memory tokens included.
+        chat: how prompts are written; None takes the backbone's own chat format.
+        settings: how `learn` trains.
+        recall: how `answer` generates.
+        start: starting rows.
+        width: embeddings a procedure.
+        seed: of the starting rows.
+
+    Raises:
+        ConfigError: the placement is neither of the two.
+    """
+
+    continual = True
+    forces = False
+
+    def __init__(
+        self,
+        backbone: Backbone | str = MINI,
+        *,
+        placement: Placement = "prefix",
+        prompt: PromptMode = "instruction+query",
+        max_length: int = 1024,
+        chat: Chat | None = None,
+        settings: FitSettings | None = None,
+        recall: RecallSettings | None = None,
+        start: Start = "mean",
+        width: int = 1,
+        seed: int = 0,
+    ) -> None:
+        check_placement(placement, ("prefix", "before_bos"))
+        self.backbone = load_backbone(backbone) if isinstance(backbone, str) else backbone
+        self.lm = MemoryLM(
+            self.backbone.model, Bank(self.backbone.dim, self.backbone.id_space()), writes=False
+        )
+        self.chat = chat or Chat(self.backbone.tokenizer)
+        self.placement, self.prompt, self.max_length = placement, prompt, max_length
+        self.settings, self.recall_settings = settings or FitSettings(), recall or RecallSettings()
+        self.start, self.width, self.seed = start, width, seed
+
+    @property
+    def bank(self) -> Bank:
+        """The embeddings."""
+        return self.lm.read
+
+    @property
+    def trainable_parameters(self) -> int:
+        """How many numbers learning may change."""
+        return self.bank.trainable_parameters
+
+    @property
+    def notes(self) -> dict[str, Any]:
+        """The settings that a result must name."""
+        return {name: getattr(self, name) for name in ("placement", "start", "width")}
+
+    @property
+    def encoder(self) -> PrefixEncoder:
+        """Examples to token ids, with the bank as it is now."""
+        return PrefixEncoder(
+            self.chat,
+            self.bank.memory,
+            placement=self.placement,
+            prompt=self.prompt,
+            max_length=self.max_length,
+        )
+
+    def add(self, procedures: Sequence[Procedure]) -> None:
+        """Adds procedures with starting rows, trainable until the next stage begins.
+
+        Raises:
+            BankError: a name is taken, or no token id is free.
+        """
+        described = [self.chat.text_ids(p.description or p.name) for p in procedures]
+        weight = input_embedding(self.backbone.model).weight
+        draws = generator(self.seed, "start", "steering", len(self.bank))
+        rows = wide_rows(self.start, weight, described, self.width, generator=draws)
+        self.bank.add(procedures, rows)
+
+    def learn(
+        self,
+        procedures: Sequence[Procedure],
+        train: Sequence[Example],
+        validation: Sequence[Example],
+        *,
+        checkpoint: Path | None = None,
+        metrics: Metrics | None = None,
+    ) -> Learned:
+        """Freezes what was learned before, adds the procedures, and trains their embeddings.
+
+        Raises:
+            DataError: an example has several turns or an unknown procedure, or cannot be made to fit.
+            TrainingError: there is nothing to train, or training failed.
+        """
+        self.bank.freeze()
+        self.add(procedures)
+        encoder, settings = self.encoder, self.settings
+        examples, held = ([encoder.encode(e) for e in part] for part in (train, validation))
+        if encoder.truncated:
+            logger.warning("%d queries were cut to fit %d tokens", encoder.truncated, self.max_length)
+        report = fit(
+            BankObjective(self.lm, frozen_prefix=False, cache_bytes=0),
+            examples,
+            settings,
+            validation=held,
+            checkpoint=checkpoint,
+            metrics=metrics,
+        )
+        seen = len(train) * settings.epochs
+        return Learned(report.seconds, report.steps, report.best_loss, new_examples=seen)
+
+    def answer(self, examples: Sequence[Example], *, forced: bool = False) -> list[Answer]:
+        """Answers each query behind the embeddings of its example's procedure, which is given in any case.
+
+        Raises:
+            DataError: an example names no procedure, or an unknown one.
+        """
+        return answer_examples(self.lm, self.encoder, examples, self.recall_settings)
+
+    def save(self, folder: Path, training: Mapping[str, Any] | None = None) -> None:
+        """Writes the embeddings as a bank; its notes say where they are to stand."""
+        notes = {"prompt": self.prompt, "placement": self.placement, **(training or {})}
+        origin = Origin(self.backbone.id, self.backbone.fingerprint, self.chat.fingerprint, notes)
+        save_bank(self.bank, folder, origin)
+
+    def restore(self, folder: Path) -> None:
+        """Takes up what `save` wrote.
+
+        Raises:
+            BankError: it is damaged, or of another backbone, chat format or placement.
+        """
+        fingerprint, chat = self.backbone.fingerprint, self.chat.fingerprint
+        bank, origin = load_bank(folder, fingerprint=fingerprint, chat=chat)
+        saved = origin.training.get("placement", "infix")
+        if saved != self.placement:
+            raise BankError(f"{folder} holds embeddings of placement {saved}", f"placement {self.placement}")
+        self.lm = MemoryLM(self.backbone.model, bank, writes=False)

@@ -1,0 +1,278 @@
+"""Memorisation: passages compressed into a few embeddings and written out again from them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from importlib.resources import as_file, files
+from pathlib import Path
+from time import perf_counter
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from tokmem.bank.bank import Bank
+from tokmem.bank.init import wide_rows
+from tokmem.config import setting
+from tokmem.data.chat import Chat
+from tokmem.data.passages import (
+    MarkedSequence,
+    MarkerKind,
+    Passages,
+    choose_runs,
+    cut,
+    mark,
+    read_passages,
+)
+from tokmem.data.placement import Placement, check_placement, insert_memory, memory_position
+from tokmem.errors import ConfigError
+from tokmem.eval.memorisation import Drift, bits_gained, drift, recovered
+from tokmem.eval.perplexity import TokenTally
+from tokmem.model.backbone import Backbone, input_embedding
+from tokmem.model.memory_lm import MemoryLM
+from tokmem.recall.generate import Recaller, RecallSettings
+from tokmem.records import Encoded, Procedure
+from tokmem.seeds import generator
+from tokmem.tracks.summary import grouped_means
+from tokmem.tracks.variants import Variant
+from tokmem.train.memorise import RunRecord, memorise, tallies
+
+if TYPE_CHECKING:
+    from tokmem.tracks.capacity import CapacityConfig
+
+METHODS: Mapping[str, Mapping[str, type]] = {
+    "tokmem": {"lr": float},
+    "prefix": {"lr": float, "placement": str},
+}
+KEYS = ("method", "embeddings", "sequences", "tokens", "dimension")
+MEASURES = (
+    *("perplexity", "untrained_perplexity", "token_accuracy", "recovered_sequences", "recovered_tokens"),
+    *("steps_to_90", "best_step", "bits_gained", "bits_per_embedding"),
+    *("norm_start", "norm", "angle", "cosine", "train_seconds"),
+)
+SHARE = 0.9  # of the best perplexity: Steps@90%Best
+
+
+@dataclass(frozen=True)
+class PassagesConfig:
+    """What is memorised, and in what portions."""
+
+    file: str = setting("", "CSV with a text column, or any text file; none: the bundled passages")
+    column: str = setting("text", "the CSV column that holds the passages")
+    sequence_length: int = setting(128, "tokens in a sequence")
+    sequences: tuple[int, ...] = setting((8, 16, 32), "sequences that one memory holds, number after number")
+    runs: int = setting(5, "runs with different starting passages, trained side by side; results are means")
+    dimensions: tuple[int, ...] = setting(
+        (), "also train only so many leading coordinates of each embedding, number after number"
+    )
+    dimension_embeddings: int = setting(1, "embeddings a memory where `dimensions` are tried")
+    id_method: MarkerKind = setting("word", "what marks a sequence: random words, or a hash of its content")
+    id_length: int = setting(1, "words in a marker, or groups of eight digits")
+
+    def __post_init__(self) -> None:
+        for name in ("sequence_length", "runs", "dimension_embeddings", "id_length"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name} {getattr(self, name)}", "at least 1")
+        if not self.sequences or min(self.sequences) < 1 or min(self.dimensions, default=1) < 1:
+            raise ConfigError(
+                f"sequences {list(self.sequences)}, dimensions {list(self.dimensions)}", "numbers from 1 up"
+            )
+
+    def read(self) -> Passages:
+        """The passages of the file, or the bundled ones.
+
+        Raises:
+            DataError: the file cannot be used.
+        """
+        if self.file:
+            return read_passages(Path(self.file), self.column)
+        with as_file(files("tokmem.mini") / "passages.csv") as path:
+            return read_passages(path)
+
+
+class Part(NamedTuple):
+    """One way to memorise: a method, so many embeddings, so many sequences, so many coordinates trained."""
+
+    variant: Variant
+    embeddings: int
+    sequences: int
+    dimension: int | None
+
+    @property
+    def name(self) -> str:
+        """Of its files."""
+        shape = f"{self.variant.name}-{self.embeddings}-{self.sequences}"
+        return shape if self.dimension is None else f"{shape}-d{self.dimension}"
+
+    @property
+    def placement(self) -> Placement:
+        """Where the memory tokens stand."""
+        if self.variant.method == "tokmem":
+            return "infix"
+        return self.variant.changes.get("placement", "prefix")
+
+
+def prepare(config: CapacityConfig, variants: Sequence[Variant], backbone: Backbone) -> Memorisation:
+    """Reads, cuts and marks the passages.
+
+    Raises:
+        ConfigError: a placement or dimension does not exist.
+        DataError: the passages cannot be used, or there are too few.
+    """
+    return Memorisation(config, variants, backbone)
+
+
+class Memorisation:
+    """Every part of an experiment, over the same passages.
+
+    Attributes:
+        parts: names, in order.
+        facts: what a summary says beside its rows.
+        checksum: of the passages' file.
+    """
+
+    def __init__(self, config: CapacityConfig, variants: Sequence[Variant], backbone: Backbone) -> None:
+        given = config.passages
+        self.config, self.backbone, self.chat = config, backbone, Chat(backbone.tokenizer)
+        passages = given.read()
+        cuts = cut(passages.texts, self.chat.text_ids, given.sequence_length)
+        seed = config.seeds[0]
+        chosen = choose_runs(cuts, given.runs, max(given.sequences), seed)
+        self.runs = [
+            mark(run, given.id_method, given.id_length, seed, number) for number, run in enumerate(chosen)
+        ]
+        self._parts = {part.name: part for part in _parts(config, variants)}
+        for part in self._parts.values():
+            check_placement(part.placement)
+        if any(d > backbone.dim for d in given.dimensions):
+            raise ConfigError(f"dimensions {list(given.dimensions)}", f"up to the backbone's {backbone.dim}")
+        self.parts = tuple(self._parts)
+        self.checksum = passages.checksum
+        counts = {"passages": len(passages.texts), "sequences": len(cuts), "runs": given.runs}
+        self.facts = {"examples": counts, "sequence_length": given.sequence_length}
+
+    def run(self, part: str, out: Path) -> list[dict[str, Any]]:
+        """Trains all runs of a part side by side and writes their sequences out from memory: a row a run."""
+        chosen = self._parts[part]
+        lm = MemoryLM(self.backbone.model, Bank(self.backbone.dim, self.backbone.id_space()), writes=False)
+        untrained = [tallies(lm, self._encoded(run, (), chosen)) for run in self._runs(chosen)]
+        names = [Procedure(f"run {number}") for number in range(len(self.runs))]
+        lm.read.add(names, self._start(chosen))
+        memory = lm.read.memory.values()
+        runs = [self._encoded(run, ids, chosen) for run, ids in zip(self._runs(chosen), memory, strict=True)]
+        changes = {key: value for key, value in chosen.variant.changes.items() if key == "lr"}
+        started = perf_counter()
+        records = memorise(
+            lm,
+            runs,
+            replace(self.config.memorise, **changes),
+            frozen_prefix=chosen.placement == "infix",
+            dimension=chosen.dimension,
+            desc=part,
+        )
+        seconds = perf_counter() - started
+        written = self._write(lm, runs)
+        return [
+            self._row(chosen, record, sum(before, TokenTally()), run, texts) | {"train_seconds": seconds}
+            for record, before, run, texts in zip(
+                records, untrained, self._runs(chosen), written, strict=True
+            )
+        ]
+
+    def summarise(self, rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
+        """Means over runs, and what was written from memory by the best run of each part."""
+        means = grouped_means(rows, KEYS, MEASURES)
+        shown = []
+        for row in means:
+            members = [r for r in rows if all(r[key] == row[key] for key in KEYS)]
+            row["seeds"] = len(members)
+            best = max(members, key=lambda r: r["recovered_tokens"])
+            shown.append(
+                {key: row[key] for key in KEYS}
+                | {name: best[name] for name in ("recovered_tokens", "written")}
+            )
+        return {"rows": means, "memorised": shown}
+
+    def _runs(self, part: Part) -> list[list[MarkedSequence]]:
+        """Smaller portions are the beginnings of larger ones."""
+        return [run[: part.sequences] for run in self.runs]
+
+    def _encoded(self, run: Sequence[MarkedSequence], memory: Sequence[int], part: Part) -> list[Encoded]:
+        """BOS, marker, memory tokens (where the placement says) and the sequence, which alone is a target."""
+        examples = []
+        for sequence in run:
+            bos = self.chat.bos
+            query = [*([] if bos is None else [bos]), *self.chat.text_ids(sequence.marker)]
+            flags = (*[False] * len(query), *[True] * len(sequence.ids))
+            plain = Encoded((*query, *sequence.ids), flags, len(query), sequence.marker)
+            examples.append(insert_memory(plain, memory, memory_position(part.placement, query, bos)))
+        return examples
+
+    def _start(self, part: Part) -> Tensor:
+        """(R, K, d) starting rows: the same for every method, and for a run whatever the others are."""
+        weight = input_embedding(self.backbone.model).weight
+        rows = [
+            wide_rows(
+                self.config.start,
+                weight,
+                [()],
+                part.embeddings,
+                generator=generator(self.config.seeds[0], "memorise", number),
+            )
+            for number in range(len(self.runs))
+        ]
+        return torch.cat(rows)
+
+    def _write(self, lm: MemoryLM, runs: Sequence[Sequence[Encoded]]) -> list[list[list[int]]]:
+        """What the model writes greedily after each marker and memory, as many tokens as the sequence has."""
+        length = self.config.passages.sequence_length
+        settings = RecallSettings(max_new_tokens=length, batch_size=self.config.recall.batch_size)
+        prompts = [e.ids[: e.supervised.index(True)] for run in runs for e in run]
+        written = iter(Recaller(lm, (), settings)(prompts, desc="writing"))
+        return [[next(written).text for _ in run] for run in runs]
+
+    def _row(
+        self,
+        part: Part,
+        record: RunRecord,
+        untrained: TokenTally,
+        run: Sequence[MarkedSequence],
+        written: Sequence[Sequence[int]],
+    ) -> dict[str, Any]:
+        best = record.best
+        right = [recovered(s.ids, ids) for s, ids in zip(run, written, strict=True)]
+        whole = sum(n == len(s.ids) for n, s in zip(right, run, strict=True))
+        moved: Drift = drift(record.start, record.rows)
+        bits = bits_gained(untrained, best)
+        return {
+            "method": part.variant.name,
+            "embeddings": part.embeddings,
+            "sequences": part.sequences,
+            "tokens": best.tokens,
+            "dimension": part.dimension or self.backbone.dim,
+            "perplexity": best.perplexity,
+            "untrained_perplexity": untrained.perplexity,
+            "token_accuracy": best.accuracy,
+            "recovered_sequences": 100.0 * whole / len(run),
+            "recovered_tokens": sum(right),
+            "steps_to_90": record.steps_to(SHARE),
+            "best_step": record.best_step,
+            "bits_gained": bits,
+            "bits_per_embedding": bits / part.embeddings,
+            "norm_start": moved.norm_start,
+            "norm": moved.norm,
+            "angle": moved.angle,
+            "cosine": moved.cosine,
+            "written": [
+                {"marker": s.marker, "passage": self.chat.decode(s.ids), "written": self.chat.decode(ids)}
+                for s, ids in zip(run, written, strict=True)
+            ],
+        }
+
+
+def _parts(config: CapacityConfig, variants: Sequence[Variant]) -> list[Part]:
+    given = config.passages
+    parts = [Part(v, k, n, None) for v in variants for n in given.sequences for k in config.embeddings]
+    largest, few = max(given.sequences), given.dimension_embeddings
+    return parts + [Part(v, few, largest, d) for v in variants for d in given.dimensions]
