@@ -71,9 +71,14 @@ class PackedRow:
             keys, values = self.past[index][layer]
             key, value = torch.cat([keys[None], key], 2), torch.cat([values[None], value], 2)
             causal, mask = False, self.masks[index]
-        return scaled_dot_product_attention(
+        kind = query.dtype
+        if query.requires_grad and query.device.type == "cpu":
+            # There the kernel's backward pass takes twice as long in half precision.
+            query, key, value = query.float(), key.float(), value.float()
+        out = scaled_dot_product_attention(
             query, key, value, mask, scale=scale, is_causal=causal, enable_gqa=True
         )
+        return out.to(kind)
 
     @cached_property
     def masks(self) -> list[Tensor | None]:

@@ -59,9 +59,10 @@ class _TokenLosses(torch.autograd.Function):
         ]
         normaliser, picked, slope = (torch.cat(parts) for parts in zip(*chunks, strict=True))
         memory_slope = (memory - normaliser[:, None]).exp()
-        rows = is_memory.nonzero()[:, 0]
-        picked[rows] = memory[rows, index[rows]]
-        memory_slope[rows, index[rows]] -= 1
+        if memory.shape[1]:
+            place = index[:, None]
+            picked = torch.where(is_memory, memory.gather(1, place)[:, 0], picked)
+            memory_slope.scatter_add_(1, place, -is_memory[:, None].float())
         ctx.save_for_backward(slope, memory_slope)
         return normaliser - picked
 
@@ -135,4 +136,6 @@ def memory_loss(head: MemoryHead, hidden: Tensor, targets: Tensor) -> LossSum:
         )
     losses: Tensor = _TokenLosses.apply(hidden, head.memory(hidden), targets, head)  # type: ignore[no-untyped-call]
     is_memory = _find(head, targets)[1]
-    return LossSum(losses.sum(), losses.detach()[is_memory].sum(), len(targets), is_memory.sum())
+    return LossSum(
+        losses.sum(), losses.detach().masked_fill(~is_memory, 0).sum(), len(targets), is_memory.sum()
+    )

@@ -63,6 +63,7 @@ class PrefixCache:
 
     Attributes:
         usage: what has been done so far.
+        plan: the stems.
     """
 
     def __init__(
@@ -70,7 +71,7 @@ class PrefixCache:
     ) -> None:
         self.lm, self.budget, self.share, self.files = lm, budget, share, files
         self.usage = Usage()
-        self._plan = StemPlan()
+        self.plan = StemPlan()
         self._windows: OrderedDict[Hashable, _Group] = OrderedDict()
         self._stems: OrderedDict[int, _Group] = OrderedDict()
         self._digests: dict[int, str] = {}
@@ -82,7 +83,7 @@ class PrefixCache:
         longest = self.lm.longest_packed if self.share else 0
         prompts = {e.ids[: e.prefix] for e in examples if e.prefix <= longest}
         # A CPU reads a stem alone as fast as among others, and then alone is what a small budget reads anew.
-        self._plan = plan_stems(prompts, 0 if self.lm.device.type == "cpu" else BATCH_TOKENS)
+        self.plan = plan_stems(prompts, 0 if self.lm.device.type == "cpu" else BATCH_TOKENS)
         for kept in (self._windows, self._stems, self._digests, self._passing):
             kept.clear()
 
@@ -108,7 +109,7 @@ class PrefixCache:
         return [found[ids] for ids in prompts]
 
     def _read_window(self, prompts: Sequence[Ids]) -> list[Prefix]:
-        places = [self._plan.places.get(ids) for ids in prompts]
+        places = [self.plan.places.get(ids) for ids in prompts]
         stems = [self._stem(place) for place in places]
         rests = [ids[s.length if s else 0 :] for ids, s in zip(prompts, stems, strict=True)]
         digest = self._digest(rests, places) if self.files else ""
@@ -130,7 +131,7 @@ class PrefixCache:
         return self._stems[place.pack].prefixes[place.index]
 
     def _read_stems(self, pack: int) -> list[Prefix]:
-        planned = self._plan.packs[pack]
+        planned = self.plan.packs[pack]
         parents = [self._stem(stem.parent) for stem in planned]
         ids = [stem.ids for stem in planned]
         digest = self._stems_digest(pack) if self.files else ""
@@ -154,7 +155,7 @@ class PrefixCache:
 
     def _stems_digest(self, pack: int) -> str:
         if pack not in self._digests:
-            planned = self._plan.packs[pack]
+            planned = self.plan.packs[pack]
             self._digests[pack] = self._digest([s.ids for s in planned], [s.parent for s in planned])
         return self._digests[pack]
 

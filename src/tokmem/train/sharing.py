@@ -48,6 +48,14 @@ class StemPlan:
     packs: tuple[tuple[Stem, ...], ...] = ()
     places: dict[Ids, Place] = field(default_factory=dict)
 
+    def shared(self, prompt: Ids) -> int:
+        """How many tokens of a prompt are in its stems."""
+        length, place = 0, self.places.get(prompt)
+        while place is not None:
+            stem = self.packs[place.pack][place.index]
+            length, place = length + len(stem.ids), stem.parent
+        return length
+
 
 def plan_stems(prompts: Iterable[Ids], pack_tokens: int) -> StemPlan:
     """Finds the stems of prompts, and packs those of equal depth together.
