@@ -116,14 +116,6 @@ def test_the_plain_path_trains_the_same_rows() -> None:
     assert (other.prefix_hits, other.prefix_misses) == (0, 0)
 
 
-def test_a_large_bank_trains_alike(monkeypatch: pytest.MonkeyPatch) -> None:
-    usual, _ = trained(lr=0.01)
-    monkeypatch.setattr("tokmem.bank.table.SPARSE_ROWS", 1)
-    large, _ = trained(lr=0.01)
-    for a, b in zip(rows(usual), rows(large), strict=True):
-        torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-6)
-
-
 def test_what_is_cached_changes_no_bit() -> None:
     options = {"lr": 0.01, "epochs": 3, "batch_size": 2, "window": 4, "validation": 3}
     (none, few), (all_, many) = (trained(prefix_cache_mb=size, **options) for size in (0, 64))

@@ -121,21 +121,6 @@ def test_chunked_head(monkeypatch: pytest.MonkeyPatch) -> None:
     assert_equal(lm, tiny_examples(lm.bank, 5))
 
 
-@pytest.mark.parametrize("coupled", [True, False], ids=["coupled", "decoupled"])
-@pytest.mark.parametrize("frozen", [0, 2])
-def test_a_large_banks_gradients(coupled: bool, frozen: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Sparse where rows are read, dense where they are addresses too."""
-    monkeypatch.setattr("tokmem.bank.table.SPARSE_ROWS", 1)
-    lm = tiny_lm("llama", coupled, frozen=frozen)
-    examples = tiny_examples(lm.bank, 5)
-    loss, gradients = ours(lm, examples, frozen=True, micro=5)
-    want, wanted = oracle(lm, examples)
-    torch.testing.assert_close(loss, want, **CLOSE)
-    assert [g.is_sparse for g in gradients] == ([False] if coupled else [False, True])
-    for got, right in zip(gradients, wanted, strict=True):
-        torch.testing.assert_close(got.to_dense(), right, **CLOSE)
-
-
 def test_without_memory_tokens() -> None:
     bank = tiny_bank(True, "auto")
     lm = MemoryLM(tiny_model("llama"), Bank(32, bank.slots.space))

@@ -6,9 +6,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-# From so many rows on the gradient of those that are read is sparse: a dense one is as large as the table.
-SPARSE_ROWS = 4096
-
 
 class Table(nn.Module):
     """Rows of a bank: `frozen` ones first, then `fresh` ones, which alone are a parameter.
@@ -41,13 +38,13 @@ class Table(nn.Module):
 
     def gather(self, slots: Tensor) -> Tensor:
         """Rows of the given slots: (...) long -> (..., d); slots must be in range, the table not empty."""
-        count, sparse = self.frozen.shape[0], self.fresh.shape[0] >= SPARSE_ROWS
+        count = self.frozen.shape[0]
         if count == 0:
-            return F.embedding(slots, self.fresh, sparse=sparse)
+            return F.embedding(slots, self.fresh)
         if self.fresh.shape[0] == 0:
             return F.embedding(slots, self.frozen)
         old = F.embedding(slots.clamp(max=count - 1), self.frozen)
-        new = F.embedding((slots - count).clamp(min=0), self.fresh, sparse=sparse)
+        new = F.embedding((slots - count).clamp(min=0), self.fresh)
         return torch.where((slots < count).unsqueeze(-1), old, new)
 
     def segments(self) -> list[Tensor]:

@@ -162,9 +162,6 @@ class _Run:
         for loss in self._losses(micro):
             (loss.total / count).backward()
             sums.append(loss)
-        for parameter in self.state.parameters:
-            if parameter.grad is not None and parameter.grad.is_sparse:  # of a large table that is only read
-                parameter.grad = parameter.grad.to_dense()
         self.processes.add_gradients(self.state.parameters)
         total, memory, memories = self._totals(sums)
         done.loss = self._finite(total / count, "loss")

@@ -58,7 +58,7 @@ class _TokenLosses(torch.autograd.Function):
             for parts in zip(*(x.split(size) for x in (hidden, memory_sum, words)), strict=True)
         ]
         normaliser, picked, slope = (torch.cat(parts) for parts in zip(*chunks, strict=True))
-        memory_slope = (memory - normaliser[:, None]).exp()
+        memory_slope = memory.sub(normaliser[:, None]).exp_()
         if memory.shape[1]:
             place = index[:, None]
             picked = torch.where(is_memory, memory.gather(1, place)[:, 0], picked)
@@ -102,9 +102,12 @@ def _frozen_part(
         block = logits.detach()[part].to(torch.float32, copy=True).index_fill_(-1, replaced, -torch.inf)
         index = words[part].clamp(min=0)[:, None]
         picks.append(block.gather(-1, index)[:, 0])
-        normalisers.append(torch.logaddexp(block.logsumexp(-1), memory_sum[part]))
+        # By hand, for the exponentials are wanted twice and take most of the time.
+        top = block.amax(-1, keepdim=True)
+        own = block.sub_(top).exp_().sum(-1).log() + top[:, 0]
+        normalisers.append(torch.logaddexp(own, memory_sum[part]))
         if slopes is not None:
-            block.sub_(normalisers[-1][:, None]).exp_()
+            block.mul_((top - normalisers[-1][:, None]).exp())
             slopes[part] = block.scatter_add_(-1, index, -(words[part] >= 0).float()[:, None])
     slope = hidden[:0] if slopes is None else torch.autograd.grad(logits, hidden, slopes)[0]
     return torch.cat(normalisers), torch.cat(picks), slope
