@@ -91,6 +91,20 @@ def test_the_bank_is_the_same_whatever_was_kept(tmp_path: Path) -> None:
     assert warm[1].prefix_bytes < plenty[1].prefix_bytes
 
 
+def test_stems_read_together_are_dropped_and_found_together(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on a GPU."""
+    alone, _ = run()
+    monkeypatch.setattr(prefix_cache, "stem_tokens", lambda lm: 1000)
+    disk = {"prefix_disk_mb": 8, "prefix_cache_dir": str(tmp_path)}
+    plenty, none, warm = run(**disk), run(prefix_cache_mb=0), run(**disk)
+    assert same(plenty, none)
+    assert same(plenty, warm)
+    assert warm[1].read_tokens == 0
+    torch.testing.assert_close(plenty[0], alone, rtol=1e-4, atol=1e-5)
+
+
 @pytest.mark.parametrize("warm", [True, False])
 def test_a_resumed_run_ends_with_the_same_bank(
     tmp_path: Path, warm: bool, monkeypatch: pytest.MonkeyPatch

@@ -85,7 +85,8 @@ class _Rows(nn.Module):
     rows: list[Tensor]
 
     def forward(self, hidden: Tensor) -> Tensor:
-        return torch.cat([_Product.apply(hidden, part) for part in self.rows], dim=-1)
+        products = [_Product.apply(hidden, part) for part in self.rows]  # type: ignore[no-untyped-call]
+        return torch.cat(products, dim=-1)
 
 
 class MemoryHead:

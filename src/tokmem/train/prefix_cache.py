@@ -21,6 +21,14 @@ from tokmem.train.prefix_files import PrefixFiles
 from tokmem.train.sharing import Ids, Place, StemPlan, plan_stems
 
 
+def stem_tokens(lm: MemoryLM) -> int:
+    """Tokens in a pack of stems; with 0 each is read alone.
+
+    A CPU reads a stem alone as fast as among others, and then a small budget never reads one for nothing.
+    """
+    return 0 if lm.device.type == "cpu" else BATCH_TOKENS
+
+
 @dataclass
 class Usage:
     """What a cache has done so far.
@@ -82,8 +90,7 @@ class PrefixCache:
         """Plans the stems of all the examples whose windows will be asked for, and forgets all others."""
         longest = self.lm.longest_packed if self.share else 0
         prompts = {e.ids[: e.prefix] for e in examples if e.prefix <= longest}
-        # A CPU reads a stem alone as fast as among others, and then alone is what a small budget reads anew.
-        self.plan = plan_stems(prompts, 0 if self.lm.device.type == "cpu" else BATCH_TOKENS)
+        self.plan = plan_stems(prompts, stem_tokens(self.lm))
         for kept in (self._windows, self._stems, self._digests, self._passing):
             kept.clear()
 
