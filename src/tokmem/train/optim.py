@@ -12,9 +12,12 @@ Schedule = Literal["linear", "constant"]
 
 
 def build_adamw(parameters: Iterable[nn.Parameter], lr: float, weight_decay: float) -> torch.optim.AdamW:
-    """AdamW with the usual moments, over parameters that hold at least one number."""
+    """AdamW with the usual moments, over parameters that hold at least one number.
+
+    Fused: one pass over the memory of a large bank instead of a dozen.
+    """
     chosen = [p for p in parameters if p.numel()]
-    return torch.optim.AdamW(chosen, lr=lr, weight_decay=weight_decay, foreach=False)
+    return torch.optim.AdamW(chosen, lr=lr, weight_decay=weight_decay, fused=True)
 
 
 def rate(step: int, steps: int, lr: float, warmup: float, schedule: Schedule) -> float:
