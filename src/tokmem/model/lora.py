@@ -132,7 +132,7 @@ class Adapter:
     def merged(self) -> PreTrainedModel:
         """A model of its own with the adapter's products added to its weights; backbone and adapter stay.
 
-            W' = W + (alpha / r) B A
+        W' = W + (alpha / r) B A
         """
         merged: PreTrainedModel = copy.deepcopy(self._tuned).merge_and_unload()
         return merged
