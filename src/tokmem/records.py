@@ -141,6 +141,8 @@ class Answer:
             was asked which procedure it is.
         finished: whether the end of the turn was reached within the allowed new tokens.
         prompt_tokens: length of the prompt in tokens.
+        routes: how each turn's memory token was chosen, one a turn (where it was forced: how it would have
+            been); empty where nothing was recorded.
     """
 
     query: str
@@ -149,6 +151,7 @@ class Answer:
     route: Route | None = None
     finished: bool = True
     prompt_tokens: int = 0
+    routes: tuple[Route, ...] = ()
 
     @property
     def response(self) -> str:

@@ -108,6 +108,33 @@ def test_forced_procedures_open_the_turns_in_order(width: int) -> None:
     assert [name for name, _ in atomic.turns] == ["new1"]
 
 
+def test_every_turn_has_its_route() -> None:
+    lm = eager(tiny_lm("gpt-neox", False, width=2))
+    prompts = prompts_of(lm)
+    forced = [["new1", "old0", "new2"]] * len(prompts)
+    free = recall(lm, prompts, mode="chain", top_k=9)
+    scripted = recall(lm, prompts, forced, mode="chain", top_k=9, max_new_tokens=60)
+    assert max(len(g.turns) for g in free) > 1
+    for prompt, generation in zip([*prompts, *prompts], [*free, *scripted], strict=True):
+        assert len(generation.routes) == len(generation.turns)
+        written = list(prompt)
+        for (name, ids), found in zip(generation.turns, generation.routes, strict=True):
+            hidden = lm.hidden(*(t[None] for t in whole(written)))[0, -1:]
+            wanted = lm.head.memory(hidden).softmax(-1)[0].tolist()
+            assert {c.procedure: pytest.approx(c.probability, abs=1e-5) for c in found.choices} == dict(
+                zip(lm.bank.names, wanted, strict=True)
+            )
+            written += [*lm.bank.slots.ids(name), *ids]
+    assert all(g.routes[0] == g.route for g in free)
+    assert all(
+        found.procedure == name for g in free for (name, _), found in zip(g.turns, g.routes, strict=True)
+    )
+
+
+def whole(ids: list[int]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    return torch.tensor(ids), torch.ones(len(ids), dtype=torch.long), torch.arange(len(ids))
+
+
 def test_a_forced_turn_is_what_greedy_decoding_writes_after_its_token() -> None:
     lm = tiny_lm("llama", False)
     prompt = prompts_of(lm, 1)[0]

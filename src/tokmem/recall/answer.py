@@ -51,4 +51,5 @@ def _answer(example: Example, prompt_tokens: int, generation: Generation, chat: 
         route=generation.route,
         finished=generation.finished,
         prompt_tokens=prompt_tokens,
+        routes=tuple(generation.routes),
     )

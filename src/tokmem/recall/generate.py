@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Literal, get_args
+from typing import Literal, cast, get_args
 
 import torch
 from torch import Tensor
@@ -76,12 +76,14 @@ class Generation:
         turns: (procedure, response ids).
         route: how the prompt was routed; None with an empty bank.
         finished: whether a stop token ended it.
+        routes: how each turn's memory token was chosen, one a turn.
     """
 
     text: list[int]
     turns: list[tuple[str, list[int]]]
     route: Route | None
     finished: bool
+    routes: list[Route]
 
 
 @dataclass
@@ -93,6 +95,7 @@ class _Row:
     script: bool
     ids: list[int] = field(default_factory=list)
     queue: deque[int] = field(default_factory=deque)
+    routes: list[Route] = field(default_factory=list)
     finished: bool = False
 
 
@@ -175,17 +178,18 @@ class _Decoding:
         )
         self.hidden = self.lm.hidden(ids, self.mask, positions, self.cache)[:, -1]
         self.positions = positions[:, -1] + 1
-        frozen, memory = self._logits()
         names = self.lm.bank.names
-        routes: Sequence[Route | None] = (
-            route(frozen, memory, names, self.settings.top_k) if names else [None] * len(prompts)
-        )
+        routes: Sequence[Route | None] = self._routes(self.hidden) if names else [None] * len(prompts)
         self.rows = [_Row(r, f, script) for r, f in zip(routes, forced, strict=True)]
         self.all_rows = list(self.rows)
 
-    def _logits(self) -> tuple[Tensor, Tensor]:
+    def _routes(self, hidden: Tensor) -> list[Route]:
+        """Ranks the procedures for each of (B, d) states."""
+        return route(*self._logits(hidden), self.lm.bank.names, self.settings.top_k)
+
+    def _logits(self, hidden: Tensor) -> tuple[Tensor, Tensor]:
         """(B, V) frozen logits with replaced rows at -inf, and (B, P) memory logits."""
-        frozen, memory = self.lm.head.frozen(self.hidden), self.lm.head.memory(self.hidden)
+        frozen, memory = self.lm.head.frozen(hidden), self.lm.head.memory(hidden)
         replaced = self.lm.head.replaced(frozen.shape[-1])
         return (frozen.index_fill(-1, replaced, -torch.inf) if len(replaced) else frozen), memory
 
@@ -200,7 +204,7 @@ class _Decoding:
         return [self._result(row) for row in self.all_rows]
 
     def _next_tokens(self) -> list[int]:
-        frozen, memory = self._logits()
+        frozen, memory = self._logits(self.hidden)
         first = not self.rows[0].ids
         if memory.shape[-1]:
             if first and not self.settings.reject:
@@ -213,7 +217,20 @@ class _Decoding:
         if memory.shape[-1]:
             heads = self.lm.bank.head_ids[(picks - vocab).clamp(min=0)]
             picks = torch.where(picks < vocab, picks, heads)
-        return [self._scripted(row, token) for row, token in zip(self.rows, picks.tolist(), strict=True)]
+        tokens = [self._scripted(row, token) for row, token in zip(self.rows, picks.tolist(), strict=True)]
+        self._record_routes(tokens)
+        return tokens
+
+    def _record_routes(self, tokens: Sequence[int]) -> None:
+        """Ranks the procedures for those rows alone whose token opens a turn."""
+        recalling = [i for i, token in enumerate(tokens) if token in self.owner.heads]
+        if not self.rows[0].ids:
+            for i in recalling:
+                self.rows[i].routes.append(cast(Route, self.rows[i].route))
+        elif recalling:
+            hidden = self.hidden[torch.tensor(recalling, device=self.hidden.device)]
+            for i, found in zip(recalling, self._routes(hidden), strict=True):
+                self.rows[i].routes.append(found)
 
     def _scripted(self, row: _Row, token: int) -> int:
         """What the row writes: its queue, then its forced procedures at each boundary, then its own token."""
@@ -250,4 +267,4 @@ class _Decoding:
 
     def _result(self, row: _Row) -> Generation:
         text, turns = split_turns(row.ids, self.owner.heads, self.owner.forced_ids)
-        return Generation(text, turns, row.route, row.finished)
+        return Generation(text, turns, row.route, row.finished, row.routes)
