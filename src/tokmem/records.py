@@ -44,6 +44,23 @@ class Call:
 
 
 @dataclass(frozen=True)
+class ParsedCall:
+    """What was read as a call.
+
+    Attributes:
+        call: the call; None where no JSON object of arguments could be read.
+        name: of the tool; empty where none could be read.
+        text: as it was written.
+        error: why it is no call, or why the tool's schema refuses its arguments; None where it is valid.
+    """
+
+    call: Call | None
+    name: str
+    text: str
+    error: str | None = None
+
+
+@dataclass(frozen=True)
 class Demonstration:
     """A solved query that stands before another one in a prompt.
 

@@ -1,0 +1,196 @@
+"""Calls out of what was written: a turn's arguments, or a rival's lines of JSON.
+
+TokMem writes a memory token and the arguments, its rivals one `{"name": ..., "arguments": ...}` a line.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
+from typing import Any, NoReturn
+
+from jsonschema import Draft202012Validator
+from jsonschema.exceptions import SchemaError, ValidationError, best_match
+from jsonschema.protocols import Validator
+from jsonschema.validators import validator_for
+from referencing import Registry
+from referencing.exceptions import Unresolvable
+from referencing.jsonschema import DRAFT202012
+
+from tokmem.errors import DataError, RecallError
+from tokmem.records import Answer, Call, ParsedCall, Procedure
+
+_NAME = r'"name"\s*:\s*"((?:[^"\\\n]|\\.)*)"'
+_NAMED = re.compile(_NAME)
+_OPENS = re.compile(r'\{\s*["}]')  # a JSON object, not a brace in a sentence
+_CALL = re.compile(rf'\{{\s*{_NAME}\s*,\s*"(?:arguments|parameters)"\s*:')
+_ARGUMENTS = ("arguments", "parameters")
+
+
+def calls_of(answer: Answer, procedures: Mapping[str, Procedure]) -> tuple[ParsedCall, ...]:
+    """The calls of an answer, one a turn: a tool and its arguments as JSON.
+
+    Args:
+        answer: of a bank of tools.
+        procedures: the tools by name; arguments are held against their schemas.
+
+    Raises:
+        RecallError: a turn's procedure is not among them.
+    """
+    missing = [turn.procedure for turn in answer.turns if turn.procedure not in procedures]
+    if missing:
+        raise RecallError(f"a turn of {missing[0]!r}", "one of the given procedures")
+    return tuple(
+        _checked(_arguments_call(turn.procedure, turn.response, turn.response), procedures)
+        for turn in answer.turns
+    )
+
+
+def written_calls(text: str, procedures: Mapping[str, Procedure] | None = None) -> tuple[ParsedCall, ...]:
+    """The calls in a text: a line each, several on a line, in a list, in a code fence.
+
+    Objects around calls (`tool_calls`, `function`), `parameters` for `arguments`, arguments as a string of
+    JSON and none at all are understood. Other text is passed over. An object that is no call, is broken or is
+    cut short gives a `ParsedCall` without a call, with the tool's name where that can be read.
+
+    Args:
+        text: what was written.
+        procedures: the tools by name; arguments are held against their schemas, and other tools' are refused.
+    """
+    calls = _scan(text)
+    return tuple(calls if procedures is None else (_checked(call, procedures) for call in calls))
+
+
+def write_calls_text(calls: Iterable[Call]) -> str:
+    """Calls as rivals are to write them, a line each; `written_calls` reads them back."""
+    return "\n".join(
+        json.dumps({"name": call.name, "arguments": call.arguments}, ensure_ascii=False) for call in calls
+    )
+
+
+def check_schema(procedure: Procedure) -> None:
+    """Refuses a procedure whose parameters are no JSON schema of an object; one without parameters is fine.
+
+    Raises:
+        DataError: the schema is not valid, is not of an object, or refers to what is not in it.
+    """
+    if procedure.parameters is None:
+        return
+    schema = dict(procedure.parameters)
+    where, do = f"the schema of {procedure.name!r}", "mend its parameters, or leave them out"
+    validator = _validator(schema)
+    try:
+        type(validator).check_schema(schema)
+        _follow_references(schema)
+        validator.is_valid({})
+    except SchemaError as error:
+        raise DataError(f"{where}: {_reason(error)}", "a valid JSON schema", do) from error
+    except Unresolvable as error:
+        raise DataError(f"{where} refers to {error.ref!r}", "references to its own parts", do) from error
+    except RecursionError as error:
+        raise DataError(f"{where} refers to itself without end", "references that end", do) from error
+    if not _of_object(schema):
+        wanted = 'a schema of an object, such as {"type": "object", "properties": ...}'
+        raise DataError(f"{where} is {json.dumps(schema):.80}", wanted, do)
+
+
+def _of_object(schema: Mapping[str, Any]) -> bool:
+    """Whether a schema speaks of an object's entries, and is not the bare mapping of them."""
+    if "type" in schema:
+        return "object" in schema["type"]  # one kind or a list of them
+    return not schema or any(key in schema for key in ("properties", "$ref", "allOf", "anyOf", "oneOf"))
+
+
+def _follow_references(schema: Mapping[str, Any]) -> None:
+    resolver = Registry().resolver_with_root(DRAFT202012.create_resource(schema))
+    nodes: list[Any] = [schema]
+    while nodes:
+        node = nodes.pop()
+        if isinstance(node, dict):
+            if isinstance(node.get("$ref"), str):
+                resolver.lookup(node["$ref"])
+            nodes += node.values()
+        elif isinstance(node, list):
+            nodes += node
+
+
+def _scan(text: str) -> Iterator[ParsedCall]:
+    """Every object in a text that stands in no other, as a call; of an object around calls, these."""
+    opened = _OPENS.search(text)
+    while opened:
+        start = opened.start()
+        inner = _CALL.search(text, start + 1)
+        try:
+            value, end = _DECODER.raw_decode(text, start)
+        except (ValueError, RecursionError) as error:
+            end = inner.start() if inner else len(text)
+            yield _broken(text[start:end].strip(), f"no JSON object: {error}")
+        else:
+            if inner and inner.start() < end and "name" not in value:
+                end = inner.start()
+            else:
+                yield _named_call(value, text[start:end])
+        opened = _OPENS.search(text, end)
+
+
+def _named_call(value: Mapping[str, Any], text: str) -> ParsedCall:
+    """An object as a call."""
+    name = value.get("name")
+    if not isinstance(name, str) or not name:
+        return ParsedCall(None, "", text, 'no tool\'s name under "name"')
+    arguments: Any = next((value[key] for key in _ARGUMENTS if key in value), {})
+    if isinstance(arguments, str):
+        return _arguments_call(name, arguments, text)
+    if not isinstance(arguments, dict):
+        return ParsedCall(None, name, text, f"arguments are a {type(arguments).__name__}, no object")
+    return ParsedCall(Call(name, arguments), name, text)
+
+
+def _broken(text: str, error: str) -> ParsedCall:
+    name = _NAMED.search(text)
+    return ParsedCall(None, name[1] if name else "", text, error)
+
+
+def _arguments_call(name: str, arguments: str, text: str) -> ParsedCall:
+    """A tool's call from the JSON of its arguments."""
+    try:
+        value = _DECODER.decode(arguments)
+    except (ValueError, RecursionError) as error:
+        return ParsedCall(None, name, text, f"arguments are no JSON: {error}")
+    if not isinstance(value, dict):
+        return ParsedCall(None, name, text, f"arguments are a {type(value).__name__}, no object")
+    return ParsedCall(Call(name, value), name, text)
+
+
+def _checked(parsed: ParsedCall, procedures: Mapping[str, Procedure]) -> ParsedCall:
+    """The same, refused where the tool is unknown or its schema refuses the arguments."""
+    if parsed.call is None:
+        return parsed
+    procedure = procedures.get(parsed.name)
+    if procedure is None:
+        return replace(parsed, error="no such tool")
+    if procedure.parameters is None:
+        return parsed
+    error = best_match(_validator(procedure.parameters).iter_errors(parsed.call.arguments))
+    return parsed if error is None else replace(parsed, error=_reason(error))
+
+
+def _validator(schema: Mapping[str, Any]) -> Validator:
+    """A validator of the draft that the schema names, which looks nothing up elsewhere."""
+    named = isinstance(schema.get("$schema"), str)
+    draft = validator_for(schema, default=Draft202012Validator) if named else Draft202012Validator
+    return draft(dict(schema), registry=Registry())
+
+
+def _reason(error: ValidationError | SchemaError) -> str:
+    """What is wrong and where: `$.city: 5 is not of type 'string'`."""
+    return f"{error.json_path}: {error.message}"
+
+
+def _no_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no JSON value")
+
+
+_DECODER = json.JSONDecoder(parse_constant=_no_constant)
