@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from tokmem.bank.init import Start
-from tokmem.config import dump_config, setting
+from tokmem.config import setting
 from tokmem.data import SPLITS, Corpus, PromptMode
 from tokmem.data.probes import Probe
 from tokmem.errors import ConfigError, DataError
@@ -24,8 +24,9 @@ from tokmem.tracks.backbone import BackboneConfig
 from tokmem.tracks.build import Order, build, learns, rates_of, trains, variants
 from tokmem.tracks.cell import Cell, learn
 from tokmem.tracks.data import DataConfig, load_corpus
+from tokmem.tracks.kept import write_config
 from tokmem.tracks.processes import share
-from tokmem.tracks.rivals import DemonstrationConfig, LoraConfig, ReplayConfig
+from tokmem.tracks.rivals import DemonstrationConfig, LoraConfig, ReplayConfig, check_search
 from tokmem.tracks.schedule import Block, Schedule, plan
 from tokmem.tracks.summary import forgetting, mean_rows, probes
 from tokmem.tracks.variants import Variant
@@ -79,12 +80,7 @@ class AtomicConfig:
         if self.block_size < 1:
             raise ConfigError(f"block_size {self.block_size}", "at least 1")
         parsed = variants(self)
-        budgets = {len(rates_of(self, variant)) for variant in parsed if trains(variant)}
-        if len(budgets) > 1:
-            raise ConfigError(
-                f"{len(self.rates)} rates and {len(self.lora.rates)} lora.rates",
-                "as many of each: every method gets the same search",
-            )
+        check_search(rates_of(self, variant) for variant in parsed if trains(variant))
         if self.skip_training and not self.load_task_tokens and any(map(learns, parsed)):
             raise ConfigError(
                 "skip_training without load_task_tokens", "a saved bank to evaluate", "give its folder"
@@ -129,7 +125,7 @@ def run(
     for pair in alike:
         logger.warning("%s and %s ask for nearly the same", pair.first, pair.second)
     with RunFolder(folder, resume=resume) as out:
-        _write_config(out, config)
+        write_config(out, config)
         if workers > 1:
             run_parts(config, folder, workers)  # what it finished is read back below
         cells, rates = [], {}
@@ -217,13 +213,6 @@ def _check_corpus(config: AtomicConfig, corpus: Corpus) -> None:
             raise DataError(
                 f"example {example.id}: {len(example.turns)} turns", "one: this track recalls one procedure"
             )
-
-
-def _write_config(out: RunFolder, config: AtomicConfig) -> None:
-    path = out.path / "config.yaml"
-    if path.exists() and path.read_text("utf-8") != dump_config(config):
-        raise ConfigError(f"{path} is of another experiment", "the settings of the run", "use another folder")
-    out.write_config(config)
 
 
 @dataclass

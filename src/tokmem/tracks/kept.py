@@ -8,10 +8,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
+from tokmem.config import dump_config
+from tokmem.errors import ConfigError
 from tokmem.files import atomic_write_json
 from tokmem.log import Metrics
 from tokmem.methods.protocol import Learned, Method
 from tokmem.methods.tokmem import TokMem
+from tokmem.provenance import RunFolder
 from tokmem.records import Example, Procedure
 
 K = TypeVar("K", bound="Kept")
@@ -60,6 +63,18 @@ class Kept:
 
 def _cell(out: Path, name: str) -> Path:
     return out / "cells" / f"{name}.json"
+
+
+def write_config(out: RunFolder, config: Any) -> None:
+    """Writes the config of a run into its folder.
+
+    Raises:
+        ConfigError: the folder holds a run of another config.
+    """
+    path = out.path / "config.yaml"
+    if path.exists() and path.read_text("utf-8") != dump_config(config):
+        raise ConfigError(f"{path} is of another experiment", "the settings of the run", "use another folder")
+    out.write_config(config)
 
 
 def learned_folder(out: Path, method: Method, name: str) -> Path:

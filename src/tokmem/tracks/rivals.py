@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from tokmem.config import setting
@@ -40,3 +41,17 @@ class DemonstrationConfig:
         for name in ("few_shot", "retrieval_k"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} {getattr(self, name)}", "at least 1")
+
+
+def check_search(rates: Iterable[Sequence[float]]) -> None:
+    """Refuses an experiment in which one trained method has more rates to choose from than another.
+
+    Raises:
+        ConfigError: it has.
+    """
+    budgets = sorted({len(own) for own in rates})
+    if len(budgets) > 1:
+        raise ConfigError(
+            f"{budgets[0]} rates for one method and {budgets[-1]} for another (rates, lora.rates)",
+            "as many of each: every method gets the same search",
+        )

@@ -32,7 +32,7 @@ OF_ONE_SEED = (
 def mean_rows(cells: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Means over seeds, standard deviations beside them where there are several."""
     keys = ("method", "prompt", "train_size", "stage")
-    rows = _means(cells, keys, MEASURES)
+    rows = means(cells, keys, MEASURES)
     for row in rows:
         members = [cell for cell in cells if all(cell[key] == row[key] for key in keys)]
         row |= {name: members[0][name] for name in OF_ONE_SEED}
@@ -66,7 +66,7 @@ def forgetting(
                     }
                 )
     measures = ("rouge_l", "routing_accuracy")
-    return _means(parts, ("method", "prompt", "train_size", "learned_at", "evaluated_at"), measures)
+    return means(parts, ("method", "prompt", "train_size", "learned_at", "evaluated_at"), measures)
 
 
 def probes(cells: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -79,14 +79,14 @@ def probes(cells: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         for kind, scores in cell.get("probes", {}).items()
     ]
     keys = ("method", "prompt", "train_size", "stage", "instruction")
-    return _means(parts, keys, ("rouge_l", "routing_accuracy"))
+    return means(parts, keys, ("rouge_l", "routing_accuracy"))
 
 
-def _means(
+def means(
     rows: Sequence[Mapping[str, Any]], keys: Sequence[str], measures: Sequence[str]
 ) -> list[dict[str, Any]]:
     """One row for each combination of keys: means, and standard deviations where there are several rows."""
-    means = []
+    found = []
     for spread in aggregate(rows, keys, measures):
         row = {key: spread[key] for key in keys}
         for name in measures:
@@ -94,5 +94,5 @@ def _means(
             row[name] = value and round(value.mean, 4)
             if value and value.std is not None:
                 row[f"{name}_std"] = round(value.std, 4)
-        means.append(row)
-    return means
+        found.append(row)
+    return found
