@@ -20,13 +20,14 @@ from statistics import fmean, median
 import torch
 
 from tokmem.data import SniSpec, load_tasks
+from tokmem.data.arguments import arguments_json
 from tokmem.eval.rouge import score_texts
 from tokmem.files import atomic_write_json
 from tokmem.methods.base import Base
 from tokmem.mini.arithmetic import final_answer, sample_problem
 from tokmem.mini.families.family import Family
 from tokmem.mini.procedures import DEMO, SETTINGS, TRAINED, is_held_out_input, sample_input
-from tokmem.mini.tools import AUXILIARY, arguments_json, sample_chain, schema_line
+from tokmem.mini.tools import AUXILIARY, sample_chain, schema_line
 from tokmem.model.backbone import load_backbone
 from tokmem.recall.generate import RecallSettings
 from tokmem.records import Example, Turn

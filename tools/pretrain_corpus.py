@@ -14,11 +14,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 
+from tokmem.data.arguments import arguments_json
 from tokmem.mini.arithmetic import sample_problem
 from tokmem.mini.compositions import sample_composition
 from tokmem.mini.lexicon import ADJECTIVES, COLORS, NOUNS
 from tokmem.mini.procedures import TRAINED, is_held_out_input
-from tokmem.mini.tools import AUXILIARY, Tool, arguments_json, sample_chain, schema_line
+from tokmem.mini.tools import AUXILIARY, Tool, sample_chain, schema_line
 
 
 @dataclass(frozen=True)

@@ -194,11 +194,6 @@ def sample_chain(tools: Sequence[Tool], rng: Random, n: int) -> tuple[str, list[
     return query[0].upper() + query[1:] + ".", calls
 
 
-def arguments_json(arguments: Mapping[str, Value]) -> str:
-    """The arguments as one line of JSON, keys in the order given (that of the schema)."""
-    return json.dumps(arguments, ensure_ascii=False, separators=(", ", ": "))
-
-
 def schema_line(tool: Tool) -> str:
     """A tool on one line: `name(argument: type, optional?: type): Description`."""
     required = tool.parameters["required"]

@@ -1,0 +1,168 @@
+"""Composed queries in files as users of the published code know them.
+
+A row of queries is ``{"user_input": ..., "tools": [names], "function_calls": [arguments as JSON text]}``,
+call by call; descriptions are an object of ``{"name", "description", "parameters"}`` by the tool's name.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from tokmem.data.arguments import arguments_json
+from tokmem.data.compose import Composed, ComposeSpec
+from tokmem.data.corpus import SPLITS, Split
+from tokmem.data.fields import expect, read_bytes, take, take_texts
+from tokmem.data.tool_schema import json_schema
+from tokmem.data.xlam import ToolRange
+from tokmem.errors import DataError
+from tokmem.files import atomic_write_json
+from tokmem.records import Example, Procedure, Turn
+
+_FOLDERS: dict[Split, str] = {"train": "training", "validation": "validation", "test": "test"}
+
+
+def calls_path(folder: Path, split: Split, tool_range: ToolRange | None, max_calls: int) -> Path:
+    """The file of a split: ``training/function_calling_train_tools51-100_4calls.json``, and so on.
+
+    Args:
+        folder: of the data.
+        split: which queries.
+        tool_range: which tools; None for the single pair, ``function_calling_train.json`` in the folder
+            itself.
+        max_calls: most calls in a query; of no account for the single pair.
+    """
+    if tool_range is None:
+        return Path(folder) / f"function_calling_{split}.json"
+    name = f"function_calling_{split}_tools{tool_range}_{max_calls}calls.json"
+    return Path(folder) / _FOLDERS[split] / name
+
+
+def descriptions_path(folder: Path, tool_range: ToolRange | None) -> Path:
+    """The file of the tools' descriptions: ``tool_descriptions_tools51-100.json``."""
+    return Path(folder) / ("tool_descriptions" + (f"_tools{tool_range}" if tool_range else "") + ".json")
+
+
+def write_calls(
+    folder: Path, tool_range: ToolRange | None, spec: ComposeSpec, composed: Composed
+) -> tuple[Path, ...]:
+    """Writes the tools' descriptions and each split that has queries; each file appears whole or not at all.
+
+    Args:
+        folder: of the data; it is made where it is missing.
+        tool_range: which tools these are; None for the single pair.
+        spec: what the queries were made by.
+        composed: the tools and their queries.
+
+    Returns:
+        The files.
+    """
+    described = {tool.name: _described(tool) for tool in composed.procedures}
+    files: dict[Path, object] = {descriptions_path(folder, tool_range): described}
+    for split in SPLITS:
+        if examples := composed.examples(split):
+            path = calls_path(folder, split, tool_range, spec.max_calls(split))
+            files[path] = [_row(example) for example in examples]
+    for path, content in files.items():
+        atomic_write_json(path, content)
+    return tuple(files)
+
+
+def read_calls(path: Path) -> tuple[Example, ...]:
+    """The queries of a file, in order; one without an ``id`` is named for the file and its place.
+
+    A call is its arguments, or ``{"name", "arguments"}`` with the name that stands under ``tools``; as JSON
+    text or as an object.
+
+    Raises:
+        DataError: the file cannot be read, or a row is not valid (its place is given).
+    """
+    path = Path(path)
+    rows = expect(_json(path), list, str(path))
+    if not rows:
+        raise DataError(f"{path}: no rows", "at least one", "check the path")
+    return tuple(
+        _example(row, f"{path}, row {number}", f"{path.stem}-{number}") for number, row in enumerate(rows)
+    )
+
+
+def read_descriptions(path: Path) -> tuple[Procedure, ...]:
+    """The tools of a file, in order; their parameters as a JSON schema, or as xlam describes them.
+
+    Raises:
+        DataError: the file cannot be read, a tool is not valid, or a name stands twice.
+    """
+    raw = _json(Path(path))
+    items = list(raw.values()) if isinstance(raw, dict) else expect(raw, list, str(path))
+    tools = [_tool(item, f"{path}, tool {number}") for number, item in enumerate(items)]
+    names = [tool.name for tool in tools]
+    for name in names:
+        if names.count(name) > 1:
+            raise DataError(f"{path}: tool {name!r} stands twice", "each tool once", "remove one")
+    return tuple(tools)
+
+
+def _described(tool: Procedure) -> dict[str, object]:
+    return {"name": tool.name, "description": tool.description, "parameters": dict(tool.parameters or {})}
+
+
+def _row(example: Example) -> dict[str, object]:
+    return {
+        "id": example.id,
+        "user_input": example.query,
+        "tools": [turn.procedure for turn in example.turns],
+        "function_calls": [turn.response for turn in example.turns],
+    }
+
+
+def _json(path: Path) -> object:
+    try:
+        return json.loads(read_bytes(path))
+    except ValueError as error:
+        raise DataError(f"{path}: {error}", "JSON in UTF-8", "mend the file") from error
+
+
+def _example(raw: object, where: str, default_id: str) -> Example:
+    row = expect(raw, dict, where)
+    query = take(row, "user_input", str, where)
+    names = take_texts(row, "tools", where)
+    calls = take(row, "function_calls", list, where)
+    if not query.strip() or not names or len(names) != len(calls):
+        got = f"{where}: {len(query.strip())} characters, {len(names)} `tools`, {len(calls)} `function_calls`"
+        raise DataError(got, "a query, and as many tools as calls", "mend the row")
+    turns = tuple(
+        Turn(name, arguments_json(_arguments(call, name, f"{where}: `function_calls`[{index}]")))
+        for index, (name, call) in enumerate(zip(names, calls, strict=True))
+    )
+    return Example(query, turns, id=str(row.get("id", default_id)))
+
+
+def _arguments(call: object, name: str, where: str) -> Mapping[str, Any]:
+    """A call's arguments; in ``{"name", "arguments"}`` only where the name is the tool's."""
+    if isinstance(call, str):
+        try:
+            call = json.loads(call)
+        except ValueError as error:
+            raise DataError(f"{where}: {error}", "arguments as JSON", "mend the row") from error
+    value: dict[str, Any] = expect(call, dict, where)
+    if (
+        value.keys() == {"name", "arguments"}
+        and value["name"] == name
+        and isinstance(value["arguments"], dict)
+    ):
+        return value["arguments"]
+    return value
+
+
+def _tool(raw: object, where: str) -> Procedure:
+    tool = expect(raw, dict, where)
+    parameters = take(tool, "parameters", dict, where, default={})
+    try:
+        schema = json_schema(parameters)
+    except TypeError as error:
+        raise DataError(f"{where}: {error}", "an object for each parameter", "mend the file") from error
+    return Procedure(
+        take(tool, "name", str, where), take(tool, "description", str, where, default=""), schema
+    )

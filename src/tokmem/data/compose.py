@@ -1,0 +1,262 @@
+"""Queries for several tools, put together from rows that call one tool each.
+
+Training, validation and test are built from rows of their own: no query of one stands within a query of
+another.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from random import Random
+
+from tokmem.data.arguments import arguments_json
+from tokmem.data.corpus import SPLITS, Split, content_rank
+from tokmem.data.dealing import Deck, Sources, Table
+from tokmem.data.joining import Joiner
+from tokmem.data.xlam import XlamRow
+from tokmem.errors import ConfigError, DataError
+from tokmem.log import logger
+from tokmem.records import Example, Procedure, Turn
+from tokmem.seeds import stream
+
+CONNECTORS = ("Also,", "Then,", "Next,", "After that,", "In addition,")
+_HELD_SHARE = 0.1  # of a tool's rows, for test and for validation each
+_TRIES = 200  # at a query that was not made before
+
+
+@dataclass(frozen=True)
+class ComposeSpec:
+    """How many queries to make, and of what.
+
+    Attributes:
+        train_size: training queries. Rows of the training split stand there as they are, at most half of all
+            where queries for several tools are wanted too; the others are put together.
+        val_size: validation queries, made as the training queries are.
+        test_size: test queries, each for several tools where `test_max_calls` allows it.
+        train_max_calls: most calls in a training or validation query.
+        test_max_calls: most calls in a test query.
+        samples_per_tool: rows of a tool to use, for all splits together; None takes all there are.
+        train_multi_tool_ratios: among training queries for several tools, the shares of those for two, three,
+            ... different tools; they are scaled to the sum 1, and those above the most calls left out. Empty:
+            equal shares for every number of tools from two to the most calls.
+        test_multi_tool_ratios: likewise for test.
+        same_tool_share: among the queries for several tools that leave room for it, the share in which one of
+            the tools is called more than once: by a row of its own kind where there is one, else by two rows.
+        connectors: put before each query but the first.
+        seed: of the split into training, validation and test, and of every draw.
+
+    Raises:
+        ConfigError: a value is out of range.
+    """
+
+    train_size: int = 5000
+    val_size: int = 0
+    test_size: int = 500
+    train_max_calls: int = 4
+    test_max_calls: int = 4
+    samples_per_tool: int | None = 50
+    train_multi_tool_ratios: tuple[float, ...] = ()
+    test_multi_tool_ratios: tuple[float, ...] = ()
+    same_tool_share: float = 0.1
+    connectors: tuple[str, ...] = CONNECTORS
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        least = {"train_size": 0, "val_size": 0, "test_size": 0, "train_max_calls": 1, "test_max_calls": 1}
+        for name, low in {**least, "samples_per_tool": 1}.items():
+            value = getattr(self, name)
+            if value is not None and value < low:
+                raise ConfigError(f"{name} {value}", f"at least {low}")
+        for name in ("train_multi_tool_ratios", "test_multi_tool_ratios"):
+            ratios = getattr(self, name)
+            if ratios and (min(ratios) < 0 or sum(ratios) <= 0):
+                raise ConfigError(f"{name} {ratios}", "shares from 0 up, not all of them 0")
+        if not 0 <= self.same_tool_share <= 1:
+            raise ConfigError(f"same_tool_share {self.same_tool_share}", "a share from 0 to 1")
+        if not self.connectors or not all(connector.strip() for connector in self.connectors):
+            raise ConfigError(f"connectors {self.connectors}", "at least one, and none blank")
+
+    def size(self, split: Split) -> int:
+        """How many queries of a split."""
+        return {"train": self.train_size, "validation": self.val_size, "test": self.test_size}[split]
+
+    def max_calls(self, split: Split) -> int:
+        """Most calls in a query of a split."""
+        return self.test_max_calls if split == "test" else self.train_max_calls
+
+    def shares(self, split: Split, num_tools: int) -> dict[int, float]:
+        """By number of different tools its share of queries for several; they add up to 1, or are none."""
+        ratios = self.test_multi_tool_ratios if split == "test" else self.train_multi_tool_ratios
+        most = min(self.max_calls(split), num_tools)
+        given = dict(enumerate(ratios or [1.0] * (most - 1), start=2))
+        kept = {number: ratio for number, ratio in given.items() if number <= most and ratio > 0}
+        return {number: ratio / sum(kept.values()) for number, ratio in kept.items()}
+
+
+@dataclass(frozen=True)
+class Composed:
+    """Tools and the queries that call them.
+
+    Attributes:
+        procedures: the tools, in the order of their ranks.
+        train: an example's turns are its calls, in the order of its query; its id names the rows it is made
+            of.
+        validation: likewise.
+        test: likewise.
+    """
+
+    procedures: tuple[Procedure, ...]
+    train: tuple[Example, ...]
+    validation: tuple[Example, ...]
+    test: tuple[Example, ...]
+
+    def examples(self, split: Split) -> tuple[Example, ...]:
+        """The examples of one split."""
+        return {"train": self.train, "validation": self.validation, "test": self.test}[split]
+
+
+def compose(rows: Iterable[XlamRow], tools: Sequence[Procedure], spec: ComposeSpec) -> Composed:
+    """Makes training, validation and test queries for some tools.
+
+    Of a tool's rows (those that call it alone) a tenth is for test, a tenth for validation if any is wanted,
+    at least one each, and the others for training. Which ones hangs on their queries and the seed, not on the
+    sizes.
+
+    Args:
+        rows: of all tools; a query that stands twice counts once.
+        tools: those to use, in the order of their ranks.
+        spec: how many queries, and of what.
+
+    Raises:
+        DataError: a tool stands twice or has too few rows, or there are too few for so many different
+            queries.
+    """
+    usable = _usable_rows(rows, [tool.name for tool in tools])
+    joiner = Joiner(row.query for own in usable.values() for row in own)
+    splits: dict[Split, dict[str, tuple[XlamRow, ...]]] = {split: {} for split in SPLITS}
+    for name, own in usable.items():
+        for split, part in _split(name, own, spec).items():
+            splits[split][name] = part
+    _require_disjoint(splits)
+    made = {split: _examples(split, splits[split], spec, joiner) for split in SPLITS}
+    return Composed(tuple(tools), made["train"], made["validation"], made["test"])
+
+
+def _usable_rows(rows: Iterable[XlamRow], names: Sequence[str]) -> dict[str, list[XlamRow]]:
+    """Of each tool the rows that call it alone, each query once."""
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise DataError(f"tool {twice!r} stands twice", "each tool once", "remove one")
+    usable: dict[str, list[XlamRow]] = {name: [] for name in names}
+    seen: set[str] = set()
+    for row in rows:
+        key = _plain(row.query)
+        if row.tool in usable and key not in seen:
+            seen.add(key)
+            usable[row.tool].append(row)
+    return usable
+
+
+def _plain(query: str) -> str:
+    """A query without what is of no account: case, blanks, and marks at its end."""
+    return " ".join(query.casefold().split()).rstrip(".!? ")
+
+
+def _split(name: str, rows: Sequence[XlamRow], spec: ComposeSpec) -> dict[Split, tuple[XlamRow, ...]]:
+    """A tool's rows by split; those with one call and those with more are shared out apart."""
+    ranked = sorted(rows, key=lambda row: content_rank(str(spec.seed), row.query))[: spec.samples_per_tool]
+    single = [row for row in ranked if len(row.calls) == 1]
+    needed = sum(spec.size(split) > 0 for split in SPLITS)
+    if len(single) < needed:
+        raise DataError(
+            f"tool {name!r} has {len(single)} rows with one call",
+            f"at least {needed}: one for each of training, validation and test that is wanted",
+            "leave the tool out, raise samples_per_tool, or read more rows",
+        )
+    parts: dict[Split, tuple[XlamRow, ...]] = {"train": (), "validation": (), "test": ()}
+    for kind, least in ((single, 1), ([row for row in ranked if len(row.calls) > 1], 0)):
+        rest = kind
+        for split in ("test", "validation"):
+            count = max(round(_HELD_SHARE * len(kind)), least) if spec.size(split) else 0
+            parts[split] += tuple(rest[:count])
+            rest = rest[count:]
+        parts["train"] += tuple(rest)
+    return parts
+
+
+def _require_disjoint(splits: Mapping[Split, Sources]) -> None:
+    """Refuses a query that two splits would be built from."""
+    home: dict[str, Split] = {}
+    for split, sources in splits.items():
+        for row in (row for own in sources.values() for row in own):
+            if home.setdefault(_plain(row.query), split) != split:
+                raise DataError(f"{row.query!r} is for {split} and {home[_plain(row.query)]}", "one of them")
+
+
+def _examples(split: Split, sources: Sources, spec: ComposeSpec, joiner: Joiner) -> tuple[Example, ...]:
+    """The queries of one split, in random order."""
+    size, shares = spec.size(split), spec.shares(split, len(sources))
+    if not size:
+        return ()
+    rng = stream(spec.seed, "compose", split)
+    alone = _alone(sources, spec.max_calls(split), rng)
+    kept = alone[: size if not shares else 0 if split == "test" else size // 2]
+    groups = [(row,) for row in kept] + _together(split, sources, spec, size - len(kept), rng)
+    if len(groups) < size:
+        logger.warning("%s: %d queries of %d, for there are no more rows", split, len(groups), size)
+    rng.shuffle(groups)
+    return tuple(_example(group, spec.connectors, joiner, rng) for group in groups)
+
+
+def _alone(sources: Sources, max_calls: int, rng: Random) -> list[XlamRow]:
+    """Rows to stand by themselves, the first of each tool before the second of any."""
+    piles = [rng.sample(own, len(own)) for own in sources.values()]
+    turns = max(map(len, piles))
+    rows = [pile[place] for place in range(turns) for pile in piles if place < len(pile)]
+    return [row for row in rows if len(row.calls) <= max_calls]
+
+
+def _together(
+    split: Split, sources: Sources, spec: ComposeSpec, size: int, rng: Random
+) -> list[tuple[XlamRow, ...]]:
+    """Groups of rows for queries that call several tools, no group twice."""
+    table, max_calls = Table(sources, rng), spec.max_calls(split)
+    groups: dict[frozenset[str], tuple[XlamRow, ...]] = {}
+    for number, same_tool in _plan(spec.shares(split, len(sources)), size, max_calls, spec.same_tool_share):
+        for _ in range(_TRIES):
+            rows = table.deal(number, max_calls, same_tool=same_tool)
+            key = frozenset(row.id for row in rows or ())
+            if rows and key not in groups:
+                groups[key] = tuple(rows)
+                break
+        else:
+            kind = f"{number} tools" + (", one of them called again" if same_tool else "")
+            raise DataError(
+                f"{split}: {len(groups)} different queries, and no further one for {kind}",
+                f"{size} of them",
+                "ask for fewer queries, use more tools, or raise samples_per_tool",
+            )
+    return list(groups.values())
+
+
+def _plan(
+    shares: Mapping[int, float], size: int, max_calls: int, same_tool_share: float
+) -> list[tuple[int, bool]]:
+    """For each query the number of its tools, and whether one of them is called again."""
+    plan: list[tuple[int, bool]] = []
+    done, taken = 0.0, 0
+    for number, share in shares.items():
+        done += share
+        count = round(done * size) - taken
+        taken += count
+        again = round(same_tool_share * count) if number < max_calls else 0
+        plan += [(number, place < again) for place in range(count)]
+    return plan
+
+
+def _example(rows: Sequence[XlamRow], connectors: Sequence[str], joiner: Joiner, rng: Random) -> Example:
+    between = Deck(list(range(len(connectors))), rng)
+    chosen = [connectors[between.deal(1)[0]] for _ in rows[1:]]
+    turns = tuple(Turn(call.name, arguments_json(call.arguments)) for row in rows for call in row.calls)
+    return Example(joiner.join(rows, chosen), turns, id="+".join(row.id for row in rows))

@@ -1,0 +1,64 @@
+"""Queries joined into one that reads well: a sentence each, with connectors between them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from tokmem.data.xlam import XlamRow
+
+_WORD = re.compile(r"[^\W\d_]+")
+_FIRST_WORD = re.compile(r"[^\W\d_]+(?:['\u2019][^\W\d_]+)?")
+_ENDED = re.compile(r"[.!?\u2026]['\"\u2019\u201d)]*$")
+_QUESTION = re.compile(
+    r"(what|who|where|why|how|which|whose|is|are|am|does|did|can|could|would|should"
+    r"|(do|when) (i|is|does|do|you|we))\b",
+    re.IGNORECASE,
+)
+
+
+class Joiner:
+    """Joins the queries of rows.
+
+    A query's first letter is made large or small as its place asks, save where its first word stands in an
+    argument, which has to be copied as it is, and save for names: words that the corpus never writes small.
+
+    Args:
+        queries: the corpus's, whose words tell what is a name.
+    """
+
+    def __init__(self, queries: Iterable[str]) -> None:
+        self._small = {word for query in queries for word in _WORD.findall(query) if word.islower()}
+
+    def join(self, rows: Sequence[XlamRow], connectors: Sequence[str]) -> str:
+        """The queries in order; one connector fewer than rows, each put before a row's query."""
+        sentences = [_ended(self._begun(rows[0], large=True))]
+        for row, connector in zip(rows[1:], connectors, strict=True):
+            sentences.append(f"{connector.strip()} {_ended(self._begun(row, large=False))}")
+        return " ".join(sentences)
+
+    def _begun(self, row: XlamRow, *, large: bool) -> str:
+        match = _FIRST_WORD.match(row.query)
+        if match is None or match[0] in _argument_words([call.arguments for call in row.calls]):
+            return row.query
+        word, rest = match[0], row.query[match.end() :]
+        if large or re.match(r"i\b", word):
+            return word[0].upper() + word[1:] + rest
+        is_name = re.split("['\u2019]", word)[0].lower() not in self._small or word[1:] != word[1:].lower()
+        return row.query if is_name or re.match(r"I\b", word) else word[0].lower() + word[1:] + rest
+
+
+def _argument_words(value: Any) -> set[str]:
+    """The words of every text in the arguments."""
+    if isinstance(value, str):
+        return set(_FIRST_WORD.findall(value))
+    items = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return set().union(*map(_argument_words, items))
+
+
+def _ended(query: str) -> str:
+    """With a full stop or a question mark at its end, unless it has a mark there."""
+    if _ENDED.search(query):
+        return query
+    return query.rstrip(",;:- ") + ("?" if _QUESTION.match(query) else ".")

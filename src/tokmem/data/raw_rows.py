@@ -1,0 +1,96 @@
+"""Raw rows of a table: a file of JSON, JSON lines or parquet, or a data set on the hub."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import NoReturn
+
+from tokmem.data.fields import read_bytes
+from tokmem.errors import DataError
+
+_HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+_FILES = (".json", ".jsonl", ".parquet")
+
+
+def load_rows(source: str | Path) -> tuple[Iterable[object], str]:
+    """The rows as the source has them, objects or not, and the sha256 (hex) of what was read.
+
+    Args:
+        source: a file, or a data set's id on the hub.
+
+    Raises:
+        DataError: there is no such source, it is in another format, or a library that it takes is missing.
+    """
+    path = Path(source)
+    if path.is_file():
+        content = read_bytes(path)
+        checksum = hashlib.sha256(content).hexdigest()
+        return (_parquet(path) if path.suffix == ".parquet" else _json_rows(path, content)), checksum
+    if path.is_dir():
+        raise DataError(f"{path} is a folder", f"a file ({', '.join(_FILES)})", "name the file in it")
+    if not _HUB_ID.fullmatch(str(source)) or path.suffix in _FILES:
+        raise DataError(f"no file {path}", f"a file ({', '.join(_FILES)}) or a hub id", "check the path")
+    rows = _hub(str(source))
+    digest = hashlib.sha256()
+    for row in rows:
+        digest.update(json.dumps(row, sort_keys=True, default=str).encode())
+    return rows, digest.hexdigest()
+
+
+def parsed(value: object) -> object:
+    """What JSON text says, None where it is no JSON; another value as it is."""
+    if not isinstance(value, str | bytes):
+        return value
+    try:
+        return json.loads(value, parse_constant=_refuse)
+    except ValueError:
+        return None
+
+
+def _refuse(constant: str) -> NoReturn:
+    """JSON knows no NaN and no infinity."""
+    raise ValueError(constant)
+
+
+def _json_rows(path: Path, content: bytes) -> Iterator[object]:
+    """The items of a list, or the lines one by one; a line that is no JSON is given as None."""
+    content = content.removeprefix(b"\xef\xbb\xbf")
+    if content.lstrip()[:1] == b"[":
+        try:
+            yield from json.loads(content)
+        except ValueError as error:
+            raise DataError(f"{path}: {error}", "a list of objects in UTF-8", "mend the file") from error
+        return
+    for line in content.split(b"\n"):
+        if line.strip():
+            yield parsed(line)
+
+
+def _parquet(path: Path) -> list[object]:
+    try:
+        from pyarrow import ArrowException
+        from pyarrow.parquet import read_table
+    except ImportError as error:
+        raise DataError(f"{path} takes pyarrow", do='pip install "tokmem[data]"') from error
+    try:
+        return list(read_table(path).to_pylist())
+    except (ArrowException, OSError) as error:
+        raise DataError(f"{path}: {error}", "a parquet file", "check the file") from error
+
+
+def _hub(name: str) -> list[object]:
+    try:
+        from datasets import load_dataset
+    except ImportError as error:
+        raise DataError(
+            f"no file {name}; a hub id takes datasets", do='pip install "tokmem[data]"'
+        ) from error
+    try:
+        return list(load_dataset(name, split="train"))
+    except (OSError, ValueError) as error:
+        do = "check the name, the connection and the login; or download the file and name it"
+        raise DataError(f"no file {name}, nor a data set to be had: {error}", "a source", do) from error

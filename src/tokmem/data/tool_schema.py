@@ -1,0 +1,138 @@
+"""A tool's parameters as a JSON schema, from xlam's description of them or from a schema as it is.
+
+xlam describes a parameter by a Python type in words, such as "str, optional", "List[int]" or "Union[int,
+float]".
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+Schema = dict[str, Any]
+
+_SCALARS = {
+    "str": "string", "string": "string", "date": "string", "datetime": "string", "time": "string",
+    "int": "integer", "integer": "integer", "long": "integer",
+    "float": "number", "number": "number", "double": "number",
+    "bool": "boolean", "boolean": "boolean",
+    "none": "null", "nonetype": "null", "null": "null",
+}  # fmt: skip
+_ARRAYS = {"list", "array", "set", "frozenset", "sequence", "iterable", "tuple"}
+_OBJECTS = {"dict", "object", "mapping"}
+_REMARK = re.compile(r",\s*(?:optional|default)\b.*$", re.IGNORECASE | re.DOTALL)
+_PYTHON: dict[str, type | tuple[type, ...]] = {
+    "string": str,
+    "integer": int,
+    "number": (int, float),
+    "boolean": bool,
+}
+_KEPT = ("description", "enum", "default")
+
+
+def json_schema(parameters: Mapping[str, Any]) -> Schema:
+    """The JSON schema of an object that holds a tool's arguments.
+
+    Args:
+        parameters: such a schema, which is returned as it is; or xlam's description: by the name of an
+            argument its ``type``, and maybe ``description``, ``enum``, ``default`` and ``required``.
+
+    Returns:
+        A schema in which an argument is required unless ``required`` says otherwise, or its type is optional
+        or it has a default. A type that is not understood allows everything.
+
+    Raises:
+        TypeError: an argument's description is no mapping.
+    """
+    if parameters.get("type") == "object" and isinstance(parameters.get("properties"), Mapping):
+        return dict(parameters)
+    properties, required = {}, []
+    for name, described in parameters.items():
+        if not isinstance(described, Mapping):
+            raise TypeError(f"parameter {name!r} is {type(described).__name__}")
+        properties[name] = _property(described)
+        if described.get("required", not _is_optional(described)):
+            required.append(name)
+    return {"type": "object", "properties": properties, "required": required}
+
+
+def type_schema(text: str) -> Schema:
+    """The JSON schema of a Python type in words; {}, which allows everything, where it is not understood."""
+    try:
+        tree = ast.parse(_REMARK.sub("", text).strip(), mode="eval")
+    except SyntaxError:
+        return {}
+    return _schema(tree.body)
+
+
+def _property(described: Mapping[str, Any]) -> Schema:
+    schema = type_schema(str(described.get("type", "")))
+    kept = {key: described[key] for key in _KEPT if key in described}
+    if "enum" in kept and any(not _fits(value, schema) for value in kept["enum"]):
+        schema = {}  # what is listed is what is meant
+    if "default" in kept and not _fits(kept["default"], schema):
+        del kept["default"]
+    return {**schema, **kept}
+
+
+def _is_optional(described: Mapping[str, Any]) -> bool:
+    words = str(described.get("type", "")).lower()
+    return "default" in described or "optional" in words or _REMARK.search(words) is not None
+
+
+def _fits(value: object, schema: Schema) -> bool:
+    """Whether a value is of a scalar's type; other types are not looked into."""
+    kinds = _PYTHON.get(schema.get("type", ""))
+    return kinds is None or (isinstance(value, kinds) and isinstance(value, bool) == (kinds is bool))
+
+
+def _schema(node: ast.expr) -> Schema:
+    """Of ``List[int]``, ``int or str``, ``int | None``, ``np.ndarray``, ..."""
+    if isinstance(node, ast.BoolOp):
+        return _any_of(node.values)
+    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.BitOr):
+        return _any_of([node.left, node.right])
+    if isinstance(node, ast.Subscript):
+        inner = node.slice
+        return _generic(_name(node.value), inner.elts if isinstance(inner, ast.Tuple) else [inner])
+    if isinstance(node, ast.Constant) and node.value is None:
+        return {"type": "null"}
+    return _generic(_name(node), [])
+
+
+def _name(node: ast.expr) -> str:
+    """The last name of ``typing.List`` or ``list``, in lower case; empty where it is neither."""
+    return (getattr(node, "id", "") or getattr(node, "attr", "")).lower()
+
+
+def _generic(name: str, inner: Sequence[ast.expr]) -> Schema:
+    if name in _SCALARS:
+        return {"type": _SCALARS[name]}
+    if name in ("optional", "union"):
+        return _any_of(inner)
+    if name == "tuple" and inner and not _is_ellipsis(inner[-1]):
+        return {"type": "array", "items": _any_of(inner), "minItems": len(inner), "maxItems": len(inner)}
+    if name in _ARRAYS:
+        items = _schema(inner[0]) if inner else {}
+        return {"type": "array", "items": items} if items else {"type": "array"}
+    if name in _OBJECTS:
+        values = _schema(inner[1]) if len(inner) == 2 else {}
+        return {"type": "object", "additionalProperties": values} if values else {"type": "object"}
+    return {}
+
+
+def _is_ellipsis(node: ast.expr) -> bool:
+    return isinstance(node, ast.Constant) and node.value is Ellipsis
+
+
+def _any_of(nodes: Sequence[ast.expr]) -> Schema:
+    """One of several; the same twice counts once, and {} allows everything."""
+    schemas: list[Schema] = []
+    for schema in map(_schema, nodes):
+        if schema not in schemas:
+            schemas.append(schema)
+    if {} in schemas:
+        return {}
+    return schemas[0] if len(schemas) == 1 else {"anyOf": schemas}

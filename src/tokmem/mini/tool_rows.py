@@ -1,0 +1,59 @@
+"""Single calls of the 100 generated tools, as rows that queries for several tools are put together from."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from random import Random
+
+from tokmem.data.xlam import XlamRow, XlamRows
+from tokmem.errors import ConfigError
+from tokmem.mini.tools import TOOLS, Tool, sample_call
+from tokmem.records import Call, Procedure
+from tokmem.seeds import stream
+
+_FRAMES = (
+    "{}", "please {}", "{}, please", "could you {}", "can you {}", "would you {}", "I want you to {}",
+    "I need you to {}", "I would like you to {}", "go ahead and {}", "it is time to {}", "you should {}",
+    "kindly {}", "be so kind as to {}", "quickly {}", "would you be able to {}",
+)  # fmt: skip
+_DRAWS = 3000  # of requests in each frame
+
+
+def mini_tool_rows(n_per_tool: int, seed: int = 0) -> XlamRows:
+    """Draws as many rows for each tool, every query once.
+
+    The tools stand in the order of their table, and rank in it: 1-50 are the auxiliary ones, whose requests
+    the bundled backbone was trained on, 51-100 those that it never saw. A tool that has few requests, such as
+    one without arguments, is also asked for politely.
+
+    Args:
+        n_per_tool: rows of a tool.
+        seed: of every draw; more rows begin with the same ones.
+
+    Raises:
+        ConfigError: ``n_per_tool`` is below 1, or a tool has fewer different requests.
+    """
+    if n_per_tool < 1:
+        raise ConfigError(f"n_per_tool {n_per_tool}", "at least 1")
+    rows = tuple(row for tool in TOOLS for row in _rows(tool, n_per_tool, seed))
+    return XlamRows(rows, {}, hashlib.sha256(repr(rows).encode()).hexdigest())
+
+
+def _rows(tool: Tool, count: int, seed: int) -> list[XlamRow]:
+    offered = (Procedure(tool.name, tool.description, tool.parameters),)
+    rows: dict[str, XlamRow] = {}
+    for query, call in _requests(tool, stream(seed, "tool rows", tool.name)):
+        if query not in rows:
+            rows[query] = XlamRow(f"{tool.name}-{len(rows)}", query, (call,), offered)
+            if len(rows) == count:
+                return list(rows.values())
+    raise ConfigError(f"{count} rows of {tool.name}", f"at most {len(rows)}", "ask for fewer")
+
+
+def _requests(tool: Tool, rng: Random) -> Iterator[tuple[str, Call]]:
+    """Requests as plain as they are drawn, and only then those in polite frames."""
+    for frame in _FRAMES:
+        for _ in range(_DRAWS):
+            drawn = sample_call(tool, rng)
+            yield frame.format(drawn.query), Call(drawn.name, drawn.arguments)
