@@ -117,7 +117,9 @@ class Auxiliary:
         self, plain: Backbone, source: ToolSource, folder: Path, train_max_calls: int | None
     ) -> dict[str, Any]:
         if getattr(plain.model, "is_quantized", False):
-            raise ConfigError("adaptation auxiliary of a quantized backbone", "weights that can be merged into")
+            raise ConfigError(
+                "adaptation auxiliary of a quantized backbone", "weights that can be merged into"
+            )
         config = self.config
         data = replace(self.data, train_size=config.auxiliary_train_size, test_size=0, max_samples=None)
         tools = ToolRange.parse(config.auxiliary_tools)

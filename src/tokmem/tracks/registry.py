@@ -12,7 +12,7 @@ import yaml
 
 from tokmem.errors import ConfigError
 
-MODULES = {"atomic": "tokmem.tracks.atomic"}
+MODULES = {"atomic": "tokmem.tracks.atomic", "compositional": "tokmem.tracks.compositional"}
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from tokmem.config import setting
@@ -20,7 +22,9 @@ class RoundsConfig:
     num_rounds: int = setting(1, "how many rounds")
     tools_per_round: int = setting(50, "tools in a round")
     start_tool: int = setting(51, "rank of the first tool, counted from 1")
-    epochs_per_round: PerRound = setting(1, "passes over a round's queries: a number, or a list of one a round")
+    epochs_per_round: PerRound = setting(
+        1, "passes over a round's queries: a number, or a list of one a round"
+    )
     curriculum_learning: bool = setting(False, "queries with fewer calls come first, unshuffled")
     eval_all_previous: bool = setting(True, "after each round, measure all earlier rounds too")
 
@@ -101,6 +105,11 @@ def _by_calls(one: Round) -> Round:
     """The round with its training queries in ascending order of their calls."""
     train = sorted(one.data.train, key=lambda example: len(example.turns))
     return replace(one, data=replace(one.data, train=tuple(train)))
+
+
+def checksum(rounds: Sequence[Round]) -> str:
+    """sha256 (hex) of all tools and queries."""
+    return hashlib.sha256(repr([one.data for one in rounds]).encode()).hexdigest()
 
 
 def check_disjoint(rounds: RoundsConfig, auxiliary: str) -> None:

@@ -52,13 +52,18 @@ class Order:
 
 def lora_shape(config: CompositionalConfig, changes: Changes) -> LoraSettings:
     """The adapter's shape."""
-    given = asdict(config.lora) | changes
+    given = {**asdict(config.lora), **changes}
     return LoraSettings(**{field.name: given[field.name] for field in fields(LoraSettings)})
 
 
 def _icl(order: Order, changes: Changes) -> Method:
     given = order.config.prompting
-    options = {"few_shot": given.few_shot, "retrieval_k": given.retrieval_k, "use_rag": given.use_rag, **changes}
+    options = {
+        "few_shot": given.few_shot,
+        "retrieval_k": given.retrieval_k,
+        "use_rag": given.use_rag,
+        **changes,
+    }
     retrieves = options.pop("use_rag")
     retriever = _retriever(given.retriever, str(order.backbone.device)) if retrieves else None
     return ToolPrompt(order.backbone, retriever=retriever, **options, **order.common)

@@ -15,6 +15,7 @@ from tokmem.data.xlam import ToolRange, XlamRows, rank_tools, read_xlam
 from tokmem.errors import ConfigError, DataError
 from tokmem.mini.tool_rows import mini_tool_rows
 from tokmem.recall.calls import check_schema
+from tokmem.records import Example
 
 Source = Literal["generated", "xlam", "files"]
 PerRound = int | tuple[int, ...]
@@ -133,7 +134,8 @@ def _from_files(folder: Path, tools: ToolRange, spec: ComposeSpec) -> Composed:
     def path(split: Split) -> Path:
         return calls_path(folder, split, chosen, spec.max_calls(split))
 
-    train, held = read_calls(path("train")), ()
+    train = read_calls(path("train"))
+    held: tuple[Example, ...] = ()
     if path("validation").is_file():
         held = read_calls(path("validation"))[: spec.val_size]
     elif spec.val_size:

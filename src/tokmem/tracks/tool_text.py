@@ -22,8 +22,6 @@ def as_text(example: Example) -> Example:
     return Example(example.query, (Turn(example.turns[0].procedure, text),), id=example.id)
 
 
-def read_answer(
-    method: Method, answer: Answer, tools: Mapping[str, Procedure]
-) -> tuple[ParsedCall, ...]:
+def read_answer(method: Method, answer: Answer, tools: Mapping[str, Procedure]) -> tuple[ParsedCall, ...]:
     """The calls of an answer: TokMem's turns, or a rival's text."""
     return calls_of(answer, tools) if isinstance(method, TokMem) else written_calls(answer.response, tools)
