@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 Schema = dict[str, Any]
@@ -58,8 +59,12 @@ def json_schema(parameters: Mapping[str, Any]) -> Schema:
     return {"type": "object", "properties": properties, "required": required}
 
 
+@lru_cache(maxsize=1024)  # the same few types stand in every row
 def type_schema(text: str) -> Schema:
-    """The JSON schema of a Python type in words; {}, which allows everything, where it is not understood."""
+    """The JSON schema of a Python type in words; {}, which allows everything, where it is not understood.
+
+    Equal texts share one schema, which is not to be changed.
+    """
     try:
         tree = ast.parse(_REMARK.sub("", text).strip(), mode="eval")
     except SyntaxError:
