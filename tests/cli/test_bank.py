@@ -74,3 +74,12 @@ def test_out_never_replaces_something_else(cli: Cli, bank: Path) -> None:
     for args in (("remove", bank, "upper"), ("merge", bank, bank), ("slice", bank, "upper")):
         assert cli("bank", *args, "--out", "mine").exit_code == 2
     assert Path("mine/notes.txt").read_text() == "precious"
+
+
+@pytest.mark.usefixtures("untouched")
+def test_a_tool_whose_schema_is_not_valid_is_not_added(cli: Cli, bank: Path, model: Path) -> None:
+    Path("new.jsonl").write_text('{"name": "tool", "parameters": {"type": "objekt"}}\n')
+    done = cli("bank", "add", bank, "--file", "new.jsonl", "--backbone", model, "--out", "more")
+    assert done.exit_code == 2, done.output
+    assert "the schema of 'tool': $.type: 'objekt'" in done.stderr
+    assert not Path("more").exists()

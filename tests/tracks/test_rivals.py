@@ -68,3 +68,9 @@ def test_every_trained_method_gets_the_same_search(backbone: Backbone, tmp_path:
     assert {f"lora+lora_r=1-instruction-query-0-{rate}-2.jsonl" for rate in ("1e-07", "0.01")} <= tried
     assert summary["chosen_rates"]["lora+lora_r=1/instruction+query"] == 0.01
     assert summary["rows"][0]["settings"]["lora_r"] == 1
+
+
+def test_demonstrations_are_not_shown_twice() -> None:
+    data = DataConfig(source="sni", tasks_dir="anywhere", few_shot=2)
+    with pytest.raises(ConfigError, match="few_shot 2 and icl, which show their own"):
+        replace(CONFIG, data=data, methods=("base", "icl"))

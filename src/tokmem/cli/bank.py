@@ -110,6 +110,7 @@ def add(
     from tokmem.bank.store import load_bank
     from tokmem.data import read_procedures
     from tokmem.methods.tokmem import TokMem
+    from tokmem.recall.calls import check_schema
     from tokmem.records import Procedure
 
     if (name is None) == (file is None):
@@ -117,6 +118,8 @@ def add(
     new = [Procedure(name or "", description)] if file is None else read_procedures(file)
     if not new:
         raise DataError(f"no procedures in {file}", "one JSON object a line")
+    for procedure in new:
+        check_schema(procedure)
     _, origin = load_bank(folder)
     backbone = load(o.backbone_config({"model_name": model_name or origin.backbone}))
     memory = TokMem.load(folder, backbone, start=start, width=width)

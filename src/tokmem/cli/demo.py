@@ -104,4 +104,4 @@ def _recall_aloud(config: AtomicConfig, backbone: Backbone, bank: Path) -> None:
         f"\nRecalled aloud, by the query alone, with the bank read back from {bank}:\n", markup=False
     )
     for example, answer in zip(examples, memory.answer(examples), strict=True):
-        show_answer(answer, reference=" | ".join(example.accepted))
+        show_answer(answer, memory.bank.procedures, reference=" | ".join(example.accepted))

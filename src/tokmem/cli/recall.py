@@ -65,10 +65,11 @@ def recall(
     if talks:
         _converse(memory, instruction, forced)
     elif json:
-        show_json([answer_record(answer) for answer in _answers(memory, queries, forced)])
+        answers = _answers(memory, queries, forced)
+        show_json([answer_record(answer, memory.bank.procedures) for answer in answers])
     else:
         for answer in _answers(memory, queries, forced):
-            show_answer(answer, forced=bool(forced))
+            show_answer(answer, memory.bank.procedures, forced=bool(forced))
 
 
 def _at_terminal() -> bool:
@@ -149,4 +150,4 @@ def _converse(memory: TokMem, instruction: str, forced: Sequence[str]) -> None:
         except TokMemError as error:
             complain(error)
         else:
-            show_answer(answers[0], forced=bool(forced))
+            show_answer(answers[0], memory.bank.procedures, forced=bool(forced))

@@ -20,7 +20,7 @@ from tokmem.report.tables import Table
 
 if TYPE_CHECKING:
     from tokmem.model.backbone import Backbone
-    from tokmem.records import Answer, Route
+    from tokmem.records import Answer, ParsedCall, Procedure, Route, Turn
     from tokmem.tracks.backbone import BackboneConfig
 
 _PIPE_WIDTH, _WIDEST = 160, 1_000
@@ -117,23 +117,49 @@ def show_results(summary: Mapping[str, Any], folder: Path) -> None:
     out.print("; ".join(facts), markup=False)
 
 
-def answer_record(answer: Answer) -> dict[str, Any]:
-    """An answer for JSON."""
+def answer_record(answer: Answer, procedures: Mapping[str, Procedure]) -> dict[str, Any]:
+    """An answer for JSON; a tool's turn has its arguments, and why they are not valid if they are not."""
     route = answer.route
     return {
         "query": answer.query,
         "recalled": [turn.procedure for turn in answer.turns],
         "response": answer.response,
-        "turns": [{"procedure": t.procedure, "response": t.response} for t in answer.turns],
+        "turns": [
+            {"procedure": turn.procedure, "response": turn.response}
+            | ({"routes": _choices(turn_route)} if turn_route else {})
+            | _call_record(_call(turn, procedures))
+            for turn, turn_route in zip(answer.turns, _turn_routes(answer), strict=True)
+        ],
         "text": answer.text,
-        "routes": [{"procedure": c.procedure, "probability": c.probability} for c in route.choices]
-        if route
-        else [],
+        "routes": _choices(route) if route else [],
         "rejected": route.rejected if route else None,
         "memory_mass": route.memory_mass if route else None,
         "finished": answer.finished,
         "prompt_tokens": answer.prompt_tokens,
     }
+
+
+def _choices(route: Route) -> list[dict[str, Any]]:
+    return [{"procedure": c.procedure, "probability": c.probability} for c in route.choices]
+
+
+def _turn_routes(answer: Answer) -> Sequence[Route | None]:
+    """How each turn was chosen, as far as that was recorded."""
+    return answer.routes or [answer.route, *[None] * len(answer.turns)][: len(answer.turns)]
+
+
+def _call(turn: Turn, procedures: Mapping[str, Procedure]) -> ParsedCall | None:
+    """A tool's turn as a call; None where the procedure is no tool."""
+    from tokmem.recall.calls import call_of
+
+    procedure = procedures.get(turn.procedure)
+    return None if procedure is None or procedure.parameters is None else call_of(turn, procedure)
+
+
+def _call_record(parsed: ParsedCall | None) -> dict[str, Any]:
+    if parsed is None:
+        return {}
+    return {"arguments": parsed.call and parsed.call.arguments, "error": parsed.error}
 
 
 def show_json(records: Sequence[Mapping[str, Any]]) -> None:
@@ -142,16 +168,37 @@ def show_json(records: Sequence[Mapping[str, Any]]) -> None:
         sys.stdout.write(json.dumps(record, ensure_ascii=False) + "\n")
 
 
-def show_answer(answer: Answer, *, reference: str | None = None, forced: bool = False) -> None:
-    """Prints a query, the recalled token with its probability and the runners-up, and the response."""
+def show_answer(
+    answer: Answer,
+    procedures: Mapping[str, Procedure],
+    *,
+    reference: str | None = None,
+    forced: bool = False,
+) -> None:
+    """Prints a query, and of each turn the token with its probability, the runners-up and the response.
+
+    Args:
+        answer: what to print.
+        procedures: of the bank, by name; arguments of tools are held against their schemas.
+        reference: the right response.
+        forced: whether the procedures were given.
+    """
     out = console()
     lines = [("query", answer.query, "bold")]
-    if answer.route is not None:
-        lines.append(("recalled", _route_line(answer, answer.route, forced), "cyan"))
-    if len(answer.turns) > 1:
-        lines += [(turn.procedure, turn.response, "green") for turn in answer.turns]
-    else:
-        lines.append(("response", answer.response + ("" if answer.finished else " [cut]"), "green"))
+    if not answer.turns:
+        if answer.route is not None:
+            nearest = _choice_texts(answer.route)[0]
+            text = f"no memory token: plain text was more likely than {nearest}"
+            lines.append(("recalled", text, "cyan"))
+        lines.append(("response", answer.text, "green"))
+    elif answer.text:
+        lines.append(("text", answer.text, "green"))
+    for turn, route in zip(answer.turns, _turn_routes(answer), strict=True):
+        lines.append(("recalled", _route_line(turn, route, forced), "cyan"))
+        lines += _response_lines(turn, _call(turn, procedures))
+    if not answer.finished:
+        label, text, style = lines[-1]
+        lines[-1] = (label, f"{text} [cut]", style)
     if reference is not None:
         lines.append(("reference", reference, ""))
     for label, text, style in lines:
@@ -159,11 +206,23 @@ def show_answer(answer: Answer, *, reference: str | None = None, forced: bool = 
     out.print()
 
 
-def _route_line(answer: Answer, route: Route, forced: bool) -> str:
-    first, *others = (f"{c.procedure} {100 * c.probability:.1f}%" for c in route.choices)
-    rest = f"   (then {', '.join(others)})" if others else ""
-    if forced and answer.turns:
-        return f"{answer.turns[0].procedure}, forced   (routing: {', '.join([first, *others])})"
-    if not answer.turns:
-        return f"no memory token: plain text was more likely than {first}"
-    return first + rest
+def _response_lines(turn: Turn, parsed: ParsedCall | None) -> list[tuple[str, str, str]]:
+    if parsed is None:
+        return [("response", turn.response, "green")]
+    if parsed.error is None:
+        return [("arguments", f"{turn.response}   valid", "green")]
+    return [("arguments", turn.response, "yellow"), ("not valid", parsed.error, "red")]
+
+
+def _route_line(turn: Turn, route: Route | None, forced: bool) -> str:
+    if route is None:
+        return turn.procedure
+    if forced:
+        return f"{turn.procedure}, forced   (routing: {', '.join(_choice_texts(route))})"
+    texts = dict(zip((choice.procedure for choice in route.choices), _choice_texts(route), strict=True))
+    recalled = texts.pop(turn.procedure, turn.procedure)  # a sampled one may be none of the most probable
+    return recalled + (f"   (then {', '.join(texts.values())})" if texts else "")
+
+
+def _choice_texts(route: Route) -> list[str]:
+    return [f"{choice.procedure} {100 * choice.probability:.1f}%" for choice in route.choices]

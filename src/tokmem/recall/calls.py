@@ -20,7 +20,7 @@ from referencing.exceptions import Unresolvable
 from referencing.jsonschema import DRAFT202012
 
 from tokmem.errors import DataError, RecallError
-from tokmem.records import Answer, Call, ParsedCall, Procedure
+from tokmem.records import Answer, Call, ParsedCall, Procedure, Turn
 
 _NAME = r'"name"\s*:\s*"((?:[^"\\\n]|\\.)*)"'
 _NAMED = re.compile(_NAME)
@@ -42,10 +42,13 @@ def calls_of(answer: Answer, procedures: Mapping[str, Procedure]) -> tuple[Parse
     missing = [turn.procedure for turn in answer.turns if turn.procedure not in procedures]
     if missing:
         raise RecallError(f"a turn of {missing[0]!r}", "one of the given procedures")
-    return tuple(
-        _checked(_arguments_call(turn.procedure, turn.response, turn.response), procedures)
-        for turn in answer.turns
-    )
+    return tuple(call_of(turn, procedures[turn.procedure]) for turn in answer.turns)
+
+
+def call_of(turn: Turn, procedure: Procedure) -> ParsedCall:
+    """The call of one turn, held against the schema of its procedure."""
+    parsed = _arguments_call(turn.procedure, turn.response, turn.response)
+    return _checked(parsed, {turn.procedure: procedure})
 
 
 def written_calls(text: str, procedures: Mapping[str, Procedure] | None = None) -> tuple[ParsedCall, ...]:

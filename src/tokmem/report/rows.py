@@ -17,6 +17,7 @@ _METHODS = {
     "replay": ("replay", 4),
     "rag": ("RAG", 5),
     "icl": ("in-context", 6),
+    "rag_instructed": ("RAG, instructions indexed", 7),
 }
 _PROMPTS = {"instruction+query": "instruction and query", "query": "query alone"}
 

@@ -80,6 +80,13 @@ class AtomicConfig:
         if self.block_size < 1:
             raise ConfigError(f"block_size {self.block_size}", "at least 1")
         parsed = variants(self)
+        showing = [v.name for v in parsed if v.method in ("icl", "rag", "rag_instructed")]
+        if self.data.few_shot and showing:
+            raise ConfigError(
+                f"data.few_shot {self.data.few_shot} and {', '.join(showing)}, which show their own",
+                "one of the two",
+                "leave out data.few_shot; theirs are demonstrations.few_shot and demonstrations.retrieval_k",
+            )
         check_search(rates_of(self, variant) for variant in parsed if trains(variant))
         if self.skip_training and not self.load_task_tokens and any(map(learns, parsed)):
             raise ConfigError(

@@ -22,8 +22,6 @@ from tokmem.tracks.rounds import Round
 from tokmem.tracks.tool_build import set_epochs
 from tokmem.tracks.tool_text import as_text, expected_calls, read_answer
 
-ALL = "all"  # the tools of all rounds that were measured together
-
 
 @dataclass
 class State(Kept):
@@ -97,14 +95,12 @@ class RoundCell:
         return learn_kept(method, one.data.procedures, train, validation, self.out, key)
 
     def _measure(self, method: Method, state: State, index: int) -> list[dict[str, Any]]:
-        """The rows of a round: its own test queries, those of earlier rounds, and all together."""
+        """The rows of a round: of its own test queries, and of those of earlier rounds."""
         seen = self.rounds[: index + 1]
         tools = {tool.name: tool for one in seen for tool in one.data.procedures}
         measured = seen if self.eval_all_previous else seen[-1:]
         sets = {str(one.tools): _ask(method, one.data.test, tools) for one in measured if one.data.test}
-        if len(sets) > 1:
-            sets[ALL] = Asked.together(list(sets.values()))
-        written = [p for name, asked in sets.items() if name != ALL for p in asked.predictions()]
+        written = [prediction for asked in sets.values() for prediction in asked.predictions()]
         atomic_write_json(self.out / "predictions" / f"{self.name}-round{index + 1}.json", written)
         known = {"round": index + 1, "settings": dict(method.notes), **state.costs()}
         return [{**known, "tools": name, **row} for name, asked in sets.items() for row in asked.rows()]
@@ -142,18 +138,6 @@ class Asked:
     seconds: float
     retrieves: bool
 
-    @classmethod
-    def together(cls, parts: Sequence[Asked]) -> Asked:
-        """Several sets as one."""
-        return cls(
-            [e for part in parts for e in part.examples],
-            [a for part in parts for a in part.answers],
-            [c for part in parts for c in part.calls],
-            [c for part in parts for c in part.forced],
-            sum(part.seconds for part in parts),
-            parts[0].retrieves,
-        )
-
     def rows(self) -> list[dict[str, Any]]:
         """Scores by number of calls and over all, with what a query cost."""
         expected = [expected_calls(example) for example in self.examples]
@@ -170,7 +154,7 @@ class Asked:
         pairs = [
             ({t.procedure for t in e.turns}, {c.procedure for c in a.route.choices})
             for e, a in zip(self.examples, self.answers, strict=True)
-            if self.retrieves and a.route and calls in (ALL, len(e.turns))
+            if self.retrieves and a.route and calls in ("all", len(e.turns))
         ]
         if not pairs:
             return {}

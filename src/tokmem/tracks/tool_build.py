@@ -82,6 +82,7 @@ def _lora(order: Order, changes: Changes) -> Method:
     given = order.config.lora
     options = {"reinit_lora": given.reinit_lora, **asdict(lora_shape(order.config, changes)), **order.common}
     options |= {"prompt": "query", "settings": order.training(given.lr, weight_decay=given.weight_decay)}
+    options["load_model"] = given.load_model or None
     options |= {name: value for name, value in changes.items() if name == "reinit_lora"}
     replay = {name: changes.get(name, getattr(given, name)) for name in _REPLAY}
     if not replay["use_replay_buffer"]:

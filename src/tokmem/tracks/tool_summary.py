@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tokmem.tracks.round_cell import ALL
 from tokmem.tracks.summary import means
 
 Rows = Sequence[Mapping[str, Any]]
@@ -54,7 +53,7 @@ def forgetting(rows: Rows, tools: Sequence[str]) -> list[dict[str, Any]]:
     parts = [
         {**row, "learned": tools.index(row["tools"]) + 1, "after": row["round"]}
         for row in rows
-        if row["tools"] != ALL and row["calls"] == ALL
+        if row["calls"] == "all"
     ]
     return means(parts, (*KEYS, "learned", "after"), ("tool_f1", "call_f1", "call_exact", "arguments_f1"))
 

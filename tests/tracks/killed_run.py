@@ -1,0 +1,45 @@
+"""Runs a small experiment with a checkpoint at every step: the program that a test kills and starts again."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from tests.data.tiny_chat import LLAMA, tiny_tokenizer
+from tests.tiny import tiny_backbone
+from tokmem.log import Metrics
+from tokmem.recall.generate import RecallSettings
+from tokmem.tracks import cell
+from tokmem.tracks.atomic import AtomicConfig, run
+from tokmem.tracks.data import DataConfig
+from tokmem.tracks.rivals import LoraConfig
+from tokmem.train.loop import FitSettings
+
+CONFIG = AtomicConfig(
+    data=DataConfig(num_tasks=4, train_size=8, val_size=0, test_size=2),
+    training=FitSettings(lr=0.02, batch_size=2, epochs=2, checkpoint_every=1),
+    recall=RecallSettings(max_new_tokens=3, batch_size=8),
+    lora=LoraConfig(lora_dropout=0.1),
+    prompts=("query",),
+    stages=(2, 4),
+    schedule="blocks",
+    block_size=2,
+)
+
+
+class Slow(Metrics):
+    """Leaves time to kill the run between two steps."""
+
+    def write(self, step: int, values: Mapping[str, Any]) -> None:
+        super().write(step, values)
+        time.sleep(0.03)
+
+
+def main(folder: Path, config: AtomicConfig) -> None:
+    torch.set_num_threads(1)
+    cell.Metrics = Slow
+    run(config, folder, backbone=tiny_backbone(tiny_tokenizer(LLAMA)), resume=folder.exists())
