@@ -1,16 +1,57 @@
-"""Command-line options made from a config's settings, so that no list of them is written twice."""
+"""Command-line options made from a config's settings, so that no list of them is written twice.
+
+They are made when a command first asks for them: the config's module is slow to import, and `--help` is not.
+"""
 
 from __future__ import annotations
 
 import inspect
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 from typing import Annotated, Any
 
 import typer
+from rich.markup import escape
+from typer.core import TyperCommand
 
 from tokmem.config.settings import HelpRow, help_table
+
+
+class FlagsCommand(TyperCommand):
+    """A command with an option for each setting of a config, after those of its own function.
+
+    The function takes them as keywords beside its own; `overrides` reads them. See `with_flags`.
+    """
+
+    @classmethod
+    def options(cls) -> list[inspect.Parameter]:
+        """An option a setting, from `flags`."""
+        raise NotImplementedError
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        """The function's own, the settings', and `--help`."""
+        *own, help_option = super().get_params(ctx)
+        return [*own, *_click_options(type(self)), help_option]
+
+
+@lru_cache
+def _click_options(command: type[FlagsCommand]) -> list[Any]:
+    def stand_in() -> None: ...
+
+    stand_in.__signature__ = inspect.Signature(command.options())  # type: ignore[attr-defined]
+    app = typer.Typer(add_completion=False)
+    app.command()(stand_in)
+    return list(typer.main.get_command(app).params)
+
+
+def with_flags(function: Callable[..., None]) -> Callable[..., None]:
+    """Hides a function's `**given` from typer, which would take it for an option."""
+    signature = inspect.signature(function, eval_str=True)
+    own = [p for p in signature.parameters.values() if p.kind is not inspect.Parameter.VAR_KEYWORD]
+    function.__signature__ = signature.replace(parameters=own)  # type: ignore[attr-defined]
+    return function
 
 
 def flags(config: type[Any], names: Mapping[str, str], skip: Sequence[str]) -> list[inspect.Parameter]:
@@ -22,7 +63,7 @@ def flags(config: type[Any], names: Mapping[str, str], skip: Sequence[str]) -> l
             its setting; where several sections have one of that name, by its dotted key.
         skip: dotted keys without an option.
     """
-    rows = [row for row in help_table(config) if row.key not in skip]
+    rows = [row for row in help_table(config) if row.key not in skip and row.type != "section"]
     common = Counter(_leaf(row.key) for row in rows)
     return [
         _parameter(row, names.get(row.key) or (_leaf(row.key) if common[_leaf(row.key)] == 1 else row.key))
@@ -52,12 +93,14 @@ def _parameter(row: HelpRow, name: str) -> inspect.Parameter:
     option = typer.Option(
         f"{flag}/--no-{flag[2:]}" if yes_no else flag,
         metavar=None if yes_no else _metavar(row.type),
-        help=f"{row.doc[:1].upper()}{row.doc[1:]} ({row.default}). Key: {row.key}",
+        help=escape(f"{row.doc[:1].upper()}{row.doc[1:]} ({row.default}). Key: {row.key}"),
         rich_help_panel=section.capitalize() or "Experiment",
         show_default=False,
     )
-    kind = Annotated[(bool if yes_no else str) | None, option]
-    return inspect.Parameter(_identifier(row.key), inspect.Parameter.KEYWORD_ONLY, default=None, annotation=kind)
+    kind: Any = Annotated[bool | None if yes_no else str | None, option]
+    return inspect.Parameter(
+        _identifier(row.key), inspect.Parameter.KEYWORD_ONLY, default=None, annotation=kind
+    )
 
 
 def _metavar(kind: str) -> str:

@@ -66,7 +66,9 @@ def _help_rows(cls: type[Any], base: Any, prefix: str) -> Iterator[HelpRow]:
         key, default, section = prefix + field.name, default_of(field, base), _section(hint)
         if section is not hint:
             shown = "required" if default is REQUIRED else _yaml_line(default)
-            yield HelpRow(key, type_name(hint), shown, field.metadata.get("doc") or attribute_doc(cls, field.name))
+            yield HelpRow(
+                key, type_name(hint), shown, field.metadata.get("doc") or attribute_doc(cls, field.name)
+            )
         if section is not None:
             yield from _help_rows(section, default if isinstance(default, section) else None, f"{key}.")
 

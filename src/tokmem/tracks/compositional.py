@@ -78,6 +78,10 @@ class CompositionalConfig:
                 raise ConfigError(f"no {name}", "at least one")
         if any(limit < 1 for limit in self.call_limits):
             raise ConfigError(f"call_limits {list(self.call_limits)}", "limits of at least 1")
+        if self.training.epochs != 1:
+            raise ConfigError(
+                f"training.epochs {self.training.epochs}", "epochs of each round", "set rounds.epochs_per_round"
+            )
         if self.negatives < 0:
             raise ConfigError(f"negatives {self.negatives}", "at least 0")
         if self.rates and not self.data.val_size:
