@@ -20,7 +20,6 @@ from tokmem.records import Procedure
 from tokmem.tracks import tool_build, tool_data
 from tokmem.tracks.compositional import CompositionalConfig, run
 from tokmem.tracks.rounds import RoundsConfig
-from tokmem.tracks.tool_data import ToolDataConfig
 from tokmem.train import loop
 
 pytest.importorskip("peft")
@@ -61,10 +60,17 @@ def test_a_row_for_each_round_test_set_and_number_of_calls(whole: Path, backbone
     found = [(r["round"], r["tools"], r["calls"]) for r in rows]
     assert found == [(n, t, c) for n, t in ((1, "51-53"), (2, "51-53"), (2, "54-56")) for c in (2, "all")]
     last = {(r["method"], r["adaptation"]): r for r in summary["rows"] if r["round"] == 2}
-    assert {(m.partition("+adaptation=")[0], m.partition("+adaptation=")[2] or "none") for m in METHODS} == set(
-        last
+    assert {
+        (m.partition("+adaptation=")[0], m.partition("+adaptation=")[2] or "none") for m in METHODS
+    } == set(last)
+    figures = (
+        "tool_f1",
+        "call_f1",
+        "call_exact_ordered",
+        "arguments_f1",
+        "invalid_json",
+        "prompt_tokens_per_query",
     )
-    figures = ("tool_f1", "call_f1", "call_exact_ordered", "arguments_f1", "invalid_json", "prompt_tokens_per_query")
     assert all(row[name] is not None for row in summary["rows"] for name in figures)
     assert {m for (m, _), row in last.items() if row["call_f1_forced"] is None} == {
         *("lora", "lora+reinit_lora=true", "replay"),
@@ -86,7 +92,9 @@ def test_forgetting_and_norms_are_told_by_round(whole: Path) -> None:
     summary = summary_of(whole)
     told = [(f["learned"], f["after"]) for f in summary["forgetting"] if f["method"] == "lora"]
     assert told == [(1, 1), (1, 2), (2, 2)]
-    rows = {(r["round"], r["tools"]): r for r in summary["rows"] if r["method"] == "lora" and r["calls"] == "all"}
+    rows = {
+        (r["round"], r["tools"]): r for r in summary["rows"] if r["method"] == "lora" and r["calls"] == "all"
+    }
     kept = {(f["learned"], f["after"]): f["tool_f1"] for f in summary["forgetting"] if f["method"] == "lora"}
     assert kept[1, 2] == rows[2, "51-53"]["tool_f1"]
     norms = [n for n in summary["norms"] if (n["method"], n["adaptation"]) == ("tokmem", "none")]
@@ -122,7 +130,9 @@ def test_the_adapted_backbone_is_a_model_of_its_own(whole: Path, backbone: Backb
 def test_a_kept_adapter_is_in_the_fingerprint_and_frozen_after_the_first_round(whole: Path) -> None:
     def of(how: str, name: str) -> tuple[str, bytes]:
         folder = whole / f"banks/tokmem+adaptation={how}-0{name}"
-        return load_bank(folder / "bank")[1].fingerprint, (folder / "adapter/adapter_model.safetensors").read_bytes()
+        return load_bank(folder / "bank")[1].fingerprint, (
+            folder / "adapter/adapter_model.safetensors"
+        ).read_bytes()
 
     assert of("first_round", "-round1") == of("first_round", "")
     assert of("always", "-round1")[0] != of("always", "")[0]
@@ -140,10 +150,16 @@ def test_checkpoints_are_kept_on_demand(whole: Path, backbone: Backbone, tmp_pat
 
 # A round has three steps. Killed in its first, and in the second round's second.
 @pytest.mark.parametrize(
-    ("method", "last_step"), [*((m, 5) for m in METHODS[2:]), ("tokmem", 2), ("tokmem+adaptation=first_round", 2)]
+    ("method", "last_step"),
+    [*((m, 5) for m in METHODS[2:]), ("tokmem", 2), ("tokmem+adaptation=first_round", 2)],
 )
 def test_a_run_stopped_within_a_round_goes_on_as_if_it_had_not(
-    method: str, last_step: int, whole: Path, backbone: Backbone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    method: str,
+    last_step: int,
+    whole: Path,
+    backbone: Backbone,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     show, calls = loop._Run._show, []
 
@@ -160,7 +176,9 @@ def test_a_run_stopped_within_a_round_goes_on_as_if_it_had_not(
     monkeypatch.setattr(loop._Run, "_show", show)
     done = run(config, tmp_path, backbone=backbone, resume=True)
     name, _, how = method.partition("+adaptation=")
-    expected = [r for r in summary_of(whole)["rows"] if (r["method"], r["adaptation"]) == (name, how or "none")]
+    expected = [
+        r for r in summary_of(whole)["rows"] if (r["method"], r["adaptation"]) == (name, how or "none")
+    ]
     assert untimed(done["rows"]) == untimed(expected)
     kind = "banks" if method.startswith("tokmem") else "learned"
     for path in (whole / kind / f"{method}-0").rglob("*.safetensors"):
@@ -168,7 +186,9 @@ def test_a_run_stopped_within_a_round_goes_on_as_if_it_had_not(
         assert path.read_bytes() == other.read_bytes(), path.name
 
 
-def test_a_stopped_adaptation_goes_on(whole: Path, backbone: Backbone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_stopped_adaptation_goes_on(
+    whole: Path, backbone: Backbone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     show = loop._Run._show
 
     def stop(self: loop._Run, *args: Any) -> None:
@@ -182,8 +202,9 @@ def test_a_stopped_adaptation_goes_on(whole: Path, backbone: Backbone, tmp_path:
         run(config, tmp_path, backbone=backbone)
     monkeypatch.undo()
     done = run(config, tmp_path, backbone=backbone, resume=True)
-    assert done["adaptations"]["auxiliary"]["backbone_fingerprint"] == (
-        summary_of(whole)["adaptations"]["auxiliary"]["backbone_fingerprint"]
+    assert (
+        done["adaptations"]["auxiliary"]["backbone_fingerprint"]
+        == (summary_of(whole)["adaptations"]["auxiliary"]["backbone_fingerprint"])
     )
 
 
@@ -202,18 +223,20 @@ def test_what_is_done_is_not_done_again(
 
 def test_rates_are_chosen_on_the_first_round(backbone: Backbone, tmp_path: Path) -> None:
     lora = replace(CONFIG.lora, rates=(1e-7, 0.02))
-    summary = run(
-        with_methods("tokmem", "lora", rates=(1e-6, 0.05), lora=lora), tmp_path, backbone=backbone
-    )
+    summary = run(with_methods("tokmem", "lora", rates=(1e-6, 0.05), lora=lora), tmp_path, backbone=backbone)
     assert summary["chosen_rates"] == {"tokmem": 0.05, "lora": 0.02}
-    with pytest.raises(ConfigError, match="2 rates for one method and 0"):
+    with pytest.raises(ConfigError, match="0 rates for one method and 2"):
         with_methods("tokmem", "lora", lora=lora)
 
 
 def test_composition_beyond_the_calls_of_training(backbone: Backbone, tmp_path: Path) -> None:
-    config = with_methods("tokmem+adaptation=auxiliary", call_limits=(1, 2), rounds=RoundsConfig(tools="51-53"))
+    config = with_methods(
+        "tokmem+adaptation=auxiliary", call_limits=(1, 2), rounds=RoundsConfig(tools="51-53")
+    )
     summary = run(config, tmp_path, backbone=backbone)
-    assert [(r["train_max_calls"], r["calls"]) for r in summary["rows"]] == [(n, c) for n in (1, 2) for c in (2, "all")]
+    assert [(r["train_max_calls"], r["calls"]) for r in summary["rows"]] == [
+        (n, c) for n in (1, 2) for c in (2, "all")
+    ]
     assert set(summary["adaptations"]) == {"auxiliary-1calls", "auxiliary-2calls"}
     asked = [
         [entry["query"] for entry in json.loads((tmp_path / f"predictions/{name}-round1.json").read_text())]
@@ -228,15 +251,17 @@ def test_mistakes_are_told_before_anything_is_trained(backbone: Backbone, tmp_pa
     with pytest.raises(ConfigError, match="51-60 and 51-60 overlap"):
         RoundsConfig(training_rounds="51-60:1,51-60:2")
     with pytest.raises(ConfigError, match=r"1-60 and 51-53 overlap"):
-        with_methods("tokmem+adaptation=auxiliary", adaptation=replace(CONFIG.adaptation, auxiliary_tools="1-60"))
+        with_methods(
+            "tokmem+adaptation=auxiliary", adaptation=replace(CONFIG.adaptation, auxiliary_tools="1-60")
+        )
     with pytest.raises(ConfigError, match="adaptation 'allways'"):
         with_methods("tokmem+adaptation=allways")
-    with pytest.raises(ConfigError, match="training.epochs 2"):
+    with pytest.raises(ConfigError, match=r"training\.epochs 2"):
         replace(CONFIG, training=replace(CONFIG.training, epochs=2))
     with pytest.raises(DataError, match="tools 99-101, but 100 tools have rows"):
         run(replace(CONFIG, rounds=RoundsConfig(tools="99-101")), tmp_path / "a", backbone=backbone)
+    config = with_methods("tokmem+negatives=2+adaptation=always")
     with pytest.raises(ConfigError, match="query states of a backbone that stays as it is"):
-        config = with_methods("tokmem+negatives=2+adaptation=always")
         run(config, tmp_path / "b", backbone=backbone)
 
 
@@ -248,7 +273,9 @@ def test_a_schema_that_is_not_valid_is_told(
     def broken(*args: Any) -> Any:
         composed = made(*args)
         first, *others = composed.procedures
-        wrong = Procedure(first.name, first.description, {"type": "object", "properties": {"a": {"type": "txt"}}})
+        wrong = Procedure(
+            first.name, first.description, {"type": "object", "properties": {"a": {"type": "txt"}}}
+        )
         return replace(composed, procedures=(wrong, *others))
 
     monkeypatch.setattr(tool_data, "compose", broken)

@@ -13,7 +13,6 @@ import torch
 from tests.cli.conftest import Cli, cli  # noqa: F401
 from tests.tiny import WordCounts
 from tests.tracks.tiny_tools import CONFIG, tiny, with_methods
-from tokmem.config import load_config
 from tokmem.config.settings import help_table
 from tokmem.data.call_files import write_calls
 from tokmem.errors import ConfigError, DataError
@@ -188,7 +187,9 @@ def test_switches_of_the_adapter(backbone: Backbone) -> None:
 
 def test_switches_of_the_rivals(backbone: Backbone, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tool_build, "_retriever", lambda name, device: WordCounts())
-    lora = replace(CONFIG.lora, use_replay_buffer=True, replay_buffer_size=7, replay_ratio=0.4, reinit_lora=True)
+    lora = replace(
+        CONFIG.lora, use_replay_buffer=True, replay_buffer_size=7, replay_ratio=0.4, reinit_lora=True
+    )
     replayed = made(with_methods("lora", lora=lora), backbone)
     assert isinstance(replayed, Replay)
     assert (replayed.ratio, replayed.reservoir.size, replayed.reinit_lora) == (0.4, 7, True)
@@ -253,7 +254,15 @@ def test_queries_from_files(tmp_path: Path) -> None:
     composed = [one.data for one in rounds_of(CONFIG)]
     for (tools, _), data in zip(CONFIG.rounds.plan(), composed, strict=True):
         write_calls(tmp_path, tools, CONFIG.data.spec(0), replace(data, validation=()))
-    files = ToolDataConfig(source="files", path=str(tmp_path), train_size=12, val_size=2, test_size=3, train_max_calls=2, test_max_calls=2)
+    files = ToolDataConfig(
+        source="files",
+        path=str(tmp_path),
+        train_size=12,
+        val_size=2,
+        test_size=3,
+        train_max_calls=2,
+        test_max_calls=2,
+    )
     read = [one.data for one in rounds_of(replace(CONFIG, data=files))]
     for before, after in zip(composed, read, strict=True):
         assert after.procedures == before.procedures

@@ -8,7 +8,7 @@ from __future__ import annotations
 import inspect
 import json
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Annotated, Any
 
@@ -18,11 +18,13 @@ from typer.core import TyperCommand
 
 from tokmem.config.settings import HelpRow, help_table
 
+SETTINGS = "tokmem.settings"
+
 
 class FlagsCommand(TyperCommand):
     """A command with an option for each setting of a config, after those of its own function.
 
-    The function takes them as keywords beside its own; `overrides` reads them. See `with_flags`.
+    What was given for them lies in `ctx.meta[SETTINGS]`, as `overrides` reads it.
     """
 
     @classmethod
@@ -35,6 +37,11 @@ class FlagsCommand(TyperCommand):
         *own, help_option = super().get_params(ctx)
         return [*own, *_click_options(type(self)), help_option]
 
+    def invoke(self, ctx: Any) -> Any:
+        """Calls the function with its own options alone."""
+        ctx.meta[SETTINGS] = {o.name: ctx.params.pop(o.name) for o in _click_options(type(self))}
+        return super().invoke(ctx)
+
 
 @lru_cache
 def _click_options(command: type[FlagsCommand]) -> list[Any]:
@@ -44,14 +51,6 @@ def _click_options(command: type[FlagsCommand]) -> list[Any]:
     app = typer.Typer(add_completion=False)
     app.command()(stand_in)
     return list(typer.main.get_command(app).params)
-
-
-def with_flags(function: Callable[..., None]) -> Callable[..., None]:
-    """Hides a function's `**given` from typer, which would take it for an option."""
-    signature = inspect.signature(function, eval_str=True)
-    own = [p for p in signature.parameters.values() if p.kind is not inspect.Parameter.VAR_KEYWORD]
-    function.__signature__ = signature.replace(parameters=own)  # type: ignore[attr-defined]
-    return function
 
 
 def flags(config: type[Any], names: Mapping[str, str], skip: Sequence[str]) -> list[inspect.Parameter]:

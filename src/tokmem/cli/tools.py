@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import inspect
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from tokmem.cli import options as o
-from tokmem.cli.flags import FlagsCommand, flags, overrides, with_flags
+from tokmem.cli.flags import SETTINGS, FlagsCommand, flags, overrides
 from tokmem.cli.shared import load, run_folder, show_results
 
 EXAMPLES = "Example: tokmem tools --training_rounds 51-60:3,61-70:3 --train_size 300 --test_size 60 --lr 0.02"
@@ -37,15 +37,14 @@ class ToolsCommand(FlagsCommand):
         return flags(CompositionalConfig, NAMES, SKIP)
 
 
-@with_flags
 def tools(
+    ctx: typer.Context,
     experiment: Annotated[
         Path | None, typer.Argument(help="YAML file to start from.", show_default=False)
     ] = None,
     save_path: o.SavePath = None,
     resume: o.Resume = False,
     workers: Annotated[int, typer.Option(min=1, help="Processes that share the methods.")] = 1,
-    **given: Any,
 ) -> None:
     """Learn tools as memory tokens, round after round, and measure the calls that queries ask for.
 
@@ -55,7 +54,7 @@ def tools(
     from tokmem.config import load_config
     from tokmem.tracks.compositional import CompositionalConfig, run
 
-    config = load_config(CompositionalConfig, experiment, overrides(CompositionalConfig, given))
+    config = load_config(CompositionalConfig, experiment, overrides(CompositionalConfig, ctx.meta[SETTINGS]))
     folder = run_folder(save_path, resume, Path("runs/tools"))
     summary = run(config, folder, resume=resume, workers=workers, backbone=load(config.backbone))
     show_results(summary, folder)

@@ -80,7 +80,9 @@ class CompositionalConfig:
             raise ConfigError(f"call_limits {list(self.call_limits)}", "limits of at least 1")
         if self.training.epochs != 1:
             raise ConfigError(
-                f"training.epochs {self.training.epochs}", "epochs of each round", "set rounds.epochs_per_round"
+                f"training.epochs {self.training.epochs}",
+                "epochs of each round",
+                "set rounds.epochs_per_round",
             )
         if self.negatives < 0:
             raise ConfigError(f"negatives {self.negatives}", "at least 0")
