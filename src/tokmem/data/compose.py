@@ -68,10 +68,11 @@ class ComposeSpec:
             value = getattr(self, name)
             if value is not None and value < low:
                 raise ConfigError(f"{name} {value}", f"at least {low}")
-        for name in ("train_multi_tool_ratios", "test_multi_tool_ratios"):
-            ratios = getattr(self, name)
-            if ratios and (min(ratios) < 0 or sum(ratios) <= 0):
-                raise ConfigError(f"{name} {ratios}", "shares from 0 up, not all of them 0")
+        for kind, most in (("train", self.train_max_calls), ("test", self.test_max_calls)):
+            ratios = getattr(self, f"{kind}_multi_tool_ratios")
+            if ratios and (min(ratios) < 0 or (most > 1 and not sum(ratios[: most - 1]) > 0)):
+                got = f"{kind}_multi_tool_ratios {ratios} with at most {most} calls"
+                raise ConfigError(got, "shares of 2, 3, ... tools, from 0 up, not all of them 0")
         if not 0 <= self.same_tool_share <= 1:
             raise ConfigError(f"same_tool_share {self.same_tool_share}", "a share from 0 to 1")
         if not self.connectors or not all(connector.strip() for connector in self.connectors):
@@ -200,9 +201,9 @@ def _examples(split: Split, sources: Sources, spec: ComposeSpec, joiner: Joiner)
     if not size:
         return ()
     rng = stream(spec.seed, "compose", split)
-    alone = _alone(sources, spec.max_calls(split), rng)
-    kept = alone[: size if not shares else 0 if split == "test" else size // 2]
-    groups = [(row,) for row in kept] + _together(split, sources, spec, size - len(kept), rng)
+    most_alone = size if not shares else 0 if split == "test" else size // 2
+    alone = [(row,) for row in _alone(sources, spec.max_calls(split), rng)[:most_alone]]
+    groups = alone + _together(split, sources, spec, size - len(alone), rng)
     if len(groups) < size:
         logger.warning("%s: %d queries of %d, for there are no more rows", split, len(groups), size)
     rng.shuffle(groups)
@@ -245,18 +246,18 @@ def _plan(
 ) -> list[tuple[int, bool]]:
     """For each query the number of its tools, and whether one of them is called again."""
     plan: list[tuple[int, bool]] = []
-    done, taken = 0.0, 0
+    up_to, roomy = 0.0, 0
     for number, share in shares.items():
-        done += share
-        count = round(done * size) - taken
-        taken += count
-        again = round(same_tool_share * count) if number < max_calls else 0
+        up_to += share
+        count = round(up_to * size) - len(plan)
+        before, roomy = roomy, roomy + (count if number < max_calls else 0)
+        again = round(same_tool_share * roomy) - round(same_tool_share * before)
         plan += [(number, place < again) for place in range(count)]
     return plan
 
 
 def _example(rows: Sequence[XlamRow], connectors: Sequence[str], joiner: Joiner, rng: Random) -> Example:
-    between = Deck(list(range(len(connectors))), rng)
-    chosen = [connectors[between.deal(1)[0]] for _ in rows[1:]]
+    deck = Deck(connectors, rng)
+    chosen = [deck.deal(1)[0] for _ in rows[1:]]
     turns = tuple(Turn(call.name, arguments_json(call.arguments)) for row in rows for call in row.calls)
     return Example(joiner.join(rows, chosen), turns, id="+".join(row.id for row in rows))

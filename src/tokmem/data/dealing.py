@@ -70,18 +70,19 @@ class Table:
         Returns:
             None where one should, and none of the tools dealt can be.
         """
-        names = self.tools.deal(number)
-        options = {name: self._repeated(name, max_calls - number + 1) for name in names} if same_tool else {}
-        able = [name for name, option in options.items() if option]
+        names, room = self.tools.deal(number), max_calls - number + 1
+        able = [name for name in names if self._fitting(name, room) or len(self.single[name]) > 1]
         if same_tool and not able:
             return None
         twice = self.rng.choice(able) if same_tool else None
-        parts = [options[name] if name == twice else self.single[name].deal(1) for name in names]
-        return [row for part in parts for row in part]
+        dealt = (self._repeated(name, room) if name == twice else self.single[name].deal(1) for name in names)
+        return [row for rows in dealt for row in rows]
+
+    def _fitting(self, name: str, room: int) -> list[XlamRow]:
+        """Rows that call a tool more than once, and at most ``room`` times."""
+        return [row for row in self.several[name] if len(row.calls) <= room]
 
     def _repeated(self, name: str, room: int) -> list[XlamRow]:
-        """Rows that call a tool more than once, at most ``room`` times; none where there are none."""
-        fitting = [row for row in self.several[name] if len(row.calls) <= room]
-        if fitting:
-            return [self.rng.choice(fitting)]
-        return self.single[name].deal(2) if len(self.single[name]) > 1 else []
+        """One row that calls a tool more than once, else two that call it once."""
+        fitting = self._fitting(name, room)
+        return [self.rng.choice(fitting)] if fitting else self.single[name].deal(2)

@@ -53,7 +53,7 @@ def parsed(value: object) -> object:
 
 def _refuse(constant: str) -> NoReturn:
     """JSON knows no NaN and no infinity."""
-    raise ValueError(constant)
+    raise ValueError(f"{constant} is no JSON")
 
 
 def _json_rows(path: Path, content: bytes) -> Iterator[object]:
@@ -61,7 +61,7 @@ def _json_rows(path: Path, content: bytes) -> Iterator[object]:
     content = content.removeprefix(b"\xef\xbb\xbf")
     if content.lstrip()[:1] == b"[":
         try:
-            yield from json.loads(content)
+            yield from json.loads(content, parse_constant=_refuse)
         except ValueError as error:
             raise DataError(f"{path}: {error}", "a list of objects in UTF-8", "mend the file") from error
         return

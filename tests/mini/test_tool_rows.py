@@ -1,0 +1,66 @@
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+
+from tokmem.data.arguments import arguments_json
+from tokmem.data.compose import ComposeSpec, compose
+from tokmem.data.xlam import ToolRange, rank_tools
+from tokmem.errors import ConfigError
+from tokmem.mini.tool_rows import mini_tool_rows
+from tokmem.mini.tools import AUXILIARY, HELD_OUT, TOOLS
+
+DATA = mini_tool_rows(50)
+
+
+def test_ranks_are_the_order_of_the_table() -> None:
+    ranked = rank_tools(DATA.rows)
+    assert [tool.name for tool in ToolRange(1, 50).select(ranked)] == [tool.name for tool in AUXILIARY]
+    assert [tool.name for tool in ToolRange(51, 100).select(ranked)] == [tool.name for tool in HELD_OUT]
+    assert [tool.parameters for tool in ranked] == [tool.parameters for tool in TOOLS]
+
+
+def test_each_tool_has_as_many_rows_and_no_query_stands_twice() -> None:
+    assert set(Counter(row.tool for row in DATA.rows).values()) == {50}
+    assert len({row.query.casefold() for row in DATA.rows}) == len(DATA.rows) == 5000
+    assert len({row.id for row in DATA.rows}) == 5000
+
+
+def test_arguments_fit_the_schema_and_stand_in_the_query_where_they_are_copied() -> None:
+    tools = {tool.name: tool for tool in TOOLS}
+    for row in DATA.rows:
+        (call,) = row.calls
+        schema, spoken = tools[call.name].parameters, tools[call.name].spoken
+        assert set(schema["required"]) <= set(call.arguments) <= set(schema["properties"])
+        for name, value in call.arguments.items():
+            assert spoken.get(name, {}).get(value, str(value)) in row.query
+
+
+def test_seeded_and_more_rows_begin_with_the_same() -> None:
+    few, other = mini_tool_rows(10), mini_tool_rows(10, seed=1)
+    assert mini_tool_rows(10) == few
+    assert few.checksum not in (other.checksum, DATA.checksum)
+    queries = {row.tool: [] for row in DATA.rows}
+    for row in DATA.rows:
+        queries[row.tool].append(row)
+    assert few.rows == tuple(row for own in queries.values() for row in own[:10])
+
+
+def test_impossible_numbers_are_refused() -> None:
+    with pytest.raises(ConfigError, match="n_per_tool 0"):
+        mini_tool_rows(0)
+    with pytest.raises(ConfigError, match="300 rows of flip_coin; wanted: at most 80"):
+        mini_tool_rows(300)
+
+
+def test_composed_queries_ask_for_what_their_turns_call() -> None:
+    tools = ToolRange(51, 100).select(rank_tools(DATA.rows))
+    spec = ComposeSpec(train_size=1500, val_size=100, test_size=150)
+    composed = compose(DATA.rows, tools, spec)
+    known = {row.id: row for row in DATA.rows}
+    assert min(Counter(len(e.turns) for e in composed.test)[n] for n in (2, 3, 4)) >= 40
+    for example in composed.test:
+        parts = [known[part] for part in example.id.split("+")]
+        assert [t.response for t in example.turns] == [arguments_json(p.calls[0].arguments) for p in parts]
+        assert all(part.query[1:] in example.query for part in parts)
