@@ -76,3 +76,20 @@ def test_rejected_query_says_so(cli: Cli, bank: Path, model: Path) -> None:
     assert rejected, "a random model prefers an ordinary token to two memory tokens"
     assert not any(record["recalled"] for record in rejected)
     assert "no memory token" in cli(*args, rejected[0]["query"]).stdout
+
+
+def test_a_chain_of_tools_shows_each_with_its_arguments(cli: Cli, bank: Path, model: Path) -> None:
+    schema = {"type": "object", "properties": {"city": {"type": "string"}}}
+    Path("tool.jsonl").write_text(json.dumps({"name": "weather", "parameters": schema}) + "\n")
+    add = ("bank", "add", bank, "--file", "tool.jsonl", "--backbone", model, "--out", "tools")
+    assert cli(*add).exit_code == 0
+    base = ("recall", "Oslo?", "--bank", "tools", "--backbone", model, "--chain", "--max-new-tokens", 12)
+    forced = ("--procedure", "weather", "--procedure", "upper")
+    [record] = lines(cli(*base, *forced, "--json").stdout)
+    tool = record["turns"][0]
+    assert (tool["procedure"], tool["arguments"]) == ("weather", None), "a random model writes no JSON"
+    assert tool["error"].startswith("arguments are")
+    assert tool["routes"][0]["probability"] > 0
+    shown = cli(*base, *forced).stdout
+    assert "weather, forced" in shown
+    assert "not valid  arguments are" in shown

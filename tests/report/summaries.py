@@ -57,3 +57,84 @@ def continual() -> dict[str, Any]:
 def sampled() -> dict[str, Any]:
     """Two sizes of the training set."""
     return {**single("sampled"), "rows": [row("tokmem", 30 + n / 10, train_size=n) for n in (10, 100)]}
+
+
+def call_rows(
+    method: str, tool_f1: float, call_f1: float, *, counts: tuple[int, ...] = (2, 3, 4), **more: Any
+) -> list[dict[str, Any]]:
+    """Rows of one method as the compositional track writes them: harder with every call."""
+    common = {"method": method, "adaptation": "none", "round": 1, "tools": "51-100", "seeds": 3}
+    costs = {"trainable_parameters": 12_800, "train_seconds": 31.5, "queries_per_second": 20.25}
+    rows = []
+    for calls in (*counts, "all"):
+        harder = 3.0 * (calls - 2) if isinstance(calls, int) else 3.0
+        figures = {
+            "tool_f1": tool_f1 - harder / 2,
+            "tool_precision": tool_f1,
+            "tool_recall": tool_f1 - harder,
+            "call_f1": call_f1 - harder,
+            "call_exact": max(0.0, call_f1 - 20 - harder),
+            "call_exact_ordered": max(0.0, call_f1 - 22 - harder),
+            "arguments_f1": min(100.0, call_f1 + 1),
+            "invalid_json": 1.5,
+            "invalid_schema": 0.5,
+            "call_f1_forced": min(100.0, call_f1 + 5),
+            "prompt_tokens_per_query": 40.0,
+        }
+        deviations = {f"{name}_std": 1.25 for name in figures}
+        rows.append({**common, "calls": calls, **figures, **deviations, **costs, **more})
+    return rows
+
+
+def chained(name: str = "tools100") -> dict[str, Any]:
+    """One round of tools after adaptation on others, every method."""
+    rows = [
+        *call_rows("icl", 20.0, 6.0, trainable_parameters=0, train_seconds=None, call_f1_forced=None),
+        *call_rows("rag", 42.0, 12.0, trainable_parameters=0, train_seconds=None, call_f1_forced=None),
+        *call_rows("lora", 88.0, 61.0, trainable_parameters=98_304, call_f1_forced=None),
+        *call_rows("tokmem", 86.0, 52.0),
+        *call_rows("tokmem", 97.0, 68.5, adaptation="auxiliary"),
+        *call_rows("tokmem_dc", 96.0, 66.0, adaptation="auxiliary", trainable_parameters=25_600),
+    ]
+    return {**single(name), "track": "compositional", "rows": rows}
+
+
+def in_rounds(name: str = "rounds5", count: int = 5) -> dict[str, Any]:
+    """Five rounds of ten tools: who forgets how much, and how norms grow."""
+    falls = {
+        ("tokmem", "auxiliary"): 0.5,
+        ("tokmem+renorm=off", "auxiliary"): 4.0,
+        ("tokmem+renorm=stage+negatives=4", "auxiliary"): 0.25,
+        ("tokmem", "always"): 9.0,
+        ("lora", "none"): 16.0,
+        ("replay", "none"): 6.0,
+    }
+    rows, kept, norms = [], [], []
+    for (method, adaptation), fall in falls.items():
+        who = {"method": method, "adaptation": adaptation, "seeds": 3}
+        for after in range(1, count + 1):
+            for learned in range(1, after + 1):
+                score = 96.0 - learned - fall * (after - learned)
+                figures = {"tool_f1": score, "tool_f1_std": 1.0, "call_f1": score - 25, "call_f1_std": 2.0}
+                kept.append({**who, "learned": learned, "after": after, **figures})
+                tools = f"{50 + 10 * learned - 9}-{50 + 10 * learned}"
+                rows += call_rows(method, score, score - 25, round=after, tools=tools, adaptation=adaptation)
+            if method.startswith("tokmem"):
+                grown = 0.25 * after if "off" in method else 0.0
+                old = None if after == 1 else 1.5 + grown / 2
+                norms.append({**who, "round": after, "mean_norm": 1.5 + grown, "old_mean_norm": old})
+    return {
+        **single(name), "track": "compositional", "rows": rows, "forgetting": kept, "norms": norms,
+    }  # fmt: skip
+
+
+def seen(name: str = "calls") -> dict[str, Any]:
+    """Trained on at most one to four calls."""
+    gains = {("lora", "none"): (25.0, 50.0, 58.0, 61.0), ("tokmem", "auxiliary"): (48.0, 62.0, 66.0, 68.0)}
+    rows = [
+        row
+        for (method, adaptation), scores in gains.items()
+        for most, score in enumerate(scores, 1)
+        for row in call_rows(method, score + 25, score, adaptation=adaptation, train_max_calls=most)
+    ]
+    return {**single(name), "track": "compositional", "rows": rows}

@@ -19,6 +19,7 @@ from referencing import Registry
 from referencing.exceptions import Unresolvable
 from referencing.jsonschema import DRAFT202012
 
+from tokmem.data.arguments import arguments_json
 from tokmem.errors import DataError, RecallError
 from tokmem.records import Answer, Call, ParsedCall, Procedure, Turn
 
@@ -69,7 +70,8 @@ def written_calls(text: str, procedures: Mapping[str, Procedure] | None = None) 
 def write_calls_text(calls: Iterable[Call]) -> str:
     """Calls as rivals are to write them, a line each; `written_calls` reads them back."""
     return "\n".join(
-        json.dumps({"name": call.name, "arguments": call.arguments}, ensure_ascii=False) for call in calls
+        f'{{"name": {json.dumps(call.name)}, "arguments": {arguments_json(call.arguments)}}}'
+        for call in calls
     )
 
 

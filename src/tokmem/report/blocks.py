@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Any, ClassVar, NamedTuple
 
@@ -137,6 +137,10 @@ class Section:
     id: str
     title: str
     blocks: Sequence[Block]
+
+    def joined(self, other: Section) -> Section:
+        """The section with another's blocks after its own."""
+        return replace(self, blocks=[*self.blocks, *other.blocks])
 
     @property
     def plots(self) -> list[Plot]:

@@ -14,14 +14,23 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from tokmem.errors import ConfigError
 from tokmem.files import atomic_write_bytes, atomic_write_text
 from tokmem.report.blocks import Section
+from tokmem.report.calls import is_compositional
 from tokmem.report.canvas import require_matplotlib
 from tokmem.report.paper import URL
 from tokmem.report.read import check_result
 from tokmem.report.rows import Run, slug
+from tokmem.report.sections.calls import (
+    call_cost,
+    call_overview,
+    call_scores,
+    calls_beside_the_paper,
+    calls_seen,
+)
 from tokmem.report.sections.geometry import geometry
 from tokmem.report.sections.growth import forgetting, growth, sample_efficiency
 from tokmem.report.sections.origin import backbones, origin
 from tokmem.report.sections.paper import beside_the_paper
+from tokmem.report.sections.rounds import rounds
 from tokmem.report.sections.routing import confusions, probes
 from tokmem.report.sections.scores import cost, overview, per_procedure, scores
 
@@ -33,7 +42,7 @@ def write_page(summaries: Sequence[Mapping[str, Any]], out: Path) -> Path:
     """Writes `index.html` and `plots/*.png` into a folder; an earlier report there is replaced.
 
     Args:
-        summaries: results as `tokmem.tracks.atomic.run` returns them, geometries as `bank_geometry` does, and
+        summaries: results as the tracks return them, geometries as `bank_geometry` does, and
             measurements of the bundled backbone, in any mixture.
         out: the folder; made if it is missing.
 
@@ -70,9 +79,11 @@ def page_sections(summaries: Sequence[Mapping[str, Any]]) -> list[Section]:
     by_kind = {
         kind: [summary for summary, of in zip(summaries, kinds, strict=True) if of == kind] for kind in kinds
     }
-    runs = _runs(by_kind.get("run", []))
+    every = _runs(by_kind.get("run", []))
+    runs = [run for run in every if not is_compositional(run.result)]
+    chains = [run for run in every if is_compositional(run.result)]
     sections = (
-        overview(runs),
+        overview(runs).joined(call_overview(chains)),
         scores(runs),
         growth(runs),
         forgetting(runs),
@@ -81,10 +92,14 @@ def page_sections(summaries: Sequence[Mapping[str, Any]]) -> list[Section]:
         confusions(runs),
         probes(runs),
         per_procedure(runs),
-        cost(runs),
+        call_scores(chains),
+        rounds(chains),
+        calls_seen(chains),
+        calls_beside_the_paper(chains),
+        cost(runs).joined(call_cost(chains)),
         geometry(by_kind.get("geometry", [])),
         backbones(by_kind.get("backbone", [])),
-        origin(runs),
+        origin(every),
     )
     return [section for section in sections if section.blocks]
 

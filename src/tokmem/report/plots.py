@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 _MARKERS, _DASHES = "osD^vPX", ("-", "--", "-.", ":")
+_BESIDE = 24  # a longer name beside a line leaves it too little room
 _NAMED = 24  # more names than this cannot be read beside a plot
 
 
@@ -80,7 +81,9 @@ def curves(
     *,
     limits: tuple[float, float] | None = None,
 ) -> Plot:
-    """Lines over x with their spread, each named at its last point; x is logarithmic where it spans much.
+    """Lines over x with their spread, each named at its last point, or below where names are long.
+
+    x is logarithmic where it spans much.
 
     Args:
         name: of the plot.
@@ -91,6 +94,7 @@ def curves(
         limits: of y; None fits them to the lines.
     """
     xs = sorted({point.x for line in lines for point in line.points})
+    named_below = max(len(line.label) for line in lines) > _BESIDE
 
     def paint(ax: Axes) -> None:
         if xs[0] > 0 and xs[-1] / xs[0] >= 8:
@@ -107,6 +111,7 @@ def curves(
                 linestyle=_DASHES[number % len(_DASHES)],
                 elinewidth=1,
                 capsize=2.5,
+                label=line.label,
             )
             ends.append((points[-1].x, points[-1].mean, line.label, color))
         _ticks_at(ax, xs)
@@ -114,9 +119,12 @@ def curves(
         ax.margins(y=0.12)
         if limits is not None:
             ax.set_ylim(limits)
-        label_ends(ax, ends)
+        if named_below:
+            _name_below(ax, ends)
+        else:
+            label_ends(ax, ends)
 
-    return draw(name, alt, paint)
+    return draw(name, alt, paint, height=2.9 + 0.19 * len(lines) * named_below)
 
 
 def heat_map(
@@ -224,6 +232,21 @@ def values_in_order(
             label_ends(ax, ends)
 
     return draw(name, alt, paint, height=2.4)
+
+
+def _name_below(ax: Axes, ends: Sequence[tuple[float, float, str, str]]) -> None:
+    """Names lines below, from the one that ends highest to the lowest."""
+    handles, labels = ax.get_legend_handles_labels()
+    order = sorted(range(len(ends)), key=lambda number: -ends[number][1])
+    figure = ax.get_figure()
+    assert figure is not None, "drawn on a figure"
+    figure.legend(
+        [handles[number] for number in order],
+        [labels[number] for number in order],
+        loc="outside lower left",
+        frameon=False,
+        handlelength=3.5,
+    )
 
 
 def _ticks_at(ax: Axes, xs: Sequence[float]) -> None:

@@ -16,6 +16,7 @@ _WANTED = (
     "`tokmem analyze`, or the measurements of the bundled backbone"
 )
 _IN_A_FOLDER = ("summary.json", "geometry.json")
+_TEXTS = ("method", "prompt", "instruction", "adaptation", "tools", "calls")
 _NEEDED = {
     "run": {"name": str, "rows": list},
     "backbone": {"backbone_fingerprint": str, "exact_trained": dict},
@@ -61,7 +62,7 @@ def check_result(value: Any, where: str) -> ResultKind:
         if not isinstance(value.get(key), wanted):
             raise DataError(f"{where} is no result: no {key!r}", _WANTED)
     if kind == "run":
-        for key in ("rows", "forgetting", "probes"):
+        for key in ("rows", "forgetting", "norms", "probes"):
             for number, row in enumerate(value.get(key) or []):
                 _check_row(row, f"{where}, {key}[{number}]")
     return kind
@@ -70,9 +71,9 @@ def check_result(value: Any, where: str) -> ResultKind:
 def _check_row(row: Any, where: str) -> None:
     if not isinstance(row, Mapping) or not isinstance(row.get("method"), str):
         raise DataError(f"{where} names no method", _WANTED)
-    texts, nested = ("method", "prompt", "instruction"), (Mapping, list, type(None))
+    nested = (Mapping, list, type(None))
     for key, value in row.items():
-        if key not in texts and not isinstance(value, (int, float, *nested)):
+        if key not in _TEXTS and not isinstance(value, (int, float, *nested)):
             raise DataError(f"{where} has {key} = {value!r}", "a number")
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tokmem.report.tables import Spread, Table
+from tokmem.report.calls import call_lines, figure_columns, final_calls, is_compositional, over_test_sets
+from tokmem.report.rows import spread
+from tokmem.report.tables import Row, Table
 
 ATOMIC = {
     "method": "method",
@@ -21,21 +23,36 @@ ATOMIC = {
     "train_seconds": "train s",
     "queries_per_second": "queries /s",
 }
-COLUMNS = {"atomic": ATOMIC}  # track -> keys of its rows, with their titles
-SHOWN_WHERE_DIFFERENT = ("stage", "train_size")
+COMPOSITIONAL = {  # beside tool F1 and call F1 by number of calls
+    "call_exact": "calls exact %",
+    "call_f1_forced": "call F1 forced",
+    "invalid_json": "invalid JSON %",
+    "trainable_parameters": "trained params",
+    "prompt_tokens_per_query": "prompt tokens /query",
+    "train_seconds": "train s",
+    "queries_per_second": "queries /s",
+}
+SHOWN_WHERE_DIFFERENT = ("stage", "train_size", "train_max_calls")
 
 
 def results_table(summary: Mapping[str, Any]) -> Table:
     """The rows of a run's summary, values over several seeds with their spread."""
-    columns = COLUMNS[summary.get("track", "atomic")]
-    rows = []
-    for row in summary["rows"]:
-        spreads = {
-            name: Spread(value, row[f"{name}_std"], row["seeds"])
-            for name, value in row.items()
-            if f"{name}_std" in row
-        }
-        rows.append({name: spreads.get(name, row.get(name)) for name in columns})
-    hidden = {name for name in SHOWN_WHERE_DIFFERENT if len({row.get(name) for row in rows}) == 1}
+    rows, columns = _calls(summary) if is_compositional(summary) else (summary["rows"], ATOMIC)
+    cells = [{name: _cell(row, name) for name in columns} for row in rows]
+    hidden = {name for name in SHOWN_WHERE_DIFFERENT if len({row.get(name) for row in cells}) == 1}
     shown = {name: title for name, title in columns.items() if name not in hidden}
-    return Table(rows, shown, title=summary["name"])
+    return Table(cells, shown, title=summary["name"])
+
+
+def _calls(summary: Mapping[str, Any]) -> tuple[Sequence[Row], Mapping[str, str]]:
+    """A line for each method and number of calls in training, after the last round, over all test sets."""
+    lines = []
+    for most in dict.fromkeys(row.get("train_max_calls") for row in summary["rows"]):
+        rows = final_calls([row for row in summary["rows"] if row.get("train_max_calls") == most])
+        lines += [{**line, "method": line["title"]} for line in over_test_sets(call_lines(rows))]
+    names = {"method": "method", "train_max_calls": "calls in training"}
+    return lines, {**names, **figure_columns(lines), **COMPOSITIONAL}
+
+
+def _cell(row: Row, name: str) -> Any:
+    return spread(row, name) if f"{name}_std" in row else row.get(name)

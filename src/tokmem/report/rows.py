@@ -64,11 +64,11 @@ def staged_rows(run: Mapping[str, Any]) -> list[Row]:
     return largest(run["rows"])
 
 
-def largest(rows: Sequence[Row]) -> list[Row]:
+def largest(rows: Sequence[Row], key: str = "train_size") -> list[Row]:
     """Of several sizes of the training set the rows of the largest; all where none is named."""
-    sizes = {row["train_size"] for row in rows if row.get("train_size") is not None}
-    whole = [row for row in rows if row.get("train_size") is None]
-    return whole or [row for row in rows if row["train_size"] == max(sizes)]
+    sizes = {row[key] for row in rows if row.get(key) is not None}
+    whole = [row for row in rows if row.get(key) is None]
+    return whole or [row for row in rows if row[key] == max(sizes)]
 
 
 def final_rows(run: Mapping[str, Any]) -> list[Row]:

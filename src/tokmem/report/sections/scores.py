@@ -163,27 +163,33 @@ def _column(row: Row, rows: Sequence[Row]) -> str:
     return f"{title}, {prompt_title(row)}" if several else title
 
 
+_COSTS = {
+    "trainable_parameters": "trained parameters",
+    "prompt_tokens_per_query": "prompt tokens a query",
+    "train_seconds": "training, s",
+    "queries_per_second": "queries a second",
+}
+
+
 def cost(runs: Sequence[Run]) -> Section:
     """What learning and answering took."""
-    titles = {
-        "trainable_parameters": "trained parameters",
-        "prompt_tokens_per_query": "prompt tokens a query",
-        "train_seconds": "training, s",
-        "queries_per_second": "queries a second",
-    }
     blocks: list[Block] = []
     for run in runs:
-        rows = final_rows(run.result)
-        columns = {key: title for key, title in titles.items() if any(r.get(key) is not None for r in rows)}
-        if not columns:
-            continue
-        cells = [
-            {"group": prompt_heading(row), "method": method_title(row["method"])}
-            | {key: row.get(key) if key == "trainable_parameters" else spread(row, key) for key in columns}
-            for _, group in by_prompt(rows)
-            for row in group
-        ]
-        device = (run.result.get("provenance") or {}).get("device")
-        note = f"Times were taken on {device}." if device else ""
-        blocks.append(TableBlock(run.title, Table(cells, {"method": "method", **columns}), note, "group"))
+        rows = [row for _, group in by_prompt(final_rows(run.result)) for row in group]
+        blocks += cost_table(run, rows, [method_title(row["method"]) for row in rows])
     return Section("cost", "Cost", blocks)
+
+
+def cost_table(run: Run, rows: Sequence[Row], titles: Sequence[str]) -> list[Block]:
+    """What rows say of cost, under their titles; nothing where they say nothing."""
+    columns = {key: title for key, title in _COSTS.items() if any(r.get(key) is not None for r in rows)}
+    if not columns:
+        return []
+    cells = [
+        {"group": prompt_heading(row), "method": title}
+        | {key: row.get(key) if key == "trainable_parameters" else spread(row, key) for key in columns}
+        for row, title in zip(rows, titles, strict=True)
+    ]
+    device = (run.result.get("provenance") or {}).get("device")
+    note = f"Times were taken on {device}." if device else ""
+    return [TableBlock(run.title, Table(cells, {"method": "method", **columns}), note, "group")]

@@ -1,0 +1,134 @@
+"""The rows of a compositional result: a line a method and test set, its figures by number of calls."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from statistics import fmean
+from typing import Any
+
+from tokmem.report.blocks import plain_number
+from tokmem.report.rows import largest, method_title, spread
+from tokmem.report.tables import Row
+
+TRACK = "compositional"
+FIGURES = {"tool_f1": "tool F1", "call_f1": "call F1"}
+MEASURES = {
+    "tool_precision": "tool precision",
+    "tool_recall": "tool recall",
+    "tool_f1": "tool F1",
+    "call_f1": "call F1",
+    "call_f1_forced": "call F1, tools given",
+    "arguments_f1": "arguments F1",
+    "call_exact": "exact %",
+    "call_exact_ordered": "exact and in order %",
+    "invalid_json": "invalid JSON %",
+    "invalid_schema": "schema broken %",
+    "retrieval_recall": "retrieval recall",
+    "retrieval_precision": "retrieval precision",
+}
+_ADAPTATIONS = {
+    "none": "no adaptation",
+    "auxiliary": "adapted",
+    "first_round": "first round's LoRA kept",
+    "always": "LoRA always trained",
+}
+
+Line = dict[str, Any]
+
+
+def is_compositional(result: Mapping[str, Any]) -> bool:
+    """Whether a run is of the track whose rows these are."""
+    return result.get("track") == TRACK
+
+
+def variant(row: Row) -> str:
+    """A method, with its adaptation where that is not the usual: auxiliary tools for TokMem, else none."""
+    usual = "auxiliary" if row["method"].startswith("tokmem") else "none"
+    adaptation = row.get("adaptation") or usual
+    return row["method"] if adaptation == usual else f"{row['method']}+adaptation={adaptation}"
+
+
+def variant_title(row: Row) -> str:
+    """What a variant is called in tables."""
+    title = method_title(row["method"])
+    if variant(row) == row["method"]:
+        return title
+    return f"{title}, {_ADAPTATIONS.get(row['adaptation'], row['adaptation'])}"
+
+
+def by_variant(rows: Sequence[Row]) -> dict[str, list[Row]]:
+    """Rows of each variant, in order of appearance."""
+    groups: dict[str, list[Row]] = {}
+    for row in rows:
+        groups.setdefault(variant(row), []).append(row)
+    return groups
+
+
+def final_calls(rows: Sequence[Row]) -> list[Row]:
+    """Rows after each variant's last round; of several numbers of calls in training those with the most."""
+    rows = largest(rows, "train_max_calls")
+    last = {name: max(row.get("round") or 0 for row in group) for name, group in by_variant(rows).items()}
+    return [row for row in rows if (row.get("round") or 0) == last[variant(row)]]
+
+
+def call_lines(rows: Sequence[Row], figures: Sequence[str] = tuple(FIGURES)) -> list[Line]:
+    """One line for each variant, number of calls in training, round and test set.
+
+    Args:
+        rows: each with its number of `calls`, or `all`.
+        figures: measures to spread over columns: `tool_f1 2`, `tool_f1 3`, ... and `tool_f1 average`.
+
+    Returns:
+        what the rows over all numbers of calls hold, a `title`, and the columns.
+    """
+    groups: dict[tuple[Any, ...], list[Row]] = {}
+    for row in rows:
+        key = (variant(row), row.get("train_max_calls"), row.get("round"), row.get("tools"))
+        groups.setdefault(key, []).append(row)
+    return [_line(members, figures) for members in groups.values()]
+
+
+def figure_columns(lines: Sequence[Line], figures: Sequence[str] = tuple(FIGURES)) -> dict[str, str]:
+    """Titles of the columns that the lines have, figure by figure, by number of calls."""
+    counts = sorted({int(key.split()[1]) for line in lines for key in line if key.split()[-1].isdecimal()})
+    columns: dict[str, str] = {}
+    for figure in figures:
+        title = FIGURES[figure]
+        columns |= {f"{figure} {n}": f"{title}, {n} {'call' if n == 1 else 'calls'}" for n in counts}
+        columns |= {f"{figure} average": f"{title}, average"}
+    return {key: title for key, title in columns.items() if any(line.get(key) is not None for line in lines)}
+
+
+def over_test_sets(lines: Sequence[Line]) -> list[Line]:
+    """Of each variant with several test sets the means over these; their spread over seeds is not known."""
+    means: list[Line] = []
+    for group in by_variant(lines).values():
+        first = group[0]
+        if len(group) == 1:
+            means.append(dict(first))
+            continue
+        measured = [key for key in first if key in MEASURES or key.partition(" ")[0] in FIGURES]
+        kept = {key: value for key, value in first.items() if key.removesuffix("_std") not in measured}
+        numbers = {
+            key: [n for line in group if (n := plain_number(line.get(key))) is not None] for key in measured
+        }
+        means.append(
+            kept | {"tools": "all"} | {key: fmean(values) for key, values in numbers.items() if values}
+        )
+    return means
+
+
+def headline(line: Row, figure: str) -> float | None:
+    """A line's average of a figure."""
+    return plain_number(line.get(f"{figure} average"))
+
+
+def _line(rows: Sequence[Row], figures: Sequence[str]) -> Line:
+    whole = next((row for row in rows if row.get("calls") == "all"), rows[0])
+    line: Line = {**whole, "title": variant_title(whole)}
+    for figure in figures:
+        cells = {row["calls"]: spread(row, figure) for row in rows if isinstance(row.get("calls"), int)}
+        line |= {f"{figure} {calls}": cell for calls, cell in cells.items() if cell is not None}
+        chained = [cell.mean for calls, cell in cells.items() if calls > 1 and cell is not None]
+        line[f"{figure} average"] = fmean(chained) if len(chained) > 1 else spread(whole, figure)
+    return line
