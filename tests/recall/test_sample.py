@@ -2,22 +2,39 @@ from __future__ import annotations
 
 import math
 
+import pytest
 import torch
 
 from tokmem.recall.sample import choose
-from tokmem.seeds import generator
+from tokmem.seeds import stream
 
 PROBABILITIES = torch.tensor([0.1, 0.0, 0.5, 0.1, 0.3])
 SCORES = PROBABILITIES.log().expand(4000, -1)
+DRAWS = [stream(0, "sample", i).random() for i in range(4000)]
 
 
 def shares(temperature: float, top_p: float) -> torch.Tensor:
-    picks = choose(SCORES, temperature, top_p, generator(0, "sample"))
+    picks = choose([SCORES[:, :2], SCORES[:, 2:]], temperature, top_p, DRAWS)
     return torch.bincount(picks, minlength=5) / len(picks)
 
 
-def test_greedy_takes_the_best() -> None:
-    assert choose(torch.tensor([[0.0, 2.0, -math.inf], [3.0, 2.0, 1.0]]), 0, 1.0, None).tolist() == [1, 0]
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_greedy_takes_the_best_and_of_equals_the_first(dtype: torch.dtype) -> None:
+    draws = torch.Generator().manual_seed(0)
+    scores = torch.randint(-3, 4, (200, 9), generator=draws).to(dtype)
+    scores[0] = -math.inf
+    wanted = [row.index(max(row)) for row in scores.tolist()]
+    for parts in ([scores], [scores[:, :4], scores[:, 4:]], [scores[:, :1], scores[:, 1:5], scores[:, 5:]]):
+        assert choose(parts, 0, 1.0, []).tolist() == wanted
+
+
+@pytest.mark.parametrize("draw", [0.0, 1 - 2**-53])
+def test_a_draw_at_either_end_is_a_token_that_is_allowed(draw: float) -> None:
+    for seed in range(50):
+        scores = torch.randn(1, 40, generator=torch.Generator().manual_seed(seed))
+        scores[:, 20:] = -math.inf
+        assert choose([scores], 1.0, 1.0, [draw]).item() < 20
+        assert choose([scores], 1.0, 1e-9, [draw]).item() == scores.argmax()
 
 
 def test_sampling_follows_the_probabilities_and_never_takes_what_is_not_allowed() -> None:

@@ -35,6 +35,14 @@ def recall(
     chain: Annotated[
         bool, typer.Option("--chain", help="Allow several memory tokens.", rich_help_panel="Recall")
     ] = False,
+    constrained: Annotated[
+        bool,
+        typer.Option(
+            "--constrained",
+            help="In a --chain, arguments must be JSON of the tool's schema.",
+            rich_help_panel="Recall",
+        ),
+    ] = False,
     reject: Annotated[
         bool, typer.Option(help="Answer in plain text where no procedure fits.", rich_help_panel="Recall")
     ] = False,
@@ -58,6 +66,10 @@ def recall(
     """
     if query is not None and file is not None:
         raise ConfigError("a query and a --file", "one of them", "leave one out")
+    if constrained and not chain:
+        raise ConfigError(
+            "--constrained without --chain", "both: grammars rule chains of calls", "add --chain"
+        )
     talks = query is None and file is None and _at_terminal()
     queries = [] if talks else _queries(query, file, instruction)
     memory = _open(bank, ctx.params)
@@ -110,7 +122,7 @@ def _open(bank: Path, given: dict[str, Any]) -> TokMem:
     from tokmem.methods.tokmem import TokMem
     from tokmem.recall.generate import RecallSettings
 
-    names = ("reject", "max_new_tokens", "batch_size", "top_k", "temperature", "top_p", "seed")
+    names = ("constrained", "reject", "max_new_tokens", "batch_size", "top_k", "temperature", "top_p", "seed")
     settings = RecallSettings(mode="chain" if given["chain"] else "atomic", **{n: given[n] for n in names})
     _, origin = load_bank(bank)
     backbone = load(o.backbone_config({**given, "model_name": given["model_name"] or origin.backbone}))

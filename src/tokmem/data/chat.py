@@ -47,6 +47,7 @@ class Chat:
         system_prompt: stands before the conversation; None leaves the template's own default.
 
     Attributes:
+        tokenizer: as given.
         tail: ids that the template puts after an assistant turn, up to and including the stop token.
         stop: id of the token that ends an assistant turn.
 
@@ -57,7 +58,7 @@ class Chat:
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, system_prompt: str | None = None) -> None:
         self.system_prompt = system_prompt
-        self._tokenizer = tokenizer
+        self.tokenizer = tokenizer
         self._template = tokenizer.get_chat_template() if tokenizer.chat_template else PLAIN_TEMPLATE
         self._anchor = _dummy_prefix_anchor(tokenizer)
         self._controls = _unmarked_controls(tokenizer)
@@ -94,7 +95,7 @@ class Chat:
 
     def decode(self, ids: Sequence[int]) -> str:
         """Text of ``ids`` without special tokens, otherwise exact."""
-        text = self._tokenizer.decode(list(ids), skip_special_tokens=True, clean_up_tokenization_spaces=False)
+        text = self.tokenizer.decode(list(ids), skip_special_tokens=True, clean_up_tokenization_spaces=False)
         if not isinstance(text, str):
             raise DataError(
                 f"a batch of {len(text)} sequences", "the ids of one sequence", "decode one at a time"
@@ -104,7 +105,7 @@ class Chat:
     @cached_property
     def fingerprint(self) -> str:
         """sha256 (hex) of all that decides how a text is encoded: template, pinned values and vocabulary."""
-        vocabulary = json.dumps(sorted(self._tokenizer.get_vocab().items()))
+        vocabulary = json.dumps(sorted(self.tokenizer.get_vocab().items()))
         parts = {
             "template": self._template,
             "pinned": PINNED,
@@ -130,11 +131,11 @@ class Chat:
     def _read_tail(self) -> tuple[int, ...]:
         """What follows a response: up to EOS, else up to the first special token, else with EOS added."""
         ids = self._encode_piece(self._split(2)[-1], self._anchor)
-        eos = self._tokenizer.eos_token_id
+        eos = self.tokenizer.eos_token_id
         if eos in ids:
             return tuple(ids[: ids.index(eos) + 1])
         # Not all_special_ids: a token may be special without a role (Llama's <|eot_id|> beside another EOS).
-        added = self._tokenizer.added_tokens_decoder
+        added = self.tokenizer.added_tokens_decoder
         stops = [position for position, token in enumerate(ids) if token in added and added[token].special]
         if stops:
             return tuple(ids[: stops[0] + 1])
@@ -171,7 +172,7 @@ class Chat:
         if self.system_prompt is not None:
             messages.insert(0, {"role": "system", "content": self.system_prompt})
         try:
-            rendered = self._tokenizer.apply_chat_template(
+            rendered = self.tokenizer.apply_chat_template(
                 messages,
                 chat_template=_STOPPED_CLOCK + self._template,
                 tokenize=False,
@@ -198,7 +199,7 @@ class Chat:
         return self._encode(anchor + piece, control=True)[len(lead) :]
 
     def _encode(self, text: str, *, control: bool) -> list[int]:
-        ids = self._tokenizer.encode(text, add_special_tokens=False, split_special_tokens=not control)
+        ids = self.tokenizer.encode(text, add_special_tokens=False, split_special_tokens=not control)
         return [int(token) for token in ids]
 
 

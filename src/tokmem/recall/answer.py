@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from tokmem.data.chat import Chat
 from tokmem.data.encode import Encoder
 from tokmem.model.memory_lm import MemoryLM
+from tokmem.recall.constrained import Guides
 from tokmem.recall.generate import Generation, Recaller, RecallSettings
 from tokmem.records import Answer, Example, Turn
 
@@ -26,9 +27,16 @@ def answer_examples(
         examples: only query, instruction and demonstrations are read.
         settings: how to recall.
         procedures: procedures to force, a sequence an example; None lets the model choose.
+
+    Raises:
+        ConfigError: recall is to be constrained, and llguidance or a tokenizer that it reads is missing.
+        RecallError: llguidance refuses a procedure's schema.
     """
     prompts = [encoder.prompt(example) for example in examples]
-    recaller = Recaller(lm, stop_ids(lm, encoder.chat), settings)
+    stops, guides = stop_ids(lm, encoder.chat), None
+    if settings.guided:
+        guides = Guides(lm.bank.procedures.values(), encoder.chat.tokenizer, lm.head.model_rows, stops)
+    recaller = Recaller(lm, stops, settings, guides)
     generations = recaller(prompts, procedures)
     return [
         _answer(example, len(prompt), generation, encoder.chat)

@@ -1,32 +1,37 @@
-"""Batched recall: one prefill, routing from its last state, decoding from its cache.
+"""Recall: prompts in, generated turns out.
 
-Prompts are sorted by length, batches hold prompts of similar length, rows leave the batch as they finish.
-Letters: B rows still running, C cached positions, d hidden size, V rows of the backbone, P procedures.
+One prefill routes a prompt, and its response is decoded from the keys and values of that prefill. Where the
+backbone allows it, prompts are read without padding, what they begin with alike is read once, and a finished
+row gives its place to a waiting prompt; else padded batches of similar length run one after the other. A
+prompt's answer hangs on the prompts beside it by no more than the rounding of the matrix products.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Literal, cast, get_args
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal, get_args
 
 import torch
-from torch import Tensor
-from transformers import DynamicCache
 
-from tokmem.data.collate import left_pad
 from tokmem.errors import ConfigError, RecallError
 from tokmem.log import progress
 from tokmem.model.backbone import is_recurrent
 from tokmem.model.memory_lm import MemoryLM
+from tokmem.recall.constrained import Guides
+from tokmem.recall.padded import decode_padded
 from tokmem.recall.parse import split_turns
-from tokmem.recall.route import route
-from tokmem.recall.sample import choose
+from tokmem.recall.prompts import PromptReader
+from tokmem.recall.rows import Row
+from tokmem.recall.running import decode_running
+from tokmem.recall.writer import Writer
 from tokmem.records import Route
-from tokmem.seeds import generator
+from tokmem.seeds import stream
 
 Mode = Literal["atomic", "chain"]
+# Tokens read at a time. Past a thousand rows a CPU's matrix products gain nothing.
+WAVE_TOKENS, CPU_WAVE_TOKENS = 8192, 1024
 
 
 @dataclass(frozen=True)
@@ -37,11 +42,16 @@ class RecallSettings:
         mode: ``atomic`` allows one memory token, at the start; ``chain`` any number.
         reject: whether a query may be answered without a memory token, where an ordinary one beats them all.
         max_new_tokens: most tokens to write, memory tokens included.
-        batch_size: prompts in a batch.
+        batch_size: prompts that are decoded together.
         top_k: routing candidates to keep.
         temperature: 0 is greedy.
         top_p: nucleus of sampling.
-        seed: of sampling.
+        seed: of sampling; a prompt's draws hang on it and on the prompt's place among the prompts alone.
+        constrained: whether, in a chain, the response of a procedure that has a JSON schema must be JSON of
+            that schema before anything may follow it; ``atomic`` stays free (needs the extra `constrained`).
+        continuous: whether a finished row gives its place to a waiting prompt, and prompts are read without
+            padding; off, or where the backbone does not allow it, padded batches run one after the other.
+        shared_prefixes: whether what prompts begin with alike is read once; only if `continuous`.
     """
 
     mode: Mode = "atomic"
@@ -52,6 +62,9 @@ class RecallSettings:
     temperature: float = 0.0
     top_p: float = 1.0
     seed: int = 0
+    constrained: bool = False
+    continuous: bool = True
+    shared_prefixes: bool = True
 
     def __post_init__(self) -> None:
         if self.mode not in get_args(Mode):
@@ -65,6 +78,11 @@ class RecallSettings:
         ):
             if not good:
                 raise ConfigError(f"{name} {getattr(self, name)}", "a value in its range")
+
+    @property
+    def guided(self) -> bool:
+        """Whether grammars rule what is written."""
+        return self.constrained and self.mode == "chain"
 
 
 @dataclass
@@ -86,19 +104,6 @@ class Generation:
     routes: list[Route]
 
 
-@dataclass
-class _Row:
-    """A prompt under way: what it wrote, and what it still has to write whatever the model says."""
-
-    route: Route | None
-    procedures: deque[str]
-    script: bool
-    ids: list[int] = field(default_factory=list)
-    queue: deque[int] = field(default_factory=deque)
-    routes: list[Route] = field(default_factory=list)
-    finished: bool = False
-
-
 class Recaller:
     """Generates for many prompts.
 
@@ -106,26 +111,33 @@ class Recaller:
         lm: backbone and bank.
         stops: ids that end a response.
         settings: how to recall.
+        guides: grammars of the procedures' responses; needed where `settings.guided`.
 
     Raises:
         RecallError: the backbone keeps a recurrent state, so that padded prompts cannot share a batch.
+        ConfigError: recall is to be constrained, and there are no guides.
     """
 
-    def __init__(self, lm: MemoryLM, stops: Sequence[int], settings: RecallSettings) -> None:
+    def __init__(
+        self, lm: MemoryLM, stops: Sequence[int], settings: RecallSettings, guides: Guides | None = None
+    ) -> None:
         if is_recurrent(lm.model) and settings.batch_size > 1:
             raise RecallError(
                 f"{type(lm.model).__name__} keeps a recurrent state and batch_size is {settings.batch_size}",
                 "batch_size 1 for such a backbone",
             )
-        self.lm, self.stops, self.settings = lm, frozenset(stops), settings
-        self.heads = {ids[0]: name for name, ids in lm.bank.memory.items()}
-        self.forced_ids = frozenset(i for ids in lm.bank.memory.values() for i in ids[1:])
+        if settings.guided and guides is None:
+            raise ConfigError("constrained recall without guides", "the procedures' grammars", "give Guides")
+        self.lm, self.settings = lm, settings
+        self._writer = Writer(lm, frozenset(stops), settings, guides if settings.guided else None)
+        self._forced_ids = frozenset(i for ids in lm.bank.memory.values() for i in ids[1:])
 
     def __call__(
         self,
         prompts: Sequence[Sequence[int]],
         procedures: Sequence[Sequence[str]] | None = None,
         *,
+        limits: Sequence[int] | None = None,
         desc: str = "recall",
     ) -> list[Generation]:
         """Generates for each prompt, in order.
@@ -134,6 +146,7 @@ class Recaller:
             prompts: token ids up to where the first memory token will stand.
             procedures: procedures to force, a sequence a prompt: the first opens the response, each next one
                 stands where the model would recall another or stop. None lets the model choose.
+            limits: most tokens to write, a number a prompt; none is more than the settings allow.
             desc: shown beside the progress bar.
 
         Raises:
@@ -145,126 +158,39 @@ class Recaller:
                 f"procedures for {len(procedures)} of {len(prompts)} queries",
                 "a sequence of procedures for each query",
             )
-        order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
-        results: dict[int, Generation] = {}
-        draws = generator(self.settings.seed, "recall")
-        size = self.settings.batch_size
+        most = self.settings.max_new_tokens
+        rows = [
+            Row(
+                tuple(prompt),
+                most if limits is None else min(most, limits[index]),
+                stream(self.settings.seed, "recall", index),
+                None if procedures is None else deque(procedures[index]),
+            )
+            for index, prompt in enumerate(prompts)
+        ]
         with torch.inference_mode(), progress(len(prompts), desc, unit="query") as bar:
-            for start in range(0, len(order), size):
-                chosen = order[start : start + size]
-                forced = [deque(procedures[i]) if procedures is not None else deque() for i in chosen]
-                batch = _Decoding(self, [prompts[i] for i in chosen], forced, procedures is not None, draws)
-                for i, generation in zip(chosen, batch.run(), strict=True):
-                    results[i] = generation
-                bar.update(len(chosen))
-        return [results[i] for i in range(len(prompts))]
+            for done in self._decode(rows):
+                bar.update(done)
+        return [self._result(row) for row in rows]
 
-
-class _Decoding:
-    """One batch from prefill to its last finished row."""
-
-    def __init__(
-        self,
-        recaller: Recaller,
-        prompts: Sequence[Sequence[int]],
-        forced: Sequence[deque[str]],
-        script: bool,
-        draws: torch.Generator,
-    ) -> None:
-        self.owner, self.lm, self.settings, self.draws = recaller, recaller.lm, recaller.settings, draws
-        ids, self.mask, positions = (t.to(self.lm.device) for t in left_pad(prompts))
-        self.cache = (
-            DynamicCache(config=self.lm.model.config) if is_recurrent(self.lm.model) else DynamicCache()
+    def _decode(self, rows: Sequence[Row]) -> Iterator[int]:
+        """Decodes every row; gives how many have finished, again and again."""
+        longest = self.lm.longest_packed if self.settings.continuous else 0
+        fits = [len(row.prompt) + row.most <= longest for row in rows]
+        packed = sorted((row for row, fit in zip(rows, fits, strict=True) if fit), key=lambda row: row.prompt)
+        tokens = CPU_WAVE_TOKENS if self.lm.device.type == "cpu" else WAVE_TOKENS
+        size, share = self.settings.batch_size, self.settings.shared_prefixes
+        reader = PromptReader(self.lm, [row.prompt for row in packed], share, tokens)
+        for _ in decode_running(self.lm, self._writer, packed, reader, size):
+            yield 1
+        padded = sorted(
+            (row for row, fit in zip(rows, fits, strict=True) if not fit), key=lambda row: len(row.prompt)
         )
-        self.hidden = self.lm.hidden(ids, self.mask, positions, self.cache)[:, -1]
-        self.positions = positions[:, -1] + 1
-        names = self.lm.bank.names
-        routes: Sequence[Route | None] = self._routes(self.hidden) if names else [None] * len(prompts)
-        self.rows = [_Row(r, f, script) for r, f in zip(routes, forced, strict=True)]
-        self.all_rows = list(self.rows)
+        for start in range(0, len(padded), size):
+            batch = padded[start : start + size]
+            decode_padded(self.lm, self._writer, batch)
+            yield len(batch)
 
-    def _routes(self, hidden: Tensor) -> list[Route]:
-        """Ranks the procedures for each of (B, d) states."""
-        return route(*self._logits(hidden), self.lm.bank.names, self.settings.top_k)
-
-    def _logits(self, hidden: Tensor) -> tuple[Tensor, Tensor]:
-        """(B, V) frozen logits with replaced rows at -inf, and (B, P) memory logits."""
-        frozen, memory = self.lm.head.frozen(hidden), self.lm.head.memory(hidden)
-        replaced = self.lm.head.replaced(frozen.shape[-1])
-        return (frozen.index_fill(-1, replaced, -torch.inf) if len(replaced) else frozen), memory
-
-    def run(self) -> list[Generation]:
-        """Decodes until every row has stopped or is full."""
-        while self.rows:
-            tokens = self._next_tokens()
-            keep = [i for i, row in enumerate(self.rows) if self._write(row, tokens[i])]
-            if keep:
-                self._advance(keep)
-            self.rows = [self.rows[i] for i in keep]
-        return [self._result(row) for row in self.all_rows]
-
-    def _next_tokens(self) -> list[int]:
-        frozen, memory = self._logits(self.hidden)
-        first = not self.rows[0].ids
-        if memory.shape[-1]:
-            if first and not self.settings.reject:
-                frozen = torch.full_like(frozen, -torch.inf)
-            if self.settings.mode == "atomic" and not first:
-                memory = torch.full_like(memory, -torch.inf)
-        scores = torch.cat([frozen, memory], -1)
-        picks = choose(scores, self.settings.temperature, self.settings.top_p, self.draws)
-        vocab = frozen.shape[-1]
-        if memory.shape[-1]:
-            heads = self.lm.bank.head_ids[(picks - vocab).clamp(min=0)]
-            picks = torch.where(picks < vocab, picks, heads)
-        tokens = [self._scripted(row, token) for row, token in zip(self.rows, picks.tolist(), strict=True)]
-        self._record_routes(tokens)
-        return tokens
-
-    def _record_routes(self, tokens: Sequence[int]) -> None:
-        """Ranks the procedures for those rows alone whose token opens a turn."""
-        recalling = [i for i, token in enumerate(tokens) if token in self.owner.heads]
-        if not self.rows[0].ids:
-            for i in recalling:
-                self.rows[i].routes.append(cast(Route, self.rows[i].route))
-        elif recalling:
-            hidden = self.hidden[torch.tensor(recalling, device=self.hidden.device)]
-            for i, found in zip(recalling, self._routes(hidden), strict=True):
-                self.rows[i].routes.append(found)
-
-    def _scripted(self, row: _Row, token: int) -> int:
-        """What the row writes: its queue, then its forced procedures at each boundary, then its own token."""
-        if row.queue:
-            return row.queue.popleft()
-        boundary = not row.ids or token in self.owner.heads or token in self.owner.stops
-        if row.script and boundary:
-            if row.procedures:
-                token = self.lm.bank.slots.ids(row.procedures.popleft())[0]
-            elif token in self.owner.heads:
-                token = min(self.owner.stops)
-        if token in self.owner.heads:
-            row.queue.extend(self.lm.bank.slots.ids(self.owner.heads[token])[1:])
-        return token
-
-    def _write(self, row: _Row, token: int) -> bool:
-        """Adds a token to a row; returns whether the row goes on."""
-        if token in self.owner.stops:
-            row.finished = True
-            return False
-        row.ids.append(token)
-        return len(row.ids) < self.settings.max_new_tokens
-
-    def _advance(self, keep: list[int]) -> None:
-        """Drops the finished rows and runs the others' new tokens through the body."""
-        if len(keep) < len(self.rows):
-            index = torch.tensor(keep, device=self.mask.device)
-            self.cache.batch_select_indices(index)
-            self.mask, self.positions = self.mask[index], self.positions[index]
-        ids = torch.tensor([[self.rows[i].ids[-1]] for i in keep], device=self.mask.device)
-        self.mask = torch.cat([self.mask, torch.ones_like(ids)], 1)
-        self.hidden = self.lm.hidden(ids, self.mask, self.positions[:, None], self.cache)[:, -1]
-        self.positions = self.positions + 1
-
-    def _result(self, row: _Row) -> Generation:
-        text, turns = split_turns(row.ids, self.owner.heads, self.owner.forced_ids)
+    def _result(self, row: Row) -> Generation:
+        text, turns = split_turns(row.ids, self._writer.heads, self._forced_ids)
         return Generation(text, turns, row.route, row.finished, row.routes)

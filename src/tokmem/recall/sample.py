@@ -2,24 +2,45 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
 
-def choose(scores: Tensor, temperature: float, top_p: float, generator: torch.Generator | None) -> Tensor:
-    """(B, W) logits -> (B,) indices.
+def choose(parts: Sequence[Tensor], temperature: float, top_p: float, draws: Sequence[float]) -> Tensor:
+    """Picks a token for each row from logits that lie side by side in several tensors.
 
     Args:
-        scores: logits; -inf where a token is not allowed.
-        temperature: 0 is greedy.
+        parts: (B, W_1), (B, W_2), ... logits, none of zero width; -inf where a token is not allowed.
+        temperature: 0 is greedy; of equal logits the first wins.
         top_p: keep the smallest set of tokens whose probability reaches this.
-        generator: source of randomness, on the CPU.
+        draws: (B,) random numbers from [0, 1), one a row; greedy reads none.
+
+    Returns:
+        (B,) indices into the parts as if they were one (B, W_1 + W_2 + ...).
     """
     if temperature == 0:
-        return scores.argmax(-1)
+        return _best(parts)
+    scores = torch.cat([part.float() for part in parts], -1)
     ranked, order = (scores / temperature).sort(-1, descending=True)
     probabilities = ranked.softmax(-1)
     outside = probabilities.cumsum(-1) - probabilities >= top_p
-    probabilities = probabilities.masked_fill(outside, 0).cpu()
-    pick = torch.multinomial(probabilities, 1, generator=generator).to(order.device)
-    return order.gather(-1, pick)[:, 0]
+    cumulative = probabilities.masked_fill(outside, 0).cumsum(-1)
+    drawn = torch.tensor(draws, device=scores.device)[:, None] * cumulative[:, -1:]
+    # The first whose sum is past the draw; rounding may put the draw at the very end, where nothing is.
+    place = torch.searchsorted(cumulative, drawn, right=True).clamp(max=scores.shape[-1] - 1)
+    last = (cumulative < cumulative[:, -1:]).sum(-1, keepdim=True)
+    return order.gather(-1, place.minimum(last))[:, 0]
+
+
+def _best(parts: Sequence[Tensor]) -> Tensor:
+    # `max`, not `argmax`: the latter is several times as slow for bfloat16 on a CPU.
+    best, pick = parts[0].max(-1)
+    offset = parts[0].shape[-1]
+    for part in parts[1:]:
+        value, place = part.max(-1)
+        pick = torch.where(value > best, place + offset, pick)
+        best = torch.maximum(best.to(value.dtype), value)
+        offset += part.shape[-1]
+    return pick

@@ -1,0 +1,127 @@
+"""From the last states of rows to the tokens that they write.
+
+Letters: B rows, d hidden size, V rows of the backbone, P procedures.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from tokmem.model.memory_lm import MemoryLM
+from tokmem.recall.route import route
+from tokmem.recall.rows import Row
+from tokmem.recall.sample import choose
+
+if TYPE_CHECKING:
+    from tokmem.recall.constrained import Guides
+    from tokmem.recall.generate import RecallSettings
+
+
+class Writer:
+    """Chooses each row's next token, and records how memory tokens were chosen.
+
+    Args:
+        lm: backbone and bank.
+        stops: ids that end a response.
+        settings: how to recall.
+        guides: grammars of the responses; None writes freely.
+
+    Attributes:
+        heads: procedure of each first memory id.
+    """
+
+    def __init__(
+        self, lm: MemoryLM, stops: frozenset[int], settings: RecallSettings, guides: Guides | None = None
+    ) -> None:
+        self.lm, self.stops, self.settings, self.guides = lm, stops, settings, guides
+        self.heads = {ids[0]: name for name, ids in lm.bank.memory.items()}
+        self._replaced = lm.head.replaced(lm.head.model_rows)
+
+    def first(self, hidden: Tensor, rows: Sequence[Row]) -> list[bool]:
+        """Routes prompts by their last states, (B, d), and writes their first tokens.
+
+        Returns:
+            (B,) whether a row goes on.
+        """
+        frozen, memory = self._frozen(hidden), self.lm.head.memory(hidden)
+        if self.heads:
+            found = route(frozen.float(), memory, self.lm.bank.names, self.settings.top_k)
+            for row, its in zip(rows, found, strict=True):
+                row.route = its
+        blocked = bool(self.heads) and not self.settings.reject
+        tokens = self._tokens(None if blocked else frozen, memory, rows)
+        for row, token in zip(rows, tokens, strict=True):
+            if token in self.heads and row.route:
+                row.routes.append(row.route)
+        return [row.write(token, self.stops) for row, token in zip(rows, tokens, strict=True)]
+
+    def next(self, hidden: Tensor, rows: Sequence[Row]) -> list[bool]:
+        """Writes one more token to each row, by the states (B, d) of what it wrote last.
+
+        Returns:
+            (B,) whether a row goes on.
+        """
+        frozen, memory = self._frozen(hidden), None
+        if self.settings.mode == "chain":
+            memory = self.lm.head.memory(hidden)
+        tokens = self._tokens(*self._guided(frozen, memory, rows), rows)
+        recalling = [i for i, token in enumerate(tokens) if token in self.heads]
+        if recalling:
+            index = torch.tensor(recalling, device=hidden.device)
+            among = self.lm.head.memory(hidden[index])
+            found = route(frozen[index].float(), among, self.lm.bank.names, self.settings.top_k)
+            for i, its in zip(recalling, found, strict=True):
+                rows[i].routes.append(its)
+        return [row.write(token, self.stops) for row, token in zip(rows, tokens, strict=True)]
+
+    def _frozen(self, hidden: Tensor) -> Tensor:
+        """(B, V) frozen logits in the backbone's dtype, replaced rows at -inf."""
+        logits = self.lm.head.native(hidden)
+        return logits.index_fill_(-1, self._replaced, -torch.inf) if len(self._replaced) else logits
+
+    def _tokens(self, frozen: Tensor | None, memory: Tensor | None, rows: Sequence[Row]) -> list[int]:
+        """What each row writes, of the logits that are given and of what it has to write."""
+        parts = [part for part in (frozen, memory) if part is not None and part.shape[-1]]
+        settings, vocab = self.settings, 0 if frozen is None else frozen.shape[-1]
+        draws = [row.draws.random() for row in rows] if settings.temperature else []
+        picks = choose(parts, settings.temperature, settings.top_p, draws)
+        if memory is not None and memory.shape[-1]:
+            heads = self.lm.bank.head_ids[(picks - vocab).clamp(min=0)]
+            picks = torch.where(picks < vocab, picks, heads)
+        return [self._scripted(row, token) for row, token in zip(rows, picks.tolist(), strict=True)]
+
+    def _scripted(self, row: Row, token: int) -> int:
+        """What the row writes: its queue, then its forced procedures at each boundary, then its own token."""
+        if row.queue:
+            return row.queue.popleft()
+        boundary = not row.ids or token in self.heads or token in self.stops
+        if row.procedures is not None and boundary:
+            if row.procedures:
+                token = self.lm.bank.slots.ids(row.procedures.popleft())[0]
+            elif token in self.heads:
+                token = min(self.stops)
+        if token in self.heads:
+            row.queue.extend(self.lm.bank.slots.ids(self.heads[token])[1:])
+            row.guide = self.guides.open(self.heads[token]) if self.guides else None
+        elif row.guide and token not in self.stops:
+            row.guide.accept(token)
+        return token
+
+    def _guided(
+        self, frozen: Tensor, memory: Tensor | None, rows: Sequence[Row]
+    ) -> tuple[Tensor, Tensor | None]:
+        """The logits with what a row's grammar does not allow at -inf; `frozen` stays as it is."""
+        guides = {i: row.guide for i, row in enumerate(rows) if row.guide and not row.queue}
+        if not guides or memory is None:
+            return frozen, memory
+        device = frozen.device
+        index = torch.tensor([*guides], device=device)
+        allowed = torch.stack([guide.allowed() for guide in guides.values()]).to(device)
+        frozen = frozen.index_put((index,), frozen[index].masked_fill(~allowed, -torch.inf))
+        closed = [i for i, guide in guides.items() if not guide.complete]
+        closed_index = torch.tensor(closed, dtype=torch.long, device=device)
+        return frozen, memory.index_fill(0, closed_index, -torch.inf)
