@@ -79,7 +79,7 @@ def test_retrieved_and_given_tools(backbone: Backbone, monkeypatch: pytest.Monke
     made = learned(backbone, retriever=WordCounts(), retrieval_k=2)
     route = made.answer([WEATHER])[0].route
     assert route is not None
-    assert [c.procedure for c in route.choices][0] == "get_weather"
+    assert route.procedure == "get_weather"
     assert len(route.choices) == 2
     text = prompt_text(made, prompts)
     assert {tool.name for tool in CHOSEN if signature(tool) in text} == {c.procedure for c in route.choices}

@@ -22,7 +22,9 @@ pytest.importorskip("peft")
 SETTINGS = FitSettings(lr=0.02, epochs=2, batch_size=3, checkpoint_every=1)
 
 
-def joint(name: str = "llama", rate: float = 0.5, dropout: float = 0.2, decay: float = 0.01) -> JointObjective:
+def joint(
+    name: str = "llama", rate: float = 0.5, dropout: float = 0.2, decay: float = 0.01
+) -> JointObjective:
     backbone = wrap_backbone(tiny_model(name), None, "tiny")
     adapter = Adapter(backbone, LoraSettings(lora_r=2, lora_alpha=3, lora_dropout=dropout))
     lm = MemoryLM(adapter.model, tiny_bank(True, "auto"))
