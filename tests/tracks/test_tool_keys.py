@@ -203,6 +203,16 @@ def test_switches_of_the_rivals(backbone: Backbone, monkeypatch: pytest.MonkeyPa
     assert made(with_methods("icl"), backbone).pool is None
 
 
+def test_grammars_are_for_memory_tokens_alone(backbone: Backbone) -> None:
+    recall = replace(CONFIG.recall, constrained=True)
+    assert made(with_methods("tokmem", recall=recall), backbone).recall_settings.constrained
+    assert made(with_methods("tokmem+constrained=true"), backbone).recall_settings.constrained
+    assert not made(
+        with_methods("tokmem+constrained=false", recall=recall), backbone
+    ).recall_settings.constrained
+    assert not made(with_methods("icl", recall=recall), backbone).recall.constrained
+
+
 def cell(config: CompositionalConfig, backbone: Backbone, out: Path) -> RoundCell:
     source = ToolSource(config.data)
     experiment = compositional.prepare(config, out, backbone, source)[0]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
@@ -14,7 +13,7 @@ from tokmem.bank.bank import Bank
 from tokmem.data.chat import Chat
 from tokmem.data.demonstrations import demonstration, refuse_demonstrations
 from tokmem.data.encode import Encoder
-from tokmem.data.fields import did_you_mean
+from tokmem.data.fields import did_you_mean, parse_object, read_bytes, take
 from tokmem.errors import ConfigError, RecallError
 from tokmem.files import atomic_write_json
 from tokmem.log import Metrics
@@ -188,7 +187,13 @@ class ToolPrompt:
         atomic_write_json(folder / FILE, {"tools": list(tools), "demonstrations": list(shown)})
 
     def restore(self, folder: Path) -> None:
-        """Takes up what `save` wrote."""
-        facts = json.loads((folder / FILE).read_text("utf-8"))
-        self.shown = tuple(Demonstration(**shown) for shown in facts["demonstrations"])
-        self._add([Procedure(**tool) for tool in facts["tools"]])
+        """Takes up what `save` wrote.
+
+        Raises:
+            DataError: it is missing or damaged.
+        """
+        path = folder / FILE
+        facts = parse_object(read_bytes(path), str(path))
+        shown, tools = (take(facts, key, list, str(path)) for key in ("demonstrations", "tools"))
+        self.shown = tuple(Demonstration(**fields) for fields in shown)
+        self._add([Procedure(**fields) for fields in tools])

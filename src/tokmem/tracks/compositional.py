@@ -28,8 +28,8 @@ from tokmem.tracks.tool_build import (
     Order,
     adaptation_of,
     build,
-    label,
     lora_shape,
+    method_name,
     rates_of,
     trains,
     variants,
@@ -273,9 +273,9 @@ class Experiment:
         """A method's rows and norms of all rounds and seeds, and the rate it was given."""
         rate = self.choose_rate(variant)
         known = {
-            "method": label(variant),
+            "method": method_name(variant),
             "adaptation": adaptation_of(self.config, variant),
-            "train_max_calls": self.limit or self.config.data.train_max_calls,
+            "train_max_calls": max(len(e.turns) for one in self.rounds for e in one.data.train),
         }
         states = [self.cell(variant, seed, rate).run() for seed in self.config.seeds]
         measured = [known | row for state in states for row in state.rows]

@@ -16,6 +16,7 @@ from tokmem.methods.tokmem_lora import TokMemLora
 from tokmem.methods.tool_prompt import ToolPrompt
 from tokmem.model.backbone import Backbone
 from tokmem.model.lora import LoraSettings
+from tokmem.recall.generate import RecallSettings
 from tokmem.recall.text_encoder import SentenceEncoder
 from tokmem.tracks.adaptation import Adaptation, check_adaptation
 from tokmem.tracks.variants import Variant
@@ -40,8 +41,11 @@ class Order:
     @property
     def common(self) -> dict[str, Any]:
         """What every method takes."""
-        recall = replace(self.config.recall, mode="chain")
-        return {"max_length": self.config.max_length, "recall": recall, "seed": self.seed}
+        return {"max_length": self.config.max_length, "recall": self.recall(), "seed": self.seed}
+
+    def recall(self, constrained: bool = False) -> RecallSettings:
+        """How to generate; only memory tokens say which tool's schema holds."""
+        return replace(self.config.recall, mode="chain", constrained=constrained)
 
     def training(self, lr: float, **others: Any) -> FitSettings:
         """How to train, at the rate under trial where there is one."""
@@ -100,6 +104,7 @@ def _tokmem(order: Order, changes: Changes, coupled: bool = True) -> Method:
     options = {name: changes.get(name, getattr(config, name)) for name in ("start", "width", "negatives")}
     options |= {"renorm": changes.get("renorm", config.chosen_renorm), "coupled": coupled, **order.common}
     options |= {"prompt": "query", "settings": order.training(config.training.lr)}
+    options["recall"] = order.recall(changes.get("constrained", config.recall.constrained))
     if order.adaptation in ("none", "auxiliary"):  # merged already
         return TokMem(order.backbone, **options)
     return TokMemLora(
@@ -123,7 +128,8 @@ _LORA: Mapping[str, type] = {
     **_REPLAY,
 }
 _TOKMEM: Mapping[str, type] = {
-    **{"renorm": str, "negatives": int, "start": str, "width": int, "adaptation": str},
+    **{"renorm": str, "negatives": int, "start": str, "width": int},
+    **{"adaptation": str, "constrained": bool},
 }
 
 # Of each method: how it is made, and the settings that a variant may change.
@@ -158,7 +164,7 @@ def adaptation_of(config: CompositionalConfig, variant: Variant) -> Adaptation:
     return check_adaptation(variant.changes.get("adaptation", config.adaptation.chosen))
 
 
-def label(variant: Variant) -> str:
+def method_name(variant: Variant) -> str:
     """A variant's name without its adaptation, which rows say by itself."""
     return "+".join(part for part in variant.name.split("+") if not part.startswith("adaptation="))
 
