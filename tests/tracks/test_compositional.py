@@ -18,8 +18,9 @@ from tokmem.errors import BankError, ConfigError, DataError
 from tokmem.model.backbone import Backbone, fingerprint, load_backbone
 from tokmem.records import Procedure
 from tokmem.tracks import tool_build, tool_data
-from tokmem.tracks.compositional import CompositionalConfig, run
+from tokmem.tracks.compositional import run
 from tokmem.tracks.rounds import RoundsConfig
+from tokmem.tracks.tool_config import CompositionalConfig
 from tokmem.train import loop
 
 pytest.importorskip("peft")

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from tokmem.config import load_config
-from tokmem.tracks.compositional import CompositionalConfig
 from tokmem.tracks.rounds import make_rounds
+from tokmem.tracks.tool_config import CompositionalConfig
 from tokmem.tracks.tool_data import ToolSource
 
 FOLDER = Path(__file__).parents[2] / "experiments/compositional"

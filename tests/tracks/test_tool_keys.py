@@ -22,10 +22,11 @@ from tokmem.methods.tool_prompt import ToolPrompt
 from tokmem.model.backbone import Backbone
 from tokmem.tracks import compositional, tool_build
 from tokmem.tracks.adaptation import AdaptationConfig
-from tokmem.tracks.compositional import CompositionalConfig, run
+from tokmem.tracks.compositional import run
 from tokmem.tracks.round_cell import RoundCell
 from tokmem.tracks.rounds import Round, RoundsConfig, make_rounds
 from tokmem.tracks.tool_build import Order, adaptation_of, build, variants
+from tokmem.tracks.tool_config import CompositionalConfig
 from tokmem.tracks.tool_data import ToolDataConfig, ToolSource
 
 

@@ -11,9 +11,9 @@ from tests.tiny import tiny_backbone
 from tokmem.model.backbone import Backbone
 from tokmem.recall.generate import RecallSettings
 from tokmem.tracks.adaptation import AdaptationConfig
-from tokmem.tracks.compositional import CompositionalConfig
 from tokmem.tracks.rivals import PromptingConfig, ToolLoraConfig
 from tokmem.tracks.rounds import RoundsConfig
+from tokmem.tracks.tool_config import CompositionalConfig
 from tokmem.tracks.tool_data import ToolDataConfig
 from tokmem.train.loop import FitSettings
 

@@ -32,7 +32,7 @@ class ToolsCommand(FlagsCommand):
     @classmethod
     def options(cls) -> list[inspect.Parameter]:
         """An option a setting."""
-        from tokmem.tracks.compositional import CompositionalConfig
+        from tokmem.tracks.tool_config import CompositionalConfig
 
         return flags(CompositionalConfig, NAMES, SKIP)
 
@@ -52,7 +52,8 @@ def tools(
     it. Without --source the tools are generated ones.
     """
     from tokmem.config import load_config
-    from tokmem.tracks.compositional import CompositionalConfig, run
+    from tokmem.tracks.compositional import run
+    from tokmem.tracks.tool_config import CompositionalConfig
 
     config = load_config(CompositionalConfig, experiment, overrides(CompositionalConfig, ctx.meta[SETTINGS]))
     folder = run_folder(save_path, resume, Path("runs/tools"))

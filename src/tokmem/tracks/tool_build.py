@@ -23,7 +23,7 @@ from tokmem.tracks.variants import Variant
 from tokmem.train.loop import FitSettings
 
 if TYPE_CHECKING:
-    from tokmem.tracks.compositional import CompositionalConfig
+    from tokmem.tracks.tool_config import CompositionalConfig
 
 Changes = Mapping[str, Any]
 
