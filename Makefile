@@ -47,8 +47,11 @@ format: $(STAMP) ## Format the code and mend what can be mended
 	$(BIN)/ruff check --fix-only --quiet .
 	$(BIN)/ruff format .
 
-bench: $(STAMP) ## Measure a training step
+bench: $(STAMP) ## Measure a training step, whole epochs and large banks; some 20 minutes on two cores
 	$(BIN)/python -m bench.train_step
+	$(BIN)/python -m bench.epochs
+	$(BIN)/python -m bench.bank_scale
+	$(BIN)/python tools/update_tables.py
 
 clean: ## Remove the environment and the caches; results and trained models stay
 	rm -rf $(VENV) dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache

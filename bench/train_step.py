@@ -36,6 +36,7 @@ from tokmem.report.tables import Table
 # tells: there the plain loop's cross-entropy sums in bfloat16, which alone puts its loss 1% off.
 TOLERANCE = {"float32": (1e-5, 1e-3), "bfloat16": (2e-2, 5e-2), "float16": (2e-2, 5e-2)}
 
+OUT = Path("results/bench/train_step.json")
 Seconds = Mapping[str, float]
 
 
@@ -82,14 +83,14 @@ def time_rounds(trainers: Mapping[str, Trainer], queries: Queries, device: torch
 
 
 def _seconds(trainer: Trainer, batch: Sequence[Encoded], device: torch.device) -> float:
-    _wait(device)
+    wait(device)
     started = time.perf_counter()
     trainer.step(batch)
-    _wait(device)
+    wait(device)
     return time.perf_counter() - started
 
 
-def _wait(device: torch.device) -> None:
+def wait(device: torch.device) -> None:
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 
@@ -195,10 +196,12 @@ def show(result: Mapping[str, Any]) -> None:
     Console().print(Table(result["rows"], columns, formats, title).rich())
 
 
-def parse(arguments: Sequence[str] | None) -> tuple[Settings, Path]:
+def parse(
+    arguments: Sequence[str] | None, about: str = __doc__ or "", out: Path = OUT, **defaults: object
+) -> tuple[Settings, Path]:
     """Settings and result file from the command line."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--out", type=Path, default=Path("results/bench/train_step.json"), help="result file")
+    parser = argparse.ArgumentParser(description=about.partition("\n")[0])
+    parser.add_argument("--out", type=Path, default=out, help="result file")
     parser.add_argument("--steps", type=int, default=5, help="timed rounds")
     parser.add_argument("--batch", type=int, default=4, help="queries a step")
     parser.add_argument("--threads", type=int, default=0, help="CPU threads (0: torch's choice)")
@@ -217,6 +220,7 @@ def parse(arguments: Sequence[str] | None) -> tuple[Settings, Path]:
     shape = {"layers": 24, "hidden": 896, "heads": 14, "kv-heads": 2, "intermediate": 4864, "vocab": 151936}
     for name, value in shape.items():
         parser.add_argument(f"--{name}", type=int, default=value)
+    parser.set_defaults(**defaults)
     given = vars(parser.parse_args(arguments))
     out = given.pop("out")
     if given["tasks_dir"]:

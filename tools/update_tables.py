@@ -12,24 +12,51 @@ from tokmem.report.results import results_table
 from tokmem.report.tables import Spread, Table
 
 ROOT = Path(__file__).parents[1]
-PAGES = (ROOT / "README.md", ROOT / "docs/results.md")
+PAGES = (ROOT / "README.md", ROOT / "docs/results.md", ROOT / "docs/performance.md")
 BLOCK = re.compile(r"(<!-- (table|forgetting|probes): (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
 FORGETTING = {"method": "method", "learned_at": "learned by", "evaluated_at": "measured at"}
 PROBES = {"method": "method", "instruction": "instruction"}
 SCORES = {"rouge_l": "ROUGE-L", "routing_accuracy": "routing %"}
 BENCH = {
-    "name": "one training step",
-    "tokens_per_second": "tokens/s",
-    "speedup": "against plain",
-    "peak_gb": "peak GB",
+    "train_step": {
+        "name": "one training step",
+        "tokens_per_second": "tokens/s",
+        "speedup": "against plain",
+        "peak_gb": "peak GB",
+    },
+    "epochs": {
+        "name": "whole epochs",
+        "tokens_per_second": "tokens/s",
+        "speedup": "against plain",
+        "over_bare": "against bare forward",
+        "peak_gb": "peak GB",
+        "memory_share": "of plain",
+    },
+    "bank_scale": {
+        "memory_tokens": "memory tokens",
+        "step_seconds": "step s",
+        "step_ratio": "against 10",
+        "suffix_seconds": "prompts cached, s",
+        "suffix_ratio": "against 10",
+        "routing_ms": "routing ms /query",
+        "bank_gb": "bank GB",
+        "peak_gb": "peak GB",
+    },
 }
+TWO_DIGITS = (
+    *("speedup", "over_bare", "peak_gb", "memory_share", "step_seconds", "step_ratio"),
+    *("suffix_seconds", "suffix_ratio", "routing_ms"),
+)
 
 
 def table(kind: str, path: Path) -> str:
-    """The Markdown table of a result file."""
+    """The Markdown table of a result file; a line in its place where a benchmark has not been run."""
+    if "bench" in path.parts and not path.exists():
+        return f"`{path.relative_to(ROOT)}`: to be measured with `make bench`.\n"
     result: dict[str, Any] = json.loads(path.read_text("utf-8"))
     if "bench" in path.parts:
-        return Table(result["rows"], BENCH, {"speedup": ".2f", "peak_gb": ".2f"}).markdown()
+        formats = dict.fromkeys(TWO_DIGITS, ".2f") | {"bank_gb": ".4f"}
+        return Table(result["rows"], BENCH[path.stem], formats).markdown()
     if kind == "table":
         return results_table(result).markdown()
     return scores_table(result[kind], FORGETTING if kind == "forgetting" else PROBES).markdown()

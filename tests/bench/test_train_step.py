@@ -10,16 +10,10 @@ from bench.contenders import BUILDERS, Contender, Trainer
 from bench.peak import measure_peak, peak_bytes
 from bench.setup import load_queries
 from bench.train_step import check_equal_work, compare, main, parse, summarise
-from tests.data.tiny_chat import QWEN, tiny_tokenizer
 from tests.tiny import tiny_bank, tiny_examples, tiny_model
 from tokmem.errors import TrainingError
 
 pytest.importorskip("peft")
-
-SMALL = (
-    *("--layers", "2", "--hidden", "32", "--heads", "4", "--kv-heads", "2", "--intermediate", "48"),
-    *("--vocab", "500", "--procedures", "9", "--dtype", "float32", "--steps", "2", "--max-length", "2048"),
-)
 
 
 def contenders() -> dict[str, Contender]:
@@ -27,13 +21,6 @@ def contenders() -> dict[str, Contender]:
     return {
         name: build(model, tiny_bank(True, "spare", frozen=0, fresh=6)) for name, build in BUILDERS.items()
     }
-
-
-@pytest.fixture
-def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    monkeypatch.delenv("TOKMEM_SNI_DIR", raising=False)
-    tiny_tokenizer(QWEN).save_pretrained(tmp_path / "tokenizer")
-    return [*SMALL, "--tokenizer", str(tmp_path / "tokenizer"), "--out", str(tmp_path / "result.json")]
 
 
 def test_contenders_do_equal_work() -> None:

@@ -21,12 +21,18 @@ def test_rounds_are_learned_measured_and_recalled(cli: Cli, model: Path, tmp_pat
     assert "6 procedures" in done.output
     summary = json.loads((tmp_path / "run/summary.json").read_text())
     assert [one["epochs"] for one in summary["rounds"]] == [1, 2]
-    assert {(row["round"], row["tools"]) for row in summary["rows"]} == {(1, "51-53"), (2, "51-53"), (2, "54-56")}
+    assert {(row["round"], row["tools"]) for row in summary["rows"]} == {
+        (1, "51-53"),
+        (2, "51-53"),
+        (2, "54-56"),
+    }
     again = cli(*args)
     assert again.exit_code == 2
     assert "already holds a run" in again.output
     assert cli(*args, "--resume").exit_code == 0
-    told = cli("recall", "some query", "--chain", "--bank", "run/banks/tokmem-0", "--model-name", model, "--json")
+    told = cli(
+        "recall", "some query", "--chain", "--bank", "run/banks/tokmem-0", "--model-name", model, "--json"
+    )
     assert told.exit_code == 0, told.output
     assert json.loads(told.output)["turns"][0]["procedure"] in summary["procedures"]
 

@@ -115,3 +115,15 @@ def test_a_nested_head_is_refused() -> None:
 
     with pytest.raises(BackboneError, match="Nested with its body or head nested deeper"):
         MemoryHead(Nested(), tiny_bank(True, "auto"))
+
+
+def test_addresses_get_their_gradient_in_float32_under_a_half_precision_backbone() -> None:
+    lm = MemoryLM(tiny_model("llama").to(torch.bfloat16), tiny_bank(True, "auto", frozen=0, fresh=4))
+    hidden = torch.randn(5, DIM, generator=torch.Generator().manual_seed(0)).to(torch.bfloat16)
+    states = hidden.clone().requires_grad_()
+    weights = torch.randn(5, 4, generator=torch.Generator().manual_seed(1)).to(torch.bfloat16)
+    (lm.head.memory(states) * weights).sum().backward()
+    rows = lm.bank.steering.fresh
+    assert rows.grad.dtype == torch.float32
+    torch.testing.assert_close(rows.grad, weights.float().T @ hidden.float(), rtol=1e-6, atol=1e-6)
+    torch.testing.assert_close(states.grad, weights @ rows.detach().to(torch.bfloat16))

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
-from transformers import PreTrainedModel
+from transformers import DynamicCache, PreTrainedModel
 
 from tests.tiny import CONFIGS, tiny_bank, tiny_lm, tiny_model
 from tokmem.model.memory_lm import MemoryLM
@@ -79,3 +79,22 @@ def test_the_trial_is_made_once(monkeypatch: pytest.MonkeyPatch) -> None:
     first = lm.longest_packed
     monkeypatch.setattr("tokmem.model.memory_lm.longest_packed", None)
     assert lm.longest_packed == first == inf
+
+
+def test_attention_over_a_past_has_the_kernels_gradient_in_half_precision() -> None:
+    """There the scores are made in float32; some of the sequences have no past."""
+    lm = MemoryLM(tiny_model("qwen3").to(torch.bfloat16), tiny_bank(True, "auto"))
+    exact = MemoryLM(tiny_model("qwen3"), tiny_bank(True, "auto"))
+    gradients = []
+    for each in (lm, exact):
+        cache = DynamicCache()
+        with torch.no_grad():
+            each.packed([(3, 4, 5, 6)], cache=cache)
+        past = [(x.keys[0], x.values[0]) for x in cache.layers]
+        states = each.packed([(92, 8, 9), (93, 7)], [past, ()])
+        weights = torch.randn(states.shape, generator=torch.Generator().manual_seed(0))
+        (states.float() * weights).sum().backward()
+        gradients.append(each.bank.steering.fresh.grad)
+    assert gradients[1].abs().max() > 1e-2
+    apart = (gradients[0] - gradients[1]).norm() / gradients[1].norm()
+    assert apart < 0.05

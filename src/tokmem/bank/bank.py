@@ -85,7 +85,7 @@ class Bank(nn.Module):
     def trainable_parameters(self) -> int:
         """How many numbers training may change (a decoupled wide procedure has one address)."""
         first = self.steering.frozen.shape[0]
-        unused = 0 if self.coupled else sum(len(self.slots.slots(n)) - 1 for n in self.fresh_names)
+        unused = 0 if self.coupled else sum(len(self.slots.ids(n)) - 1 for n in self.fresh_names)
         return (len(self.tables) * (len(self.slots) - first) - unused) * self.dim
 
     @property
@@ -175,8 +175,9 @@ class Bank(nn.Module):
             self.slots.ids(name)
         kept = [name for name in self.names if name not in again]
         order = [*kept, *(name for name in self.names if name in again)]
-        moved = [slot for name in order for slot in self.slots.slots(name)]
-        frozen = sum(len(self.slots.slots(name)) for name in kept)
+        spans = self.slots.spans
+        moved = [slot for name in order for slot in spans[name]]
+        frozen = sum(len(spans[name]) for name in kept)
         for table in self.tables:
             table.set_rows(table.rows()[moved], frozen)
         self.slots.reorder(order)
@@ -233,7 +234,8 @@ class Bank(nn.Module):
 
     def _keep(self, keep: Sequence[str]) -> None:
         """Drops all rows but those of `keep`, which stay in their order, frozen or fresh as they were."""
-        kept = [slot for name in keep for slot in self.slots.slots(name)]
+        spans = self.slots.spans
+        kept = [slot for name in keep for slot in spans[name]]
         frozen = sum(slot < self.steering.frozen.shape[0] for slot in kept)
         for table in self.tables:
             table.set_rows(table.rows()[kept], frozen)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
@@ -63,14 +64,17 @@ class SlotMap:
         return self._ids[name]
 
     def slots(self, name: str) -> range:
-        """The rows that belong to a procedure."""
+        """The rows that belong to a procedure; where many are asked for, `spans` has them at once."""
         self.ids(name)
-        start = 0
-        for other, ids in self._ids.items():
-            if other == name:
-                return range(start, start + len(ids))
-            start += len(ids)
-        raise AssertionError("unreachable")
+        return self.spans[name]
+
+    @property
+    def spans(self) -> dict[str, range]:
+        """The rows that belong to each procedure, in slot order."""
+        return {
+            name: range(start, start + len(ids))
+            for start, (name, ids) in zip(self.heads, self._ids.items(), strict=True)
+        }
 
     @property
     def token_ids(self) -> tuple[int, ...]:
@@ -104,7 +108,7 @@ class SlotMap:
         """Gives new procedures their ids; `ids` keeps given ones (when a bank is loaded or merged)."""
         if width < 1:
             raise BankError(f"width {width}", "at least one memory token a procedure")
-        repeated = sorted({n for n in names if n in self._ids or list(names).count(n) > 1})
+        repeated = sorted(n for n, times in Counter(names).items() if n in self._ids or times > 1)
         if repeated:
             raise BankError(f"procedure {repeated[0]!r} twice", "unique names", "rename one, or leave it out")
         if ids is None:

@@ -190,8 +190,7 @@ class TokMem:
         settings = self.settings
         return BankObjective(
             self.lm,
-            frozen_prefix=settings.frozen_prefix,
-            cache_bytes=settings.prefix_cache_mb << 20,
+            **settings.prefixes,
             negatives=self.negatives > 0,
             renorm=self.renorm == "step",
             seed=settings.seed,

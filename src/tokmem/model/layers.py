@@ -11,9 +11,11 @@ Letters: B batch, T positions, N chosen positions, d hidden size, V rows of the 
 from __future__ import annotations
 
 import copy
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 from torch.func import functional_call
 from transformers import PreTrainedModel
 from transformers.modeling_outputs import BaseModelOutputWithPast
@@ -56,13 +58,35 @@ class _Hidden(nn.Module):
         return BaseModelOutputWithPast(last_hidden_state=inputs_embeds)
 
 
+class _Product(torch.autograd.Function):
+    """(B, N, d) states, (P, d) float32 rows -> (B, N, P) products in the states' dtype.
+
+    The rows' gradient is made in float32 at once: of a large bank, that of a cast is one more copy.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, hidden: Tensor, rows: Tensor) -> Tensor:
+        cast = rows.to(hidden.dtype)
+        ctx.save_for_backward(hidden, cast)
+        return nn.functional.linear(hidden, cast)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor | None, Tensor | None]:
+        hidden, cast = ctx.saved_tensors
+        states = upstream @ cast if ctx.needs_input_grad[0] else None
+        flat = upstream.flatten(0, -2).float(), hidden.flatten(0, -2).float()
+        return states, flat[0].T @ flat[1] if ctx.needs_input_grad[1] else None
+
+
 class _Rows(nn.Module):
     """Stands where the output head stood: products with the rows set before the call."""
 
     rows: list[Tensor]
 
     def forward(self, hidden: Tensor) -> Tensor:
-        return torch.cat([nn.functional.linear(hidden, part.to(hidden.dtype)) for part in self.rows], dim=-1)
+        products = [_Product.apply(hidden, part) for part in self.rows]  # type: ignore[no-untyped-call]
+        return torch.cat(products, dim=-1)
 
 
 class MemoryHead:

@@ -78,7 +78,8 @@ class MemoryLM:
 
         Args:
             sequences: token ids, memory ids among them; none longer, with its past, than `longest_packed`.
-            past: keys and values of what stands before each sequence, a pair a layer, each (G, L, D).
+            past: keys and values of what stands before each sequence, a pair a layer, each (G, L, D); empty
+                where nothing does.
             cache: receives the keys and values of the row, (1, G, N, D) a layer.
 
         Returns:

@@ -42,7 +42,7 @@ class PackedRow:
 
     Attributes:
         lengths: (S,) tokens of each sequence in the row.
-        past: what stands before each: keys and values a layer, each (G, L, D); none where empty.
+        past: what stands before each: keys and values a layer, each (G, L, D); empty where nothing does.
         layers: indices of the layers that have run.
         window: the shortest sliding window among them.
     """
@@ -54,7 +54,7 @@ class PackedRow:
 
     def positions(self) -> list[int]:
         """(N,) position of each token in its own sequence."""
-        starts = [past[0][0].shape[-2] for past in self.past] or [0] * len(self.lengths)
+        starts = [_length(past) for past in self.past] or [0] * len(self.lengths)
         return [s + i for s, n in zip(starts, self.lengths, strict=True) for i in range(n)]
 
     def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, scale: float | None) -> Tensor:
@@ -67,23 +67,35 @@ class PackedRow:
         self, index: int, layer: int, query: Tensor, key: Tensor, value: Tensor, scale: float | None
     ) -> Tensor:
         causal, mask = query.shape[2] > 1, None
-        if self.past:
+        if self.past and self.past[index]:
             keys, values = self.past[index][layer]
             key, value = torch.cat([keys[None], key], 2), torch.cat([values[None], value], 2)
             causal, mask = False, self.masks[index]
-        return scaled_dot_product_attention(
+        kind = query.dtype
+        if query.requires_grad and query.device.type == "cpu":
+            # There the kernel's backward pass takes twice as long in half precision.
+            query, key, value = query.float(), key.float(), value.float()
+        out = scaled_dot_product_attention(
             query, key, value, mask, scale=scale, is_causal=causal, enable_gqa=True
         )
+        return out.to(kind)
 
     @cached_property
     def masks(self) -> list[Tensor | None]:
         """Which keys the T tokens of each sequence after L see, (T, L + T); None: all of them."""
         masks: list[Tensor | None] = []
         for past, n in zip(self.past, self.lengths, strict=True):
-            key = past[0][0]
-            places = torch.arange(key.shape[-2] + n, device=key.device)
-            masks.append(places <= places[-n:, None] if n > 1 else None)
+            if n == 1 or not past:
+                masks.append(None)
+                continue
+            places = torch.arange(_length(past) + n, device=past[0][0].device)
+            masks.append(places <= places[-n:, None])
         return masks
+
+
+def _length(past: Past) -> int:
+    """L."""
+    return int(past[0][0].shape[-2]) if past else 0
 
 
 def _attention(

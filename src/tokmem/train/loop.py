@@ -5,107 +5,29 @@ from __future__ import annotations
 import math
 import time
 from bisect import bisect_right
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from itertools import accumulate
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import torch
 from tqdm import tqdm
 
 from tokmem.data.stream import MicroBatch, Order, Stream, optimizer_steps
-from tokmem.errors import ConfigError, TrainingError
+from tokmem.errors import TrainingError
 from tokmem.log import Metrics, logger, postfix, progress
 from tokmem.model.memory_lm import MemoryLM
 from tokmem.records import Encoded
 from tokmem.train.checkpoint import RunState, run_identity
 from tokmem.train.loss import LossSum
 from tokmem.train.objective import BankObjective, Objective, Piece
-from tokmem.train.optim import Schedule, build_adamw, rate, set_rate
+from tokmem.train.optim import build_adamw, rate, set_rate
+from tokmem.train.parallel import join_processes
+from tokmem.train.prefix_cache import Usage
+from tokmem.train.settings import NO_MATTER, PRESETS, FitReport, FitSettings
 
-# Settings that change how long a run takes and never what comes out of it: a resumed run may have others.
-_NO_MATTER = ("checkpoint_every", "prefix_cache_mb")
-
-
-@dataclass(frozen=True)
-class FitSettings:
-    """How to train; the defaults are the paper's. See `PRESETS` for the published scripts' own.
-
-    Attributes:
-        lr: AdamW's rate.
-        weight_decay: AdamW's decay.
-        epochs: passes over the examples.
-        batch_size: examples in a micro-batch.
-        accumulation: micro-batches in an optimizer step.
-        warmup: share of the steps in which the rate rises.
-        schedule: what follows: linear to zero, or constant.
-        shuffle: whether to shuffle the examples.
-        validate_every: optimizer steps between validations; 0 validates at each epoch's end.
-        patience: validations without a better one after which to stop; 0 never stops early.
-        frozen_prefix: read queries once and without a graph (exact, and much faster).
-        window: examples whose prefixes are read together.
-        prefix_cache_mb: how much memory may hold prefixes for later epochs.
-        checkpoint_every: optimizer steps between checkpoints, where a checkpoint folder is given.
-        seed: of the order.
-    """
-
-    lr: float = 5e-3
-    weight_decay: float = 0.0
-    epochs: int = 1
-    batch_size: int = 4
-    accumulation: int = 1
-    warmup: float = 0.1
-    schedule: Schedule = "linear"
-    shuffle: bool = True
-    validate_every: int = 0
-    patience: int = 0
-    frozen_prefix: bool = True
-    window: int = 64
-    prefix_cache_mb: int = 1024
-    checkpoint_every: int = 50
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        for name, least in (("lr", 0), ("epochs", 1), ("batch_size", 1), ("accumulation", 1), ("window", 1)):
-            if getattr(self, name) < least:
-                raise ConfigError(f"{name} {getattr(self, name)}", f"at least {least}")
-        if not 0 <= self.warmup <= 1:
-            raise ConfigError(f"warmup {self.warmup}", "a share of the steps, 0 to 1")
-        if self.schedule not in get_args(Schedule):
-            raise ConfigError(f"schedule {self.schedule!r}", f"one of {', '.join(get_args(Schedule))}")
-
-    def stream(self, count: int) -> Stream:
-        """The order of `count` examples."""
-        return Stream(count, self.batch_size, self.window, self.shuffle, self.seed)
-
-
-PRESETS: dict[str, dict[str, Any]] = {"paper": {}, "scripts": {"lr": 1e-3, "weight_decay": 0.01}}
-
-
-@dataclass(frozen=True)
-class FitReport:
-    """What a training run did.
-
-    Attributes:
-        steps: optimizer steps.
-        loss: mean loss of the last step, per supervised token.
-        best_loss: lowest validation loss, None without validation.
-        best_step: the step whose parameters were kept.
-        supervised_tokens, prompt_tokens: seen in all epochs.
-        seconds: wall time, prefixes and validation included.
-        prefix_hits, prefix_misses: windows found in the cache, and read.
-    """
-
-    steps: int
-    loss: float
-    best_loss: float | None
-    best_step: int
-    supervised_tokens: int
-    prompt_tokens: int
-    seconds: float
-    prefix_hits: int
-    prefix_misses: int
+__all__ = ["PRESETS", "FitReport", "FitSettings", "fit"]
 
 
 def fit(
@@ -134,8 +56,7 @@ def fit(
         TrainingError: there is nothing to train, the loss is not finite, or the checkpoint is of another run.
     """
     if isinstance(lm, MemoryLM):
-        budget = settings.prefix_cache_mb << 20
-        lm = BankObjective(lm, frozen_prefix=settings.frozen_prefix, cache_bytes=budget)
+        lm = BankObjective(lm, **settings.prefixes)
     return _Run(lm, examples, settings, validation, order, checkpoint, metrics).go()
 
 
@@ -154,7 +75,9 @@ class _Run:
     ) -> None:
         objective.begin(examples, validation)
         self.objective, self.examples, self.settings = objective, examples, settings
-        self.validation, self.checkpoint, self.metrics = validation, checkpoint, metrics
+        self.processes = join_processes()
+        self.validation, self.checkpoint = validation, checkpoint
+        self.metrics = metrics if self.processes.first else None
         parameters = objective.parameters
         optimizer = build_adamw(objective.groups, settings.lr, settings.weight_decay)
         self.state = RunState(parameters, optimizer)
@@ -164,15 +87,22 @@ class _Run:
         self.ends = list(accumulate(len(self._steps(epoch)) for epoch in range(settings.epochs)))
         self.steps = self.ends[-1]
         self._epoch, self._batches = -1, list[list[MicroBatch]]()
+        # Dealt out in the first epoch's order, in which prefixes are read: each batch of it is shared evenly.
+        turns = enumerate(i for batch in self.order.epoch(0) for i in batch.indices)
+        self.owners = {i: turn for turn, i in turns}
+        self._began, self._before = time.monotonic(), 0
 
     def go(self) -> FitReport:
         """Runs to the end, or on from the checkpoint."""
         identity = ""
         if self.checkpoint is not None:
             identity = self._identity()
-            if self.state.resume(self.checkpoint, identity):
+            with self.processes.in_turn():
+                resumed = self.state.resume(self.checkpoint, identity)
+            if resumed:
                 logger.info("resuming at step %d of %d", self.state.progress.step, self.steps)
         done, started = self.state.progress, time.monotonic() - self.state.progress.seconds
+        self._began, self._before = time.monotonic(), done.supervised
         if self.metrics is not None:
             self.metrics.truncate(done.step)
         with progress(self.steps, "training", unit="step", initial=done.step) as bar:
@@ -182,14 +112,20 @@ class _Run:
                 if self.validation and self._validation_due():
                     self._validate()
                 last = done.step == self.steps or self._stopped()
-                if self.checkpoint is not None and (last or done.step % self.settings.checkpoint_every == 0):
-                    self.state.save(self.checkpoint, identity)
+                if last or done.step % self.settings.checkpoint_every == 0:
+                    self._save(identity)
         self.state.restore_best()
         done.seconds = time.monotonic() - started
+        logger.info("%s", ", ".join(f"{name} {value}" for name, value in self._speed().items()))
         return self._report()
 
+    def _save(self, identity: str) -> None:
+        if self.checkpoint is not None and self.processes.first:
+            self.state.save(self.checkpoint, identity)
+        self.processes.wait()
+
     def _identity(self) -> str:
-        facts = {k: v for k, v in asdict(self.settings).items() if k not in _NO_MATTER}
+        facts = {k: v for k, v in asdict(self.settings).items() if k not in NO_MATTER}
         facts["train"] = len(self.examples)
         if not isinstance(self.order, Stream):  # whose order follows from the settings
             facts["order"] = repr(self.order)
@@ -223,33 +159,60 @@ class _Run:
         set_rate(self.state.optimizer, lr)
         self.state.optimizer.zero_grad(set_to_none=True)
         sums = []
-        for number, batch in enumerate(micro):
-            loss = self.objective.loss(self._piece(batch, (done.step, number)))
+        for loss in self._losses(micro):
             (loss.total / count).backward()
             sums.append(loss)
-        done.loss = self._finite(sums, count, "loss")
+        self.processes.add_gradients(self.state.parameters)
+        total, memory, memories = self._totals(sums)
+        done.loss = self._finite(total / count, "loss")
         self.state.optimizer.step()
         self.objective.after_step()
         done.step += 1
         done.supervised += count
         # Without a memory token the prefix is the whole sequence.
         done.prompt += sum(min(e.prefix, len(e.ids) - sum(e.supervised)) for e in chosen)
-        self._show(bar, sums, lr)
+        self._show(bar, {"memory_loss": memory / memories} if memories else {}, lr)
+
+    def _losses(self, micro: Sequence[MicroBatch]) -> Iterator[LossSum]:
+        """Summed losses, with graph, of this process's examples."""
+        step = self.state.progress.step
+        pieces = [self._piece(batch, (step, number)) for number, batch in enumerate(micro)]
+        pieces = [piece for piece in pieces if piece.examples]
+        if isinstance(self.objective, BankObjective):
+            yield from self.objective.losses(pieces)
+        else:
+            yield from map(self.objective.loss, pieces)
 
     def _piece(self, batch: MicroBatch, draw: tuple[int, int]) -> Piece:
-        window = batch.indices if batch.window is None else self.windows[batch.window]
+        window = self._own(batch.indices if batch.window is None else self.windows[batch.window])
+        indices = self._own(batch.indices)
         places = {index: place for place, index in enumerate(window)}
         return Piece(
-            examples=[self.examples[i] for i in batch.indices],
+            examples=[self.examples[i] for i in indices],
             window=[self.examples[i] for i in window],
-            places=[places[i] for i in batch.indices],
+            places=[places[i] for i in indices],
             key=("train", batch.indices if batch.window is None else batch.window),
             draw=draw,
+            again=self._epoch + 1 < self.settings.epochs,
+            turns=[turn for turn, i in enumerate(batch.indices) if i in places],
         )
 
-    def _finite(self, sums: Sequence[LossSum], count: int, what: str) -> float:
-        """The mean loss."""
-        loss = sum(float(s.total.detach()) for s in sums) / count
+    def _own(self, indices: Sequence[int]) -> list[int]:
+        """Those of this process."""
+        return [i for i in indices if self.processes.own(self.owners.get(i, i))]
+
+    def _totals(self, sums: Sequence[LossSum]) -> tuple[float, float, int]:
+        """Summed loss, the part of it at memory positions, and their number; over all processes."""
+        totals = [0.0, 0.0, 0.0]
+        for loss in sums:
+            parts = (loss.total.detach(), loss.memory, loss.memory_count)
+            totals = [total + float(part) for total, part in zip(totals, parts, strict=True)]
+        if self.processes.count > 1:
+            device = self.state.parameters[0].device
+            totals = self.processes.add(torch.tensor(totals, dtype=torch.float64, device=device)).tolist()
+        return totals[0], totals[1], int(totals[2])
+
+    def _finite(self, loss: float, what: str) -> float:
         if not math.isfinite(loss):
             raise TrainingError(
                 f"{what} {loss} at step {self.state.progress.step}",
@@ -258,23 +221,36 @@ class _Run:
             )
         return loss
 
-    def _show(self, bar: tqdm[Any], sums: Sequence[LossSum], lr: float) -> None:
-        values: dict[str, Any] = {"loss": self.state.progress.loss}
-        if memories := sum(int(s.memory_count) for s in sums):
-            values["memory_loss"] = sum(float(s.memory) for s in sums) / memories
-        values["lr"] = lr
-        done = self.state.progress
-        speed = (done.supervised + done.prompt) / max(done.seconds, 1e-9)
+    def _show(self, bar: tqdm[Any], memory: dict[str, float], lr: float) -> None:
+        values = {"loss": self.state.progress.loss, **memory, "lr": lr}
         bar.update()
-        postfix(bar, **values, tokens_per_second=round(speed))
+        postfix(bar, **values, **self._speed())
         if self.metrics is not None:
-            self.metrics.write(done.step, values)
+            self.metrics.write(self.state.progress.step, values)
+
+    def _speed(self) -> dict[str, Any]:
+        """Tokens per second since this process took the run up, and what its prefixes hold."""
+        seconds = max(time.monotonic() - self._began, 1e-9)
+        speed: dict[str, Any] = {
+            "supervised tokens/s": round((self.state.progress.supervised - self._before) / seconds)
+        }
+        if isinstance(self.objective, BankObjective) and self.objective.frozen_prefix:
+            usage = self.objective.cache.usage
+            speed |= {
+                "unique prompt tokens/s": round(usage.read_tokens / seconds),
+                "windows read": usage.misses,
+                "found": usage.hits,
+                "prefix MB": usage.peak_bytes >> 20,
+            }
+        return speed
 
     @torch.no_grad()
     def _validate(self) -> None:
         done, settings = self.state.progress, self.settings
-        sums = list(self.objective.validation(self.validation, settings.batch_size, settings.window))
-        loss_now = self._finite(sums, sum(loss.count for loss in sums), "validation loss")
+        held = [e for i, e in enumerate(self.validation) if self.processes.own(i)]
+        sums = list(self.objective.validation(held, settings.batch_size, settings.window))
+        count = sum(sum(e.supervised) for e in self.validation)
+        loss_now = self._finite(self._totals(sums)[0] / count, "validation loss")
         if done.best_loss is None or loss_now < done.best_loss:
             done.best_loss, done.best_step, done.stale = loss_now, done.step, 0
             self.state.keep_best()
@@ -286,6 +262,7 @@ class _Run:
 
     def _report(self) -> FitReport:
         done = self.state.progress
+        usage = self.objective.cache.usage if isinstance(self.objective, BankObjective) else Usage()
         return FitReport(
             steps=done.step,
             loss=math.nan if done.loss is None else done.loss,
@@ -296,4 +273,7 @@ class _Run:
             seconds=done.seconds,
             prefix_hits=self.objective.hits,
             prefix_misses=self.objective.misses,
+            prefix_disk_hits=usage.disk_hits,
+            read_tokens=usage.read_tokens,
+            prefix_bytes=usage.peak_bytes,
         )

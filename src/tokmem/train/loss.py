@@ -58,10 +58,11 @@ class _TokenLosses(torch.autograd.Function):
             for parts in zip(*(x.split(size) for x in (hidden, memory_sum, words)), strict=True)
         ]
         normaliser, picked, slope = (torch.cat(parts) for parts in zip(*chunks, strict=True))
-        memory_slope = (memory - normaliser[:, None]).exp()
-        rows = is_memory.nonzero()[:, 0]
-        picked[rows] = memory[rows, index[rows]]
-        memory_slope[rows, index[rows]] -= 1
+        memory_slope = memory.sub(normaliser[:, None]).exp_()
+        if memory.shape[1]:
+            place = index[:, None]
+            picked = torch.where(is_memory, memory.gather(1, place)[:, 0], picked)
+            memory_slope.scatter_add_(1, place, -is_memory[:, None].float())
         ctx.save_for_backward(slope, memory_slope)
         return normaliser - picked
 
@@ -101,9 +102,12 @@ def _frozen_part(
         block = logits.detach()[part].to(torch.float32, copy=True).index_fill_(-1, replaced, -torch.inf)
         index = words[part].clamp(min=0)[:, None]
         picks.append(block.gather(-1, index)[:, 0])
-        normalisers.append(torch.logaddexp(block.logsumexp(-1), memory_sum[part]))
+        # By hand, for the exponentials are wanted twice and take most of the time.
+        top = block.amax(-1, keepdim=True)
+        own = block.sub_(top).exp_().sum(-1).log() + top[:, 0]
+        normalisers.append(torch.logaddexp(own, memory_sum[part]))
         if slopes is not None:
-            block.sub_(normalisers[-1][:, None]).exp_()
+            block.mul_((top - normalisers[-1][:, None]).exp())
             slopes[part] = block.scatter_add_(-1, index, -(words[part] >= 0).float()[:, None])
     slope = hidden[:0] if slopes is None else torch.autograd.grad(logits, hidden, slopes)[0]
     return torch.cat(normalisers), torch.cat(picks), slope
@@ -135,4 +139,6 @@ def memory_loss(head: MemoryHead, hidden: Tensor, targets: Tensor) -> LossSum:
         )
     losses: Tensor = _TokenLosses.apply(hidden, head.memory(hidden), targets, head)  # type: ignore[no-untyped-call]
     is_memory = _find(head, targets)[1]
-    return LossSum(losses.sum(), losses.detach()[is_memory].sum(), len(targets), is_memory.sum())
+    return LossSum(
+        losses.sum(), losses.detach().masked_fill(~is_memory, 0).sum(), len(targets), is_memory.sum()
+    )

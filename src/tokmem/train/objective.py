@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any, Protocol
 
 import torch
@@ -18,7 +19,10 @@ from tokmem.records import Encoded
 from tokmem.seeds import stream
 from tokmem.train.loss import LossSum, memory_loss
 from tokmem.train.optim import Group
-from tokmem.train.prefix import PrefixCache
+from tokmem.train.prefix import Prefix, suitable_tokens
+from tokmem.train.prefix_cache import PrefixCache
+from tokmem.train.prefix_files import PrefixFiles, default_folder
+from tokmem.train.sharing import pack
 from tokmem.train.step import frozen_prefix_loss, plain_loss
 
 
@@ -33,6 +37,8 @@ class Piece:
         key: names the window; equal keys, equal windows.
         draw: optimizer step, and number of the micro-batch in it. What a loss draws depends on these and a
             seed alone, so that a resumed run draws the same.
+        again: whether the window will be asked for in a later epoch.
+        turns: where in the whole micro-batch each of `examples` stands; empty where they are the whole.
     """
 
     examples: Sequence[Encoded]
@@ -40,6 +46,8 @@ class Piece:
     places: Sequence[int]
     key: Hashable
     draw: tuple[int, int]
+    again: bool = True
+    turns: Sequence[int] = ()
 
 
 class Objective(Protocol):
@@ -94,6 +102,9 @@ class BankObjective:
         lm: the frozen backbone and its bank.
         frozen_prefix: read queries once and without a graph.
         cache_bytes: how much memory may hold prefixes for later epochs.
+        share: read once what prompts have in common.
+        disk_bytes: how much of a disk may hold prefixes for later runs.
+        disk_folder: where; None takes the user's cache folder.
         negatives: for each example, also draw a query state that the bank keeps of an earlier procedure, and
             count its routing as one more supervised position: it must still choose that procedure. Such a
             state is a constant, so only the new addresses learn from it.
@@ -107,12 +118,16 @@ class BankObjective:
         *,
         frozen_prefix: bool,
         cache_bytes: int,
+        share: bool = True,
+        disk_bytes: int = 0,
+        disk_folder: Path | None = None,
         negatives: bool = False,
         renorm: bool = False,
         seed: int = 0,
     ) -> None:
         self.lm, self.frozen_prefix, self.renorm, self.seed = lm, frozen_prefix, renorm, seed
-        self.cache = PrefixCache(lm, cache_bytes)
+        files = PrefixFiles(lm, disk_folder or default_folder(), disk_bytes) if disk_bytes else None
+        self.cache = PrefixCache(lm, cache_bytes, share=share, files=files)
         self.states, self.calls_for = lm.bank.frozen_states()
         self.negatives = negatives and len(self.states) > 0
 
@@ -129,12 +144,12 @@ class BankObjective:
     @property
     def hits(self) -> int:
         """Windows found in the cache."""
-        return self.cache.hits
+        return self.cache.usage.hits
 
     @property
     def misses(self) -> int:
         """Windows read."""
-        return self.cache.misses
+        return self.cache.usage.misses
 
     def begin(self, train: Sequence[Encoded], validation: Sequence[Encoded]) -> None:
         """Takes the plain path where the backbone has no frozen prefix to offer.
@@ -161,22 +176,45 @@ class BankObjective:
             logger.warning(
                 "%s keeps a recurrent state: training takes the plain path", type(self.lm.model).__name__
             )
+        if self.frozen_prefix:
+            self.cache.begin([*train, *validation])
 
     def loss(self, piece: Piece) -> LossSum:
         """Eq. 3, over frozen prefixes or plain; and, where asked for, the routing of earlier queries."""
-        if self.frozen_prefix:
-            states = self.cache.window(piece.key, piece.window)
-            loss = frozen_prefix_loss(self.lm, piece.examples, [states[i] for i in piece.places])
-        else:
-            loss = plain_loss(self.lm, piece.examples)
+        (loss,) = self.losses([piece])
+        return loss
+
+    def losses(self, pieces: Sequence[Piece]) -> Iterator[LossSum]:
+        """Summed losses of micro-batches of one optimizer step, with graph.
+
+        Over frozen prefixes, as many as suit the device go through the model together: their sums are those
+        of one.
+        """
+        if not self.frozen_prefix:
+            yield from (self._with_negatives(plain_loss(self.lm, p.examples), [p]) for p in pieces)
+            return
+        lengths = [sum(len(e.ids) - e.prefix for e in p.examples) for p in pieces]
+        for chosen in pack(lengths, suitable_tokens(self.lm) // 2):
+            some = [pieces[i] for i in chosen]
+            examples = [e for p in some for e in p.examples]
+            loss = frozen_prefix_loss(self.lm, examples, [x for p in some for x in self._prefixes(p)])
+            yield self._with_negatives(loss, some)
+
+    def _prefixes(self, piece: Piece) -> list[Prefix]:
+        states = self.cache.window(piece.key, piece.window, keep=piece.again)
+        return [states[i] for i in piece.places]
+
+    def _with_negatives(self, loss: LossSum, pieces: Sequence[Piece]) -> LossSum:
         if not self.negatives:
             return loss
-        return replace(loss, total=loss.total + self._earlier(len(piece.examples), piece.draw))
+        earlier = [self._earlier(p.turns or range(len(p.examples)), p.draw) for p in pieces]
+        return replace(loss, total=loss.total + torch.stack(earlier).sum())
 
-    def _earlier(self, count: int, draw: tuple[int, int]) -> Tensor:
-        """Summed routing loss of `count` kept query states."""
+    def _earlier(self, turns: Sequence[int], draw: tuple[int, int]) -> Tensor:
+        """Summed routing loss of kept query states: of those drawn for a micro-batch, the given ones."""
         rng = stream(self.seed, "negatives", *draw)
-        chosen = torch.tensor([rng.randrange(len(self.states)) for _ in range(count)], device=self.lm.device)
+        drawn = [rng.randrange(len(self.states)) for _ in range(max(turns) + 1)]
+        chosen = torch.tensor([drawn[turn] for turn in turns], device=self.lm.device)
         states = self.states.to(self.lm.device)[chosen].to(self.lm.model.dtype)
         return memory_loss(self.lm.head, states, self.calls_for.to(self.lm.device)[chosen]).total
 

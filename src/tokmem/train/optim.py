@@ -30,7 +30,8 @@ class Group:
 def build_adamw(groups: Sequence[Group], lr: float, weight_decay: float) -> torch.optim.AdamW:
     """AdamW with the usual moments, over parameters that hold at least one number.
 
-    `set_rate` gives each group its multiple of the rate.
+    `set_rate` gives each group its multiple of the rate. Fused: one pass over the memory of a large bank
+    instead of a dozen.
     """
     chosen = [
         {
@@ -40,7 +41,7 @@ def build_adamw(groups: Sequence[Group], lr: float, weight_decay: float) -> torc
         }
         for group in groups
     ]
-    return torch.optim.AdamW(chosen, lr=lr, foreach=False)
+    return torch.optim.AdamW(chosen, lr=lr, fused=True)
 
 
 def set_rate(optimizer: torch.optim.Optimizer, lr: float) -> None:

@@ -1,15 +1,15 @@
 """Frozen prefixes: the part of a sequence before its first memory token, read once and without a graph.
 
 Nothing there depends on what is trained, so its keys, values and last state are constants of the loss. Exact:
-same loss and same gradients as the plain path (`tests/train/test_oracle.py`).
+same loss and same gradients as the plain path (`tests/train/test_oracle.py`). What prompts have in common,
+their stem, is read apart from what remains of each, which then reads the stem's keys and values.
 
 Letters: B batch, L prefix positions, G key-value heads, D head size, d hidden size.
 """
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +19,8 @@ from transformers import DynamicCache
 
 from tokmem.data.collate import left_pad
 from tokmem.model.memory_lm import MemoryLM
-from tokmem.records import Encoded
+from tokmem.model.packed import Past
+from tokmem.train.sharing import pack
 
 # Padding costs as much as text, a batch more costs little: split where less than this share would be text.
 LEAST_FILL = 0.8
@@ -29,55 +30,72 @@ BATCH_TOKENS, CPU_BATCH_TOKENS = 8192, 1024
 
 @dataclass(frozen=True)
 class Prefix:
-    """What later positions need of one sequence's prefix.
+    """What later positions need of one sequence's prefix, or of a stem.
 
     Attributes:
-        layers: keys and values of each layer, each (G, L, D).
-        hidden: (d,) last hidden state of the last prefix position.
+        layers: keys and values of each layer, each (G, L, D); those of the stem are not among them.
+        hidden: (d,) last hidden state of the last position.
+        stem: what stands before.
     """
 
-    layers: tuple[tuple[Tensor, Tensor], ...]
+    layers: Past
     hidden: Tensor
+    stem: Prefix | None = None
 
     @property
     def length(self) -> int:
-        """L."""
-        return int(self.layers[0][0].shape[-2])
+        """L, the stem's positions included."""
+        own = int(self.layers[0][0].shape[-2])
+        return own if self.stem is None else self.stem.length + own
 
     @property
     def nbytes(self) -> int:
-        """Bytes held."""
+        """Bytes held, the stem's left out."""
         return self.hidden.nbytes + sum(k.nbytes + v.nbytes for k, v in self.layers)
+
+    def joined(self) -> Past:
+        """Keys and values of each layer, the stem's included."""
+        if self.stem is None:
+            return self.layers
+        pairs = zip(self.stem.joined(), self.layers, strict=True)
+        return [(torch.cat([a, k], 1), torch.cat([b, v], 1)) for (a, b), (k, v) in pairs]
+
+
+def suitable_tokens(lm: MemoryLM) -> int:
+    """Tokens in a batch that suit the device."""
+    return CPU_BATCH_TOKENS if lm.device.type == "cpu" else BATCH_TOKENS
 
 
 @torch.no_grad()
-def read_prefixes(lm: MemoryLM, prefixes: Sequence[Sequence[int]], batch_tokens: int = 0) -> list[Prefix]:
+def read_prefixes(
+    lm: MemoryLM,
+    prefixes: Sequence[Sequence[int]],
+    batch_tokens: int = 0,
+    stems: Sequence[Prefix | None] = (),
+) -> list[Prefix]:
     """Runs prefixes through the backbone: packed in their order where that is exact, else in padded batches.
 
     A batch holds at most `batch_tokens` (0: as many as suit the device), or one prefix. The batches are a
-    function of `prefixes` alone: a state changes in its last bits with its batch's shape.
+    function of `prefixes` and the stems' lengths: a state changes in its last bits with its batch's shape.
+
+    Args:
+        lm: the model.
+        prefixes: token ids of each, without those of its stem.
+        batch_tokens: see above.
+        stems: what stands before each, where anything does; no prefix with a stem is longer as a whole than
+            `lm.longest_packed`.
     """
-    tokens = batch_tokens or (CPU_BATCH_TOKENS if lm.device.type == "cpu" else BATCH_TOKENS)
-    fits = [i for i in range(len(prefixes)) if len(prefixes[i]) <= lm.longest_packed]
-    order = sorted(set(range(len(prefixes))) - set(fits), key=lambda i: (-len(prefixes[i]), i))
-    batches = [(_read_packed, chosen) for chosen in _packs(fits, prefixes, tokens)]
-    batches += [(_read_padded, chosen) for chosen in _padded(order, prefixes, tokens)]
+    tokens, stems = batch_tokens or suitable_tokens(lm), stems or [None] * len(prefixes)
+    fits = [i for i, s in enumerate(stems) if s or len(prefixes[i]) <= lm.longest_packed]
+    rest = sorted(set(range(len(prefixes))) - set(fits), key=lambda i: (-len(prefixes[i]), i))
     states: dict[int, Prefix] = {}
-    for read, chosen in batches:
-        states |= zip(chosen, read(lm, [prefixes[i] for i in chosen]), strict=True)
+    for chosen in pack([len(prefixes[i]) for i in fits], tokens):
+        some = [fits[n] for n in chosen]
+        read = _read_packed(lm, [prefixes[i] for i in some], [stems[i] for i in some])
+        states |= zip(some, read, strict=True)
+    for some in _padded(rest, prefixes, tokens):
+        states |= zip(some, _read_padded(lm, [prefixes[i] for i in some]), strict=True)
     return [states[i] for i in range(len(prefixes))]
-
-
-def _packs(order: Sequence[int], prefixes: Sequence[Sequence[int]], tokens: int) -> list[list[int]]:
-    packs: list[list[int]] = []
-    room = 0
-    for i in order:
-        room -= len(prefixes[i])
-        if room < 0:
-            packs.append([])
-            room = tokens - len(prefixes[i])
-        packs[-1].append(i)
-    return packs
 
 
 def _padded(order: Sequence[int], prefixes: Sequence[Sequence[int]], tokens: int) -> list[list[int]]:
@@ -91,15 +109,19 @@ def _padded(order: Sequence[int], prefixes: Sequence[Sequence[int]], tokens: int
     return batches
 
 
-def _read_packed(lm: MemoryLM, prefixes: Sequence[Sequence[int]]) -> list[Prefix]:
+def _read_packed(
+    lm: MemoryLM, prefixes: Sequence[Sequence[int]], stems: Sequence[Prefix | None]
+) -> list[Prefix]:
     lengths, cache = [len(ids) for ids in prefixes], DynamicCache()
-    lasts = [states[-1].clone() for states in lm.packed(prefixes, cache=cache).split(lengths)]
+    joined = {id(stem): stem.joined() for stem in stems if stem}
+    past = [joined[id(stem)] if stem else () for stem in stems] if joined else ()
+    lasts = [states[-1].clone() for states in lm.packed(prefixes, past, cache).split(lengths)]
     layers: list[Any] = cache.layers
     parts = [
         zip(*(x[0].split(lengths, 1) for x in (layer.keys, layer.values)), strict=True) for layer in layers
     ]
     copies = [tuple((_copy(k), _copy(v)) for k, v in pairs) for pairs in zip(*parts, strict=True)]
-    return [Prefix(pairs, last) for pairs, last in zip(copies, lasts, strict=True)]
+    return [Prefix(pairs, *more) for pairs, *more in zip(copies, lasts, stems, strict=True)]
 
 
 def _read_padded(lm: MemoryLM, prefixes: Sequence[Sequence[int]]) -> list[Prefix]:
@@ -128,11 +150,11 @@ def stack_prefixes(prefixes: Sequence[Prefix]) -> tuple[DynamicCache, Tensor, Te
     Returns:
         a cache of B rows and L positions that a forward may extend, its mask (B, L), the last states (B, d).
     """
-    length = max(p.length for p in prefixes)
+    length, joined = max(p.length for p in prefixes), [p.joined() for p in prefixes]
     cache = DynamicCache()
-    for index in range(len(prefixes[0].layers)):
+    for index in range(len(joined[0])):
         keys, values = (
-            torch.stack([_left_padded(p.layers[index][part], length) for p in prefixes]) for part in (0, 1)
+            torch.stack([_left_padded(layers[index][part], length) for layers in joined]) for part in (0, 1)
         )
         cache.update(keys, values, index)
     mask = torch.tensor([[0] * (length - p.length) + [1] * p.length for p in prefixes])
@@ -142,35 +164,3 @@ def stack_prefixes(prefixes: Sequence[Prefix]) -> tuple[DynamicCache, Tensor, Te
 
 def _left_padded(states: Tensor, length: int) -> Tensor:
     return torch.nn.functional.pad(states, (0, 0, length - states.shape[-2], 0))
-
-
-class PrefixCache:
-    """Prefixes by window, the least recently used dropped beyond a budget.
-
-    Args:
-        lm: the model that reads them.
-        budget: most bytes to keep; 0 keeps the window in use alone.
-
-    Attributes:
-        hits, misses: windows found and read.
-    """
-
-    def __init__(self, lm: MemoryLM, budget: int) -> None:
-        self.lm, self.budget = lm, budget
-        self.hits = self.misses = 0
-        self._windows: OrderedDict[Hashable, list[Prefix]] = OrderedDict()
-
-    def window(self, key: Hashable, examples: Sequence[Encoded]) -> list[Prefix]:
-        """The prefixes of a window's examples, in their order."""
-        if key in self._windows:
-            self.hits += 1
-            self._windows.move_to_end(key)
-            return self._windows[key]
-        self.misses += 1
-        self._windows[key] = read_prefixes(self.lm, [e.ids[: e.prefix] for e in examples])
-        while len(self._windows) > 1 and self._held() > self.budget:
-            self._windows.popitem(last=False)
-        return self._windows[key]
-
-    def _held(self) -> int:
-        return sum(p.nbytes for window in self._windows.values() for p in window)

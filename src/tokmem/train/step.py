@@ -39,7 +39,7 @@ def frozen_prefix_loss(lm: MemoryLM, examples: Sequence[Encoded], prefixes: Sequ
 def _packed(lm: MemoryLM, examples: Sequence[Encoded], prefixes: Sequence[Prefix]) -> tuple[Tensor, Tensor]:
     """States, and the targets that they predict, of all examples one after the other."""
     parts = [e.ids[e.prefix : -1] for e in examples]
-    states = lm.packed(parts, [p.layers for p in prefixes]).split([len(part) for part in parts])
+    states = lm.packed(parts, [p.joined() for p in prefixes]).split([len(part) for part in parts])
     pieces = [x for p, own in zip(prefixes, states, strict=True) for x in (p.hidden[None], own)]
     labels = [
         i if on else IGNORE

@@ -1,0 +1,145 @@
+"""Times training and routing with 10, 1,000 and 100,000 memory tokens: `python -m bench.bank_scale`.
+
+The same queries in each bank; their memory tokens are spread over it. A step reads its prompts, nothing
+shared and nothing cached, and runs forward, backward and AdamW. Routing ranks all memory tokens for queries
+that have been read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import torch
+from rich.console import Console
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from bench.epochs import timed
+from bench.peak import peak_bytes, reset_peak
+from bench.setup import Queries, Settings, build_model, load_queries, prepare
+from bench.train_step import describe_model, describe_queries, parse
+from tokmem.bank.bank import Bank
+from tokmem.bank.slots import IdSpace
+from tokmem.files import atomic_write_json
+from tokmem.model.backbone import fingerprint, pick_device
+from tokmem.model.memory_lm import MemoryLM
+from tokmem.provenance import provenance
+from tokmem.recall.route import route
+from tokmem.records import Encoded, Procedure
+from tokmem.report.tables import Table
+from tokmem.seeds import generator
+from tokmem.train.optim import build_adamw
+from tokmem.train.prefix import Prefix, read_prefixes
+from tokmem.train.step import frozen_prefix_loss
+
+OUT = Path("results/bench/bank_scale.json")
+SIZES = (10, 1_000, 100_000)
+COLUMNS = {
+    "memory_tokens": "memory tokens",
+    "step_seconds": "step, seconds",
+    "step_ratio": "x the smallest",
+    "suffix_seconds": "prompts cached",
+    "suffix_ratio": "x the smallest",
+    "routing_ms": "routing, ms a query",
+    "bank_gb": "bank GB",
+    "peak_gb": "peak GB",
+}
+FORMATS = dict.fromkeys(("step_ratio", "suffix_ratio", "routing_ms", "peak_gb"), ".2f") | {
+    "step_seconds": ".2f",
+    "suffix_seconds": ".2f",
+    "bank_gb": ".4f",
+}
+
+
+def build_large_bank(settings: Settings, size: int) -> Bank:
+    """A bank past the vocabulary's end, rows as long as the backbone's own."""
+    bank = Bank(settings.hidden, IdSpace(settings.vocab))
+    rows = torch.randn(size, 1, settings.hidden, generator=generator(settings.seed, "bank")) * 0.02
+    bank.add([Procedure(f"procedure {i}") for i in range(size)], rows)
+    return bank
+
+
+def spread(queries: Queries, settings: Settings, bank: Bank) -> list[list[Encoded]]:
+    """The queries' batches with the memory tokens of `bank`."""
+    ids, first = bank.slots.token_ids, settings.vocab - settings.procedures
+    every = len(ids) // settings.procedures
+
+    def moved(example: Encoded) -> Encoded:
+        return replace(example, ids=tuple(i if i < first else ids[(i - first) * every] for i in example.ids))
+
+    return [[moved(example) for example in batch] for batch in queries.batches]
+
+
+def measure(settings: Settings, model: PreTrainedModel, queries: Queries, size: int) -> dict[str, Any]:
+    """A row of the table."""
+    lm = MemoryLM(model, build_large_bank(settings, size))
+    optimizer = build_adamw([lm.bank.steering.fresh], settings.lr, 0.0)
+    batches = spread(queries, settings, lm.bank)
+    read: list[Prefix] = []
+
+    def prompts(batch: Sequence[Encoded]) -> None:
+        read[:] = read_prefixes(lm, [e.ids[: e.prefix] for e in batch])
+
+    def suffixes(batch: Sequence[Encoded]) -> None:
+        optimizer.zero_grad(set_to_none=True)
+        loss = frozen_prefix_loss(lm, batch, read)
+        (loss.total / loss.count).backward()
+        optimizer.step()
+
+    reset_peak()
+    prompts(batches[0])
+    suffixes(batches[0])  # warms up, and makes AdamW's moments
+    times = [
+        (timed(lambda b=b: prompts(b), lm.device), timed(lambda b=b: suffixes(b), lm.device)) for b in batches
+    ]
+    peak = peak_bytes()
+    states = torch.stack([p.hidden for p in read])
+    return {
+        "memory_tokens": size,
+        "step_seconds": median(a + b for a, b in times),
+        "suffix_seconds": median(b for _, b in times),
+        "routing_ms": median(routing(lm, states) for _ in range(5)) * 1e3 / len(states),
+        "bank_gb": lm.bank.steering.fresh.nbytes / 1e9,
+        "peak_gb": peak / 1e9,
+    }
+
+
+@torch.no_grad()
+def routing(lm: MemoryLM, states: Tensor) -> float:
+    """Seconds to rank all memory tokens for queries with these last states."""
+    frozen = lm.head.frozen(states)  # the same whatever the bank
+    return timed(lambda: route(frozen, lm.head.memory(states), lm.bank.names), lm.device)
+
+
+def run(settings: Settings, sizes: Sequence[int] = SIZES) -> dict[str, Any]:
+    """Measures every size; the content of the result file."""
+    prepare(settings)
+    queries, model = load_queries(settings), build_model(settings)
+    rows = [measure(settings, model, queries, size) for size in sizes]
+    ratios = {"step_ratio": "step_seconds", "suffix_ratio": "suffix_seconds"}
+    return {
+        "rows": [row | {k: row[v] / rows[0][v] for k, v in ratios.items()} for row in rows],
+        "backbone": "random weights",
+        "model": describe_model(model, settings),
+        "queries": describe_queries(queries),
+        "threads": torch.get_num_threads(),
+        "provenance": provenance(
+            settings.seed, queries.checksum, fingerprint(model), pick_device(settings.device)
+        ),
+    }
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Measures, writes the result file, prints the table."""
+    settings, out = parse(arguments, __doc__ or "", OUT, steps=5, procedures=10)
+    result = run(settings)
+    atomic_write_json(out, result)
+    Console().print(Table(result["rows"], COLUMNS, FORMATS, "Size of the bank").rich())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,168 @@
+"""Prefixes on disk: safetensors files, mapped into memory when read, the least recently used removed first.
+
+Files may be removed at any time. A damaged one is reported, removed, and read anew through the backbone.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+import zlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import torch
+import transformers
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from tokmem.errors import TokMemError
+from tokmem.files import atomic_write_bytes
+from tokmem.log import logger
+from tokmem.model.memory_lm import MemoryLM
+from tokmem.train.prefix import Prefix
+
+SUFFIX = ".safetensors"
+
+
+def default_folder() -> Path:
+    """`tokmem/prefixes` in the user's cache folder (XDG_CACHE_HOME, or ~/.cache)."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tokmem" / "prefixes"
+
+
+class PrefixFiles:
+    """Groups of prefixes by digest, for one backbone as it computes here.
+
+    Args:
+        lm: the model that reads the prefixes.
+        folder: holds a folder for each backbone.
+        budget: most bytes in `folder`, those of other backbones included.
+    """
+
+    def __init__(self, lm: MemoryLM, folder: Path, budget: int) -> None:
+        self.root, self.budget = folder, budget
+        self.folder = folder / reader_identity(lm)
+
+    def load(self, digest: str, stems: Sequence[Prefix | None], device: torch.device) -> list[Prefix] | None:
+        """The group of that name, on top of its stems; None where it is missing or damaged."""
+        path = self._path(digest)
+        if not path.is_file():
+            return None
+        try:
+            group = _unpack(*_open(path), stems, device)
+        except (SafetensorError, OSError, KeyError, ValueError) as error:
+            logger.warning("damaged prefix file %s is read anew: %s", path, error)
+            path.unlink(missing_ok=True)
+            return None
+        os.utime(path)  # least recently used goes by it
+        return group
+
+    def save(self, digest: str, group: Sequence[Prefix]) -> None:
+        """Writes a group, in place of those not used for longest; one over the budget is left out."""
+        tensors = _packed(group)
+        lengths = json.dumps([p.layers[0][0].shape[-2] for p in group])
+        data = save(tensors, {"lengths": lengths, "crc32": _checksum(tensors)})
+        if len(data) > self.budget:
+            return
+        try:
+            self._make_room(len(data))
+            atomic_write_bytes(self._path(digest), data)
+        except (TokMemError, OSError) as error:
+            logger.warning("prefixes are not kept on disk: %s", error)
+
+    def _path(self, digest: str) -> Path:
+        return self.folder / f"{digest}{SUFFIX}"
+
+    def _make_room(self, size: int) -> None:
+        found = []
+        for path in self.root.rglob(f"*{SUFFIX}"):
+            try:
+                status = path.stat()
+            except FileNotFoundError:  # another process has removed it
+                continue
+            found.append((status.st_mtime_ns, status.st_size, path))
+        held = sum(bytes_ for _, bytes_, _ in found)
+        for _, bytes_, path in sorted(found):
+            if held + size <= self.budget:
+                return
+            path.unlink(missing_ok=True)
+            held -= bytes_
+
+
+def _packed(group: Sequence[Prefix]) -> dict[str, Tensor]:
+    """Keys and values of each layer side by side, (G, N, D), and the last states (S, d)."""
+    tensors = {"hidden": torch.stack([p.hidden for p in group]).cpu()}
+    for layer in range(len(group[0].layers)):
+        for part, name in enumerate(("keys", "values")):
+            row = torch.cat([p.layers[layer][part] for p in group], 1)
+            tensors[f"{name}.{layer}"] = row.cpu()
+    return tensors
+
+
+def _open(path: Path) -> tuple[dict[str, Tensor], Mapping[str, str]]:
+    """Tensors that lie in the mapped file, and its metadata.
+
+    Raises:
+        ValueError: a bit is not what was written.
+    """
+    with safe_open(path, "pt") as file:
+        facts = file.metadata() or {}
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
+    if _checksum(tensors) != facts.get("crc32"):
+        raise ValueError("its checksum differs")
+    return tensors, facts
+
+
+def _unpack(
+    tensors: Mapping[str, Tensor],
+    facts: Mapping[str, str],
+    stems: Sequence[Prefix | None],
+    device: torch.device,
+) -> list[Prefix]:
+    lengths = json.loads(facts["lengths"])
+    pairs = [
+        zip(
+            *(tensors[f"{name}.{i}"].to(device).split(lengths, 1) for name in ("keys", "values")), strict=True
+        )
+        for i in range((len(tensors) - 1) // 2)
+    ]
+    layers = zip(*pairs, strict=True)
+    return [Prefix(*parts) for parts in zip(layers, tensors["hidden"].to(device), stems, strict=True)]
+
+
+def _checksum(tensors: Mapping[str, Tensor]) -> str:
+    total = 0
+    for name in sorted(tensors):
+        total = zlib.crc32(_bytes(tensors[name]), total)
+    return f"{total:08x}"
+
+
+def _bytes(tensor: Tensor) -> memoryview:
+    flat = tensor.detach().cpu().contiguous().view(-1)
+    return memoryview(flat.view(torch.uint8).numpy())  # type: ignore[arg-type]
+
+
+def reader_identity(lm: MemoryLM) -> str:
+    """Hex digest of everything beside token ids that the bits of a prefix follow from.
+
+    Every bit of the backbone's weights and buffers, its configuration, the attention kernel, the versions of
+    torch and transformers, the device, and the threads of a CPU.
+    """
+    model, device = lm.model, lm.device
+    config = {k: v for k, v in model.config.to_dict().items() if k != "_name_or_path"}
+    where = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine()
+    facts = {
+        "config": config,
+        "attention": [model.config._attn_implementation, lm.longest_packed],
+        "versions": [torch.__version__, transformers.__version__],
+        "device": [device.type, where, torch.backends.cpu.get_cpu_capability(), torch.get_num_threads()],
+        "precision": [torch.get_float32_matmul_precision(), torch.are_deterministic_algorithms_enabled()],
+    }
+    digest = hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode())
+    for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(_bytes(tensor))
+    return digest.hexdigest()[:32]

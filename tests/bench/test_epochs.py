@@ -1,0 +1,58 @@
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from bench import bank_scale, epochs
+from bench.bank_scale import build_large_bank, spread
+from bench.setup import load_queries
+from bench.train_step import parse
+from tests.tiny import tiny_lm
+from tests.train.shared import shared_examples
+from tokmem.train.loop import FitSettings, fit
+
+pytest.importorskip("peft")
+
+
+def test_the_bare_forward_reads_what_an_epoch_reads() -> None:
+    lm = tiny_lm("llama")
+    examples, settings = shared_examples(lm.bank, 20), FitSettings(window=8)
+    read = epochs.bare_forward(lm, examples, settings.stream(20))
+    assert read == fit(lm, examples, settings).read_tokens < 0.7 * sum(e.prefix for e in examples)
+
+
+def test_rows_are_compared_with_the_plain_loop_and_the_bare_forward() -> None:
+    row = {"name": "three", "seconds": 6.0, "epochs": 3, "peak_gb": 1.0}
+    got = epochs.compared(row, tokens=100, plain=10.0, bare=3.0, peak=4.0)
+    assert (got["tokens_per_second"], got["speedup"]) == (50.0, 5.0)
+    assert (got["over_bare"], got["memory_share"]) == (2.0, 0.25)
+    assert "memory_share" not in epochs.compared({"seconds": 1.0, "epochs": 1}, 1, 1.0, 1.0, 1.0)
+
+
+def test_memory_tokens_are_spread_over_a_large_bank(small: list[str]) -> None:
+    settings, _ = parse(small)
+    queries = load_queries(settings)
+    bank = build_large_bank(settings, 90)
+    moved = spread(queries, settings, bank)
+    for batch, other in zip(queries.batches, moved, strict=True):
+        for example, changed in zip(batch, other, strict=True):
+            assert replace(changed, ids=example.ids) == example
+            (before,) = (i for i in example.ids if i >= settings.vocab - settings.procedures)
+            (after,) = (i for i in changed.ids if i in bank.slots.token_ids)
+            assert after - settings.vocab == 10 * (before - settings.vocab + settings.procedures)
+
+
+@pytest.mark.slow
+def test_whole_runs_from_a_bare_clone(small: list[str], tmp_path: Path) -> None:
+    epochs.main(small)
+    result = json.loads((tmp_path / "result.json").read_text())
+    assert len(result["rows"]) == 7
+    assert result["bare_prompt_tokens"] == result["unique_prompt_tokens"] > 0
+    assert result["hits"]["three epochs"] > result["hits"]["one epoch"]
+    settings, _ = parse(small)
+    rows = bank_scale.run(settings, (9, 90))["rows"]
+    assert [row["memory_tokens"] for row in rows] == [9, 90]
+    assert all(row["step_seconds"] > row["suffix_seconds"] > 0 < row["routing_ms"] for row in rows)

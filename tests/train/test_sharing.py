@@ -1,0 +1,73 @@
+from __future__ import annotations
+
+from random import Random
+
+import pytest
+
+from tests.tiny import tiny_bank
+from tests.train.shared import shared_examples
+from tokmem.train.sharing import LEAST_SAVED, Ids, StemPlan, pack, plan_stems
+
+
+def whole(plan: StemPlan, prompt: Ids) -> Ids:
+    """All tokens of a prompt's stems."""
+    place, parts = plan.places.get(prompt), []
+    while place is not None:
+        stem = plan.packs[place.pack][place.index]
+        parts.append(stem.ids)
+        assert stem.parent is None or stem.parent.pack < place.pack
+        place = stem.parent
+    return tuple(i for part in reversed(parts) for i in part)
+
+
+def read(plan: StemPlan, prompts: list[Ids]) -> int:
+    """Tokens that run through the backbone."""
+    stems = sum(len(stem.ids) for pack in plan.packs for stem in pack)
+    return stems + sum(len(ids) - len(whole(plan, ids)) for ids in set(prompts))
+
+
+def test_an_instruction_is_a_stem_on_top_of_the_templates() -> None:
+    prompts = [e.ids[: e.prefix] for e in shared_examples(tiny_bank(True, "auto"), 30)]
+    plan = plan_stems(prompts, 1000)
+    assert [len(pack) for pack in plan.packs] == [1, 3]
+    assert len(plan.packs[0][0].ids) == 21
+    for ids in prompts:
+        assert ids[: len(whole(plan, ids))] == whole(plan, ids)
+        assert 33 <= len(whole(plan, ids)) < len(ids) or len(ids) < 33
+    assert read(plan, prompts) < sum(map(len, prompts)) / 3
+
+
+@pytest.mark.parametrize("alphabet", [2, 3, 40])
+def test_no_stem_costs_more_than_it_saves(alphabet: int) -> None:
+    rng = Random(alphabet)
+    prompts = [tuple(rng.randrange(alphabet) for _ in range(rng.randint(1, 12))) for _ in range(200)]
+    plan = plan_stems(prompts, 30)
+    for ids in set(prompts):
+        stem = whole(plan, ids)
+        assert len(stem) < len(ids)
+        assert ids[: plan.shared(ids)] == stem
+    stems = sum(len(pack) for pack in plan.packs)
+    assert read(plan, prompts) <= sum(map(len, set(prompts))) - LEAST_SAVED * stems
+    if alphabet == 2:
+        assert stems > 1
+
+
+def test_a_plan_depends_on_the_set_of_prompts_alone() -> None:
+    prompts = [e.ids[: e.prefix] for e in shared_examples(tiny_bank(True, "auto"), 20)]
+    assert plan_stems(prompts, 50) == plan_stems([*reversed(prompts), *prompts], 50)
+
+
+def test_a_prompt_that_others_go_on_from_keeps_a_token() -> None:
+    short = tuple(range(100))
+    plan = plan_stems([short, (*short, 5), (*short, 6)], 1000)
+    assert [whole(plan, ids) for ids in (short, (*short, 5))] == [short[:-1]] * 2
+
+
+def test_little_in_common_is_no_stem() -> None:
+    assert plan_stems([(1, 2, 3, i) for i in range(5)], 1000) == StemPlan()
+    assert plan_stems([], 1000) == StemPlan()
+
+
+def test_packs_hold_their_tokens_or_one() -> None:
+    assert pack([3, 4, 9, 1, 1], 7) == [[0, 1], [2], [3, 4]]
+    assert pack([3, 4], 0) == [[0], [1]]
