@@ -116,7 +116,7 @@ class _Run:
                     self._save(identity)
         self.state.restore_best()
         done.seconds = time.monotonic() - started
-        logger.info("%s", ", ".join(f"{name} {value}" for name, value in self._speed().items()))
+        logger.info("trained: %s", ", ".join(f"{name} {value}" for name, value in self._speed().items()))
         return self._report()
 
     def _save(self, identity: str) -> None:
