@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from tokmem.cli import analyze, bank, data, demo, evaluate, recall, report, run, train
+from tokmem.cli import analyze, bank, data, demo, evaluate, recall, report, run, tools, train
 from tokmem.cli.shared import complain
 from tokmem.errors import TokMemError
 from tokmem.log import configure
@@ -52,6 +52,9 @@ app = typer.Typer(
 app.command("demo", rich_help_panel="Start here")(demo.demo)
 app.command("recall", rich_help_panel="Start here", epilog=recall.EXAMPLES)(recall.recall)
 app.command("train", rich_help_panel="Train and measure", epilog=train.EXAMPLES)(train.train)
+app.command("tools", rich_help_panel="Train and measure", epilog=tools.EXAMPLES, cls=tools.ToolsCommand)(
+    tools.tools
+)
 app.command("eval", rich_help_panel="Train and measure", epilog=evaluate.EXAMPLES)(evaluate.evaluate)
 app.command("run", rich_help_panel="Train and measure", epilog=run.EXAMPLES)(run.run)
 app.command("report", rich_help_panel="Train and measure", epilog=report.EXAMPLES)(report.report)

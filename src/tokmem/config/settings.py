@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
+import re
 import types
 from collections.abc import Iterator, Mapping
 from copy import deepcopy
@@ -64,9 +66,21 @@ def _help_rows(cls: type[Any], base: Any, prefix: str) -> Iterator[HelpRow]:
         key, default, section = prefix + field.name, default_of(field, base), _section(hint)
         if section is not hint:
             shown = "required" if default is REQUIRED else _yaml_line(default)
-            yield HelpRow(key, type_name(hint), shown, field.metadata.get("doc", ""))
+            yield HelpRow(
+                key, type_name(hint), shown, field.metadata.get("doc") or attribute_doc(cls, field.name)
+            )
         if section is not None:
             yield from _help_rows(section, default if isinstance(default, section) else None, f"{key}.")
+
+
+def attribute_doc(cls: type[Any], name: str) -> str:
+    """What the docstring of a config, or of a class that it extends, says of an attribute; maybe nothing."""
+    for one in cls.__mro__:
+        _, _, attributes = inspect.cleandoc(one.__doc__ or "").partition("\nAttributes:\n")
+        found = re.search(rf"^    {name}: ((?:.|\n {{8}})*)", attributes, re.MULTILINE)
+        if found:
+            return " ".join(found[1].split()).removesuffix(".")
+    return ""
 
 
 def _section(hint: Any) -> Any:

@@ -35,6 +35,8 @@ class Adapted:
         lora_alpha: the adapter's product is scaled with alpha / r.
         lora_dropout: share of a layer's inputs that the adapter does not see in training.
         target_modules: names of the linear layers to adapt.
+        lora_layer_indices: numbers of the layers to adapt, from 0; none: all.
+        reinit_lora: whether each stage after the first starts from a fresh adapter.
         load_model: folder of a saved adapter of this shape to start from.
         prompt: whether prompts hold instruction and query, or the query alone.
         max_length: most tokens in a sequence.
@@ -61,6 +63,8 @@ class Adapted:
         lora_alpha: int = 32,
         lora_dropout: float = 0.1,
         target_modules: tuple[str, ...] = ("q_proj", "v_proj"),
+        lora_layer_indices: tuple[int, ...] = (),
+        reinit_lora: bool = False,
         load_model: Path | str | None = None,
         prompt: PromptMode = "instruction+query",
         max_length: int = 1024,
@@ -69,13 +73,13 @@ class Adapted:
         seed: int = 0,
     ) -> None:
         self.backbone = load_backbone(backbone) if isinstance(backbone, str) else backbone
-        shape = LoraSettings(lora_r, lora_alpha, lora_dropout, target_modules)
+        shape = LoraSettings(lora_r, lora_alpha, lora_dropout, target_modules, lora_layer_indices)
         self.adapter = Adapter(self.backbone, shape, seed)
         self.lm = MemoryLM(self.adapter.model, Bank(self.backbone.dim, self.backbone.id_space()))
         self.chat = Chat(self.backbone.tokenizer)
         self.prompt, self.max_length = prompt, max_length
         self.settings, self.recall_settings = settings or TRAINING, recall or RecallSettings()
-        self.stage = 0
+        self.stage, self.seed, self.reinit_lora = 0, seed, reinit_lora
         if load_model:
             self.adapter.load(Path(load_model), {"chat": self.chat.fingerprint})
 
@@ -87,7 +91,7 @@ class Adapted:
     @property
     def notes(self) -> dict[str, Any]:
         """The settings that a result must name."""
-        return asdict(self.adapter.settings)
+        return asdict(self.adapter.settings) | {"reinit_lora": self.reinit_lora}
 
     @property
     def encoder(self) -> Encoder:
@@ -114,6 +118,8 @@ class Adapted:
             DataError: an example has several turns, or cannot be made to fit.
             TrainingError: there are no examples, or training failed.
         """
+        if self.reinit_lora and self.stage:
+            self.adapter.reset(self.seed, self.stage)
         settings, encoder = self.settings, self.encoder
         given = [_encode(encoder, e) for e in (*train, *kept)] if train else []
         held = [_encode(encoder, e) for e in validation]

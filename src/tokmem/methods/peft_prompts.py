@@ -33,6 +33,7 @@ from tokmem.seeds import generator
 from tokmem.train.loop import FitSettings, fit
 from tokmem.train.loss import LossSum
 from tokmem.train.objective import Piece
+from tokmem.train.optim import Group
 
 Kind = Literal["prompt_tuning", "prefix_tuning"]
 TENSORS, FACTS = "prompt.safetensors", "tokmem.json"
@@ -214,6 +215,11 @@ class PeftObjective:
     def parameters(self) -> Sequence[nn.Parameter]:
         """The prompt's."""
         return self.method.parameters
+
+    @property
+    def groups(self) -> Sequence[Group]:
+        """All at the run's rate."""
+        return [Group(self.parameters)]
 
     def begin(self, train: Sequence[Encoded], validation: Sequence[Encoded]) -> None:
         """A prompt is always there to train.

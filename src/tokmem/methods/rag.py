@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from math import exp
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -20,9 +19,9 @@ from tokmem.model.backbone import Backbone
 from tokmem.model.memory_lm import MemoryLM
 from tokmem.recall.answer import answer_examples
 from tokmem.recall.generate import RecallSettings
-from tokmem.recall.retrieve import Hit, Pool
+from tokmem.recall.retrieve import Hit, Pool, route_of
 from tokmem.recall.text_encoder import DEFAULT_RETRIEVER, SentenceEncoder, TextEncoder
-from tokmem.records import Answer, Choice, Example, Procedure, Route
+from tokmem.records import Answer, Example, Procedure
 
 
 class Rag:
@@ -155,13 +154,3 @@ class Rag:
             DataError: there is none, or it is damaged.
         """
         self.pool.load(folder, self._texts)
-
-
-def route_of(hits: Sequence[Hit]) -> Route:
-    """The procedures of retrieved examples, the most alike first, with a softmax over their best cosines."""
-    best: dict[str, float] = {}
-    for hit in hits:
-        best.setdefault(the_turn(hit.example).procedure, hit.similarity)
-    total = sum(exp(similarity) for similarity in best.values())
-    choices = tuple(Choice(name, exp(similarity) / total) for name, similarity in best.items())
-    return Route(choices, rejected=False, memory_mass=1.0)

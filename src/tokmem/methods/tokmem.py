@@ -26,7 +26,7 @@ from tokmem.recall.generate import RecallSettings
 from tokmem.records import Answer, Example, Procedure
 from tokmem.seeds import generator, stream
 from tokmem.train.loop import FitReport, FitSettings, fit
-from tokmem.train.objective import BankObjective
+from tokmem.train.objective import BankObjective, Objective
 from tokmem.train.prefix import read_prefixes
 
 Renorm = Literal["off", "stage", "step"]
@@ -177,15 +177,25 @@ class TokMem:
         held = [encoder.encode(e) for e in validation]
         if encoder.truncated:
             logger.warning("%d queries were cut to fit %d tokens", encoder.truncated, self.max_length)
+        return fit(
+            self._objective(),
+            encoded,
+            self.settings,
+            validation=held,
+            checkpoint=checkpoint,
+            metrics=metrics,
+        )
+
+    def _objective(self) -> Objective:
+        """What `fit` trains."""
         settings = self.settings
-        objective = BankObjective(
+        return BankObjective(
             self.lm,
             **settings.prefixes,
             negatives=self.negatives > 0,
             renorm=self.renorm == "step",
             seed=settings.seed,
         )
-        return fit(objective, encoded, settings, validation=held, checkpoint=checkpoint, metrics=metrics)
 
     def learn(
         self,

@@ -22,6 +22,7 @@ from transformers import (
 
 from tokmem.bank.slots import IdSpace
 from tokmem.errors import BackboneError
+from tokmem.files import replace_folder
 
 MINI = "mini"
 DTypeName = Literal["auto", "float32", "bfloat16", "float16"]
@@ -130,6 +131,17 @@ def wrap_backbone(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, id
     model.eval()
     model.requires_grad_(False)
     return Backbone(model, tokenizer, id, fingerprint(model))
+
+
+def save_backbone(backbone: Backbone, folder: Path) -> None:
+    """Writes weights and tokenizer as a folder that `load_backbone` takes, replacing an older one as a whole.
+
+    Raises:
+        TokMemError: the disk is full, or `folder` is a file.
+    """
+    with replace_folder(folder) as draft:
+        backbone.model.save_pretrained(draft)
+        backbone.tokenizer.save_pretrained(draft)
 
 
 def pick_device(device: str) -> str:

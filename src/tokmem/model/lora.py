@@ -31,6 +31,7 @@ from tokmem.seeds import generator
 
 FORMAT = 1
 TENSORS, CONFIG, FACTS = "adapter_model.safetensors", "adapter_config.json", "tokmem.json"
+_SHAPE = ("r", "lora_alpha", "target_modules", "layers_to_transform")  # what PEFT calls it
 
 
 @dataclass(frozen=True)
@@ -42,12 +43,14 @@ class LoraSettings:
         lora_alpha: the adapter's product is scaled with alpha / r.
         lora_dropout: share of a layer's inputs that the adapter does not see in training.
         target_modules: names of the linear layers to adapt, as `q_proj` or `layers.0.self_attn.q_proj`.
+        lora_layer_indices: numbers of the backbone's layers to adapt, from 0; none: all.
     """
 
     lora_r: int = 8
     lora_alpha: int = 32
     lora_dropout: float = 0.1
     target_modules: tuple[str, ...] = ("q_proj", "v_proj")
+    lora_layer_indices: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         for name in ("lora_r", "lora_alpha"):
@@ -86,6 +89,7 @@ class Adapter:
     def __init__(self, backbone: Backbone, settings: LoraSettings, seed: int = 0) -> None:
         peft = peft_library()
         _check_targets(backbone.model, settings.target_modules)
+        _check_layers(backbone.model, settings.lora_layer_indices)
         self.backbone, self.settings = backbone, settings
         twin = twin_of(backbone.model)
         config = peft.LoraConfig(
@@ -93,16 +97,15 @@ class Adapter:
             lora_alpha=settings.lora_alpha,
             lora_dropout=settings.lora_dropout,
             target_modules=list(settings.target_modules),
+            layers_to_transform=list(settings.lora_layer_indices) or None,
             task_type="CAUSAL_LM",
         )
         with torch.random.fork_rng([]):  # PEFT's own draws, replaced below, come from the global stream
             self._tuned = peft.get_peft_model(twin, config)
         self.model = twin.eval()
-        named = [(name, p) for name, p in twin.named_parameters() if p.requires_grad]
-        for name, parameter in named:
-            if ".lora_A." in name:
-                _draw(parameter, generator(seed, "lora", name))
-        self.parameters: Sequence[nn.Parameter] = [p for _, p in named]
+        self._named = {name: p for name, p in twin.named_parameters() if p.requires_grad}
+        self.parameters: Sequence[nn.Parameter] = list(self._named.values())
+        self.reset(seed)
         self._dropouts = [
             drop for m in twin.modules() for drop in getattr(m, "lora_dropout", nn.ModuleDict()).values()
         ]
@@ -111,6 +114,27 @@ class Adapter:
     def trainable_parameters(self) -> int:
         """Numbers in A and B: r (in + out) for each adapted layer."""
         return sum(p.numel() for p in self.parameters)
+
+    def reset(self, seed: int, *names: str | int) -> None:
+        """Starts anew: A drawn by `seed` and `names`, B zero."""
+        for name, parameter in self._named.items():
+            if ".lora_A." in name:
+                _draw(parameter, generator(seed, "lora", name, *names))
+            else:
+                nn.init.zeros_(parameter)
+
+    def freeze(self) -> None:
+        """Ends the adapter's training: it takes no gradient any more."""
+        for parameter in self.parameters:
+            parameter.requires_grad_(False)
+
+    def merged(self) -> PreTrainedModel:
+        """A model of its own with the adapter's products added to its weights; backbone and adapter stay.
+
+        W' = W + (alpha / r) B A
+        """
+        merged: PreTrainedModel = copy.deepcopy(self._tuned).merge_and_unload()
+        return merged
 
     @contextmanager
     def dropping(self, seed: int, *names: str | int) -> Iterator[None]:
@@ -176,7 +200,7 @@ class Adapter:
                 f"load the backbone it belongs to ({facts['backbone']}), unchanged, or train a new adapter",
             )
         own, notes = self._config(), facts["notes"]
-        pairs = [(name, config.get(name), own[name]) for name in ("r", "lora_alpha", "target_modules")]
+        pairs = [(name, config.get(name), own[name]) for name in _SHAPE]
         for name, got, want in [*pairs, *((name, notes.get(name), w) for name, w in (wanted or {}).items())]:
             if got != want:
                 raise AdapterError(
@@ -218,6 +242,16 @@ def _check_targets(model: PreTrainedModel, targets: Sequence[str]) -> None:
         raise ConfigError(
             f"target_modules {', '.join(map(repr, unknown))} in {type(model).__name__}",
             f"names of its linear layers: {', '.join(kinds)}",
+            "correct them",
+        )
+
+
+def _check_layers(model: PreTrainedModel, indices: Sequence[int]) -> None:
+    count = model.config.get_text_config(decoder=True).num_hidden_layers
+    if any(not 0 <= index < count for index in indices):
+        raise ConfigError(
+            f"lora_layer_indices {list(indices)} in a model of {count} layers",
+            f"numbers from 0 to {count - 1}",
             "correct them",
         )
 

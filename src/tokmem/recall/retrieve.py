@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from math import exp
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from tokmem.data.jsonl import example_from_json, example_to_json
 from tokmem.errors import ConfigError, DataError, RecallError
 from tokmem.files import recover_folder, replace_folder
 from tokmem.recall.text_encoder import TextEncoder
-from tokmem.records import Example
+from tokmem.records import Choice, Example, Route
 
 FORMAT = 1
 EMBEDDINGS, EXAMPLES = "embeddings.safetensors", "pool.json"
@@ -40,6 +41,16 @@ class Hit:
 
     example: Example
     similarity: float
+
+
+def route_of(hits: Sequence[Hit]) -> Route:
+    """The procedures of retrieved examples, the most alike first, with a softmax over their best cosines."""
+    best: dict[str, float] = {}
+    for hit in hits:
+        best.setdefault(the_turn(hit.example).procedure, hit.similarity)
+    total = sum(exp(similarity) for similarity in best.values())
+    choices = tuple(Choice(name, exp(similarity) / total) for name, similarity in best.items())
+    return Route(choices, rejected=False, memory_mass=1.0)
 
 
 class Pool:

@@ -25,7 +25,7 @@ from tokmem.tracks.build import Order, build, learns, rates_of, trains, variants
 from tokmem.tracks.cell import Cell, learn
 from tokmem.tracks.data import DataConfig, load_corpus
 from tokmem.tracks.processes import share
-from tokmem.tracks.rivals import DemonstrationConfig, LoraConfig, ReplayConfig
+from tokmem.tracks.rivals import DemonstrationConfig, LoraConfig, ReplayConfig, check_search
 from tokmem.tracks.schedule import Block, Schedule, plan
 from tokmem.tracks.summary import forgetting, mean_rows, probes
 from tokmem.tracks.variants import Variant
@@ -86,12 +86,7 @@ class AtomicConfig:
                 "one of the two",
                 "leave out data.few_shot; theirs are demonstrations.few_shot and demonstrations.retrieval_k",
             )
-        budgets = {len(rates_of(self, variant)) for variant in parsed if trains(variant)}
-        if len(budgets) > 1:
-            raise ConfigError(
-                f"{len(self.rates)} rates and {len(self.lora.rates)} lora.rates",
-                "as many of each: every method gets the same search",
-            )
+        check_search(rates_of(self, variant) for variant in parsed if trains(variant))
         if self.skip_training and not self.load_task_tokens and any(map(learns, parsed)):
             raise ConfigError(
                 "skip_training without load_task_tokens", "a saved bank to evaluate", "give its folder"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,10 +13,10 @@ from typing import Any
 from tokmem.data import Corpus
 from tokmem.data.probes import Probe, probe
 from tokmem.files import atomic_write_json
-from tokmem.log import Metrics, logger
+from tokmem.log import logger
 from tokmem.methods.protocol import Learned, Method
-from tokmem.methods.tokmem import TokMem
 from tokmem.records import Answer, Example
+from tokmem.tracks.kept import Kept, learn_kept, learned_folder
 from tokmem.tracks.schedule import Block
 from tokmem.tracks.scores import predictions, score
 
@@ -25,20 +24,14 @@ Build = Callable[[], Method]
 
 
 @dataclass
-class State:
-    """What a cell has done; kept in `cells/<name>.json` after each block.
+class State(Kept):
+    """What a cell has done.
 
     Attributes:
-        blocks: how many blocks are learned (and measured, where a stage ends there).
-        totals: numbers that learning added up: seconds, steps, examples.
         when_learned: scores of each task right after its own block, by task.
-        stages: the row of each stage.
     """
 
-    blocks: int = 0
-    totals: dict[str, float] = field(default_factory=dict)
     when_learned: dict[str, dict[str, float]] = field(default_factory=dict)
-    stages: list[dict[str, Any]] = field(default_factory=list)
 
 
 @dataclass
@@ -70,17 +63,17 @@ class Cell:
 
     def run(self) -> list[dict[str, Any]]:
         """The rows of its stages; blocks that are done already are not run again."""
-        state = self._state()
-        if state.blocks == len(self.blocks):
-            return state.stages
+        state = State.read(self.out, self.name)
+        if state.done == len(self.blocks):
+            return state.rows
         method = self.build()
         if not method.continual:
             return self._run_at_once(method, state)
-        if state.blocks:
-            method.restore(self._saved(method, state.blocks - 1))
-        for index in range(state.blocks, len(self.blocks)):
+        if state.done:
+            method.restore(self._saved(method, state.done - 1))
+        for index in range(state.done, len(self.blocks)):
             self._block(method, state, index)
-        return state.stages
+        return state.rows
 
     def _run_at_once(self, method: Method, state: State) -> list[dict[str, Any]]:
         """Answers every query once; each stage is a part of that."""
@@ -91,9 +84,9 @@ class Cell:
         for block in (b for b in self.blocks if b.measured):
             part = whole.of(tasks[: block.end])
             self._stage(method, state, block.end, part, part.scores())
-        state.blocks = len(self.blocks)
-        self._save(state)
-        return state.stages
+        state.done = len(self.blocks)
+        state.write(self.out, self.name)
+        return state.rows
 
     def _block(self, method: Method, state: State, index: int) -> None:
         """Learns one block, measures it, and keeps what a resumed run needs."""
@@ -107,26 +100,16 @@ class Cell:
         state.when_learned |= {n: s for n, s in scores["per_procedure"].items() if n in new}
         if block.measured:
             self._stage(method, state, block.end, answers, scores)
-        state.blocks = index + 1
+        state.done = index + 1
         if self.learns:
             method.save(self._saved(method, index), self.origin)
-        self._save(state)
+        state.write(self.out, self.name)
         if self.learns and index and not self.blocks[index - 1].measured:
             shutil.rmtree(self._saved(method, index - 1))
 
     def _learn(self, method: Method, state: State, block: Block) -> None:
         learned = learn(method, self.corpus, block, self.out, self.block_key(block))
-        fixed = not isinstance(method, TokMem)  # others change the same numbers in each block
-        counted = {
-            "train_seconds": learned.seconds,
-            "steps": learned.steps,
-            "trainable_parameters": method.trainable_parameters,
-            "new_examples": learned.new_examples,
-            "replayed_examples": learned.replayed_examples,
-        }
-        for name, value in counted.items():
-            before = 0 if name == "trainable_parameters" and fixed else state.totals.get(name, 0)
-            state.totals[name] = before + value
+        state.add(method, learned)
 
     def block_key(self, block: Block) -> str:
         """What the metrics and checkpoint of one block are called."""
@@ -155,12 +138,10 @@ class Cell:
                 f"{measure}_when_learned": _mean([state.when_learned.get(t, {}).get(measure) for t in tasks])
                 for measure in ("rouge_l", "routing_accuracy")
             }
-        zero = ("train_seconds", "steps", "trainable_parameters", "new_examples", "replayed_examples")
-        row |= {**dict.fromkeys(zero, 0), **state.totals}
-        row["train_seconds"] = round(row["train_seconds"], 2)
+        row |= state.costs()
         if seen == self.blocks[-1].end:
             row["probes"] = {kind: self._probe(method, answers.examples, kind) for kind in self.probes}
-        state.stages.append(row)
+        state.rows.append(row)
 
     def _probe(self, method: Method, examples: Sequence[Example], kind: Probe) -> dict[str, Any]:
         asked = probe(examples, kind, self.corpus.wordings)
@@ -172,14 +153,7 @@ class Cell:
         """Where what is known after a block is kept: after a stage for good, else until the next block."""
         last = index == len(self.blocks) - 1
         name = self.name if last else f"{self.name}-{self.blocks[index].end}"
-        return self.out / ("banks" if isinstance(method, TokMem) else "learned") / name
-
-    def _state(self) -> State:
-        path = self.out / "cells" / f"{self.name}.json"
-        return State(**json.loads(path.read_text("utf-8"))) if path.is_file() else State()
-
-    def _save(self, state: State) -> None:
-        atomic_write_json(self.out / "cells" / f"{self.name}.json", state.__dict__)
+        return learned_folder(self.out, method, name)
 
 
 def learn(method: Method, corpus: Corpus, block: Block, out: Path, key: str) -> Learned:
@@ -187,14 +161,9 @@ def learn(method: Method, corpus: Corpus, block: Block, out: Path, key: str) -> 
     names = set(corpus.names[block.start : block.end])
     chosen = [p for p in corpus.procedures if p.name in names]
     logger.info("%s: tasks %d to %d", key, block.start + 1, block.end)
-    with Metrics(out / "metrics" / f"{key}.jsonl") as metrics:
-        return method.learn(
-            chosen,
-            [e for p in chosen for e in corpus.train[p.name]],
-            [e for p in chosen for e in corpus.validation[p.name]],
-            checkpoint=out / "checkpoints" / key,
-            metrics=metrics,
-        )
+    train = [e for p in chosen for e in corpus.train[p.name]]
+    validation = [e for p in chosen for e in corpus.validation[p.name]]
+    return learn_kept(method, chosen, train, validation, out, key)
 
 
 @dataclass(frozen=True)

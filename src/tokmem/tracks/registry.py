@@ -12,7 +12,11 @@ import yaml
 
 from tokmem.errors import ConfigError
 
-MODULES = {"atomic": "tokmem.tracks.atomic", "capacity": "tokmem.tracks.capacity"}
+MODULES = {
+    "atomic": "tokmem.tracks.atomic",
+    "compositional": "tokmem.tracks.compositional",
+    "capacity": "tokmem.tracks.capacity",
+}
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from tokmem.config import setting
@@ -29,6 +30,26 @@ class ReplayConfig:
 
 
 @dataclass(frozen=True)
+class ToolLoraConfig(LoraConfig):
+    """LoRA over rounds; its shape is also that of the adapter beside memory tokens."""
+
+    reinit_lora: bool = setting(False, "method lora starts each round from a fresh adapter")
+    use_replay_buffer: bool = setting(False, "method lora replays queries of earlier rounds: method replay")
+    replay_buffer_size: int = setting(1000, "queries kept of all earlier rounds")
+    replay_ratio: float = setting(0.2, "replayed queries, as a share of all; they come on top of the new")
+
+
+@dataclass(frozen=True)
+class PromptingConfig:
+    """Tools in the prompt: methods icl and rag."""
+
+    few_shot: int = setting(2, "demonstrations before a query")
+    use_rag: bool = setting(False, "method icl shows retrieved tools, not all that fit: method rag")
+    retrieval_k: int = setting(5, "tools to retrieve")
+    retriever: str = setting(DEFAULT_RETRIEVER, "a sentence-transformers id or folder")
+
+
+@dataclass(frozen=True)
 class DemonstrationConfig:
     """Demonstrations before a query: of the right task (icl), or retrieved (rag)."""
 
@@ -40,3 +61,17 @@ class DemonstrationConfig:
         for name in ("few_shot", "retrieval_k"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} {getattr(self, name)}", "at least 1")
+
+
+def check_search(rates: Iterable[Sequence[float]]) -> None:
+    """Refuses an experiment in which one trained method has more rates to choose from than another.
+
+    Raises:
+        ConfigError: it has.
+    """
+    budgets = sorted({len(own) for own in rates})
+    if len(budgets) > 1:
+        raise ConfigError(
+            f"{budgets[0]} rates for one method and {budgets[-1]} for another (rates, lora.rates)",
+            "as many of each: every method gets the same search",
+        )

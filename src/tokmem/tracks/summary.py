@@ -86,7 +86,7 @@ def grouped_means(
     rows: Sequence[Mapping[str, Any]], keys: Sequence[str], measures: Sequence[str]
 ) -> list[dict[str, Any]]:
     """One row for each combination of keys: means, and standard deviations where there are several rows."""
-    means = []
+    found = []
     for spread in aggregate(rows, keys, measures):
         row = {key: spread[key] for key in keys}
         for name in measures:
@@ -94,5 +94,5 @@ def grouped_means(
             row[name] = value and round(value.mean, 4)
             if value and value.std is not None:
                 row[f"{name}_std"] = round(value.std, 4)
-        means.append(row)
-    return means
+        found.append(row)
+    return found

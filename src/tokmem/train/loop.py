@@ -22,7 +22,7 @@ from tokmem.records import Encoded
 from tokmem.train.checkpoint import RunState, run_identity
 from tokmem.train.loss import LossSum
 from tokmem.train.objective import BankObjective, Objective, Piece
-from tokmem.train.optim import build_adamw, rate
+from tokmem.train.optim import build_adamw, rate, set_rate
 from tokmem.train.parallel import join_processes
 from tokmem.train.prefix_cache import Usage
 from tokmem.train.settings import NO_MATTER, PRESETS, FitReport, FitSettings
@@ -79,7 +79,8 @@ class _Run:
         self.validation, self.checkpoint = validation, checkpoint
         self.metrics = metrics if self.processes.first else None
         parameters = objective.parameters
-        self.state = RunState(parameters, build_adamw(parameters, settings.lr, settings.weight_decay))
+        optimizer = build_adamw(objective.groups, settings.lr, settings.weight_decay)
+        self.state = RunState(parameters, optimizer)
         self.order: Order = order or settings.stream(len(examples))
         self.windows = self.order.windows()
         # Epochs need not be equally long: the step after each one's last.
@@ -155,8 +156,7 @@ class _Run:
         chosen = [self.examples[i] for batch in micro for i in batch.indices]
         count = sum(sum(example.supervised) for example in chosen)
         lr = rate(done.step, self.steps, settings.lr, settings.warmup, settings.schedule)
-        for group in self.state.optimizer.param_groups:
-            group["lr"] = lr
+        set_rate(self.state.optimizer, lr)
         self.state.optimizer.zero_grad(set_to_none=True)
         sums = []
         for loss in self._losses(micro):

@@ -165,7 +165,7 @@ class _SideBySide:
         if frozen_prefix and not is_recurrent(lm.model):
             prefixes = [read_prefixes(lm, [e.ids[: e.prefix] for e in run]) for run in runs]
         self.prefixes = prefixes
-        self.optimizer = build_adamw([self.table.fresh], settings.lr, 0.0)
+        self.optimizer = build_adamw([Group([self.table.fresh])], settings.lr, 0.0)
         self.active = list(range(len(runs)))
         self.records = [RunRecord(rows, rows) for rows in self._rows()]
         self.stale = [0] * len(runs)
@@ -234,8 +234,7 @@ class _SideBySide:
     def _step(self, step: int) -> None:
         settings = self.settings
         lr = rate(step, settings.steps, settings.lr, settings.warmup, settings.schedule)
-        for group in self.optimizer.param_groups:
-            group["lr"] = lr
+        set_rate(self.optimizer, lr)
         gradient = self.table.fresh.grad
         if gradient is not None and self.dimension is not None:
             gradient[:, self.dimension :] = 0  # from the first step on, so that there is no momentum either

@@ -18,6 +18,7 @@ from tokmem.model.memory_lm import MemoryLM
 from tokmem.records import Encoded
 from tokmem.seeds import stream
 from tokmem.train.loss import LossSum, memory_loss
+from tokmem.train.optim import Group
 from tokmem.train.prefix import Prefix, suitable_tokens
 from tokmem.train.prefix_cache import PrefixCache
 from tokmem.train.prefix_files import PrefixFiles, default_folder
@@ -55,6 +56,10 @@ class Objective(Protocol):
     @property
     def parameters(self) -> Sequence[nn.Parameter]:
         """What the optimizer moves, always in the same order."""
+
+    @property
+    def groups(self) -> Sequence[Group]:
+        """The same in the same order, with the rate and decay of each."""
 
     @property
     def hits(self) -> int:
@@ -130,6 +135,11 @@ class BankObjective:
     def parameters(self) -> Sequence[nn.Parameter]:
         """The fresh rows of each table."""
         return [table.fresh for table in self.lm.read.tables]
+
+    @property
+    def groups(self) -> Sequence[Group]:
+        """All at the run's rate."""
+        return [Group(self.parameters)]
 
     @property
     def hits(self) -> int:
@@ -255,6 +265,11 @@ class AdapterObjective:
     def parameters(self) -> Sequence[nn.Parameter]:
         """All of the adapter's."""
         return self.adapter.parameters
+
+    @property
+    def groups(self) -> Sequence[Group]:
+        """All at the run's rate."""
+        return [Group(self.parameters)]
 
     def begin(self, train: Sequence[Encoded], validation: Sequence[Encoded]) -> None:
         """An adapter is always there to train.

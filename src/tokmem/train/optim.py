@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Literal
 
 import torch
@@ -11,13 +12,42 @@ from torch import nn
 Schedule = Literal["linear", "constant"]
 
 
-def build_adamw(parameters: Iterable[nn.Parameter], lr: float, weight_decay: float) -> torch.optim.AdamW:
+@dataclass(frozen=True)
+class Group:
+    """Parameters that share a rate and a decay.
+
+    Attributes:
+        parameters: what the optimizer moves.
+        rate: times the run's rate.
+        weight_decay: None takes the run's.
+    """
+
+    parameters: Sequence[nn.Parameter]
+    rate: float = 1.0
+    weight_decay: float | None = None
+
+
+def build_adamw(groups: Sequence[Group], lr: float, weight_decay: float) -> torch.optim.AdamW:
     """AdamW with the usual moments, over parameters that hold at least one number.
 
-    Fused: one pass over the memory of a large bank instead of a dozen.
+    `set_rate` gives each group its multiple of the rate. Fused: one pass over the memory of a large bank
+    instead of a dozen.
     """
-    chosen = [p for p in parameters if p.numel()]
-    return torch.optim.AdamW(chosen, lr=lr, weight_decay=weight_decay, fused=True)
+    chosen = [
+        {
+            "params": [p for p in group.parameters if p.numel()],
+            "factor": group.rate,
+            "weight_decay": weight_decay if group.weight_decay is None else group.weight_decay,
+        }
+        for group in groups
+    ]
+    return torch.optim.AdamW(chosen, lr=lr, fused=True)
+
+
+def set_rate(optimizer: torch.optim.Optimizer, lr: float) -> None:
+    """Sets the rate of the run's next step; each group takes its own multiple of it."""
+    for group in optimizer.param_groups:
+        group["lr"] = lr * group["factor"]
 
 
 def rate(step: int, steps: int, lr: float, warmup: float, schedule: Schedule) -> float:

@@ -1,0 +1,129 @@
+"""TokMem beside a LoRA adapter that trains too: in the first stage alone, or in every stage."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from tokmem.errors import ConfigError
+from tokmem.log import Metrics
+from tokmem.methods.protocol import Learned
+from tokmem.methods.tokmem import TokMem
+from tokmem.model.backbone import MINI, Backbone, fingerprint, load_backbone
+from tokmem.model.lora import Adapter, LoraSettings
+from tokmem.records import Example, Procedure
+from tokmem.train.adapt import JointObjective
+from tokmem.train.objective import Objective
+
+
+class TokMemLora(TokMem):
+    """Memory tokens and an adapter, trained together; the adapter is never merged.
+
+    The backbone that its banks belong to is the adapted one, so their fingerprint takes in the adapter. With
+    the adapter frozen after the first stage, later stages are TokMem's on that backbone. Where it trains on,
+    rows of earlier stages stay bit-equal, and the backbone beneath them does not: so they are forgotten.
+
+    Args:
+        backbone: a loaded backbone, or what `load_backbone` takes as a name; it is never changed.
+        freeze_after_first: whether only the first stage trains the adapter.
+        lora: the adapter's shape.
+        lora_lr: its rate; rows have that of `settings`.
+        lora_weight_decay: its decay.
+        options: see `TokMem`.
+
+    Raises:
+        ConfigError: query states are to be kept of a backbone that goes on changing; or as `TokMem`.
+        TokMemError: PEFT is not installed.
+    """
+
+    def __init__(
+        self,
+        backbone: Backbone | str = MINI,
+        *,
+        freeze_after_first: bool,
+        lora: LoraSettings | None = None,
+        lora_lr: float = 5e-5,
+        lora_weight_decay: float = 1e-2,
+        seed: int = 0,
+        **options: Any,
+    ) -> None:
+        plain = load_backbone(backbone) if isinstance(backbone, str) else backbone
+        self.adapter = Adapter(plain, lora or LoraSettings(), seed)
+        adapted = replace(plain, model=self.adapter.model, fingerprint=fingerprint(self.adapter.model))
+        super().__init__(adapted, seed=seed, **options)
+        if self.negatives and not freeze_after_first:
+            raise ConfigError(
+                f"negatives {self.negatives} beside an adapter that trains in every stage",
+                "query states of a backbone that stays as it is",
+                "set negatives to 0, or freeze the adapter after the first stage",
+            )
+        self.freeze_after_first = freeze_after_first
+        self.lora_lr, self.lora_weight_decay = lora_lr, lora_weight_decay
+        self.stage = 0
+
+    @property
+    def unfrozen(self) -> bool:
+        """Whether the next stage trains the adapter."""
+        return not (self.freeze_after_first and self.stage)
+
+    @property
+    def trainable_parameters(self) -> int:
+        """Fresh rows, and in the first stage the adapter: later ones change the same numbers again."""
+        return super().trainable_parameters + (self.adapter.trainable_parameters if self.stage <= 1 else 0)
+
+    @property
+    def notes(self) -> dict[str, Any]:
+        """The settings that a result must name."""
+        own = {"freeze_lora_after_first": self.freeze_after_first, "lora_lr": self.lora_lr}
+        return super().notes | asdict(self.adapter.settings) | own
+
+    def _objective(self) -> Objective:
+        if not self.unfrozen:
+            return super()._objective()
+        return JointObjective(
+            self.lm,
+            self.adapter,
+            rate=self.lora_lr / self.settings.lr,
+            weight_decay=self.lora_weight_decay,
+            renorm=self.renorm == "step",
+            seed=self.settings.seed,
+            stage=self.stage,
+        )
+
+    def learn(
+        self,
+        procedures: Sequence[Procedure],
+        train: Sequence[Example],
+        validation: Sequence[Example],
+        *,
+        checkpoint: Path | None = None,
+        metrics: Metrics | None = None,
+    ) -> Learned:
+        """As `TokMem.learn`, and trains the adapter with the rows where it is not frozen."""
+        learned = super().learn(procedures, train, validation, checkpoint=checkpoint, metrics=metrics)
+        self._next_stage(self.stage + 1)
+        return learned
+
+    def _next_stage(self, stage: int) -> None:
+        self.stage = stage
+        if not self.unfrozen:
+            self.adapter.freeze()
+        self.backbone = replace(self.backbone, fingerprint=fingerprint(self.adapter.model))
+
+    def save(self, folder: Path | str, training: Mapping[str, Any] | None = None) -> None:
+        """Saves the bank in `folder`/bank and the adapter, in PEFT's format, in `folder`/adapter."""
+        super().save(Path(folder) / "bank", training)
+        self.adapter.save(Path(folder) / "adapter", {"stage": self.stage})
+
+    def restore(self, folder: Path) -> None:
+        """Takes up what `save` wrote.
+
+        Raises:
+            AdapterError: the adapter is damaged, or of another backbone or shape.
+            BankError: the bank is damaged, or of another adapter, chat format or coupling.
+        """
+        notes = self.adapter.load(Path(folder) / "adapter")
+        self._next_stage(notes["stage"])
+        super().restore(Path(folder) / "bank")

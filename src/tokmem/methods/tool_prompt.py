@@ -1,0 +1,199 @@
+"""Tools in the prompt: no training; tools are described before each query, all that fit or retrieved ones."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+from tokmem.bank.bank import Bank
+from tokmem.data.chat import Chat
+from tokmem.data.demonstrations import demonstration, refuse_demonstrations
+from tokmem.data.encode import Encoder
+from tokmem.data.fields import did_you_mean, parse_object, read_bytes, take
+from tokmem.errors import ConfigError, RecallError
+from tokmem.files import atomic_write_json
+from tokmem.log import Metrics
+from tokmem.methods.protocol import Learned
+from tokmem.model.backbone import Backbone
+from tokmem.model.memory_lm import MemoryLM
+from tokmem.recall.answer import answer_examples
+from tokmem.recall.generate import RecallSettings
+from tokmem.recall.retrieve import Pool, route_of
+from tokmem.recall.text_encoder import SentenceEncoder, TextEncoder
+from tokmem.records import Answer, Demonstration, Example, Procedure, Route, Turn
+from tokmem.seeds import stream
+
+FILE = "tools.json"
+HEADING = "Tools:"
+
+
+def signature(tool: Procedure) -> str:
+    """A tool on one line: `name(argument: type, optional?: type): Description`."""
+    schema = tool.parameters or {}
+    required, properties = schema.get("required", ()), schema.get("properties", {})
+    arguments = ", ".join(
+        f"{name}{'' if name in required else '?'}: {_kind(value)}" for name, value in properties.items()
+    )
+    return f"{tool.name}({arguments}): {' '.join(tool.description.split())}"
+
+
+def _kind(schema: Any) -> str:
+    kind = schema.get("type", "any") if isinstance(schema, Mapping) else "any"
+    return " or ".join(kind) if isinstance(kind, list) else str(kind)
+
+
+class ToolPrompt:
+    """The untrained backbone, told in the prompt which tools there are and shown how calls are written.
+
+    A prompt holds demonstrations, then in the user's turn a line for each tool (`signature`), then the query.
+
+    Args:
+        backbone: a loaded backbone.
+        retriever: chooses the tools whose lines are most alike to the query: a text encoder, or the hub id or
+            folder of a sentence-transformers model; None shows as many tools as fit, in their order.
+        retrieval_k: tools to retrieve.
+        few_shot: demonstrations, drawn from the first stage's training examples; these have one turn, which
+            holds the calls as text.
+        max_length: most tokens in a prompt; the last tools are left out until it fits.
+        recall: how to generate.
+        seed: of the choice of demonstrations.
+
+    Raises:
+        ConfigError: ``retrieval_k`` is below 1, ``few_shot`` below 0, or the retriever cannot be had.
+    """
+
+    trainable_parameters = 0
+    continual = True
+    forces = True
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        *,
+        retriever: str | TextEncoder | None = None,
+        retrieval_k: int = 5,
+        few_shot: int = 2,
+        max_length: int = 1024,
+        recall: RecallSettings | None = None,
+        seed: int = 0,
+    ) -> None:
+        for name, value, least in (("retrieval_k", retrieval_k, 1), ("few_shot", few_shot, 0)):
+            if value < least:
+                raise ConfigError(f"{name} {value}", f"at least {least}")
+        self.lm = MemoryLM(backbone.model, Bank(backbone.dim, backbone.id_space()))
+        self.encoder = Encoder(Chat(backbone.tokenizer), {}, max_length=max_length)
+        self.recall = recall or RecallSettings()
+        self.retrieval_k, self.few_shot, self.seed = retrieval_k, few_shot, seed
+        if isinstance(retriever, str):
+            retriever = SentenceEncoder(retriever, device=backbone.device)
+        self.pool = Pool(retriever, lambda example: example.query) if retriever else None
+        self.tools: dict[str, Procedure] = {}
+        self.shown: tuple[Demonstration, ...] = ()
+        self.counts: tuple[int, ...] = ()
+
+    @property
+    def notes(self) -> dict[str, Any]:
+        """The settings that a result must name, and how many tools the last free prompts held."""
+        tools = {"fewest_tools_shown": min(self.counts), "most_tools_shown": max(self.counts)}
+        retrieval = (
+            {"retriever": self.pool.encoder.name, "retrieval_k": self.retrieval_k} if self.pool else {}
+        )
+        return {"few_shot": self.few_shot, **retrieval, **(tools if self.counts else {})}
+
+    def learn(
+        self,
+        procedures: Sequence[Procedure],
+        train: Sequence[Example],
+        validation: Sequence[Example],
+        *,
+        checkpoint: Path | None = None,
+        metrics: Metrics | None = None,
+    ) -> Learned:
+        """Adds tools to those that may be shown; nothing is trained.
+
+        Raises:
+            DataError: an example has no turn or several, or demonstrations of its own.
+        """
+        refuse_demonstrations(train)
+        started = perf_counter()
+        if not self.shown:
+            drawn = stream(self.seed, "tool prompt").sample(list(train), min(self.few_shot, len(train)))
+            self.shown = tuple(demonstration(example, instruction="") for example in drawn)
+        self._add(procedures)
+        return Learned(perf_counter() - started)
+
+    def _add(self, procedures: Sequence[Procedure]) -> None:
+        self.tools |= {tool.name: tool for tool in procedures}
+        if self.pool is not None:
+            self.pool.add([Example(signature(tool), (Turn(tool.name, ""),)) for tool in procedures])
+
+    def answer(self, examples: Sequence[Example], *, forced: bool = False) -> list[Answer]:
+        """Answers each query; `forced` shows it the tools that its turns name, and no others.
+
+        Where tools are retrieved, a route's choices are these, the most alike first.
+
+        Raises:
+            RecallError: no tool was learned, or, `forced`, not one that is named.
+        """
+        if not self.tools:
+            raise RecallError("no tools to show", "at least one", "learn some first")
+        if not examples:
+            return []
+        routes = self._retrieve(examples)
+        chosen = [
+            list(self._named(example)) if forced else [c.procedure for c in route.choices] if route else None
+            for example, route in zip(examples, routes, strict=True)
+        ]
+        fitted = [self._fit(e, names) for e, names in zip(examples, chosen, strict=True)]
+        if not forced:
+            self.counts = tuple(count for _, count in fitted)
+        answers = answer_examples(self.lm, self.encoder, [e for e, _ in fitted], self.recall)
+        return [replace(answer, route=route) for answer, route in zip(answers, routes, strict=True)]
+
+    def _retrieve(self, examples: Sequence[Example]) -> list[Route | None]:
+        if self.pool is None:
+            return [None] * len(examples)
+        hits = self.pool.nearest(self.pool.embed([e.query for e in examples]), self.retrieval_k)
+        return [route_of(found) for found in hits]
+
+    def _named(self, example: Example) -> dict[str, None]:
+        names = dict.fromkeys(turn.procedure for turn in example.turns)
+        for name in names:
+            if name not in self.tools:
+                raise RecallError(f"tool {name!r}{did_you_mean(name, self.tools)}", "one that was learned")
+        return names
+
+    def _fit(self, example: Example, names: Sequence[str] | None) -> tuple[Example, int]:
+        """The example with the first of these tools (None: of all), as many as fit; and how many they are."""
+        lines = [signature(self.tools[name]) for name in (self.tools if names is None else names)]
+
+        def too_long(count: int) -> bool:
+            return self.encoder.length(self._with(example, lines[:count])) > self.encoder.max_length
+
+        count = bisect_left(range(1, len(lines) + 1), True, key=too_long)
+        return self._with(example, lines[:count]), count
+
+    def _with(self, example: Example, lines: Sequence[str]) -> Example:
+        instruction = "\n".join((HEADING, *lines))
+        return replace(example, instruction=instruction, demonstrations=self.shown)
+
+    def save(self, folder: Path, training: Mapping[str, Any] | None = None) -> None:
+        """Writes the tools and the demonstrations."""
+        tools, shown = map(asdict, self.tools.values()), map(asdict, self.shown)
+        atomic_write_json(folder / FILE, {"tools": list(tools), "demonstrations": list(shown)})
+
+    def restore(self, folder: Path) -> None:
+        """Takes up what `save` wrote.
+
+        Raises:
+            DataError: it is missing or damaged.
+        """
+        path = folder / FILE
+        facts = parse_object(read_bytes(path), str(path))
+        shown, tools = (take(facts, key, list, str(path)) for key in ("demonstrations", "tools"))
+        self.shown = tuple(Demonstration(**fields) for fields in shown)
+        self._add([Procedure(**fields) for fields in tools])

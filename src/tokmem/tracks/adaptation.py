@@ -1,0 +1,160 @@
+"""Adaptation to tools: whether and when a LoRA adapter trains beside the memory tokens."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from tokmem.config import setting
+from tokmem.data.xlam import ToolRange
+from tokmem.errors import ConfigError
+from tokmem.files import atomic_write_json
+from tokmem.log import logger
+from tokmem.methods.tokmem_lora import TokMemLora
+from tokmem.model.backbone import Backbone, load_backbone, save_backbone, wrap_backbone
+from tokmem.model.lora import LoraSettings
+from tokmem.recall.generate import RecallSettings
+from tokmem.tracks.kept import learn_kept
+from tokmem.tracks.tool_data import ToolDataConfig, ToolSource
+from tokmem.train.loop import FitSettings
+
+Adaptation = Literal["none", "auxiliary", "first_round", "always"]
+
+
+@dataclass(frozen=True)
+class AdaptationConfig:
+    """Which way, and at what rates; the adapter has the shape of section `lora`. Defaults are the paper's."""
+
+    adaptation: Adaptation = setting(
+        "none",
+        "none; auxiliary: on other tools, then merged (Algorithm 1); first_round: trained with the first "
+        "round's memory tokens, then frozen, never merged; always: trained in every round",
+    )
+    use_lora: bool = setting(False, "the published word for adaptation: always")
+    freeze_lora_after_first: bool = setting(False, "with use_lora: adaptation: first_round")
+    lora_lr: float = setting(5e-5, "AdamW's rate of the adapter, where it trains beside memory tokens")
+    lora_weight_decay: float = setting(1e-2, "its decay")
+    auxiliary_tools: str = setting("1-50", "tools to adapt on")
+    auxiliary_train_size: int = setting(5000, "queries to adapt on")
+    auxiliary_epochs: int = setting(1, "passes over them")
+    auxiliary_lr: float = setting(5e-3, "AdamW's rate of the temporary memory tokens")
+    auxiliary_seed: int = setting(0, "of the adaptation; all seeds of the experiment share one")
+
+    def __post_init__(self) -> None:
+        if self.freeze_lora_after_first and not self.use_lora:
+            raise ConfigError("freeze_lora_after_first without use_lora", "both, or adaptation: first_round")
+        if self.use_lora and self.adaptation not in ("none", self.published):
+            raise ConfigError(
+                f"adaptation {self.adaptation} and use_lora", f"one of them: use_lora is {self.published}"
+            )
+
+    @property
+    def published(self) -> Adaptation:
+        """What the published switches say."""
+        return "none" if not self.use_lora else "first_round" if self.freeze_lora_after_first else "always"
+
+    @property
+    def chosen(self) -> Adaptation:
+        """The way that methods take which name none."""
+        return self.published if self.use_lora else self.adaptation
+
+
+def check_adaptation(name: str) -> Adaptation:
+    """The way of that name.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    for known in get_args(Adaptation):
+        if name == known:
+            return known
+    raise ConfigError(f"adaptation {name!r}", f"one of {', '.join(get_args(Adaptation))}")
+
+
+@dataclass(frozen=True)
+class Auxiliary:
+    """Algorithm 1: memory tokens of auxiliary tools and an adapter, trained together for the adapter's sake.
+
+    Attributes:
+        config: tools, sizes and rates.
+        data: how queries are made; `auxiliary_train_size` of them.
+        lora: the adapter's shape.
+        training: what else training needs to know; its rate and epochs are the auxiliary ones.
+        max_length: most tokens in a sequence.
+    """
+
+    config: AdaptationConfig
+    data: ToolDataConfig
+    lora: LoraSettings
+    training: FitSettings
+    max_length: int
+
+    def backbone(
+        self, plain: Backbone, source: ToolSource, out: Path, name: str, train_max_calls: int | None
+    ) -> tuple[Backbone, dict[str, Any]]:
+        """The adapted backbone, and what making it took; made once, then read from `out`/`name`.
+
+        Args:
+            plain: the backbone to adapt; it is never changed.
+            source: makes the auxiliary queries.
+            out: the run's folder.
+            name: of the adapted backbone, a folder that `load_backbone` takes.
+            train_max_calls: most calls in an auxiliary query; None: as `data` says of the first round.
+
+        Raises:
+            ConfigError: the backbone is quantized, so that nothing can be merged into it.
+            DataError: there are too few rows.
+        """
+        folder, facts = out / name, out / f"{name}.json"
+        if not facts.is_file():
+            atomic_write_json(facts, self._adapt(plain, source, folder, train_max_calls))
+        made: dict[str, Any] = json.loads(facts.read_text("utf-8"))
+        return load_backbone(str(folder), device=str(plain.device)), made
+
+    def _adapt(
+        self, plain: Backbone, source: ToolSource, folder: Path, train_max_calls: int | None
+    ) -> dict[str, Any]:
+        if getattr(plain.model, "is_quantized", False):
+            raise ConfigError(
+                "adaptation auxiliary of a quantized backbone", "weights that can be merged into"
+            )
+        config = self.config
+        data = replace(self.data, train_size=config.auxiliary_train_size, test_size=0, max_samples=None)
+        tools = ToolRange.parse(config.auxiliary_tools)
+        composed = source.composed(tools, data.spec(0, train_max_calls))
+        logger.info("adaptation on tools %s: %d queries", tools, len(composed.train))
+        training = replace(
+            self.training,
+            lr=config.auxiliary_lr,
+            epochs=config.auxiliary_epochs,
+            seed=config.auxiliary_seed,
+        )
+        method = TokMemLora(
+            plain,
+            freeze_after_first=True,
+            lora=self.lora,
+            lora_lr=config.lora_lr,
+            lora_weight_decay=config.lora_weight_decay,
+            prompt="query",
+            max_length=self.max_length,
+            settings=training,
+            recall=RecallSettings(mode="chain"),
+            seed=config.auxiliary_seed,
+        )
+        learned = learn_kept(
+            method, composed.procedures, composed.train, composed.validation, folder.parent, folder.name
+        )
+        merged = wrap_backbone(method.adapter.merged(), plain.tokenizer, folder.name)
+        save_backbone(merged, folder)
+        return {
+            "tools": str(tools),
+            "examples": len(composed.train),
+            "epochs": config.auxiliary_epochs,
+            "lora": asdict(self.lora),
+            "lora_parameters": method.adapter.trainable_parameters,
+            "train_seconds": round(learned.seconds, 2),
+            "validation_loss": learned.validation_loss,
+            "backbone_fingerprint": merged.fingerprint,
+        }

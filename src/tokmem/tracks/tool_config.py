@@ -1,0 +1,81 @@
+"""The settings of the compositional track."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from tokmem.bank.init import Start
+from tokmem.config import setting
+from tokmem.errors import ConfigError
+from tokmem.methods.tokmem import Renorm
+from tokmem.recall.generate import RecallSettings
+from tokmem.tracks.adaptation import AdaptationConfig
+from tokmem.tracks.backbone import BackboneConfig
+from tokmem.tracks.rivals import PromptingConfig, ToolLoraConfig, check_search
+from tokmem.tracks.rounds import RoundsConfig, check_disjoint, check_per_round
+from tokmem.tracks.tool_build import adaptation_of, rates_of, trains, variants
+from tokmem.tracks.tool_data import ToolDataConfig
+from tokmem.train.loop import FitSettings
+
+
+@dataclass(frozen=True)
+class CompositionalConfig:
+    """One experiment of the compositional track."""
+
+    track: Literal["compositional"] = setting("compositional", "the track")
+    name: str = setting("compositional", "names the run and its result file")
+    data: ToolDataConfig = field(default_factory=ToolDataConfig)
+    rounds: RoundsConfig = field(default_factory=RoundsConfig)
+    backbone: BackboneConfig = field(default_factory=BackboneConfig)
+    training: FitSettings = field(default_factory=FitSettings)
+    adaptation: AdaptationConfig = field(default_factory=AdaptationConfig)
+    recall: RecallSettings = field(default_factory=RecallSettings)
+    lora: ToolLoraConfig = field(default_factory=ToolLoraConfig)
+    prompting: PromptingConfig = field(default_factory=PromptingConfig)
+    methods: tuple[str, ...] = setting(
+        ("tokmem",), "what to compare; `tokmem+adaptation=auxiliary` changes a setting of one"
+    )
+    seeds: tuple[int, ...] = setting((0,), "of starting rows and order; results are means over them")
+    call_limits: tuple[int, ...] = setting(
+        (), "learn from queries of at most so many calls, limit after limit; none: data.train_max_calls"
+    )
+    rates: tuple[float, ...] = setting((), "rates to choose from on validation loss; none: training.lr")
+    start: Start = setting("mean", "starting rows of memory tokens")
+    width: int = setting(1, "memory tokens a tool")
+    renorm: Renorm = setting("off", "rescale new rows to the norm of the old: off, stage (round) or step")
+    renorm_active_tools: bool = setting(False, "the published word for renorm: stage")
+    negatives: int = setting(0, "query states to keep of each tool, to train newcomers against")
+    max_length: int = setting(1024, "most tokens in a sequence")
+    save_checkpoints: bool = setting(
+        False, "keep what was known after each round, and the summary as checkpoints/training_summary.json"
+    )
+
+    def __post_init__(self) -> None:
+        for name in ("methods", "seeds"):
+            if not getattr(self, name):
+                raise ConfigError(f"no {name}", "at least one")
+        if any(limit < 1 for limit in self.call_limits):
+            raise ConfigError(f"call_limits {list(self.call_limits)}", "limits of at least 1")
+        if self.training.epochs != 1:
+            raise ConfigError(
+                f"training.epochs {self.training.epochs}",
+                "epochs of each round",
+                "set rounds.epochs_per_round",
+            )
+        if self.negatives < 0:
+            raise ConfigError(f"negatives {self.negatives}", "at least 0")
+        if self.rates and not self.data.val_size:
+            raise ConfigError("rates to choose from and no validation queries", "data.val_size of at least 1")
+        count = len(self.rounds.plan())
+        for name in ("train_max_calls_per_round", "test_max_calls_per_round"):
+            check_per_round(f"data.{name}", getattr(self.data, name), count)
+        parsed = variants(self)
+        check_search(rates_of(self, variant) for variant in parsed if trains(variant))
+        if any(adaptation_of(self, variant) == "auxiliary" for variant in parsed):
+            check_disjoint(self.rounds, self.adaptation.auxiliary_tools)
+
+    @property
+    def chosen_renorm(self) -> Renorm:
+        """When new rows are rescaled, in whatever words it was asked for."""
+        return "stage" if self.renorm_active_tools and self.renorm == "off" else self.renorm

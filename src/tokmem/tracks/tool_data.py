@@ -1,0 +1,168 @@
+"""What each round of the compositional track learns and is measured on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+from tokmem.config import setting
+from tokmem.data.call_files import calls_path, descriptions_path, read_calls, read_descriptions
+from tokmem.data.compose import CONNECTORS, Composed, ComposeSpec, compose
+from tokmem.data.corpus import SPLITS, Split
+from tokmem.data.fields import did_you_mean
+from tokmem.data.xlam import ToolRange, XlamRows, rank_tools, read_xlam
+from tokmem.errors import ConfigError, DataError
+from tokmem.mini.tool_rows import mini_tool_rows
+from tokmem.recall.calls import check_schema
+from tokmem.records import Example
+
+Source = Literal["generated", "xlam", "files"]
+PerRound = int | tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class ToolDataConfig:
+    """Where tools and queries come from, and how many of them a round has; the defaults are the paper's."""
+
+    source: Source = setting(
+        "generated", "'generated' tools, rows in the columns of 'xlam', or 'files' of composed queries"
+    )
+    path: str = setting(
+        "", "xlam: a file, or a data set's id on the hub; files: the folder that `tokmem data compose` wrote"
+    )
+    samples_per_tool: int | None = setting(50, "rows of a tool to make queries from; null: all (xlam)")
+    train_size: int = setting(5000, "training queries a round")
+    val_size: int = setting(100, "validation queries a round, to choose rates and the best rows by")
+    test_size: int = setting(500, "test queries a round")
+    max_samples: int | None = setting(None, "measure on the first so many test queries of a round")
+    train_max_calls: int = setting(4, "most calls in a training query")
+    test_max_calls: int = setting(4, "most calls in a test query")
+    train_max_calls_per_round: tuple[int, ...] = setting((), "the same for each round")
+    test_max_calls_per_round: tuple[int, ...] = setting((), "the same for each round")
+    train_multi_tool_ratios: tuple[float, ...] = setting(
+        (), "among training queries for several tools, shares of those for two, three, ...; none: equal"
+    )
+    test_multi_tool_ratios: tuple[float, ...] = setting((), "likewise for test queries")
+    same_tool_share: float = setting(0.1, "among queries for several tools, share with a tool called again")
+    connectors: tuple[str, ...] = setting(CONNECTORS, "put before each part of a query but the first")
+    seed: int = setting(0, "of the queries")
+
+    def __post_init__(self) -> None:
+        if (self.source == "generated") == bool(self.path):
+            raise ConfigError(
+                f"source {self.source} with path {self.path!r}",
+                "a path for xlam and files, none for generated tools",
+            )
+        if self.source == "generated" and self.samples_per_tool is None:
+            raise ConfigError("samples_per_tool null", "a number: generated rows never end")
+        if self.max_samples is not None and self.max_samples < 1:
+            raise ConfigError(f"max_samples {self.max_samples}", "at least 1")
+
+    def spec(self, round_index: int, train_max_calls: int | None = None) -> ComposeSpec:
+        """How a round's queries are made; a limit on the calls seen in training replaces its own."""
+        return ComposeSpec(
+            train_size=self.train_size,
+            val_size=self.val_size,
+            test_size=self.test_size,
+            train_max_calls=train_max_calls
+            or of_round(self.train_max_calls_per_round or self.train_max_calls, round_index),
+            test_max_calls=of_round(self.test_max_calls_per_round or self.test_max_calls, round_index),
+            samples_per_tool=self.samples_per_tool,
+            train_multi_tool_ratios=self.train_multi_tool_ratios,
+            test_multi_tool_ratios=self.test_multi_tool_ratios,
+            same_tool_share=self.same_tool_share,
+            connectors=self.connectors,
+            seed=self.seed,
+        )
+
+
+def of_round(value: PerRound, round_index: int) -> int:
+    """A setting's value in a round, counted from 0: its own, or the same for all."""
+    return value if isinstance(value, int) else value[round_index]
+
+
+class ToolSource:
+    """Where tools and their queries come from, read once.
+
+    Args:
+        config: the section of the experiment.
+
+    Raises:
+        DataError: the rows cannot be read.
+    """
+
+    def __init__(self, config: ToolDataConfig) -> None:
+        self.config = config
+        self.rows: XlamRows | None = None
+        if config.source == "generated":
+            assert config.samples_per_tool is not None
+            self.rows = mini_tool_rows(config.samples_per_tool, config.seed)
+        elif config.source == "xlam":
+            self.rows = read_xlam(config.path)
+        self.ranked = rank_tools(self.rows.rows) if self.rows else ()
+
+    @property
+    def broken(self) -> dict[str, int]:
+        """Rows that could not be used, by reason."""
+        return dict(self.rows.broken) if self.rows else {}
+
+    def composed(self, tools: ToolRange, spec: ComposeSpec) -> Composed:
+        """The queries of a range of tools.
+
+        Raises:
+            DataError: a tool has no rows or no valid schema, or a file of queries names others.
+        """
+        if self.rows:
+            made = compose(self.rows.rows, tools.select(self.ranked), spec)
+        else:
+            made = _from_files(Path(self.config.path), tools, spec)
+        for tool in made.procedures:
+            check_schema(tool)
+        _check_rows(made, tools)
+        return replace(made, test=made.test[: self.config.max_samples])
+
+
+def _from_files(folder: Path, tools: ToolRange, spec: ComposeSpec) -> Composed:
+    """A round's queries as `tokmem data compose` wrote them, or the single pair where there are no others.
+
+    Where no file holds validation queries, the last training queries are held out.
+    """
+    named = calls_path(folder, "train", tools, spec.train_max_calls).is_file()
+    chosen = tools if named else None
+
+    def path(split: Split) -> Path:
+        return calls_path(folder, split, chosen, spec.max_calls(split))
+
+    train = read_calls(path("train"))
+    held: tuple[Example, ...] = ()
+    if path("validation").is_file():
+        held = read_calls(path("validation"))[: spec.val_size]
+    elif spec.val_size:
+        train, held = train[: -spec.val_size], train[-spec.val_size :]
+    test = read_calls(path("test"))[: spec.test_size]
+    described = read_descriptions(descriptions_path(folder, chosen))
+    return Composed(described, train[: spec.train_size], held, test)
+
+
+def _check_rows(made: Composed, tools: ToolRange) -> None:
+    """Refuses a tool that nothing calls, and a call of no tool of the round."""
+    names = {tool.name for tool in made.procedures}
+    called = {turn.procedure for example in made.train for turn in example.turns}
+    idle = sorted(names - called)
+    if idle:
+        raise DataError(
+            f"tools {tools}: no training query calls {idle[0]!r}",
+            "at least one for each tool",
+            "raise train_size or samples_per_tool, or leave the tool out",
+        )
+    for split in SPLITS:
+        for example in made.examples(split):
+            unknown = next((t.procedure for t in example.turns if t.procedure not in names), None)
+            if unknown is not None:
+                raise DataError(
+                    f"tools {tools}: {split} query {example.id!r} calls {unknown!r}"
+                    f"{did_you_mean(unknown, names)}",
+                    "a tool of its round",
+                    "mend the files",
+                )

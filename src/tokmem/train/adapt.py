@@ -1,0 +1,85 @@
+"""Adaptation (Algorithm 1): memory tokens and a LoRA adapter trained together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from torch import Tensor, nn
+
+from tokmem.model.lora import Adapter
+from tokmem.model.memory_lm import MemoryLM
+from tokmem.records import Encoded
+from tokmem.train.loss import LossSum
+from tokmem.train.objective import AdapterObjective, BankObjective, Piece
+from tokmem.train.optim import Group
+
+
+class JointObjective:
+    """Eq. 3 over the fresh rows of a bank and over a LoRA adapter, each at a rate of its own.
+
+    Plain forwards: the adapter changes the query's states too, so no prefix is frozen.
+
+    Args:
+        lm: the adapted model and its bank.
+        adapter: what trains beside the rows.
+        rate: the adapter's rate, times the run's.
+        weight_decay: the adapter's decay.
+        renorm: rescale the new rows after each step (Eqs. 5-6).
+        seed: of the dropout.
+        stage: number of the stage; each draws its own dropout.
+    """
+
+    hits = misses = 0
+
+    def __init__(
+        self,
+        lm: MemoryLM,
+        adapter: Adapter,
+        *,
+        rate: float,
+        weight_decay: float,
+        renorm: bool = False,
+        seed: int = 0,
+        stage: int = 0,
+    ) -> None:
+        self.rows = BankObjective(lm, frozen_prefix=False, cache_bytes=0, renorm=renorm)
+        self.lora = AdapterObjective(lm, adapter, seed=seed, stage=stage)
+        self.rate, self.weight_decay = rate, weight_decay
+
+    @property
+    def parameters(self) -> Sequence[nn.Parameter]:
+        """The rows, then the adapter's matrices."""
+        return [*self.rows.parameters, *self.lora.parameters]
+
+    @property
+    def groups(self) -> Sequence[Group]:
+        """Rows at the run's rate and decay, the adapter at its own."""
+        return [*self.rows.groups, Group(self.lora.parameters, self.rate, self.weight_decay)]
+
+    def begin(self, train: Sequence[Encoded], validation: Sequence[Encoded]) -> None:
+        """Needs examples and fresh rows.
+
+        Raises:
+            TrainingError: there are none of one.
+        """
+        self.rows.begin(train, validation)
+
+    def loss(self, piece: Piece) -> LossSum:
+        """Eq. 3 under the adapter's dropout."""
+        return self.lora.loss(piece)
+
+    def validation(self, examples: Sequence[Encoded], size: int, window: int) -> Iterator[LossSum]:
+        """Eq. 3 on held-out examples."""
+        return self.lora.validation(examples, size, window)
+
+    def after_step(self) -> None:
+        """Renorms, where asked for."""
+        self.rows.after_step()
+
+    def identity(self) -> tuple[Mapping[str, Any], Sequence[Tensor]]:
+        """What both have."""
+        rows, starts = self.rows.identity()
+        lora, matrices = self.lora.identity()
+        own = {"lora_rate": self.rate, "lora_weight_decay": self.weight_decay}
+        return {**rows, **lora, **own}, [*starts, *matrices]

@@ -1,0 +1,51 @@
+"""`tokmem tools` on a tiny random model, from the command line to a recalled chain."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from tests.cli.conftest import Cli
+
+SMALL = (
+    *("--samples_per_tool", 16, "--train_size", 12, "--val_size", 2, "--test_size", 4),
+    *("--train_max_calls", 2, "--test_max_calls", 2, "--max_new_tokens", 4),
+)
+
+
+def test_rounds_are_learned_measured_and_recalled(cli: Cli, model: Path, tmp_path: Path) -> None:
+    args = ("tools", "--model", model, "--training_rounds", "51-53:1,54-56:2", *SMALL, "--save_path", "run")
+    done = cli(*args)
+    assert done.exit_code == 0, done.output
+    assert "tool F1" in done.output
+    assert "6 procedures" in done.output
+    summary = json.loads((tmp_path / "run/summary.json").read_text())
+    assert [one["epochs"] for one in summary["rounds"]] == [1, 2]
+    assert {(row["round"], row["tools"]) for row in summary["rows"]} == {
+        (1, "51-53"),
+        (2, "51-53"),
+        (2, "54-56"),
+    }
+    again = cli(*args)
+    assert again.exit_code == 2
+    assert "already holds a run" in again.output
+    assert cli(*args, "--resume").exit_code == 0
+    told = cli(
+        "recall", "some query", "--chain", "--bank", "run/banks/tokmem-0", "--model-name", model, "--json"
+    )
+    assert told.exit_code == 0, told.output
+    assert json.loads(told.output)["turns"][0]["procedure"] in summary["procedures"]
+
+
+def test_mistakes_are_told(cli: Cli, tmp_path: Path) -> None:
+    for args, said in (
+        (("--training_rounds", "51-60:1,55-70:1"), "51-60 and 55-70 overlap"),
+        (("--source", "xlam"), "a path for xlam"),
+        (("--source", "xlam", "--path", tmp_path / "none.json"), "none.json"),
+        (("--renorm", "always"), "'off' | 'stage' | 'step'"),
+        (("--methods", "tokmen"), "close: tokmem"),
+        (("--lr", "fast"), "training.lr"),
+    ):
+        done = cli("tools", *args)
+        assert done.exit_code == 2, (args, done.output)
+        assert said in " ".join(done.output.split()), done.output

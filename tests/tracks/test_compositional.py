@@ -1,0 +1,295 @@
+"""The compositional track on a tiny random model: rows, rounds, resuming, and what stays as it is."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from tests.tiny import WordCounts
+from tests.tracks.tiny_tools import CONFIG, tiny, untimed, with_methods
+from tokmem.bank.store import load_bank
+from tokmem.config import load_config
+from tokmem.errors import BankError, ConfigError, DataError
+from tokmem.model.backbone import Backbone, fingerprint, load_backbone
+from tokmem.records import Procedure
+from tokmem.tracks import tool_build, tool_data
+from tokmem.tracks.compositional import run
+from tokmem.tracks.rounds import RoundsConfig
+from tokmem.tracks.tool_config import CompositionalConfig
+from tokmem.train import loop
+
+pytest.importorskip("peft")
+
+METHODS = (
+    *("icl", "rag", "lora", "lora+reinit_lora=true", "replay", "tokmem", "tokmem_dc", "tokmem+negatives=2"),
+    *(f"tokmem+adaptation={how}" for how in ("auxiliary", "first_round", "always")),
+)
+
+
+@pytest.fixture(autouse=True)
+def _no_text_encoder(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tool_build, "_retriever", lambda name, device: WordCounts())
+
+
+@pytest.fixture(scope="module")
+def backbone() -> Backbone:
+    return tiny()
+
+
+@pytest.fixture(scope="module")
+def whole(backbone: Backbone, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Every method through two rounds, everything kept."""
+    folder = tmp_path_factory.mktemp("compositional") / "run"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tool_build, "_retriever", lambda name, device: WordCounts())
+        run(with_methods(*METHODS, save_checkpoints=True), folder, backbone=backbone)
+    return folder
+
+
+def summary_of(folder: Path) -> dict[str, Any]:
+    return json.loads((folder / "summary.json").read_text())
+
+
+def test_a_row_for_each_round_test_set_and_number_of_calls(whole: Path, backbone: Backbone) -> None:
+    summary = summary_of(whole)
+    rows = [r for r in summary["rows"] if (r["method"], r["adaptation"]) == ("tokmem", "none")]
+    found = [(r["round"], r["tools"], r["calls"]) for r in rows]
+    assert found == [(n, t, c) for n, t in ((1, "51-53"), (2, "51-53"), (2, "54-56")) for c in (2, "all")]
+    last = {(r["method"], r["adaptation"]): r for r in summary["rows"] if r["round"] == 2}
+    assert {
+        (m.partition("+adaptation=")[0], m.partition("+adaptation=")[2] or "none") for m in METHODS
+    } == set(last)
+    figures = (
+        "tool_f1",
+        "call_f1",
+        "call_exact_ordered",
+        "arguments_f1",
+        "invalid_json",
+        "prompt_tokens_per_query",
+    )
+    assert all(row[name] is not None for row in summary["rows"] for name in figures)
+    assert {m for (m, _), row in last.items() if row["call_f1_forced"] is None} == {
+        *("lora", "lora+reinit_lora=true", "replay"),
+    }
+    assert {m for (m, _), row in last.items() if row["retrieval_recall"] is not None} == {"rag"}
+    lora = 2 * 2 * (32 + 32 + 32 + 16)  # rank 2 on q_proj and v_proj of two layers
+    counted = {key: row["trainable_parameters"] for key, row in last.items()}
+    assert counted["tokmem", "none"] == counted["tokmem", "auxiliary"] == 6 * backbone.dim
+    assert counted["tokmem", "always"] == counted["tokmem", "first_round"] == 6 * backbone.dim + lora
+    assert counted["lora", "none"] == counted["replay", "none"] == lora
+    assert last["replay", "none"]["replayed_examples"] == 12, "as many as new ones in the second round"
+    assert last["icl", "none"]["settings"]["most_tools_shown"] == 6
+    assert last["rag", "none"]["settings"]["most_tools_shown"] == 2
+    assert all(row["train_max_calls"] == 2 for row in summary["rows"])
+    assert summary["provenance"]["backbone_fingerprint"] == backbone.fingerprint
+
+
+def test_forgetting_and_norms_are_told_by_round(whole: Path) -> None:
+    summary = summary_of(whole)
+    told = [(f["learned"], f["after"]) for f in summary["forgetting"] if f["method"] == "lora"]
+    assert told == [(1, 1), (1, 2), (2, 2)]
+    rows = {
+        (r["round"], r["tools"]): r for r in summary["rows"] if r["method"] == "lora" and r["calls"] == "all"
+    }
+    kept = {(f["learned"], f["after"]): f["tool_f1"] for f in summary["forgetting"] if f["method"] == "lora"}
+    assert kept[1, 2] == rows[2, "51-53"]["tool_f1"]
+    norms = [n for n in summary["norms"] if (n["method"], n["adaptation"]) == ("tokmem", "none")]
+    assert norms[0]["old_mean_norm"] is None
+    assert norms[1]["old_mean_norm"] == pytest.approx(norms[0]["mean_norm"])
+    assert "lora" not in {n["method"] for n in summary["norms"]}
+
+
+@pytest.mark.parametrize("method", [m for m in METHODS if m.startswith("tokmem")])
+def test_rows_of_earlier_rounds_stay_bit_equal(method: str, whole: Path) -> None:
+    part = "bank" if method.endswith(("first_round", "always")) else ""
+    early, _ = load_bank(whole / f"banks/{method}-0-round1" / part)
+    late, _ = load_bank(whole / f"banks/{method}-0" / part)
+    assert len(early) == 3
+    assert late.names[:3] == early.names
+    for name in early.names:
+        assert late.slots.ids(name) == early.slots.ids(name)
+        assert all(torch.equal(old, new) for old, new in zip(early.rows(name), late.rows(name), strict=True))
+
+
+def test_the_adapted_backbone_is_a_model_of_its_own(whole: Path, backbone: Backbone) -> None:
+    assert fingerprint(backbone.model) == backbone.fingerprint, "never changed"
+    adapted = load_backbone(str(whole / "adapted"), device="cpu")
+    facts = summary_of(whole)["adaptations"]["auxiliary"]
+    assert facts["backbone_fingerprint"] == adapted.fingerprint != backbone.fingerprint
+    assert (facts["tools"], facts["examples"]) == ("1-3", 8)
+    _, origin = load_bank(whole / "banks/tokmem+adaptation=auxiliary-0")
+    assert origin.fingerprint == adapted.fingerprint
+    with pytest.raises(BankError, match="adapted"):
+        load_bank(whole / "banks/tokmem+adaptation=auxiliary-0", fingerprint=backbone.fingerprint)
+
+
+def test_a_kept_adapter_is_in_the_fingerprint_and_frozen_after_the_first_round(whole: Path) -> None:
+    def of(how: str, name: str) -> tuple[str, bytes]:
+        folder = whole / f"banks/tokmem+adaptation={how}-0{name}"
+        return load_bank(folder / "bank")[1].fingerprint, (
+            folder / "adapter/adapter_model.safetensors"
+        ).read_bytes()
+
+    assert of("first_round", "-round1") == of("first_round", "")
+    assert of("always", "-round1")[0] != of("always", "")[0]
+    assert of("always", "-round1")[1] != of("always", "")[1]
+
+
+def test_checkpoints_are_kept_on_demand(whole: Path, backbone: Backbone, tmp_path: Path) -> None:
+    written = json.loads((whole / "checkpoints/training_summary.json").read_text())
+    assert written["rows"] == summary_of(whole)["rows"]
+    assert (whole / "learned/lora-0-round1/adapter_model.safetensors").is_file()
+    run(with_methods("lora"), tmp_path, backbone=backbone)
+    assert not (tmp_path / "checkpoints/training_summary.json").exists()
+    assert [path.name for path in (tmp_path / "learned").iterdir()] == ["lora-0"]
+
+
+# A round has three steps. Killed in its first, and in the second round's second.
+@pytest.mark.parametrize(
+    ("method", "last_step"),
+    [*((m, 5) for m in METHODS[2:]), ("tokmem", 2), ("tokmem+adaptation=first_round", 2)],
+)
+def test_a_run_stopped_within_a_round_goes_on_as_if_it_had_not(
+    method: str,
+    last_step: int,
+    whole: Path,
+    backbone: Backbone,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    show, calls = loop._Run._show, []
+
+    def stop(self: loop._Run, *args: Any) -> None:
+        calls.append(args)
+        if len(calls) == last_step + (2 if "auxiliary" in method else 0):  # whose adaptation takes two steps
+            raise KeyboardInterrupt
+        show(self, *args)
+
+    config = with_methods(method)
+    monkeypatch.setattr(loop._Run, "_show", stop)
+    with pytest.raises(KeyboardInterrupt):
+        run(config, tmp_path, backbone=backbone)
+    monkeypatch.setattr(loop._Run, "_show", show)
+    done = run(config, tmp_path, backbone=backbone, resume=True)
+    name, _, how = method.partition("+adaptation=")
+    expected = [
+        r for r in summary_of(whole)["rows"] if (r["method"], r["adaptation"]) == (name, how or "none")
+    ]
+    assert untimed(done["rows"]) == untimed(expected)
+    kind = "banks" if method.startswith("tokmem") else "learned"
+    for path in (whole / kind / f"{method}-0").rglob("*.safetensors"):
+        other = tmp_path / path.relative_to(whole)
+        assert path.read_bytes() == other.read_bytes(), path.name
+
+
+def test_a_stopped_adaptation_goes_on(
+    whole: Path, backbone: Backbone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    show = loop._Run._show
+
+    def stop(self: loop._Run, *args: Any) -> None:
+        if self.state.progress.step == 2:
+            raise KeyboardInterrupt
+        show(self, *args)
+
+    config = with_methods("tokmem+adaptation=auxiliary")
+    monkeypatch.setattr(loop._Run, "_show", stop)
+    with pytest.raises(KeyboardInterrupt):
+        run(config, tmp_path, backbone=backbone)
+    monkeypatch.undo()
+    done = run(config, tmp_path, backbone=backbone, resume=True)
+    assert (
+        done["adaptations"]["auxiliary"]["backbone_fingerprint"]
+        == (summary_of(whole)["adaptations"]["auxiliary"]["backbone_fingerprint"])
+    )
+
+
+def test_what_is_done_is_not_done_again(
+    backbone: Backbone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = with_methods("tokmem+adaptation=auxiliary", seeds=(0, 1))
+    first = run(config, tmp_path, backbone=backbone)
+    assert len(list(tmp_path.glob("metrics/adapted.jsonl"))) == 1, "one adaptation for all seeds"
+    monkeypatch.setattr(loop._Run, "go", lambda self: pytest.fail("trained again"))
+    again = run(config, tmp_path, backbone=backbone, resume=True)
+    assert again["rows"] == first["rows"]
+    assert {row["seeds"] for row in again["rows"]} == {2}
+    assert load_config(CompositionalConfig, tmp_path / "config.yaml") == config
+
+
+def test_rates_are_chosen_on_the_first_round(backbone: Backbone, tmp_path: Path) -> None:
+    lora = replace(CONFIG.lora, rates=(1e-7, 0.02))
+    summary = run(with_methods("tokmem", "lora", rates=(1e-6, 0.05), lora=lora), tmp_path, backbone=backbone)
+    assert summary["chosen_rates"] == {"tokmem": 0.05, "lora": 0.02}
+    with pytest.raises(ConfigError, match="0 rates for one method and 2"):
+        with_methods("tokmem", "lora", lora=lora)
+
+
+def test_composition_beyond_the_calls_of_training(backbone: Backbone, tmp_path: Path) -> None:
+    config = with_methods(
+        "tokmem+adaptation=auxiliary", call_limits=(1, 2), rounds=RoundsConfig(tools="51-53")
+    )
+    summary = run(config, tmp_path, backbone=backbone)
+    assert [(r["train_max_calls"], r["calls"]) for r in summary["rows"]] == [
+        (n, c) for n in (1, 2) for c in (2, "all")
+    ]
+    assert set(summary["adaptations"]) == {"auxiliary-1calls", "auxiliary-2calls"}
+    asked = [
+        [entry["query"] for entry in json.loads((tmp_path / f"predictions/{name}-round1.json").read_text())]
+        for name in (f"tokmem+adaptation=auxiliary-0-{n}calls" for n in (1, 2))
+    ]
+    assert asked[0] == asked[1], "the same test queries"
+
+
+def test_mistakes_are_told_before_anything_is_trained(backbone: Backbone, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="51-60 and 55-70 overlap"):
+        RoundsConfig(training_rounds="51-60:1,55-70:1")
+    with pytest.raises(ConfigError, match="51-60 and 51-60 overlap"):
+        RoundsConfig(training_rounds="51-60:1,51-60:2")
+    with pytest.raises(ConfigError, match=r"1-60 and 51-53 overlap"):
+        with_methods(
+            "tokmem+adaptation=auxiliary", adaptation=replace(CONFIG.adaptation, auxiliary_tools="1-60")
+        )
+    with pytest.raises(ConfigError, match="adaptation 'allways'"):
+        with_methods("tokmem+adaptation=allways")
+    with pytest.raises(ConfigError, match=r"training\.epochs 2"):
+        replace(CONFIG, training=replace(CONFIG.training, epochs=2))
+    with pytest.raises(DataError, match="tools 99-101, but 100 tools have rows"):
+        run(replace(CONFIG, rounds=RoundsConfig(tools="99-101")), tmp_path / "a", backbone=backbone)
+    config = with_methods("tokmem+negatives=2+adaptation=always")
+    with pytest.raises(ConfigError, match="query states of a backbone that stays as it is"):
+        run(config, tmp_path / "b", backbone=backbone)
+
+
+def test_a_schema_that_is_not_valid_is_told(
+    backbone: Backbone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = tool_data.compose
+
+    def broken(*args: Any) -> Any:
+        composed = made(*args)
+        first, *others = composed.procedures
+        wrong = Procedure(
+            first.name, first.description, {"type": "object", "properties": {"a": {"type": "txt"}}}
+        )
+        return replace(composed, procedures=(wrong, *others))
+
+    monkeypatch.setattr(tool_data, "compose", broken)
+    with pytest.raises(DataError, match="the schema of '"):
+        run(CONFIG, tmp_path, backbone=backbone)
+
+
+@pytest.mark.slow
+def test_several_processes_find_what_one_does(tmp_path: Path) -> None:
+    """On the bundled backbone, which each process loads by itself."""
+    config = with_methods("tokmem", "tokmem+adaptation=auxiliary")
+    alone = run(config, tmp_path / "alone")
+    shared = run(config, tmp_path / "shared", workers=2)
+    for one, other in zip(alone["rows"], shared["rows"], strict=True):
+        for name in ("method", "adaptation", "tool_f1", "steps"):
+            assert one[name] == pytest.approx(other[name]), name

@@ -1,0 +1,40 @@
+"""The compositional experiments as they are shipped."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tokmem.config import load_config
+from tokmem.tracks.rounds import make_rounds
+from tokmem.tracks.tool_config import CompositionalConfig
+from tokmem.tracks.tool_data import ToolSource
+
+FOLDER = Path(__file__).parents[2] / "experiments/compositional"
+FILES = sorted(FOLDER.glob("*.yaml"))
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_it_can_be_read_and_its_queries_made(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("TOKMEM_XLAM", "TOKMEM_TOOLCALLS"):
+        monkeypatch.setenv(name, "/nowhere/rows.json")
+    config = load_config(CompositionalConfig, path)
+    assert config.name == path.stem
+    assert len(config.seeds) == 3
+    if config.data.source == "generated":
+        rounds = make_rounds(config.rounds, config.data, ToolSource(config.data), None)
+        assert [len(one.data.train) for one in rounds] == [config.data.train_size] * len(rounds)
+        assert [len(one.data.test) for one in rounds] == [config.data.test_size] * len(rounds)
+        assert {len(e.turns) for one in rounds for e in one.data.test} == {2, 3, 4}
+
+
+@pytest.mark.realdata
+def test_the_real_tool_calls_make_its_queries(real_data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TOKMEM_TOOLCALLS", str(real_data / "toolcalls/calls_xlam_format.json"))
+    config = load_config(CompositionalConfig, FOLDER / "real100_mini.yaml")
+    source = ToolSource(config.data)
+    assert source.broken == {}
+    (one,) = make_rounds(config.rounds, config.data, source, None)
+    assert len(one.data.procedures) == 50
+    assert {len(e.turns) for e in one.data.test} == {2, 3, 4}

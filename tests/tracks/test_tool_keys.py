@@ -1,0 +1,287 @@
+"""Every key of the compositional track that the published scripts know: an option, and what it does."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from tests.cli.conftest import Cli, cli  # noqa: F401
+from tests.tiny import WordCounts
+from tests.tracks.tiny_tools import CONFIG, tiny, with_methods
+from tokmem.config.settings import help_table
+from tokmem.data.call_files import write_calls
+from tokmem.errors import ConfigError, DataError
+from tokmem.methods.replay import Replay
+from tokmem.methods.tokmem_lora import TokMemLora
+from tokmem.methods.tool_prompt import ToolPrompt
+from tokmem.model.backbone import Backbone
+from tokmem.tracks import compositional, tool_build
+from tokmem.tracks.adaptation import AdaptationConfig
+from tokmem.tracks.compositional import run
+from tokmem.tracks.round_cell import RoundCell
+from tokmem.tracks.rounds import Round, RoundsConfig, make_rounds
+from tokmem.tracks.tool_build import Order, adaptation_of, build, variants
+from tokmem.tracks.tool_config import CompositionalConfig
+from tokmem.tracks.tool_data import ToolDataConfig, ToolSource
+
+
+@pytest.fixture(scope="module")
+def backbone() -> Backbone:
+    return tiny()
+
+
+@pytest.fixture
+def configured(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> Any:  # noqa: F811
+    """The config that a command line of `tokmem tools` makes."""
+    seen: list[CompositionalConfig] = []
+    monkeypatch.setattr(
+        compositional, "run", lambda config, *args, **more: seen.append(config) or {"rows": [], "name": "x"}
+    )
+    monkeypatch.setattr("tokmem.cli.tools.load", lambda config: None)
+    monkeypatch.setattr("tokmem.cli.tools.show_results", lambda summary, folder: None)
+
+    def make(*args: object) -> CompositionalConfig:
+        done = cli("tools", *args)
+        assert done.exit_code == 0, done.output
+        return seen[-1]
+
+    return make
+
+
+PUBLISHED = [
+    ("--training_rounds 1-50:1,51-100:3", "rounds.training_rounds", "1-50:1,51-100:3"),
+    ("--num_rounds 3", "rounds.num_rounds", 3),
+    ("--tools_per_round 4", "rounds.tools_per_round", 4),
+    ("--start_tool 7", "rounds.start_tool", 7),
+    ("--epochs_per_round 2", "rounds.epochs_per_round", 2),
+    ("--num_rounds 2 --epochs-per-round 1,3", "rounds.epochs_per_round", (1, 3)),
+    ("--samples_per_tool 20", "data.samples_per_tool", 20),
+    ("--train_size 30", "data.train_size", 30),
+    ("--test_size 10", "data.test_size", 10),
+    ("--train_max_calls 3", "data.train_max_calls", 3),
+    ("--test_max_calls 3", "data.test_max_calls", 3),
+    ("--num_rounds 2 --train_max_calls_per_round 2,4", "data.train_max_calls_per_round", (2, 4)),
+    ("--num_rounds 2 --test_max_calls_per_round 2,4", "data.test_max_calls_per_round", (2, 4)),
+    ("--model some/model", "backbone.model_name", "some/model"),
+    ("--batch_size 2", "training.batch_size", 2),
+    ("--lr 0.01", "training.lr", 0.01),
+    ("--lora_lr 1e-4", "adaptation.lora_lr", 1e-4),
+    ("--use_lora", "adaptation.use_lora", True),
+    ("--use_lora --freeze_lora_after_first", "adaptation.freeze_lora_after_first", True),
+    ("--lora_layer_indices 0,2", "lora.lora_layer_indices", (0, 2)),
+    ("--curriculum_learning", "rounds.curriculum_learning", True),
+    ("--renorm_active_tools", "renorm_active_tools", True),
+    ("--reinit_lora", "lora.reinit_lora", True),
+    ("--use_replay_buffer", "lora.use_replay_buffer", True),
+    ("--replay_buffer_size 9", "lora.replay_buffer_size", 9),
+    ("--replay_ratio 0.3", "lora.replay_ratio", 0.3),
+    ("--save_checkpoints", "save_checkpoints", True),
+    ("--no-eval-all-previous", "rounds.eval_all_previous", False),
+    ("--use_rag", "prompting.use_rag", True),
+    ("--retrieval_k 3", "prompting.retrieval_k", 3),
+    ("--tools 51-60", "rounds.tools", "51-60"),
+    ("--max_samples 5", "data.max_samples", 5),
+    ("--renorm off", "renorm", "off"),
+    ("--methods lora,tokmem", "methods", ("lora", "tokmem")),
+    ("--seeds 1,2", "seeds", (1, 2)),
+]
+
+
+@pytest.mark.parametrize(("line", "key", "value"), PUBLISHED)
+def test_an_option_sets_its_key(line: str, key: str, value: object, configured: Any) -> None:
+    found: Any = configured(*line.split())
+    for name in key.split("."):
+        found = getattr(found, name)
+    assert found == value
+    assert next(row for row in help_table(CompositionalConfig) if row.key == key).doc
+
+
+def test_options_change_an_experiment_file(configured: Any, tmp_path: Path) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text("track: compositional\nrounds: {num_rounds: 5, tools_per_round: 10}\nseeds: [3]\n")
+    config = configured(file, "--tools_per_round", 4)
+    assert (config.rounds.num_rounds, config.rounds.tools_per_round, config.seeds) == (5, 4, (3,))
+
+
+def rounds_of(config: CompositionalConfig) -> Sequence[Round]:
+    return make_rounds(config.rounds, config.data, ToolSource(config.data), None)
+
+
+def most_calls(examples: Sequence[Any]) -> int:
+    return max(len(example.turns) for example in examples)
+
+
+def test_rounds_are_ranges_with_epochs() -> None:
+    def plan(**keys: Any) -> list[tuple[str, int]]:
+        return [(str(tools), epochs) for tools, epochs in RoundsConfig(**keys).plan()]
+
+    assert plan(training_rounds="1-50:1,51-100:3") == [("1-50", 1), ("51-100", 3)]
+    assert plan(num_rounds=2, tools_per_round=10, start_tool=21) == [("21-30", 1), ("31-40", 1)]
+    assert plan(num_rounds=2, tools_per_round=10, epochs_per_round=(2, 1)) == [("51-60", 2), ("61-70", 1)]
+    assert plan(tools="51-60", epochs_per_round=4) == [("51-60", 4)]
+    with pytest.raises(ConfigError, match="for 3 rounds"):
+        plan(num_rounds=3, tools_per_round=5, epochs_per_round=(1, 2))
+    with pytest.raises(ConfigError, match="one of them"):
+        plan(tools="1-5", training_rounds="1-5:1")
+    with pytest.raises(ConfigError, match="at least 1"):
+        plan(epochs_per_round=0)
+
+
+def test_sizes_and_most_calls_of_a_round() -> None:
+    data = replace(
+        CONFIG.data, samples_per_tool=20, train_max_calls_per_round=(1, 3), test_max_calls_per_round=(2, 3)
+    )
+    first, second = rounds_of(replace(CONFIG, data=replace(data, train_size=9, test_size=5)))
+    assert [most_calls(part) for part in (first.data.train, first.data.test)] == [1, 2]
+    assert [most_calls(part) for part in (second.data.train, second.data.test)] == [3, 3]
+    assert (len(first.data.train), len(first.data.test)) == (9, 5)
+    plain = rounds_of(replace(CONFIG, data=replace(CONFIG.data, train_max_calls=3, test_max_calls=3)))[0]
+    assert (most_calls(plain.data.train), most_calls(plain.data.test)) == (3, 3)
+    assert len(rounds_of(replace(CONFIG, data=replace(CONFIG.data, max_samples=2)))[0].data.test) == 2
+    sources = {row for e in rounds_of(CONFIG)[0].data.train for row in e.id.split("+")}
+    few = rounds_of(replace(CONFIG, data=replace(CONFIG.data, samples_per_tool=6, test_size=2)))[0].data.train
+    assert len({row for e in few for row in e.id.split("+")}) < len(sources)
+    with pytest.raises(ConfigError, match=r"data.train_max_calls_per_round \[1, 2, 3\] for 2 rounds"):
+        replace(CONFIG, data=replace(CONFIG.data, train_max_calls_per_round=(1, 2, 3)))
+
+
+def test_a_curriculum_goes_from_few_calls_to_many(backbone: Backbone) -> None:
+    config = with_methods("tokmem", rounds=replace(CONFIG.rounds, curriculum_learning=True))
+    counts = [len(example.turns) for example in rounds_of(config)[0].data.train]
+    assert counts == sorted(counts)
+    assert set(counts) == {1, 2}
+    assert made(config, backbone).settings.shuffle is False
+    assert made(CONFIG, backbone).settings.shuffle is True
+
+
+def made(config: CompositionalConfig, backbone: Backbone) -> Any:
+    variant = variants(config)[0]
+    return build(variant, Order(config, backbone, adaptation_of(config, variant), seed=0, rate=None))
+
+
+def test_switches_of_the_adapter(backbone: Backbone) -> None:
+    def method(name: str = "tokmem", lora: Any = CONFIG.lora, **keys: Any) -> Any:
+        return made(with_methods(name, adaptation=AdaptationConfig(**keys), lora=lora), backbone)
+
+    assert not isinstance(method(), TokMemLora)
+    unfrozen, frozen = method(use_lora=True, lora_lr=0.5), method(use_lora=True, freeze_lora_after_first=True)
+    assert isinstance(unfrozen, TokMemLora)
+    assert (unfrozen.freeze_after_first, frozen.freeze_after_first) == (False, True)
+    rows, adapter = unfrozen._objective().groups
+    assert (rows.rate, adapter.rate) == (1, pytest.approx(0.5 / CONFIG.training.lr))
+    first_layer = method(use_lora=True, lora=replace(CONFIG.lora, lora_layer_indices=(0,)))
+    assert first_layer.adapter.trainable_parameters * 2 == unfrozen.adapter.trainable_parameters
+    rival = method("lora", lora=replace(CONFIG.lora, lora_layer_indices=(1,)))
+    assert all(".1." in name for name in rival.adapter._named)
+    with pytest.raises(ConfigError, match="numbers from 0 to 1"):
+        method("lora", lora=replace(CONFIG.lora, lora_layer_indices=(2,)))
+    with pytest.raises(ConfigError, match="without use_lora"):
+        AdaptationConfig(freeze_lora_after_first=True)
+    with pytest.raises(ConfigError, match="adaptation auxiliary and use_lora"):
+        AdaptationConfig(adaptation="auxiliary", use_lora=True)
+
+
+def test_switches_of_the_rivals(backbone: Backbone, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tool_build, "_retriever", lambda name, device: WordCounts())
+    lora = replace(
+        CONFIG.lora, use_replay_buffer=True, replay_buffer_size=7, replay_ratio=0.4, reinit_lora=True
+    )
+    replayed = made(with_methods("lora", lora=lora), backbone)
+    assert isinstance(replayed, Replay)
+    assert (replayed.ratio, replayed.reservoir.size, replayed.reinit_lora) == (0.4, 7, True)
+    assert not isinstance(made(with_methods("lora"), backbone), Replay)
+    assert isinstance(made(with_methods("lora+use_replay_buffer=true"), backbone), Replay)
+    prompting = replace(CONFIG.prompting, use_rag=True, retrieval_k=3)
+    retrieving = made(with_methods("icl", prompting=prompting), backbone)
+    assert isinstance(retrieving, ToolPrompt)
+    assert retrieving.pool is not None
+    assert retrieving.retrieval_k == 3
+    assert made(with_methods("icl"), backbone).pool is None
+
+
+def test_grammars_are_for_memory_tokens_alone(backbone: Backbone) -> None:
+    recall = replace(CONFIG.recall, constrained=True)
+    assert made(with_methods("tokmem", recall=recall), backbone).recall_settings.constrained
+    assert made(with_methods("tokmem+constrained=true"), backbone).recall_settings.constrained
+    assert not made(
+        with_methods("tokmem+constrained=false", recall=recall), backbone
+    ).recall_settings.constrained
+    assert not made(with_methods("icl", recall=recall), backbone).recall.constrained
+
+
+def cell(config: CompositionalConfig, backbone: Backbone, out: Path) -> RoundCell:
+    source = ToolSource(config.data)
+    experiment = compositional.prepare(config, out, backbone, source)[0]
+    return experiment.cell(variants(config)[0], 0, None)
+
+
+def test_rounds_train_for_their_epochs_at_the_batch_size_and_rate(backbone: Backbone, tmp_path: Path) -> None:
+    rounds = replace(CONFIG.rounds, epochs_per_round=(2, 1))
+    config = with_methods("tokmem", rounds=rounds, training=replace(CONFIG.training, batch_size=6, lr=0.01))
+    one = cell(config, backbone, tmp_path)
+    method = one.build()
+    assert method.settings.lr == 0.01
+    assert [one.learn(method, index).steps for index in range(2)] == [4, 2]
+
+
+def test_an_adapter_is_renewed_on_demand(backbone: Backbone, tmp_path: Path) -> None:
+    """At a rate of nothing a fresh adapter stays fresh; one that is kept stays as it was trained."""
+    zero = {}
+    for name in ("lora", "lora+reinit_lora=true"):
+        one = cell(with_methods(name), backbone, tmp_path / name)
+        method: Any = one.build()
+        one.learn(method, 0)
+        method.settings = replace(method.settings, lr=0.0)
+        one.learn(method, 1)
+        zero[name] = all(not p.any() for n, p in method.adapter._named.items() if ".lora_B." in n)
+    assert zero == {"lora": False, "lora+reinit_lora=true": True}
+
+
+def test_new_tokens_get_the_norm_of_the_old_on_demand(backbone: Backbone, tmp_path: Path) -> None:
+    apart = {}
+    for switch in (False, True):
+        one = cell(with_methods("tokmem", renorm_active_tools=switch), backbone, tmp_path / str(switch))
+        method: Any = one.build()
+        for index in range(2):
+            one.learn(method, index)
+        norms = method.bank.addresses().norm(dim=1)
+        apart[switch] = bool(torch.allclose(norms[3:], norms[:3].mean().expand(3), rtol=1e-5))
+    assert apart == {False: False, True: True}
+
+
+def test_earlier_rounds_are_measured_unless_told_otherwise(backbone: Backbone, tmp_path: Path) -> None:
+    rounds = replace(CONFIG.rounds, eval_all_previous=False)
+    summary = run(with_methods("icl", rounds=rounds), tmp_path, backbone=backbone)
+    assert {(row["round"], row["tools"]) for row in summary["rows"]} == {(1, "51-53"), (2, "54-56")}
+
+
+def test_queries_from_files(tmp_path: Path) -> None:
+    """What `tokmem data compose` writes is what a round reads; the last training queries are held out."""
+    composed = [one.data for one in rounds_of(CONFIG)]
+    for (tools, _), data in zip(CONFIG.rounds.plan(), composed, strict=True):
+        write_calls(tmp_path, tools, CONFIG.data.spec(0), replace(data, validation=()))
+    files = ToolDataConfig(
+        source="files",
+        path=str(tmp_path),
+        train_size=12,
+        val_size=2,
+        test_size=3,
+        train_max_calls=2,
+        test_max_calls=2,
+    )
+    read = [one.data for one in rounds_of(replace(CONFIG, data=files))]
+    for before, after in zip(composed, read, strict=True):
+        assert after.procedures == before.procedures
+        assert after.train == before.train[:-2]
+        assert after.validation == before.train[-2:]
+        assert after.test == before.test[:3]
+    few = replace(files, train_size=1)
+    with pytest.raises(DataError, match="no training query calls"):
+        rounds_of(replace(CONFIG, data=few))
+    with pytest.raises(ConfigError, match="a path for xlam and files"):
+        ToolDataConfig(source="files")
