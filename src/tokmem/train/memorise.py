@@ -24,7 +24,7 @@ from tokmem.model.backbone import is_recurrent
 from tokmem.model.memory_lm import MemoryLM
 from tokmem.records import Encoded
 from tokmem.train.loss import MAX_LOGITS, token_losses
-from tokmem.train.optim import Schedule, build_adamw, rate
+from tokmem.train.optim import Group, Schedule, build_adamw, rate, set_rate
 from tokmem.train.prefix import Prefix, read_prefixes
 from tokmem.train.step import frozen_prefix_states, plain_states
 
