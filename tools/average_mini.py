@@ -1,0 +1,59 @@
+"""Averages the weights of a backbone and of the one it was trained on from.
+
+    python tools/average_mini.py src/tokmem/mini/backbone build/mini/backbone --out build/mini/average
+
+A further run on another mixture gains what the mixture has more of and loses some of the rest; the
+mean of both keeps most of either (model soups, Wortsman et al., 2022, arXiv 2203.05482).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+from pathlib import Path
+
+import torch
+from pretrain_mini import replace_folder
+from safetensors.torch import load_file, save_file
+
+WEIGHTS, FACTS = "model.safetensors", "training.json"
+
+
+def average(first: Path, second: Path, out: Path) -> None:
+    """Writes the mean, with the second's tokenizer, config and count of what was seen.
+
+    Raises:
+        SystemExit: the two do not hold the same tensors, or not the same tokenizer.
+    """
+    ours, theirs = load_file(first / WEIGHTS), load_file(second / WEIGHTS)
+    if {k: v.shape for k, v in ours.items()} != {k: v.shape for k, v in theirs.items()}:
+        raise SystemExit(f"{first} and {second} hold other tensors; average two states of one model")
+    if (first / "tokenizer.json").read_bytes() != (second / "tokenizer.json").read_bytes():
+        raise SystemExit(f"{first} and {second} have other tokenizers; average two states of one model")
+    new = out.with_name(out.name + ".new")
+    shutil.rmtree(new, ignore_errors=True)
+    shutil.copytree(second, new)
+    means = {k: ((ours[k].float() + theirs[k].float()) / 2).to(ours[k].dtype) for k in ours}
+    save_file({k: v.contiguous() for k, v in means.items()}, new / WEIGHTS, metadata={"format": "pt"})
+    facts = json.loads((second / FACTS).read_text())
+    facts["averaged_with_tokens"] = _tokens(json.loads((first / FACTS).read_text()))
+    (new / FACTS).write_text(json.dumps(facts, indent=1) + "\n")
+    replace_folder(new, out)
+
+
+def _tokens(facts: dict) -> int:
+    """All tokens that a run and those before it saw."""
+    return facts["tokens"] + facts.get("earlier", {}).get("tokens", 0)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("first", type=Path, help="folder of a backbone")
+    parser.add_argument("second", type=Path, help="folder of the one trained on from it")
+    parser.add_argument("--out", type=Path, required=True)
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    average(args.first, args.second, args.out)
