@@ -19,6 +19,7 @@ from tokmem.mini.arithmetic import sample_problem
 from tokmem.mini.compositions import sample_composition
 from tokmem.mini.lexicon import ADJECTIVES, COLORS, NOUNS
 from tokmem.mini.procedures import TRAINED, is_held_out_input
+from tokmem.mini.random_tools import sample_tool
 from tokmem.mini.tools import AUXILIARY, Tool, sample_chain, schema_line
 
 
@@ -142,7 +143,7 @@ def composition_document(rng: Random) -> Document:
     """A procedure put together at random: one input and up to four more."""
     composition = sample_composition(rng)
     size = rng.choices((1, 2, 3, 5), (0.4, 0.25, 0.2, 0.15))[0]
-    return _laid_out(composition.wording, _draw_unseen(composition.sample, size, rng), rng, FRAMED)
+    return _laid_out(composition.wording, _draw_unseen(composition.sample, size, rng), rng, FRAMED / 2)
 
 
 def _named_procedures() -> dict[str, Callable[[Random], tuple[str, str]]]:
@@ -172,9 +173,20 @@ def _call_json(name: str, arguments: dict[str, object]) -> str:
     return f'{{"name": "{name}", "arguments": {arguments_json(arguments)}}}'
 
 
+def _draw_tools(rng: Random) -> Sequence[Tool]:
+    """Four tools: auxiliary ones, or as often new ones that nobody can know by heart."""
+    if rng.random() < 0.35:
+        return rng.sample(AUXILIARY, 4)
+    tools: dict[str, Tool] = {}
+    while len(tools) < 4:
+        tool = sample_tool(rng)
+        tools[tool.name] = tool
+    return tuple(tools.values())
+
+
 def tool_document(rng: Random) -> Document:
     """Calls written out from a list of tools, or the arguments of each call in turn, tool by tool."""
-    tools: Sequence[Tool] = rng.sample(AUXILIARY, 4)
+    tools = _draw_tools(rng)
     query, calls = sample_chain(tools, rng, rng.choices((1, 2, 3, 4), (0.45, 0.3, 0.15, 0.1))[0])
     by_name = {tool.name: tool for tool in tools}
     if rng.random() < 0.3:
@@ -183,7 +195,8 @@ def tool_document(rng: Random) -> Document:
         rng.shuffle(lines)
         response = "\n".join(_call_json(call.name, call.arguments) for call in calls)
         return (Exchange("Tools:\n" + "\n".join(lines) + f"\n\n{query}", response),)
-    schemas = [schema_line(by_name[call.name]) if rng.random() < 0.7 else call.name for call in calls]
+    known = [tool in AUXILIARY and rng.random() < 0.3 for tool in (by_name[call.name] for call in calls)]
+    schemas = [c.name if k else schema_line(by_name[c.name]) for c, k in zip(calls, known, strict=True)]
     first = f"{query}\n\n{schemas[0]}" if rng.random() < 0.7 else f"{schemas[0]}\n\n{query}"
     users = [first, *schemas[1:]]
     return tuple(
@@ -253,10 +266,10 @@ def documents(sources: Sequence[tuple[Source, float]], rng: Random) -> Iterator[
 def generated_sources() -> list[tuple[Source, float]]:
     """The sources that need no data file, with their shares of documents."""
     return [
-        (procedure_document, 0.34),
-        (composition_document, 0.31),
-        (named_document, 0.16),
-        (tool_document, 0.08),
-        (arithmetic_document, 0.04),
+        (procedure_document, 0.35),
+        (composition_document, 0.35),
+        (named_document, 0.05),
+        (tool_document, 0.15),
+        (arithmetic_document, 0.03),
         (sums_document, 0.02),
     ]

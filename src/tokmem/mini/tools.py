@@ -125,7 +125,7 @@ def _parse_argument(kind: str) -> tuple[dict[str, Any], Sampler, dict[Value, str
     return {"type": "string", "description": description}, sampler, {}
 
 
-def _parse_tool(header: str, phrasings: Sequence[str]) -> Tool:
+def parse_tool(header: str, phrasings: Sequence[str]) -> Tool:
     """One tool of the table from its header line and its phrasings."""
     name, _, rest = header.partition("(")
     arguments, _, description = rest.partition(") ")
@@ -148,7 +148,7 @@ def _parse_table(table: str) -> list[Tool]:
     tools = []
     for block in blocks:
         header, *lines = block.splitlines()
-        tools.append(_parse_tool(header, [text.strip() for line in lines for text in line.split(" | ")]))
+        tools.append(parse_tool(header, [text.strip() for line in lines for text in line.split(" | ")]))
     return tools
 
 

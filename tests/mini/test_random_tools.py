@@ -1,0 +1,42 @@
+"""Tools at random: none is an evaluated one, each can be asked for, and its calls fit its schema."""
+
+from __future__ import annotations
+
+from random import Random
+
+import pytest
+
+from tokmem.mini.random_tools import sample_tool
+from tokmem.mini.tools import TOOLS, sample_call, sample_chain, schema_line
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_requests_say_every_argument_of_a_tool_that_is_new(seed: int) -> None:
+    jsonschema = pytest.importorskip("jsonschema")
+    rng = Random(seed)
+    for _ in range(200):
+        tool = sample_tool(rng)
+        assert tool.name not in {known.name for known in TOOLS}
+        assert schema_line(tool).startswith(f"{tool.name}(")
+        for phrasing in tool.phrasings:
+            for argument in tool.parameters["required"]:
+                assert f"{{{argument}}}" in phrasing
+        call = sample_call(tool, rng)
+        jsonschema.validate(call.arguments, tool.parameters)
+        for argument, value in call.arguments.items():
+            if tool.parameters["properties"][argument]["type"] != "boolean":
+                assert str(value) in call.query.replace("an ", "a ") or str(value) in call.query
+
+
+def test_they_chain_like_the_others() -> None:
+    rng = Random(1)
+    query, calls = sample_chain([sample_tool(rng) for _ in range(3)], rng, 3)
+    assert len(calls) == 3
+    assert query[0].isupper()
+    assert query.endswith(".")
+
+
+def test_hardly_any_is_drawn_twice() -> None:
+    rng = Random(2)
+    drawn = [sample_tool(rng) for _ in range(500)]
+    assert len({schema_line(tool) for tool in drawn}) > 480
