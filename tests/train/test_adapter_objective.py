@@ -23,7 +23,8 @@ from tokmem.model.memory_lm import MemoryLM
 from tokmem.records import Encoded
 from tokmem.train import loss as loss_module
 from tokmem.train.loop import FitReport, FitSettings, fit
-from tokmem.train.objective import AdapterObjective, Piece
+from tokmem.train.objective import Piece
+from tokmem.train.responses import AdapterObjective
 
 pytest.importorskip("peft")
 

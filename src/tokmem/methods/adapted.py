@@ -21,7 +21,7 @@ from tokmem.recall.answer import answer_examples
 from tokmem.recall.generate import RecallSettings
 from tokmem.records import Answer, Encoded, Example
 from tokmem.train.loop import FitSettings, fit
-from tokmem.train.objective import AdapterObjective
+from tokmem.train.responses import AdapterObjective
 
 TRAINING = FitSettings(lr=5e-5, weight_decay=1e-2)
 

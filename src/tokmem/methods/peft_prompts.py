@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from tokmem.data.chat import Chat
 from tokmem.data.collate import IGNORE, collate
 from tokmem.data.encode import Encoder, PromptMode
-from tokmem.errors import AdapterError, ConfigError, TrainingError
+from tokmem.errors import AdapterError, ConfigError
 from tokmem.files import recover_folder, replace_folder
 from tokmem.log import Metrics, logger, progress
 from tokmem.methods.protocol import Learned
@@ -32,8 +32,7 @@ from tokmem.records import Answer, Encoded, Example, Procedure
 from tokmem.seeds import generator
 from tokmem.train.loop import FitSettings, fit
 from tokmem.train.loss import LossSum
-from tokmem.train.objective import Piece
-from tokmem.train.optim import Group
+from tokmem.train.responses import ResponseObjective
 
 Kind = Literal["prompt_tuning", "prefix_tuning"]
 TENSORS, FACTS = "prompt.safetensors", "tokmem.json"
@@ -203,10 +202,8 @@ class PeftPrompt:
         return {"kind": self.kind, "width": self.width, **facts}
 
 
-class PeftObjective:
-    """Next-token cross-entropy of a model with PEFT's prompt on response positions."""
-
-    hits = misses = 0
+class PeftObjective(ResponseObjective):
+    """The loss of a model with PEFT's prompt."""
 
     def __init__(self, method: PeftPrompt) -> None:
         self.method = method
@@ -216,37 +213,12 @@ class PeftObjective:
         """The prompt's."""
         return self.method.parameters
 
-    @property
-    def groups(self) -> Sequence[Group]:
-        """All at the run's rate."""
-        return [Group(self.parameters)]
-
-    def begin(self, train: Sequence[Encoded], validation: Sequence[Encoded]) -> None:
-        """A prompt is always there to train.
-
-        Raises:
-            TrainingError: no examples.
-        """
-        if not train:
-            raise TrainingError("0 examples", "at least one", "give the stage its training examples")
-
-    def loss(self, piece: Piece) -> LossSum:
-        """Summed cross-entropy."""
-        return self._loss(piece.examples)
-
-    def validation(self, examples: Sequence[Encoded], size: int, window: int) -> Iterator[LossSum]:
-        """Cross-entropy of held-out examples."""
-        for i in range(0, len(examples), size):
-            yield self._loss(examples[i : i + size])
-
-    def after_step(self) -> None:
-        """Nothing to do."""
-
     def identity(self) -> tuple[Mapping[str, Any], Sequence[Tensor]]:
         """Kind, width, backbone and chat format; and the prompt to start from."""
         return self.method._identity(), [p.detach() for p in self.parameters]
 
-    def _loss(self, examples: Sequence[Encoded]) -> LossSum:
+    def response_loss(self, examples: Sequence[Encoded]) -> LossSum:
+        """Over whole batches, logits at every position: PEFT shows no others."""
         batch = collate(examples, whole=True).to(self.method.backbone.device)
         output = self.method.model(input_ids=batch.ids, attention_mask=batch.mask)
         logits, targets = output.logits[:, -batch.ids.shape[1] :], batch.targets[:, 1:]

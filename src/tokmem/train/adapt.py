@@ -11,8 +11,9 @@ from tokmem.model.lora import Adapter
 from tokmem.model.memory_lm import MemoryLM
 from tokmem.records import Encoded
 from tokmem.train.loss import LossSum
-from tokmem.train.objective import AdapterObjective, BankObjective, Piece
+from tokmem.train.objective import BankObjective, Piece
 from tokmem.train.optim import Group
+from tokmem.train.responses import AdapterObjective
 
 
 class JointObjective:

@@ -1,9 +1,9 @@
-"""What `fit` trains: the fresh rows of a bank, or a LoRA adapter."""
+"""What `fit` trains: the protocol, and the fresh rows of a bank."""
 
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -13,7 +13,6 @@ from torch import Tensor, nn
 from tokmem.errors import TrainingError
 from tokmem.log import logger
 from tokmem.model.backbone import fingerprint, is_recurrent
-from tokmem.model.lora import Adapter
 from tokmem.model.memory_lm import MemoryLM
 from tokmem.records import Encoded
 from tokmem.seeds import stream
@@ -241,63 +240,3 @@ class BankObjective:
         rows = [part for table in self.lm.read.tables for part in (table.frozen, table.fresh)]
         facts = {"backbone": fingerprint(self.lm.model), "renorm": self.renorm, "negatives": self.negatives}
         return facts, [*rows, self.states] if self.negatives else rows
-
-
-class AdapterObjective:
-    """Next-token cross-entropy of an adapted backbone on response positions.
-
-    Plain forwards: the adapter changes the query's states too, so no prefix is frozen. Logits are made at
-    supervised positions alone.
-
-    Args:
-        lm: the adapted model with an empty bank.
-        adapter: what trains.
-        seed: of the dropout.
-        stage: number of the stage; each draws its own dropout.
-    """
-
-    hits = misses = 0
-
-    def __init__(self, lm: MemoryLM, adapter: Adapter, *, seed: int, stage: int = 0) -> None:
-        self.lm, self.adapter, self.seed, self.stage = lm, adapter, seed, stage
-
-    @property
-    def parameters(self) -> Sequence[nn.Parameter]:
-        """All of the adapter's."""
-        return self.adapter.parameters
-
-    @property
-    def groups(self) -> Sequence[Group]:
-        """All at the run's rate."""
-        return [Group(self.parameters)]
-
-    def begin(self, train: Sequence[Encoded], validation: Sequence[Encoded]) -> None:
-        """An adapter is always there to train.
-
-        Raises:
-            TrainingError: no examples.
-        """
-        if not train:
-            raise TrainingError("0 examples", "at least one", "give the stage its training examples")
-
-    def loss(self, piece: Piece) -> LossSum:
-        """Cross-entropy under dropout."""
-        with self.adapter.dropping(self.seed, self.stage, *piece.draw):
-            return plain_loss(self.lm, piece.examples)
-
-    def validation(self, examples: Sequence[Encoded], size: int, window: int) -> Iterator[LossSum]:
-        """Cross-entropy of held-out examples."""
-        for i in range(0, len(examples), size):
-            yield plain_loss(self.lm, examples[i : i + size])
-
-    def after_step(self) -> None:
-        """Nothing to do."""
-
-    def identity(self) -> tuple[Mapping[str, Any], Sequence[Tensor]]:
-        """The backbone's weights, the adapter's settings and weights, and the stage."""
-        facts = {
-            "backbone": fingerprint(self.adapter.backbone.model),
-            "lora": asdict(self.adapter.settings),
-            "stage": self.stage,
-        }
-        return facts, [p.detach() for p in self.adapter.parameters]
