@@ -58,12 +58,13 @@ class ToolPrompt:
         retrieval_k: tools to retrieve.
         few_shot: demonstrations, drawn from the first stage's training examples; these have one turn, which
             holds the calls as text.
-        max_length: most tokens in a prompt; the last tools are left out until it fits.
+        max_length: most tokens in a prompt and its answer; the last tools are left out until it fits.
         recall: how to generate.
         seed: of the choice of demonstrations.
 
     Raises:
-        ConfigError: ``retrieval_k`` is below 1, ``few_shot`` below 0, or the retriever cannot be had.
+        ConfigError: ``retrieval_k`` is below 1, ``few_shot`` below 0, the answer alone fills ``max_length``,
+            or the retriever cannot be had.
     """
 
     trainable_parameters = 0
@@ -85,8 +86,15 @@ class ToolPrompt:
             if value < least:
                 raise ConfigError(f"{name} {value}", f"at least {least}")
         self.lm = MemoryLM(backbone.model, Bank(backbone.dim, backbone.id_space()))
-        self.encoder = Encoder(Chat(backbone.tokenizer), {}, max_length=max_length)
         self.recall = recall or RecallSettings()
+        room = max_length - self.recall.max_new_tokens
+        if room < 1:
+            raise ConfigError(
+                f"max_length {max_length} and max_new_tokens {self.recall.max_new_tokens}",
+                "room for a prompt before the answer",
+                "raise max_length",
+            )
+        self.encoder = Encoder(Chat(backbone.tokenizer), {}, max_length=room)
         self.retrieval_k, self.few_shot, self.seed = retrieval_k, few_shot, seed
         if isinstance(retriever, str):
             retriever = SentenceEncoder(retriever, device=backbone.device)

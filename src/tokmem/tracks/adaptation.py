@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from tokmem.bank.init import Start
 from tokmem.config import setting
+from tokmem.data.compose import Composed
 from tokmem.data.xlam import ToolRange
 from tokmem.errors import ConfigError
 from tokmem.files import atomic_write_json
@@ -17,8 +20,10 @@ from tokmem.model.backbone import Backbone, load_backbone, save_backbone, wrap_b
 from tokmem.model.lora import LoraSettings
 from tokmem.recall.generate import RecallSettings
 from tokmem.tracks.kept import learn_kept
+from tokmem.tracks.rounds import check_new_tools
 from tokmem.tracks.tool_data import ToolDataConfig, ToolSource
 from tokmem.train.loop import FitSettings
+from tokmem.train.optim import Schedule
 
 Adaptation = Literal["none", "auxiliary", "first_round", "always"]
 
@@ -40,6 +45,10 @@ class AdaptationConfig:
     auxiliary_train_size: int = setting(5000, "queries to adapt on")
     auxiliary_epochs: int = setting(1, "passes over them")
     auxiliary_lr: float = setting(5e-3, "AdamW's rate of the temporary memory tokens")
+    auxiliary_schedule: Schedule | None = setting(
+        None,
+        "of its rates; none: training.schedule (constant leaves the plateau that routing begins on)",
+    )
     auxiliary_seed: int = setting(0, "of the adaptation; all seeds of the experiment share one")
 
     def __post_init__(self) -> None:
@@ -82,6 +91,8 @@ class Auxiliary:
         data: how queries are made; `auxiliary_train_size` of them.
         lora: the adapter's shape.
         training: what else training needs to know; its rate and epochs are the auxiliary ones.
+        start: starting rows of the temporary memory tokens.
+        rounds: tools and queries that are evaluated later, by range.
         max_length: most tokens in a sequence.
     """
 
@@ -89,6 +100,8 @@ class Auxiliary:
     data: ToolDataConfig
     lora: LoraSettings
     training: FitSettings
+    start: Start
+    rounds: Mapping[str, Composed]
     max_length: int
 
     def backbone(
@@ -105,7 +118,7 @@ class Auxiliary:
 
         Raises:
             ConfigError: the backbone is quantized, so that nothing can be merged into it.
-            DataError: there are too few rows.
+            DataError: there are too few rows, or an auxiliary tool is one of a round's.
         """
         folder, facts = out / name, out / f"{name}.json"
         if not facts.is_file():
@@ -124,11 +137,13 @@ class Auxiliary:
         data = replace(self.data, train_size=config.auxiliary_train_size, test_size=0, max_samples=None)
         tools = ToolRange.parse(config.auxiliary_tools)
         composed = source.composed(tools, data.spec(0, train_max_calls))
+        check_new_tools({f"{tools} (auxiliary)": composed, **self.rounds})
         logger.info("adaptation on tools %s: %d queries", tools, len(composed.train))
         training = replace(
             self.training,
             lr=config.auxiliary_lr,
             epochs=config.auxiliary_epochs,
+            schedule=config.auxiliary_schedule or self.training.schedule,
             seed=config.auxiliary_seed,
         )
         method = TokMemLora(
@@ -138,6 +153,7 @@ class Auxiliary:
             lora_lr=config.lora_lr,
             lora_weight_decay=config.lora_weight_decay,
             prompt="query",
+            start=self.start,
             max_length=self.max_length,
             settings=training,
             recall=RecallSettings(mode="chain"),

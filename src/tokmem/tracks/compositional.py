@@ -183,7 +183,13 @@ class Experiment:
         if all(adaptation_of(config, variant) != "auxiliary" for variant in variants(config)):
             return
         auxiliary = Auxiliary(
-            config.adaptation, config.data, lora_shape(config, {}), config.training, config.max_length
+            config.adaptation,
+            config.data,
+            lora_shape(config, {}),
+            config.training,
+            config.start,
+            {str(one.tools): one.data for one in self.rounds},
+            config.max_length,
         )
         name = self.label("adapted")
         self.adapted = auxiliary.backbone(self.backbone, source, self.out, name, self.limit)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from tokmem.config import setting
 from tokmem.data.compose import Composed
 from tokmem.data.xlam import ToolRange, consecutive_ranges, parse_rounds, require_disjoint
-from tokmem.errors import ConfigError
+from tokmem.errors import ConfigError, DataError
 from tokmem.tracks.tool_data import PerRound, ToolDataConfig, ToolSource, of_round
 
 
@@ -92,13 +92,34 @@ def make_rounds(
         train_max_calls: most calls in a training query, in every round; None: as `data` says.
 
     Raises:
-        DataError: a round's queries cannot be made.
+        DataError: a round's queries cannot be made, or two rounds have a tool in common.
     """
     rounds = [
         Round(tools, epochs, source.composed(tools, data.spec(index, train_max_calls)))
         for index, (tools, epochs) in enumerate(config.plan())
     ]
+    check_new_tools({str(one.tools): one.data for one in rounds})
     return tuple(_by_calls(one) if config.curriculum_learning else one for one in rounds)
+
+
+def check_new_tools(portions: Mapping[str, Composed]) -> None:
+    """Refuses a tool that stands in two portions, whatever their ranges say: files may hold others.
+
+    Args:
+        portions: tools and queries by the range that they are for.
+
+    Raises:
+        DataError: there is one.
+    """
+    home: dict[str, str] = {}
+    for tools, data in portions.items():
+        for tool in data.procedures:
+            if home.setdefault(tool.name, tools) != tools:
+                raise DataError(
+                    f"tool {tool.name!r} is among tools {home[tool.name]} and {tools}",
+                    "each tool in one range",
+                    "make the files of each range anew with `tokmem data compose`",
+                )
 
 
 def _by_calls(one: Round) -> Round:

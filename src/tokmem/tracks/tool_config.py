@@ -14,7 +14,7 @@ from tokmem.tracks.adaptation import AdaptationConfig
 from tokmem.tracks.backbone import BackboneConfig
 from tokmem.tracks.rivals import PromptingConfig, ToolLoraConfig, check_search
 from tokmem.tracks.rounds import RoundsConfig, check_disjoint, check_per_round
-from tokmem.tracks.tool_build import adaptation_of, rates_of, trains, variants
+from tokmem.tracks.tool_build import adaptation_of, method_name, rates_of, trains, variants
 from tokmem.tracks.tool_data import ToolDataConfig
 from tokmem.train.loop import FitSettings
 
@@ -65,12 +65,18 @@ class CompositionalConfig:
             )
         if self.negatives < 0:
             raise ConfigError(f"negatives {self.negatives}", "at least 0")
-        if self.rates and not self.data.val_size:
-            raise ConfigError("rates to choose from and no validation queries", "data.val_size of at least 1")
         count = len(self.rounds.plan())
         for name in ("train_max_calls_per_round", "test_max_calls_per_round"):
             check_per_round(f"data.{name}", getattr(self.data, name), count)
         parsed = variants(self)
+        if any(rates_of(self, variant) for variant in parsed) and not self.data.val_size:
+            raise ConfigError("rates to choose from and no validation queries", "data.val_size of at least 1")
+        cells = [(method_name(variant), adaptation_of(self, variant)) for variant in parsed]
+        for name, values in (("methods", cells), ("seeds", self.seeds)):
+            if len(set(values)) < len(values):
+                raise ConfigError(
+                    f"{name} {list(getattr(self, name))}", "each once: a mean would count one twice"
+                )
         check_search(rates_of(self, variant) for variant in parsed if trains(variant))
         if any(adaptation_of(self, variant) == "auxiliary" for variant in parsed):
             check_disjoint(self.rounds, self.adaptation.auxiliary_tools)
