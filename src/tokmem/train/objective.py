@@ -125,7 +125,9 @@ class BankObjective:
         seed: int = 0,
     ) -> None:
         self.lm, self.frozen_prefix, self.renorm, self.seed = lm, frozen_prefix, renorm, seed
-        files = PrefixFiles(lm, disk_folder or default_folder(), disk_bytes) if disk_bytes else None
+        files = None
+        if disk_bytes and frozen_prefix and not is_recurrent(lm.model):  # it reads every weight
+            files = PrefixFiles(lm, disk_folder or default_folder(), disk_bytes)
         self.cache = PrefixCache(lm, cache_bytes, share=share, files=files)
         self.states, self.calls_for = lm.bank.frozen_states()
         self.negatives = negatives and len(self.states) > 0
