@@ -70,6 +70,21 @@ def test_a_step_of_several_micro_batches_is_the_sum_of_them(monkeypatch: pytest.
     torch.testing.assert_close(together, apart, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize(("tokens", "logits"), [(20, 1 << 23), (1024, 60), (1024, 1 << 23)])
+def test_merged_micro_batches_are_bounded(tokens: int, logits: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By their tokens, prefixes included, and by the logits of the memory tokens."""
+    monkeypatch.setattr("tokmem.train.objective.suitable_tokens", lambda lm: tokens)
+    monkeypatch.setattr("tokmem.train.objective.MAX_LOGITS", logits)
+    lm = tiny_lm("llama", False)
+    parts = [[e] for e in shared_examples(lm.bank, 12)]
+    merged = BankObjective(lm, frozen_prefix=True, cache_bytes=0)._merged(parts)
+    for chosen in merged:
+        some = [e for i in chosen for e in parts[i]]
+        rows = len(lm.bank) * sum(sum(e.supervised) for e in some)
+        assert len(some) == 1 or (sum(len(e.ids) for e in some) <= 4 * tokens and rows <= logits)
+    assert (len(merged) == 1) == (tokens == 1024 and logits > 60)
+
+
 def test_sharing_moves_no_figure_and_can_be_turned_off() -> None:
     shared, report = run()
     alone, other = run(share_prefixes=False)
