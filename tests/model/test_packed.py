@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
-from transformers import DynamicCache, PreTrainedModel
+from transformers import AutoModelForCausalLM, DynamicCache, PreTrainedModel
 
 from tests.tiny import CONFIGS, tiny_bank, tiny_lm, tiny_model
 from tokmem.model.memory_lm import MemoryLM
@@ -22,6 +22,18 @@ def test_what_can_be_packed(name: str) -> None:
     own = model.config._attn_implementation
     assert longest_packed(model) == LIMITS.get(name, inf)
     assert model.config._attn_implementation == own
+
+
+@pytest.mark.parametrize(("kind", "limit"), [("linear", inf), ("dynamic", 64), ("longrope", 32)])
+def test_frequencies_that_change_with_length_limit_it(kind: str, limit: float) -> None:
+    config = tiny_model("llama").config
+    config.max_position_embeddings = 64
+    config.rope_parameters = {"rope_theta": 1e4, "rope_type": kind, "factor": 2.0}
+    if kind == "longrope":
+        half = config.head_dim // 2
+        config.rope_parameters |= {"short_factor": [1.0] * half, "long_factor": [2.0] * half}
+        config.rope_parameters["original_max_position_embeddings"] = 32
+    assert longest_packed(AutoModelForCausalLM.from_config(config).eval()) == limit
 
 
 def alone(lm: MemoryLM, ids: tuple[int, ...]) -> Tensor:

@@ -61,3 +61,11 @@ def test_alone_where_nothing_was_launched(monkeypatch: pytest.MonkeyPatch) -> No
 def test_everything_has_one_owner() -> None:
     both = [Processes(index, 3) for index in range(3)]
     assert all(sum(p.own(i) for p in both) == 1 for i in range(10))
+
+
+def test_the_others_go_on_where_the_first_one_raises(monkeypatch: pytest.MonkeyPatch) -> None:
+    waits: list[int] = []
+    monkeypatch.setattr(Processes, "wait", lambda self: waits.append(self.index))
+    with pytest.raises(ValueError, match="no checkpoint"), Processes(0, 2).in_turn():
+        raise ValueError("no checkpoint")
+    assert waits == [0]

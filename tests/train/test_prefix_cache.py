@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from tokmem.model.memory_lm import MemoryLM
 from tokmem.train import prefix_cache
 from tokmem.train.loop import FitReport, FitSettings, fit
 from tokmem.train.objective import BankObjective, Piece
+from tokmem.train.prefix import read_prefixes
 from tokmem.train.prefix_cache import PrefixCache
 from tokmem.train.prefix_files import PrefixFiles, reader_identity
 
@@ -66,6 +68,21 @@ def test_a_step_of_several_micro_batches_is_the_sum_of_them(monkeypatch: pytest.
     monkeypatch.setattr("tokmem.train.objective.suitable_tokens", lambda lm: 0)
     apart, _ = run(accumulation=3)
     torch.testing.assert_close(together, apart, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(("tokens", "logits"), [(20, 1 << 23), (1024, 60), (1024, 1 << 23)])
+def test_merged_micro_batches_are_bounded(tokens: int, logits: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By their tokens, prefixes included, and by the logits of the memory tokens."""
+    monkeypatch.setattr("tokmem.train.objective.suitable_tokens", lambda lm: tokens)
+    monkeypatch.setattr("tokmem.train.objective.MAX_LOGITS", logits)
+    lm = tiny_lm("llama", False)
+    parts = [[e] for e in shared_examples(lm.bank, 12)]
+    merged = BankObjective(lm, frozen_prefix=True, cache_bytes=0)._merged(parts)
+    for chosen in merged:
+        some = [e for i in chosen for e in parts[i]]
+        rows = len(lm.bank) * sum(sum(e.supervised) for e in some)
+        assert len(some) == 1 or (sum(len(e.ids) for e in some) <= 4 * tokens and rows <= logits)
+    assert (len(merged) == 1) == (tokens == 1024 and logits > 60)
 
 
 def test_sharing_moves_no_figure_and_can_be_turned_off() -> None:
@@ -150,11 +167,14 @@ def damage(path: Path, how: str) -> None:
     elif how == "flipped":
         data[-40] ^= 1
         path.write_bytes(data)
+    elif how == "header":
+        data[data.index(b'"lengths":"[') + len('"lengths":"[')] ^= 1  # another digit
+        path.write_bytes(data)
     else:
         path.write_bytes(b"")
 
 
-@pytest.mark.parametrize("how", ["cut", "flipped", "empty"])
+@pytest.mark.parametrize("how", ["cut", "flipped", "header", "empty"])
 def test_a_damaged_file_is_read_anew(tmp_path: Path, how: str, caplog: pytest.LogCaptureFixture) -> None:
     disk = {"prefix_disk_mb": 8, "prefix_cache_dir": str(tmp_path)}
     first = run(**disk)
@@ -180,20 +200,85 @@ def test_the_disk_budget_holds_and_the_least_recently_used_goes(tmp_path: Path) 
     cache.begin(examples)
     cache.window(0, examples[:3])
     assert not list(tmp_path.rglob("*.safetensors"))
-    cache.files.budget = 1 << 30
+    cache.files = PrefixFiles(lm, tmp_path, 1 << 30)
     for key in (1, 2, 3):
         cache.window(key, examples[3 * key : 3 * key + 3])
     sizes = {path: path.stat().st_size for path in tmp_path.rglob("*.safetensors")}
     first = min(sizes, key=lambda path: path.stat().st_mtime_ns)
     cache.window("used again", examples[3:6])
     assert cache.usage.disk_hits == 1
-    cache.files.budget = sum(sizes.values()) + 100
+    cache.files = PrefixFiles(lm, tmp_path, sum(sizes.values()) + 100)
     cache.window(0, examples[:3])
     left = set(tmp_path.rglob("*.safetensors"))
     assert first in left
     assert len(left) <= 3
     assert sum(path.stat().st_size for path in left) <= cache.files.budget
     assert not list(tmp_path.rglob("*.tmp"))
+
+
+def kept_files(lm: MemoryLM, folder: Path, count: int = 1) -> tuple[PrefixFiles, list[Any]]:
+    """Files of so many groups of one prompt each, named by number, and the groups."""
+    files = PrefixFiles(lm, folder, 1 << 30)
+    groups = [read_prefixes(lm, [(5, 6, 7, 8, i)]) for i in range(count)]
+    for number, group in enumerate(groups):
+        files.save(str(number), group)
+    return files, groups
+
+
+def test_a_file_that_another_run_removes_is_a_silent_miss(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    lm = tiny_lm("llama")
+    files, [group] = kept_files(lm, tmp_path)
+
+    def fail(error: type[OSError]) -> Any:
+        def raises(*_: object, **__: object) -> None:
+            raise error("as another run had it")
+
+        return raises
+
+    with caplog.at_level(logging.WARNING, "tokmem"):
+        for error in (FileNotFoundError, PermissionError):
+            monkeypatch.setattr("tokmem.train.prefix_files.os.utime", fail(error))
+            (found,) = files.load("0", [None], lm.device)
+            assert torch.equal(found.hidden, group[0].hidden)
+        monkeypatch.setattr(Path, "is_file", lambda self: True)
+        assert files.load("gone", [None], lm.device) is None
+    assert not caplog.text
+    damage(next(tmp_path.rglob("*.safetensors")), "cut")
+    monkeypatch.setattr(Path, "unlink", fail(PermissionError))
+    assert files.load("0", [None], lm.device) is None
+
+
+def test_drafts_of_killed_runs_are_removed(tmp_path: Path) -> None:
+    lm = tiny_lm("llama")
+    [group] = kept_files(lm, tmp_path)[1]
+    path = next(tmp_path.rglob("*.safetensors"))
+    old, new = (path.with_name(f".{path.name}.{name}.tmp") for name in ("old", "new"))
+    for draft in (old, new):
+        draft.write_bytes(bytes(path.stat().st_size))
+    os.utime(old, (0, 0))
+    PrefixFiles(lm, tmp_path, 2 * path.stat().st_size).save("1", group)
+    assert [f.name for f in tmp_path.rglob("*.*") if f.is_file()].count(old.name) == 0
+    assert new.exists()
+    assert not path.exists(), "the draft in use counts"
+
+
+def test_the_folder_is_not_looked_through_at_each_save(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scans, inner = [], PrefixFiles._found
+    monkeypatch.setattr(PrefixFiles, "_found", lambda self: scans.append(1) or inner(self))
+    kept_files(tiny_lm("llama"), tmp_path, 5)
+    assert len(scans) == 1
+
+
+@pytest.mark.parametrize("frozen_prefix", [True, False])
+def test_weights_are_hashed_for_frozen_prefixes_alone(tmp_path: Path, frozen_prefix: bool) -> None:
+    lm = tiny_lm("llama")
+    disk = {"disk_bytes": 1 << 20, "disk_folder": tmp_path}
+    objective = BankObjective(lm, frozen_prefix=frozen_prefix, cache_bytes=0, **disk)
+    assert (objective.cache.files is not None) == frozen_prefix
 
 
 def test_another_backbone_has_files_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -210,8 +295,11 @@ def test_another_backbone_has_files_of_its_own(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(torch, "get_num_threads", lambda: threads + 1)
     others = [reader_identity(lm)]
     monkeypatch.undo()
+    monkeypatch.setattr("tokmem.train.prefix_files.FORMAT", 0)
+    others += [reader_identity(lm)]
+    monkeypatch.undo()
     others += [reader_identity(changed), reader_identity(kernel)]
-    assert len({own, *others}) == 4
+    assert len({own, *others}) == 5
 
 
 def test_what_does_not_fit_is_said_once(caplog: pytest.LogCaptureFixture) -> None:

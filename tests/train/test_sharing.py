@@ -68,6 +68,12 @@ def test_little_in_common_is_no_stem() -> None:
     assert plan_stems([], 1000) == StemPlan()
 
 
+def test_tasks_under_a_short_root_have_no_stem_for_it() -> None:
+    tasks = [(1, 2, 3, 4, 5, *range(start, start + 40)) for start in (100, 200)]
+    plan = plan_stems([(*task, 300 + i) for task in tasks for i in range(20)], 1000)
+    assert [[stem.ids for stem in stems] for stems in plan.packs] == [tasks]
+
+
 def test_packs_hold_their_tokens_or_one() -> None:
     assert pack([3, 4, 9, 1, 1], 7) == [[0, 1], [2], [3, 4]]
     assert pack([3, 4], 0) == [[0], [1]]

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
-from transformers import AttentionInterface, Cache, PreTrainedModel
+from transformers import AttentionInterface, Cache, PreTrainedConfig, PreTrainedModel
 
 from tokmem.model.backbone import input_embedding, is_recurrent
 
@@ -164,7 +164,8 @@ def longest_packed(model: PreTrainedModel) -> float:
 
     It is tried out on a few tokens: the attention of every layer has to come through the interface with
     nothing set that packing does not compute (soft caps, sinks, biases), and the states have to be those of
-    the model's own attention. Layers that slide a window limit the length to it.
+    the model's own attention. Layers that slide a window limit the length to it, and rotary frequencies that
+    change with the longest position in a row limit it to the length up to which they stay.
 
     Returns:
         0 where the model cannot be packed, infinity where nothing limits the length.
@@ -187,4 +188,16 @@ def longest_packed(model: PreTrainedModel) -> float:
         body(inputs_embeds=x[None], use_cache=False).last_hidden_state[0] for x in embedded.split(_TRIAL)
     ]
     apart = (packed - torch.cat(alone)).float().norm() / packed.float().norm()
-    return row.window if apart < _CLOSE.get(packed.dtype, 0.05) else 0
+    return min(row.window, _same_rotation(config)) if apart < _CLOSE.get(packed.dtype, 0.05) else 0
+
+
+def _same_rotation(config: PreTrainedConfig) -> float:
+    """Up to which length rotary frequencies do not depend on it."""
+    rope = getattr(config, "rope_parameters", None) or {}
+    kinds = [rope, *(part for part in rope.values() if isinstance(part, dict))]  # one a type of layer
+    lengths = [
+        part.get("original_max_position_embeddings") or config.max_position_embeddings
+        for part in kinds
+        if "dynamic" in str(part.get("rope_type")) or part.get("rope_type") == "longrope"
+    ]
+    return min(lengths, default=float("inf"))

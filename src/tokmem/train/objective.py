@@ -16,7 +16,7 @@ from tokmem.model.backbone import fingerprint, is_recurrent
 from tokmem.model.memory_lm import MemoryLM
 from tokmem.records import Encoded
 from tokmem.seeds import stream
-from tokmem.train.loss import LossSum, memory_loss
+from tokmem.train.loss import MAX_LOGITS, LossSum, memory_loss
 from tokmem.train.optim import Group
 from tokmem.train.prefix import Prefix, suitable_tokens
 from tokmem.train.prefix_cache import PrefixCache
@@ -79,11 +79,11 @@ class Objective(Protocol):
         """Summed loss of a micro-batch, with graph."""
 
     def validation(self, examples: Sequence[Encoded], size: int, window: int) -> Iterator[LossSum]:
-        """Summed losses of held-out examples as they stand, nothing drawn, in micro-batches of `size`.
+        """Summed losses of held-out examples as they stand, nothing drawn, in micro-batches.
 
         Args:
             examples: the same in every call.
-            size: examples in a micro-batch.
+            size: examples in a micro-batch, where prefixes are not read apart.
             window: examples whose prefixes are read together, where prefixes are read.
         """
 
@@ -125,7 +125,9 @@ class BankObjective:
         seed: int = 0,
     ) -> None:
         self.lm, self.frozen_prefix, self.renorm, self.seed = lm, frozen_prefix, renorm, seed
-        files = PrefixFiles(lm, disk_folder or default_folder(), disk_bytes) if disk_bytes else None
+        files = None
+        if disk_bytes and frozen_prefix and not is_recurrent(lm.model):  # it reads every weight
+            files = PrefixFiles(lm, disk_folder or default_folder(), disk_bytes)
         self.cache = PrefixCache(lm, cache_bytes, share=share, files=files)
         self.states, self.calls_for = lm.bank.frozen_states()
         self.negatives = negatives and len(self.states) > 0
@@ -192,12 +194,25 @@ class BankObjective:
         if not self.frozen_prefix:
             yield from (self._with_negatives(plain_loss(self.lm, p.examples), [p]) for p in pieces)
             return
-        lengths = [sum(len(e.ids) - e.prefix for e in p.examples) for p in pieces]
-        for chosen in pack(lengths, suitable_tokens(self.lm) // 2):
+        for chosen in self._merged([p.examples for p in pieces]):
             some = [pieces[i] for i in chosen]
             examples = [e for p in some for e in p.examples]
             loss = frozen_prefix_loss(self.lm, examples, [x for p in some for x in self._prefixes(p)])
             yield self._with_negatives(loss, some)
+
+    def _merged(self, parts: Sequence[Sequence[Encoded]]) -> list[list[int]]:
+        """Which parts go through the model together: a function of their lengths, the bank and the device.
+
+        Together they hold at most four times the tokens that suit the device, an eighth of it in suffixes,
+        and `MAX_LOGITS` of the memory tokens; one part alone may hold more.
+        """
+        most, rows = 4 * suitable_tokens(self.lm), len(self.lm.bank)
+        costs = []
+        for part in parts:
+            suffix = sum(len(e.ids) - e.prefix for e in part)
+            logits = rows * sum(sum(e.supervised) for e in part)
+            costs.append(max(sum(len(e.ids) for e in part), 8 * suffix, -(-most * logits // MAX_LOGITS)))
+        return pack(costs, most)
 
     def _prefixes(self, piece: Piece) -> list[Prefix]:
         states = self.cache.window(piece.key, piece.window, keep=piece.again)
@@ -226,14 +241,13 @@ class BankObjective:
         """Eq. 3 on held-out examples, window by window."""
         for start in range(0, len(examples), window):
             held = examples[start : start + window]
-            states = self.cache.window(("validation", start), held) if self.frozen_prefix else []
-            for i in range(0, len(held), size):
-                part = held[i : i + size]
-                yield (
-                    frozen_prefix_loss(self.lm, part, states[i : i + size])
-                    if states
-                    else plain_loss(self.lm, part)
-                )
+            if self.frozen_prefix:
+                states = self.cache.window(("validation", start), held)
+                for chosen in self._merged([[e] for e in held]):
+                    some = [held[i] for i in chosen]
+                    yield frozen_prefix_loss(self.lm, some, [states[i] for i in chosen])
+            else:
+                yield from (plain_loss(self.lm, held[i : i + size]) for i in range(0, len(held), size))
 
     def identity(self) -> tuple[Mapping[str, Any], Sequence[Tensor]]:
         """The backbone's weights, and every row."""

@@ -58,12 +58,14 @@ class Processes:
 
     @contextmanager
     def in_turn(self) -> Iterator[None]:
-        """The first process goes through the block, then the others."""
+        """The first process goes through the block, then the others, even where the first one raises."""
         if not self.first:
             self.wait()
-        yield
-        if self.first:
-            self.wait()
+        try:
+            yield
+        finally:
+            if self.first:
+                self.wait()
 
     def wait(self) -> None:
         """Until all processes are here."""

@@ -9,8 +9,11 @@ import hashlib
 import json
 import os
 import platform
+import time
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from importlib.metadata import version
 from pathlib import Path
 
 import torch
@@ -26,6 +29,12 @@ from tokmem.model.memory_lm import MemoryLM
 from tokmem.train.prefix import Prefix
 
 SUFFIX = ".safetensors"
+# To be raised whenever a file's layout, or the arithmetic or batches by which prefixes are read, changes.
+FORMAT = 1
+# A draft this old, in seconds, was left by a process that was killed.
+DRAFT_AGE = 3600
+# The folder is looked through again after this part of the budget, for other runs write to it too.
+SCAN_EVERY = 16
 
 
 def default_folder() -> Path:
@@ -45,6 +54,7 @@ class PrefixFiles:
     def __init__(self, lm: MemoryLM, folder: Path, budget: int) -> None:
         self.root, self.budget = folder, budget
         self.folder = folder / reader_identity(lm)
+        self._room = 0  # bytes that may be written before the folder is looked through again
 
     def load(self, digest: str, stems: Sequence[Prefix | None], device: torch.device) -> list[Prefix] | None:
         """The group of that name, on top of its stems; None where it is missing or damaged."""
@@ -53,18 +63,24 @@ class PrefixFiles:
             return None
         try:
             group = _unpack(*_open(path), stems, device)
+        except FileNotFoundError:  # another run has removed it
+            return None
         except (SafetensorError, OSError, KeyError, ValueError) as error:
             logger.warning("damaged prefix file %s is read anew: %s", path, error)
-            path.unlink(missing_ok=True)
+            with suppress(OSError):
+                path.unlink()
             return None
-        os.utime(path)  # least recently used goes by it
+        with suppress(OSError):  # it may be gone by now, or not ours to touch
+            os.utime(path)  # least recently used goes by it
         return group
 
     def save(self, digest: str, group: Sequence[Prefix]) -> None:
         """Writes a group, in place of those not used for longest; one over the budget is left out."""
+        if sum(p.nbytes for p in group) > self.budget:
+            return
         tensors = _packed(group)
         lengths = json.dumps([p.layers[0][0].shape[-2] for p in group])
-        data = save(tensors, {"lengths": lengths, "crc32": _checksum(tensors)})
+        data = save(tensors, {"lengths": lengths, "crc32": _checksum(tensors, lengths)})
         if len(data) > self.budget:
             return
         try:
@@ -77,19 +93,31 @@ class PrefixFiles:
         return self.folder / f"{digest}{SUFFIX}"
 
     def _make_room(self, size: int) -> None:
-        found = []
-        for path in self.root.rglob(f"*{SUFFIX}"):
-            try:
-                status = path.stat()
-            except FileNotFoundError:  # another process has removed it
-                continue
-            found.append((status.st_mtime_ns, status.st_size, path))
+        if size > self._room:
+            self._room = max(size, self.budget // SCAN_EVERY)
+            self._leave(self._room)
+        self._room -= size
+
+    def _leave(self, room: int) -> None:
+        """Removes what killed runs left, then the least recently used, until so many bytes are free."""
+        found = sorted(self._found())
         held = sum(bytes_ for _, bytes_, _ in found)
-        for _, bytes_, path in sorted(found):
-            if held + size <= self.budget:
+        late = time.time_ns() - DRAFT_AGE * 10**9
+        left = [(bytes_, path) for used, bytes_, path in found if path.suffix != SUFFIX and used < late]
+        kept = [(bytes_, path) for _, bytes_, path in found if path.suffix == SUFFIX]
+        for index, (bytes_, path) in enumerate([*left, *kept]):
+            if index >= len(left) and held + room <= self.budget:
                 return
             path.unlink(missing_ok=True)
             held -= bytes_
+
+    def _found(self) -> Iterator[tuple[int, int, Path]]:
+        """When each file and draft was last used, its bytes, and its path."""
+        for pattern in (f"*{SUFFIX}", f".*{SUFFIX}.*.tmp"):
+            for path in self.root.rglob(pattern):
+                with suppress(FileNotFoundError):  # another process has removed it
+                    status = path.stat()
+                    yield status.st_mtime_ns, status.st_size, path
 
 
 def _packed(group: Sequence[Prefix]) -> dict[str, Tensor]:
@@ -111,7 +139,7 @@ def _open(path: Path) -> tuple[dict[str, Tensor], Mapping[str, str]]:
     with safe_open(path, "pt") as file:
         facts = file.metadata() or {}
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
-    if _checksum(tensors) != facts.get("crc32"):
+    if _checksum(tensors, facts.get("lengths", "")) != facts.get("crc32"):
         raise ValueError("its checksum differs")
     return tensors, facts
 
@@ -133,8 +161,8 @@ def _unpack(
     return [Prefix(*parts) for parts in zip(layers, tensors["hidden"].to(device), stems, strict=True)]
 
 
-def _checksum(tensors: Mapping[str, Tensor]) -> str:
-    total = 0
+def _checksum(tensors: Mapping[str, Tensor], lengths: str) -> str:
+    total = zlib.crc32(lengths.encode())
     for name in sorted(tensors):
         total = zlib.crc32(_bytes(tensors[name]), total)
     return f"{total:08x}"
@@ -146,18 +174,20 @@ def _bytes(tensor: Tensor) -> memoryview:
 
 
 def reader_identity(lm: MemoryLM) -> str:
-    """Hex digest of everything beside token ids that the bits of a prefix follow from.
+    """Hex digest of what, beside token ids, the bits of a prefix follow from on one kind of machine.
 
-    Every bit of the backbone's weights and buffers, its configuration, the attention kernel, the versions of
-    torch and transformers, the device, and the threads of a CPU.
+    Every bit of the backbone's weights and buffers, its configuration, the attention kernel, the files'
+    format, the versions of TokMem, torch and transformers, the device, and the threads of a CPU. CPU models
+    of one instruction set are not told apart.
     """
     model, device = lm.model, lm.device
     config = {k: v for k, v in model.config.to_dict().items() if k != "_name_or_path"}
     where = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine()
     facts = {
+        "format": FORMAT,
         "config": config,
         "attention": [model.config._attn_implementation, lm.longest_packed],
-        "versions": [torch.__version__, transformers.__version__],
+        "versions": [version("tokmem"), torch.__version__, transformers.__version__],
         "device": [device.type, where, torch.backends.cpu.get_cpu_capability(), torch.get_num_threads()],
         "precision": [torch.get_float32_matmul_precision(), torch.are_deterministic_algorithms_enabled()],
     }

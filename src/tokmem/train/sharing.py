@@ -92,13 +92,20 @@ def _ends(prompts: Sequence[Ids]) -> Iterator[tuple[Ids, Ids]]:
             continue
         common = _common(prompts[first], prompts[last - 1])  # of all between them, for they are sorted
         length, before = min(common, len(prompts[first]) - 1), ends[-1] if ends else 0
-        if (last - first - 1) * (length - before) >= LEAST_SAVED:
-            ends = (*ends, length)
-        start = first
+        spans, start = [], first
         for _, branch in groupby(ids[common : common + 1] for ids in prompts[first:last]):
-            stop = start + len(list(branch))
-            groups.append((start, stop, ends))
-            start = stop
+            spans.append((start, start := start + len(list(branch))))
+        readers = sum(_readers(prompts, span, common) for span in spans)
+        if (readers - 1) * (length - before) >= LEAST_SAVED:
+            ends = (*ends, length)
+        groups += [(*span, ends) for span in spans]
+
+
+def _readers(prompts: Sequence[Ids], span: tuple[int, int], length: int) -> int:
+    """How often a branch reads what stands before `length`: once where it begins with a stem of its own."""
+    first, last = span
+    own = _common(prompts[first], prompts[last - 1]) - length
+    return 1 if (last - first - 1) * own >= LEAST_SAVED else last - first
 
 
 def _common(one: Ids, other: Ids) -> int:
