@@ -32,7 +32,7 @@ from tokmem.recall.route import route
 from tokmem.records import Encoded, Procedure
 from tokmem.report.tables import Table
 from tokmem.seeds import generator
-from tokmem.train.optim import build_adamw
+from tokmem.train.optim import Group, build_adamw
 from tokmem.train.prefix import Prefix, read_prefixes
 from tokmem.train.step import frozen_prefix_loss
 
@@ -77,7 +77,7 @@ def spread(queries: Queries, settings: Settings, bank: Bank) -> list[list[Encode
 def measure(settings: Settings, model: PreTrainedModel, queries: Queries, size: int) -> dict[str, Any]:
     """A row of the table."""
     lm = MemoryLM(model, build_large_bank(settings, size))
-    optimizer = build_adamw([lm.bank.steering.fresh], settings.lr, 0.0)
+    optimizer = build_adamw([Group([lm.bank.steering.fresh])], settings.lr, 0.0)
     batches = spread(queries, settings, lm.bank)
     read: list[Prefix] = []
 

@@ -14,7 +14,7 @@ from bench.plain import PlainLoop, whole_batch
 from tokmem.bank.bank import Bank
 from tokmem.model.memory_lm import MemoryLM
 from tokmem.records import Encoded
-from tokmem.train.optim import build_adamw
+from tokmem.train.optim import Group, build_adamw
 from tokmem.train.prefix import read_prefixes
 from tokmem.train.step import frozen_prefix_loss
 
@@ -79,7 +79,7 @@ class Trainer:
 
     def __init__(self, contender: Contender, lr: float) -> None:
         self.contender = contender
-        self.optimizer = build_adamw([contender.rows], lr, 0.0)
+        self.optimizer = build_adamw([Group([contender.rows])], lr, 0.0)
 
     def step(self, examples: Sequence[Encoded]) -> float:
         """Forward, backward, AdamW; the loss before the step. The rows' gradient stays until the next one."""

@@ -29,7 +29,7 @@ def measure_peak(name: str, settings: Settings) -> dict[str, float]:
     """
     command = [sys.executable, "-m", "bench.peak", name, json.dumps(asdict(settings))]
     root = Path(__file__).parents[1]
-    return json.loads(subprocess.run(command, check=True, capture_output=True, text=True, cwd=root).stdout)
+    return json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, cwd=root).stdout)
 
 
 def reset_peak() -> None:

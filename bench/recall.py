@@ -1,12 +1,13 @@
 """Times recall beside plain batched `generate` of transformers: `python -m bench.recall`.
 
 All contenders answer the same queries with the same backbone and the same memory tokens, greedily, the first
-token among memory tokens and no other after it. `generate` runs a copy of the model whose rows for the memory
-ids are those of the bank, over batches padded on the left, in the queries' order and in that of their length.
-A random backbone does not stop by itself, so a response ends where the query's own response ends, for all
-alike. Every contender's answers are compared with those of the first; divergences are listed with the margin
-between the two tokens. In half precision plain `generate` differs from itself where batches are put together
-otherwise, so its second row says how much of that is in the backbone.
+token among memory tokens and no other after it; the bundled backbone, and random weights at a 0.5 B shape.
+`generate` runs a copy of the model whose rows for the memory ids are those of the bank, over batches padded
+on the left, in the queries' order and in that of their length. A random backbone does not stop by itself, so
+a response ends where the query's own response ends, for all alike. Every contender's answers are compared
+with those of the first; divergences are listed with the margin between the two tokens. In half precision
+plain `generate` differs from itself where batches are put together otherwise, so its second row says how much
+of that is in the backbone.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import argparse
 import os
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from statistics import fmean, median
 from typing import Any
@@ -23,7 +25,6 @@ import torch
 from rich.console import Console
 from transformers import PreTrainedModel
 
-from bench.peak import peak_bytes, reset_peak
 from bench.recall_contenders import Answers, Contender, Ids, contenders
 from bench.setup import Settings, build_bank, build_model, load_queries, prepare
 from tokmem.bank.bank import Bank
@@ -32,25 +33,32 @@ from tokmem.errors import ConfigError
 from tokmem.files import atomic_write_json
 from tokmem.model.backbone import fingerprint, load_backbone, mini_path, pick_device
 from tokmem.provenance import provenance
-from tokmem.records import Procedure
+from tokmem.records import Encoded, Procedure
 from tokmem.report.tables import Table
 from tokmem.seeds import generator
 
-LISTED = 20  # divergences of a contender in the result file
+BACKBONES = ("mini", "random")
+BOTH = ("bfloat16", "float32")
+SHOWN = 3  # divergences of a contender in the terminal; the result file lists all
 
 
-def measure(run: Contender, prompts: Sequence[Ids], limits: Sequence[int], rounds: int) -> dict[str, Any]:
-    """Answers, seconds and processor seconds of each round, and the peak of memory; two queries warm up."""
-    run(prompts[:2], limits[:2])
-    reset_peak()
-    answers: Answers = []
-    found: dict[str, Any] = {"seconds": [], "cpu_seconds": []}
+def measure(
+    runs: Mapping[str, Contender], prompts: Sequence[Ids], limits: Sequence[int], rounds: int
+) -> dict[str, dict[str, Any]]:
+    """Answers, seconds and processor seconds of each contender; in each round one after the other.
+
+    So what else the machine does falls on all of them alike. Two queries warm each one up.
+    """
+    found: dict[str, dict[str, Any]] = {name: {"seconds": [], "cpu_seconds": []} for name in runs}
+    for run in runs.values():
+        run(prompts[:2], limits[:2])
     for _ in range(rounds):
-        started, cpu = time.perf_counter(), time.process_time()
-        answers = run(prompts, limits)  # as lists: the device has finished
-        found["seconds"].append(time.perf_counter() - started)
-        found["cpu_seconds"].append(time.process_time() - cpu)
-    return {**found, "answers": answers, "peak_gb": peak_bytes() / 1e9}
+        for name, run in runs.items():
+            started, cpu = time.perf_counter(), time.process_time()
+            found[name]["answers"] = run(prompts, limits)  # as lists: the device has finished
+            found[name]["seconds"].append(time.perf_counter() - started)
+            found[name]["cpu_seconds"].append(time.process_time() - cpu)
+    return found
 
 
 def divergences(answers: Answers, wanted: Answers) -> list[dict[str, Any]]:
@@ -88,7 +96,6 @@ def summarise(measured: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]
                 "queries_per_second": count / seconds,
                 "speedup": median(first["seconds"]) / seconds,
                 "identical": 1 - len(apart) / count,
-                "peak_gb": found["peak_gb"],
                 "seconds": found["seconds"],
                 "cpu_seconds": found["cpu_seconds"],
                 "divergences": apart,
@@ -98,7 +105,7 @@ def summarise(measured: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]
 
 
 def run(settings: Settings, options: argparse.Namespace) -> dict[str, Any]:
-    """Measures everything; the content of the result file.
+    """Measures every backbone in every dtype; the content of the result file.
 
     Raises:
         ConfigError: a contender that is asked for does not exist.
@@ -106,57 +113,84 @@ def run(settings: Settings, options: argparse.Namespace) -> dict[str, Any]:
     prepare(settings)
     queries = load_queries(settings)
     (examples,) = queries.batches
-    model, bank = _build(settings, options, queries.names)
-    prompts = [e.ids[: e.prefix] for e in examples]
-    limits = [min(len(e.ids) - e.prefix, options.max_new_tokens) for e in examples]
-    stops = [examples[0].ids[-1]]
-    all_ = contenders(model, bank, stops, options.group, options.rows, options.max_new_tokens)
-    if unknown := {*options.only} - {*all_}:
-        raise ConfigError(f"contender {unknown.pop()!r}", f"one of {', '.join(all_)}")
-    with torch.inference_mode():
-        measured = {
-            name: measure(contender, prompts, limits, options.rounds)
-            for name, contender in all_.items()
-            if not options.only or name in options.only
-        }
-    rows = summarise(measured)
-    reference, answers = all_["generate"], next(iter(measured.values()))["answers"]
-    for row in rows:
-        row["divergences"] = row["divergences"][:LISTED]
-        for found in row["divergences"]:
-            read = [*prompts[found["query"]], *answers[found["query"]][: found["position"]]]
-            pair = (stops[0] if i < 0 else i for i in (found["got"], found["wanted"]))
-            found["margin"] = margin(reference.model, read, *pair)
+    dtypes = BOTH if options.dtype == "both" else (options.dtype,)
+    rows, models = [], []
+    for backbone in options.backbone or BACKBONES:
+        for dtype in dtypes:
+            model, bank = _build(replace(settings, dtype=dtype), backbone, queries.names)
+            count = sum(p.numel() for p in model.parameters())
+            name = f"{backbone}, {count / 1e6:,.0f} M"
+            rows += [
+                {"name": f"{row.pop('name')}; {name}, {dtype}", "backbone": name, "dtype": dtype, **row}
+                for row in _contend(model, bank, examples, options)
+            ]
+            facts = {"parameters": count, "backbone_fingerprint": fingerprint(model)}
+            models.append({"backbone": name, "dtype": dtype, **facts})
     return {
         "rows": rows,
-        "backbone": "random weights" if options.backbone == "random" else options.backbone,
-        "parameters": sum(p.numel() for p in model.parameters()),
-        "dtype": settings.dtype,
+        "models": models,
         "batch": options.group,
         "rows_decoded_together": options.rows,
+        "rounds": options.rounds,
         "queries": {
             "source": queries.source,
-            "count": len(prompts),
+            "count": len(examples),
             "procedures": len(queries.names),
-            "mean_prompt_tokens": fmean(map(len, prompts)),
-            "mean_response_tokens": fmean(limits),
+            "mean_prompt_tokens": fmean(e.prefix for e in examples),
+            "mean_response_tokens": fmean(_limit(e, options) for e in examples),
             "cut": queries.cut,
         },
         "threads": torch.get_num_threads(),
         "provenance": provenance(
-            settings.seed, queries.checksum, fingerprint(model), pick_device(settings.device)
+            settings.seed, queries.checksum, models[-1]["backbone_fingerprint"], pick_device(settings.device)
         ),
     }
 
 
-def _build(
-    settings: Settings, options: argparse.Namespace, names: Sequence[str]
-) -> tuple[PreTrainedModel, Bank]:
+def _contend(
+    model: PreTrainedModel, bank: Bank, examples: Sequence[Encoded], options: argparse.Namespace
+) -> list[dict[str, Any]]:
+    """A row for each contender with this model."""
+    prompts = [e.ids[: e.prefix] for e in examples]
+    limits = [_limit(e, options) for e in examples]
+    stops = [examples[0].ids[-1]]
+    all_ = contenders(model, bank, stops, options.group, options.rows, options.max_new_tokens)
+    chosen = asked_for(all_, options.only)
+    with torch.inference_mode():
+        measured = measure(chosen, prompts, limits, options.rounds)
+        rows = summarise(measured)
+        reference, wanted = next(iter(chosen.values())), next(iter(measured.values()))["answers"]
+        for row in rows:
+            for found in row["divergences"]:
+                read = [*prompts[found["query"]], *wanted[found["query"]][: found["position"]]]
+                pair = (stops[0] if i < 0 else i for i in (found["got"], found["wanted"]))
+                found["margin"] = margin(reference.model, read, *pair)
+    return rows
+
+
+def asked_for(all_: Mapping[str, Contender], only: Sequence[str]) -> dict[str, Contender]:
+    """Those that are to be timed, the first of all among them: the others are set against it.
+
+    Raises:
+        ConfigError: one that is asked for does not exist.
+    """
+    if unknown := {*only} - {*all_}:
+        raise ConfigError(f"contender {unknown.pop()!r}", f"one of {', '.join(all_)}")
+    first = next(iter(all_))
+    return {name: run for name, run in all_.items() if not only or name in {first, *only}}
+
+
+def _limit(example: Encoded, options: argparse.Namespace) -> int:
+    """Most tokens to write for a query: as many as its own response has."""
+    return min(len(example.ids) - example.prefix, options.max_new_tokens)
+
+
+def _build(settings: Settings, name: str, names: Sequence[str]) -> tuple[PreTrainedModel, Bank]:
     """The backbone, and a bank whose rows are drawn from the backbone's own."""
-    if options.backbone == "random":
+    if name == "random":
         model = build_model(settings)
         return model, build_bank(settings, model, names)
-    backbone = load_backbone(options.backbone, dtype=settings.dtype, device=settings.device)
+    backbone = load_backbone(name, dtype=settings.dtype, device=settings.device)
     bank = Bank(backbone.dim, backbone.id_space())
     draws = generator(settings.seed, "start")
     weight = backbone.model.get_input_embeddings().weight
@@ -166,21 +200,27 @@ def _build(
 
 
 def show(result: Mapping[str, Any]) -> None:
-    """Prints the table."""
+    """Prints the table, and a few of the places where answers part."""
     columns = {
         "name": "recall",
         "queries_per_second": "queries/s",
         "speedup": "x generate",
         "identical": "identical",
-        "peak_gb": "peak GB",
     }
-    formats = {"queries_per_second": ".2f", "speedup": ".2f", "identical": ".1%", "peak_gb": ".2f"}
+    formats = {"queries_per_second": ".2f", "speedup": ".2f", "identical": ".1%"}
     queries = result["queries"]
     title = (
-        f"Recall: {result['parameters'] / 1e6:,.0f} M parameters in {result['dtype']}, {queries['count']} "
-        f"queries of {queries['procedures']} procedures, {queries['source']}"
+        f"Recall: {queries['count']} queries of {queries['procedures']} procedures, {queries['source']}; "
+        f"{result['threads']} threads"
     )
-    Console().print(Table(result["rows"], columns, formats, title).rich())
+    console = Console()
+    console.print(Table(result["rows"], columns, formats, title).rich())
+    for row in result["rows"]:
+        for found in row["divergences"][:SHOWN]:
+            console.print(
+                f"{row['name']}: query {found['query']} at {found['position']}, "
+                f"{found['margin']:.1f} steps of the dtype apart"
+            )
 
 
 def parse(arguments: Sequence[str] | None) -> tuple[Settings, argparse.Namespace]:
@@ -188,15 +228,21 @@ def parse(arguments: Sequence[str] | None) -> tuple[Settings, argparse.Namespace
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--out", type=Path, default=Path("results/bench/recall.json"), help="result file")
     parser.add_argument(
-        "--queries", type=int, default=160, help="queries, of all procedures in a random order"
+        "--queries", type=int, default=64, help="queries, of all procedures in a random order"
     )
     parser.add_argument("--procedures", type=int, default=10, help="memory tokens in the bank")
     parser.add_argument("--group", type=int, default=32, help="queries in a batch of generate")
     parser.add_argument("--rows", type=int, default=32, help="rows that TokMem decodes together")
-    parser.add_argument("--rounds", type=int, default=1, help="timed rounds")
+    parser.add_argument("--rounds", type=int, default=2, help="timed rounds, of which the median counts")
     parser.add_argument("--max-new-tokens", type=int, default=64, help="most tokens in a response")
-    parser.add_argument("--only", action="append", default=[], help="a contender to time; may be repeated")
-    parser.add_argument("--backbone", default="random", help="random, mini, a hub id, or a local folder")
+    parser.add_argument(
+        "--only", action="append", default=[], help="a contender to time beside the first; may be repeated"
+    )
+    parser.add_argument(
+        "--backbone",
+        action="append",
+        help="random, mini, a hub id, or a local folder; may be repeated (default: mini and random)",
+    )
     parser.add_argument("--threads", type=int, default=0, help="CPU threads (0: torch's choice)")
     parser.add_argument("--device", default="auto")
     parser.add_argument(
@@ -206,7 +252,7 @@ def parse(arguments: Sequence[str] | None) -> tuple[Settings, argparse.Namespace
     )
     parser.add_argument("--tokenizer", default=str(mini_path()), help="folder of a tokenizer")
     parser.add_argument("--max-length", type=int, default=512, help="most tokens in a sequence")
-    parser.add_argument("--dtype", default="bfloat16", choices=["bfloat16", "float16", "float32"])
+    parser.add_argument("--dtype", default="bfloat16", choices=["bfloat16", "float16", "float32", "both"])
     parser.add_argument("--seed", type=int, default=0)
     shape = {"layers": 24, "hidden": 896, "heads": 14, "kv-heads": 2, "intermediate": 4864, "vocab": 151936}
     for name, value in shape.items():
@@ -215,7 +261,7 @@ def parse(arguments: Sequence[str] | None) -> tuple[Settings, argparse.Namespace
     tasks = options.tasks_dir and str(Path(options.tasks_dir).resolve())
     settings = Settings(
         **{name: getattr(options, name.replace("-", "_")) for name in map(_field, shape)},
-        dtype=options.dtype,
+        dtype=BOTH[0] if options.dtype == "both" else options.dtype,
         batch=options.queries,
         steps=1,
         procedures=options.procedures,

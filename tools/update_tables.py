@@ -42,10 +42,16 @@ BENCH = {
         "bank_gb": "bank GB",
         "peak_gb": "peak GB",
     },
+    "recall": {
+        "name": "recall",
+        "queries_per_second": "queries/s",
+        "speedup": "against generate",
+        "identical": "identical answers",
+    },
 }
 TWO_DIGITS = (
     *("speedup", "over_bare", "peak_gb", "memory_share", "step_seconds", "step_ratio"),
-    *("suffix_seconds", "suffix_ratio", "routing_ms"),
+    *("suffix_seconds", "suffix_ratio", "routing_ms", "queries_per_second"),
 )
 
 
@@ -55,7 +61,7 @@ def table(kind: str, path: Path) -> str:
         return f"`{path.relative_to(ROOT)}`: to be measured with `make bench`.\n"
     result: dict[str, Any] = json.loads(path.read_text("utf-8"))
     if "bench" in path.parts:
-        formats = dict.fromkeys(TWO_DIGITS, ".2f") | {"bank_gb": ".4f"}
+        formats = dict.fromkeys(TWO_DIGITS, ".2f") | {"bank_gb": ".4f", "identical": ".1%"}
         return Table(result["rows"], BENCH[path.stem], formats).markdown()
     if kind == "table":
         return results_table(result).markdown()

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from bench import bank_scale, epochs
-from bench.bank_scale import build_large_bank, spread
-from bench.setup import load_queries
+from bench.bank_scale import build_large_bank, measure, spread
+from bench.setup import build_model, load_queries
 from bench.train_step import parse
 from tests.tiny import tiny_lm
 from tests.train.shared import shared_examples
@@ -43,6 +43,13 @@ def test_memory_tokens_are_spread_over_a_large_bank(small: list[str]) -> None:
             (before,) = (i for i in example.ids if i >= settings.vocab - settings.procedures)
             (after,) = (i for i in changed.ids if i in bank.slots.token_ids)
             assert after - settings.vocab == 10 * (before - settings.vocab + settings.procedures)
+
+
+def test_a_tiny_bank_is_measured(small: list[str]) -> None:
+    settings, _ = parse(small)
+    row = measure(settings, build_model(settings), load_queries(settings), settings.procedures)
+    assert row["memory_tokens"] == settings.procedures
+    assert row["step_seconds"] > row["suffix_seconds"] > 0 < row["routing_ms"]
 
 
 @pytest.mark.slow

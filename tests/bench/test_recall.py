@@ -1,14 +1,16 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from random import Random
 
 import pytest
 
-from bench.recall import divergences, main, margin, summarise
-from bench.recall_contenders import contenders
+from bench.recall import asked_for, divergences, main, margin, measure, summarise
+from bench.recall_contenders import Answers, Contender, Ids, contenders
 from tests.tiny import STOP, tiny_bank, tiny_model
+from tokmem.errors import ConfigError
 
 
 @pytest.mark.parametrize("policy", ["spare", "append"])
@@ -40,11 +42,35 @@ def test_a_margin_counts_steps_of_the_resolution() -> None:
 
 
 def test_rows_are_set_against_the_first() -> None:
-    base = {"answers": [[1], [2]], "seconds": [4.0, 8.0, 6.0], "cpu_seconds": [], "peak_gb": 1.0}
+    base = {"answers": [[1], [2]], "seconds": [4.0, 8.0, 6.0], "cpu_seconds": []}
     ours = base | {"answers": [[1], [3]], "seconds": [2.0, 2.0, 1.0]}
     first, second = summarise({"generate": base, "tokmem": ours})
     assert (first["speedup"], first["identical"], first["queries_per_second"]) == (1.0, 1.0, 2 / 6)
     assert (second["speedup"], second["identical"], len(second["divergences"])) == (3.0, 0.5, 1)
+
+
+def test_the_first_is_always_measured() -> None:
+    all_ = {name: lambda prompts, limits: [[0] for _ in prompts] for name in ("generate", "other", "tokmem")}
+    assert [*asked_for(all_, [])] == ["generate", "other", "tokmem"]
+    assert [*asked_for(all_, ["tokmem"])] == ["generate", "tokmem"]
+    with pytest.raises(ConfigError, match="'none'"):
+        asked_for(all_, ["none"])
+
+
+def test_contenders_take_turns() -> None:
+    turns = []
+
+    def named(name: str) -> Contender:
+        def run(prompts: Sequence[Ids], limits: Sequence[int]) -> Answers:
+            turns.append((name, len(prompts)))
+            return [[len(turns)] for _ in prompts]
+
+        return run
+
+    found = measure({"a": named("a"), "b": named("b")}, [[1]] * 3, [1] * 3, 2)
+    assert turns == [("a", 2), ("b", 2), ("a", 3), ("b", 3), ("a", 3), ("b", 3)]
+    assert [len(row["seconds"]) for row in found.values()] == [2, 2]
+    assert found["a"]["answers"] == [[5]] * 3
 
 
 @pytest.mark.slow
@@ -52,8 +78,23 @@ def test_whole_run_from_a_bare_clone(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.delenv("TOKMEM_SNI_DIR", raising=False)
     small = "--layers 2 --hidden 32 --heads 4 --kv-heads 2 --intermediate 48 --vocab 6200 --dtype float32"
     out = tmp_path / "recall.json"
-    main([*small.split(), "--queries", "12", "--procedures", "4", "--max-length", "2048", "--out", str(out)])
+    both = ("--backbone", "random", "--backbone", "mini", "--rounds", "1")
+    main(
+        [
+            *small.split(),
+            *both,
+            "--queries",
+            "12",
+            "--procedures",
+            "4",
+            "--max-length",
+            "2048",
+            "--out",
+            str(out),
+        ]
+    )
     result = json.loads(out.read_text())
-    assert [row["name"] for row in result["rows"]][-1] == "tokmem"
-    assert all(row["queries_per_second"] > 0 and row["peak_gb"] > 0 for row in result["rows"])
+    assert len(result["rows"]) == 10
+    assert result["rows"][-1]["name"] == f"tokmem; {result['models'][1]['backbone']}, float32"
+    assert all(row["queries_per_second"] > 0 for row in result["rows"])
     assert all(row["identical"] == 1 for row in result["rows"])

@@ -37,6 +37,8 @@ def test_files_become_a_corpus_of_one_procedure(tmp_path):
     assert [e.query for e in again.examples("train")] == [e.query for e in corpus.examples("train")]
     assert again.examples("test")[:3] == corpus.examples("test")
     assert again.checksum != corpus.checksum
+    with pytest.raises(ConfigError, match="test_size 6 of 5 problems"):
+        load_gsm8k(train, test, test_size=6)
 
 
 @pytest.mark.parametrize(

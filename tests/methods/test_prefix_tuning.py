@@ -148,3 +148,19 @@ def test_other_chat_formats() -> None:
     assert made.encoder.encode(EXAMPLES[0]).prefix == int(
         made.encoder.encode_plain(EXAMPLES[0]).ids[0] == made.chat.bos
     )
+
+
+@pytest.mark.parametrize("kind", ["prompt_tuning", "prefix_tuning"])
+def test_peft_prompts_stop_where_all_responses_do(
+    backbone: Backbone, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    made = method(backbone, kind, recall=RecallSettings(max_new_tokens=3))
+    prompt, steps = made.encoder.prompt(EXAMPLES[0]), []
+    base = made.model.get_base_model()
+    handle = base.register_forward_hook(lambda *_: steps.append(1))
+    ((written, done),) = made._write([prompt])
+    assert (len(written), done, len(steps)) == (3, False, 3)
+    monkeypatch.setattr(backbone.model.generation_config, "eos_token_id", [written[0]])
+    assert made._write([prompt]) == [([], True)]
+    assert len(steps) == 4
+    handle.remove()

@@ -197,6 +197,14 @@ def test_procedures_must_be_known_and_one_sequence_a_query() -> None:
         recall(lm, prompts_of(lm, 2), [["new0"]])
 
 
+@pytest.mark.parametrize("count", [1, 3])
+def test_limits_are_one_a_query(count: int) -> None:
+    lm = tiny_lm("llama")
+    recaller = Recaller(lm, [STOP], RecallSettings())
+    with pytest.raises(RecallError, match=f"{count} limits for 2 queries"):
+        recaller(prompts_of(lm, 2), limits=[1] * count)
+
+
 @pytest.mark.parametrize(
     "wrong",
     [

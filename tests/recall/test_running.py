@@ -14,6 +14,7 @@ from tests.tiny import DIM, SPARE, VOCAB, tiny_lm, tiny_model
 from tokmem.bank.bank import Bank
 from tokmem.bank.slots import IdSpace
 from tokmem.model.memory_lm import MemoryLM
+from tokmem.recall import running, writer
 from tokmem.recall.generate import Generation
 from tokmem.recall.prompts import LEAST_SAVED, PromptReader, Segment, plan_segments
 from tokmem.recall.running import CHUNK, RowCache
@@ -92,6 +93,35 @@ def test_an_empty_bank_runs_too() -> None:
     both = [recall(lm, mixed_prompts(), continuous=on) for on in (True, False)]
     assert both[0] == both[1]
     assert all(g.route is None and not g.routes for g in both[0])
+
+
+def test_a_wave_is_routed_in_parts(monkeypatch: Any) -> None:
+    lm = eager(tiny_lm("llama"))
+    prompts = mixed_prompts()
+    whole = said(recall(lm, prompts, batch_size=32))
+    seen: list[int] = []
+    native = lm.head.native
+    monkeypatch.setattr(writer, "MAX_LOGITS", 3 * (lm.head.model_rows + len(lm.bank)))
+    monkeypatch.setattr(lm.head, "native", lambda hidden: seen.append(len(hidden)) or native(hidden))
+    assert said(recall(lm, prompts, batch_size=32, max_new_tokens=1)) != whole
+    assert max(seen) == 3
+    assert sum(seen) == len(prompts)
+    assert said(recall(lm, prompts, batch_size=32)) == whole
+
+
+def test_places_are_no_more_than_the_prompts(monkeypatch: Any) -> None:
+    made: list[int] = []
+
+    class Counted(RowCache):
+        def __init__(self, places: int) -> None:
+            made.append(places)
+            super().__init__(places)
+
+    monkeypatch.setattr(running, "RowCache", Counted)
+    lm = eager(tiny_lm("llama"))
+    recall(lm, mixed_prompts()[:1], batch_size=32)
+    recall(lm, mixed_prompts(), batch_size=4)
+    assert made == [1, 4]
 
 
 @pytest.mark.parametrize("options", [{}, {"temperature": 1.0, "top_p": 0.9}, {"reject": True}])

@@ -31,9 +31,15 @@ def load_gsm8k(train: Path, test: Path, test_size: int | None = None) -> Corpus:
 
     Raises:
         DataError: a file cannot be read, a line is not valid, or an answer lacks its `####` line.
+        ConfigError: there are fewer problems to measure on than asked for.
     """
     contents = [read_bytes(path) for path in (train, test)]
     learned, measured = (_rows(*pair) for pair in zip((train, test), contents, strict=True))
+    if test_size is not None and test_size > len(measured):
+        raise ConfigError(
+            f"test_size {test_size} of {len(measured)} problems in {test}",
+            "a number of problems that there are",
+        )
     digest = hashlib.sha256(b"".join(hashlib.sha256(content).digest() for content in contents)).hexdigest()
     return reasoning_corpus(learned, measured[:test_size], digest)
 

@@ -27,6 +27,7 @@ from tokmem.log import Metrics, logger, progress
 from tokmem.methods.protocol import Learned
 from tokmem.model.backbone import Backbone
 from tokmem.model.lora import peft_library, twin_of
+from tokmem.recall.answer import stop_ids
 from tokmem.recall.generate import RecallSettings
 from tokmem.records import Answer, Encoded, Example, Procedure
 from tokmem.seeds import generator
@@ -145,20 +146,21 @@ class PeftPrompt:
         ]
 
     def _write(self, prompts: Sequence[Sequence[int]]) -> list[tuple[list[int], bool]]:
-        """Ids written for prompts of one length, and whether the stop token came.
+        """Ids written for prompts of one length, and whether one came that ends a response.
 
         No row is padded, so positions are those of training whatever the kind of prompt.
         """
         output = self.model(input_ids=torch.tensor(prompts, device=self.backbone.device), use_cache=True)
         rows: list[list[int]] = [[] for _ in prompts]
         done = [False] * len(prompts)
-        for _ in range(self.recall.max_new_tokens):
+        stops = stop_ids(self.backbone.model, self.chat)
+        for left in reversed(range(self.recall.max_new_tokens)):
             picks = output.logits[:, -1].argmax(-1)
             for row, token in enumerate(picks.tolist()):
-                done[row] = done[row] or token == self.chat.stop
+                done[row] = done[row] or token in stops
                 if not done[row]:
                     rows[row].append(token)
-            if all(done):
+            if all(done) or not left:
                 break
             output = self.model.get_base_model()(
                 input_ids=picks[:, None], past_key_values=output.past_key_values, use_cache=True

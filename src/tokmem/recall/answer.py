@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from transformers import PreTrainedModel
+
 from tokmem.data.chat import Chat
 from tokmem.data.encode import Encoder
 from tokmem.model.memory_lm import MemoryLM
@@ -33,7 +35,7 @@ def answer_examples(
         RecallError: llguidance refuses a procedure's schema.
     """
     prompts = [encoder.prompt(example) for example in examples]
-    stops, guides = stop_ids(lm, encoder.chat), None
+    stops, guides = stop_ids(lm.model, encoder.chat), None
     if settings.guided:
         guides = Guides(lm.bank.procedures.values(), encoder.chat.tokenizer, lm.head.model_rows, stops)
     recaller = Recaller(lm, stops, settings, guides)
@@ -44,9 +46,9 @@ def answer_examples(
     ]
 
 
-def stop_ids(lm: MemoryLM, chat: Chat) -> tuple[int, ...]:
+def stop_ids(model: PreTrainedModel, chat: Chat) -> tuple[int, ...]:
     """Ids that end a response: the template's stop token, and those of the backbone's generation config."""
-    config = lm.model.generation_config
+    config = model.generation_config
     eos = config.eos_token_id if config is not None else None
     return tuple({chat.stop, *(eos if isinstance(eos, list) else [] if eos is None else [eos])})
 

@@ -151,13 +151,15 @@ class Recaller:
 
         Raises:
             BankError: a forced procedure is not in the bank.
-            RecallError: there are more or fewer prompts than sequences of procedures.
+            RecallError: there are more or fewer prompts than sequences of procedures, or than limits.
         """
         if procedures is not None and len(procedures) != len(prompts):
             raise RecallError(
                 f"procedures for {len(procedures)} of {len(prompts)} queries",
                 "a sequence of procedures for each query",
             )
+        if limits is not None and len(limits) != len(prompts):
+            raise RecallError(f"{len(limits)} limits for {len(prompts)} queries", "a limit for each query")
         most = self.settings.max_new_tokens
         rows = [
             Row(

@@ -76,9 +76,9 @@ class RowCache:
         if lacking > 0:
             # By half at the least: what is held is copied.
             more = -(-max(lacking, room // 2) // CHUNK) * CHUNK
-            self.keys, self.values = (
-                [pad(states, (0, 0, 0, more)) for states in kept] for kept in (self.keys, self.values)
-            )
+            for kept in (self.keys, self.values):
+                for layer in range(len(kept)):  # one by one: the old and the new are never held as a whole
+                    kept[layer] = pad(kept[layer], (0, 0, 0, more))
 
     def step(self) -> Step:
         """Makes room for one more position of every row, which the forward that follows fills."""
@@ -130,7 +130,7 @@ def decode_running(
     """
     unread, waiting = deque(rows), deque[tuple[Row, ReadPrompt]]()
     running: list[Row] = []
-    cache = RowCache(places)
+    cache = RowCache(min(places, len(rows)))
     while running or waiting or unread:
         while len(running) < places and (waiting or unread):
             if waiting:

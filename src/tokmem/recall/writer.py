@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from tokmem.recall.generate import RecallSettings
 
 
+MAX_LOGITS = 1 << 23  # most logits held at once when prompts are routed
+
+
 class Writer:
     """Chooses each row's next token, and records how memory tokens were chosen.
 
@@ -48,6 +51,15 @@ class Writer:
         Returns:
             (B,) whether a row goes on.
         """
+        size = max(1, MAX_LOGITS // (self.lm.head.model_rows + len(self.lm.bank)))
+        return [
+            goes
+            for start in range(0, len(rows), size)
+            for goes in self._first(hidden[start : start + size], rows[start : start + size])
+        ]
+
+    def _first(self, hidden: Tensor, rows: Sequence[Row]) -> list[bool]:
+        """`first` for as many rows as may hold their logits at once."""
         frozen, memory = self._frozen(hidden), self.lm.head.memory(hidden)
         if self.heads:
             for row, its in zip(rows, self._routes(frozen, memory), strict=True):

@@ -63,7 +63,8 @@ class ProblemsConfig:
         """Reads or draws the problems.
 
         Raises:
-            ConfigError: problems are to be generated, and it is not said how many.
+            ConfigError: problems are to be generated, and it is not said how many; or the file holds fewer
+                than `test_size`.
             DataError: a file cannot be used.
         """
         if self.source == "gsm8k":
