@@ -187,9 +187,11 @@ def _draw_tools(rng: Random) -> Sequence[Tool]:
 def tool_document(rng: Random) -> Document:
     """Calls written out from a list of tools, or the arguments of each call in turn, tool by tool."""
     tools = _draw_tools(rng)
-    query, calls = sample_chain(tools, rng, rng.choices((1, 2, 3, 4), (0.45, 0.3, 0.15, 0.1))[0])
+    listing = rng.random() < 0.6  # the model itself says which tool comes next
+    sizes = (0.2, 0.35, 0.25, 0.2) if listing else (0.45, 0.3, 0.15, 0.1)
+    query, calls = sample_chain(tools, rng, rng.choices((1, 2, 3, 4), sizes)[0])
     by_name = {tool.name: tool for tool in tools}
-    if rng.random() < 0.3:
+    if listing:
         listed = {call.name for call in calls} | {tool.name for tool in tools[: rng.randint(0, 2)]}
         lines = [schema_line(by_name[name]) for name in listed]
         rng.shuffle(lines)

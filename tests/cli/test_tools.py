@@ -5,12 +5,22 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import yaml
+
 from tests.cli.conftest import Cli
 
 SMALL = (
     *("--samples_per_tool", 16, "--train_size", 12, "--val_size", 2, "--test_size", 4),
     *("--train_max_calls", 2, "--test_max_calls", 2, "--max_new_tokens", 4),
 )
+
+
+def test_a_list_of_texts_with_commas_in_them(cli: Cli, model: Path, tmp_path: Path) -> None:
+    args = ("tools", "--model", model, "--methods", "icl", "--tools", "51-53", *SMALL, "--save_path", "run")
+    done = cli(*args, "--connectors", '["Also,", "Then, too,"]')
+    assert done.exit_code == 0, done.output
+    config = yaml.safe_load((tmp_path / "run/config.yaml").read_text())
+    assert config["data"]["connectors"] == ["Also,", "Then, too,"]
 
 
 def test_rounds_are_learned_measured_and_recalled(cli: Cli, model: Path, tmp_path: Path) -> None:

@@ -112,3 +112,15 @@ def test_numbers_out_of_range(backbone: Backbone) -> None:
         ToolPrompt(backbone, retrieval_k=0)
     with pytest.raises(ConfigError, match="few_shot -1"):
         ToolPrompt(backbone, few_shot=-1)
+    with pytest.raises(ConfigError, match="room for a prompt"):
+        ToolPrompt(backbone, max_length=64, recall=RecallSettings(max_new_tokens=64))
+
+
+def test_prompt_and_answer_fit(backbone: Backbone, monkeypatch: pytest.MonkeyPatch) -> None:
+    prompts = recorded_prompts(monkeypatch)
+    whole = learned(backbone)
+    whole.answer([WEATHER])
+    longest = len(prompts[-1][0])
+    cut = learned(backbone, max_length=longest + RECALL.max_new_tokens - 1)
+    cut.answer([WEATHER])
+    assert len(prompts[-1][0]) < longest

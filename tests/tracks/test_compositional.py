@@ -11,16 +11,21 @@ import pytest
 import torch
 
 from tests.tiny import WordCounts
-from tests.tracks.tiny_tools import CONFIG, tiny, untimed, with_methods
+from tests.tracks.tiny_tools import CONFIG, DATA, tiny, untimed, with_methods
 from tokmem.bank.store import load_bank
 from tokmem.config import load_config
+from tokmem.data.call_files import write_calls
+from tokmem.data.compose import ComposeSpec, compose
+from tokmem.data.xlam import rank_tools
 from tokmem.errors import BankError, ConfigError, DataError
+from tokmem.mini.tool_rows import mini_tool_rows
 from tokmem.model.backbone import Backbone, fingerprint, load_backbone
 from tokmem.records import Procedure
 from tokmem.tracks import tool_build, tool_data
 from tokmem.tracks.compositional import run
 from tokmem.tracks.rounds import RoundsConfig
 from tokmem.tracks.tool_config import CompositionalConfig
+from tokmem.tracks.tool_data import ToolDataConfig
 from tokmem.train import loop
 
 pytest.importorskip("peft")
@@ -261,9 +266,31 @@ def test_mistakes_are_told_before_anything_is_trained(backbone: Backbone, tmp_pa
         replace(CONFIG, training=replace(CONFIG.training, epochs=2))
     with pytest.raises(DataError, match="tools 99-101, but 100 tools have rows"):
         run(replace(CONFIG, rounds=RoundsConfig(tools="99-101")), tmp_path / "a", backbone=backbone)
+    with pytest.raises(ConfigError, match=r"methods .* each once"):
+        with_methods("tokmem", "tokmem+adaptation=none")
+    with pytest.raises(ConfigError, match=r"seeds \[0, 0\].*each once"):
+        replace(CONFIG, seeds=(0, 0))
+    with pytest.raises(ConfigError, match="no validation queries"):
+        with_methods("lora", data=replace(DATA, val_size=0), lora=replace(CONFIG.lora, rates=(0.1,)))
     config = with_methods("tokmem+negatives=2+adaptation=always")
     with pytest.raises(ConfigError, match="query states of a backbone that stays as it is"):
         run(config, tmp_path / "b", backbone=backbone)
+
+
+def test_a_tool_is_learned_once_whatever_a_folder_says(backbone: Backbone, tmp_path: Path) -> None:
+    """The single pair of files has no range: every round, and the adaptation, would read the same tools."""
+    spec = ComposeSpec(train_size=12, test_size=4, train_max_calls=2, test_max_calls=2, samples_per_tool=16)
+    rows = mini_tool_rows(16, 0).rows
+    composed = compose(rows, rank_tools(rows)[50:53], spec)
+    write_calls(tmp_path, None, spec, composed)
+    data = ToolDataConfig(source="files", path=str(tmp_path), train_max_calls=2, test_max_calls=2)
+    with pytest.raises(DataError, match="is among tools 1-3 and 4-6"):
+        run(replace(CONFIG, data=data), tmp_path / "rounds", backbone=backbone)
+    config = with_methods(
+        "tokmem+adaptation=auxiliary", data=data, rounds=RoundsConfig(num_rounds=1, start_tool=4)
+    )
+    with pytest.raises(DataError, match=r"1-3 \(auxiliary\)"):
+        run(config, tmp_path / "auxiliary", backbone=backbone)
 
 
 def test_a_schema_that_is_not_valid_is_told(

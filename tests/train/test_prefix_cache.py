@@ -264,6 +264,20 @@ def test_drafts_of_killed_runs_are_removed(tmp_path: Path) -> None:
     assert not path.exists(), "the draft in use counts"
 
 
+def test_files_of_others_are_let_alone(tmp_path: Path) -> None:
+    """A cache folder may be one that holds models, too."""
+    lm = tiny_lm("llama")
+    foreign = tmp_path / "model" / "model.safetensors"
+    foreign.parent.mkdir()
+    foreign.write_bytes(bytes(1 << 16))
+    os.utime(foreign, (0, 0))
+    [group] = kept_files(lm, tmp_path)[1]
+    [ours] = [path for path in tmp_path.rglob("*.safetensors") if path != foreign]
+    PrefixFiles(lm, tmp_path, ours.stat().st_size + 100).save("1", group)
+    assert foreign.exists()
+    assert not ours.exists()
+
+
 def test_the_folder_is_not_looked_through_at_each_save(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -9,6 +9,7 @@ import hashlib
 import json
 import os
 import platform
+import re
 import time
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -29,6 +30,7 @@ from tokmem.model.memory_lm import MemoryLM
 from tokmem.train.prefix import Prefix
 
 SUFFIX = ".safetensors"
+_OURS = re.compile(r"[0-9a-f]{32}/(?:[0-9a-f]+\.safetensors|\.[0-9a-f]+\.safetensors\..+\.tmp)")
 # To be raised whenever a file's layout, or the arithmetic or batches by which prefixes are read, changes.
 FORMAT = 1
 # A draft this old, in seconds, was left by a process that was killed.
@@ -112,9 +114,9 @@ class PrefixFiles:
             held -= bytes_
 
     def _found(self) -> Iterator[tuple[int, int, Path]]:
-        """When each file and draft was last used, its bytes, and its path."""
-        for pattern in (f"*{SUFFIX}", f".*{SUFFIX}.*.tmp"):
-            for path in self.root.rglob(pattern):
+        """When each file and draft of ours was last used, its bytes, and its path; others are let alone."""
+        for path in self.root.glob("*/*"):
+            if _OURS.fullmatch(f"{path.parent.name}/{path.name}"):
                 with suppress(FileNotFoundError):  # another process has removed it
                     status = path.stat()
                     yield status.st_mtime_ns, status.st_size, path
