@@ -120,7 +120,7 @@ def test_prompt_and_answer_fit(backbone: Backbone, monkeypatch: pytest.MonkeyPat
     prompts = recorded_prompts(monkeypatch)
     whole = learned(backbone)
     whole.answer([WEATHER])
-    longest = len(prompts[-1][0])
+    longest = len(prompts[-1])
     cut = learned(backbone, max_length=longest + RECALL.max_new_tokens - 1)
     cut.answer([WEATHER])
-    assert len(prompts[-1][0]) < longest
+    assert len(prompts[-1]) < longest

@@ -25,7 +25,6 @@ from tokmem.tracks import tool_build, tool_data
 from tokmem.tracks.compositional import run
 from tokmem.tracks.rounds import RoundsConfig
 from tokmem.tracks.tool_config import CompositionalConfig
-from tokmem.tracks.tool_data import ToolDataConfig
 from tokmem.train import loop
 
 pytest.importorskip("peft")
@@ -279,16 +278,14 @@ def test_mistakes_are_told_before_anything_is_trained(backbone: Backbone, tmp_pa
 
 def test_a_tool_is_learned_once_whatever_a_folder_says(backbone: Backbone, tmp_path: Path) -> None:
     """The single pair of files has no range: every round, and the adaptation, would read the same tools."""
-    spec = ComposeSpec(train_size=12, test_size=4, train_max_calls=2, test_max_calls=2, samples_per_tool=16)
-    rows = mini_tool_rows(16, 0).rows
+    spec = ComposeSpec(train_size=40, test_size=8, train_max_calls=2, test_max_calls=2)
+    rows = mini_tool_rows(40, 0).rows
     composed = compose(rows, rank_tools(rows)[50:53], spec)
     write_calls(tmp_path, None, spec, composed)
-    data = ToolDataConfig(source="files", path=str(tmp_path), train_max_calls=2, test_max_calls=2)
-    with pytest.raises(DataError, match="is among tools 1-3 and 4-6"):
+    data = replace(DATA, source="files", path=str(tmp_path), train_size=40, val_size=0)
+    with pytest.raises(DataError, match="is among tools 51-53 and 54-56"):
         run(replace(CONFIG, data=data), tmp_path / "rounds", backbone=backbone)
-    config = with_methods(
-        "tokmem+adaptation=auxiliary", data=data, rounds=RoundsConfig(num_rounds=1, start_tool=4)
-    )
+    config = with_methods("tokmem+adaptation=auxiliary", data=data, rounds=RoundsConfig(tools="51-53"))
     with pytest.raises(DataError, match=r"1-3 \(auxiliary\)"):
         run(config, tmp_path / "auxiliary", backbone=backbone)
 
