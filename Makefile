@@ -47,7 +47,7 @@ format: $(STAMP) ## Format the code and mend what can be mended
 	$(BIN)/ruff check --fix-only --quiet .
 	$(BIN)/ruff format .
 
-bench: $(STAMP) ## Measure a training step, whole epochs, large banks and recall; some 20 minutes on two cores
+bench: $(STAMP) ## Measure a training step, whole epochs, large banks and recall; half an hour or more on two cores
 	$(BIN)/python -m bench.train_step
 	$(BIN)/python -m bench.epochs
 	$(BIN)/python -m bench.bank_scale

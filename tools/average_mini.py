@@ -13,9 +13,9 @@ import json
 import shutil
 from pathlib import Path
 
-import torch
-from pretrain_mini import replace_folder
 from safetensors.torch import load_file, save_file
+
+from tokmem.files import replace_folder
 
 WEIGHTS, FACTS = "model.safetensors", "training.json"
 
@@ -31,15 +31,13 @@ def average(first: Path, second: Path, out: Path) -> None:
         raise SystemExit(f"{first} and {second} hold other tensors; average two states of one model")
     if (first / "tokenizer.json").read_bytes() != (second / "tokenizer.json").read_bytes():
         raise SystemExit(f"{first} and {second} have other tokenizers; average two states of one model")
-    new = out.with_name(out.name + ".new")
-    shutil.rmtree(new, ignore_errors=True)
-    shutil.copytree(second, new)
     means = {k: ((ours[k].float() + theirs[k].float()) / 2).to(ours[k].dtype) for k in ours}
-    save_file({k: v.contiguous() for k, v in means.items()}, new / WEIGHTS, metadata={"format": "pt"})
     facts = json.loads((second / FACTS).read_text())
     facts["averaged_with_tokens"] = _tokens(json.loads((first / FACTS).read_text()))
-    (new / FACTS).write_text(json.dumps(facts, indent=1) + "\n")
-    replace_folder(new, out)
+    with replace_folder(out) as draft:
+        shutil.copytree(second, draft, dirs_exist_ok=True)
+        save_file(means, draft / WEIGHTS, metadata={"format": "pt"})
+        (draft / FACTS).write_text(json.dumps(facts, indent=1) + "\n")
 
 
 def _tokens(facts: dict) -> int:
@@ -55,5 +53,4 @@ if __name__ == "__main__":
     parser.add_argument("second", type=Path, help="folder of the one trained on from it")
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
-    torch.set_num_threads(1)
     average(args.first, args.second, args.out)

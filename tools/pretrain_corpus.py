@@ -66,9 +66,8 @@ HARD = {
 }
 
 
-# Ordinary words that name a procedure once and for all, in the user's own text ("Do song."): one word then
-# stands for every fact of a procedure, which wordings spell out. Its meaning has nothing to do with it.
-NAMED_WORDS = tuple(
+# Words that stand for a tool in one request: each is one token, and says nothing of the tool.
+LABELS = tuple(
     """
     song gold waste dinner press king account order balance note head pain movie thing news artist alarm
     sport direct contact level event group title distance people goal town mark price document search album
@@ -90,8 +89,6 @@ NAMED_WORDS = tuple(
     form ones ends weekday
     """.split()
 )
-NAMED_FAMILIES = 100
-
 
 WEIGHTS = [f.weight * (3.0 if f.name in HARD else 1.0) for f in TRAINED]
 
@@ -146,29 +143,6 @@ def composition_document(rng: Random) -> Document:
     return _laid_out(composition.wording, _draw_unseen(composition.sample, size, rng), rng, FRAMED / 2)
 
 
-def _named_procedures() -> dict[str, Callable[[Random], tuple[str, str]]]:
-    """What each word of ``NAMED_WORDS`` names: some trained families, the rest fixed compositions."""
-    rng = Random("named")
-    samplers = [family.sample for family in rng.sample(TRAINED, NAMED_FAMILIES)]
-    keys: set[tuple[str, ...]] = set()
-    while len(samplers) < len(NAMED_WORDS):
-        composition = sample_composition(rng)
-        if composition.key not in keys:
-            keys.add(composition.key)
-            samplers.append(composition.sample)
-    return dict(zip(NAMED_WORDS, samplers, strict=True))
-
-
-NAMED = _named_procedures()
-
-
-def named_document(rng: Random) -> Document:
-    """A procedure asked for by its one-word name: one input and up to four more."""
-    word = rng.choice(NAMED_WORDS)
-    pairs = _draw_unseen(NAMED[word], rng.choices((1, 2, 3, 5), (0.5, 0.25, 0.15, 0.1))[0], rng)
-    return _laid_out(f"Do {word}.", pairs, rng, FRAMED / 2)
-
-
 def _call_json(name: str, arguments: dict[str, object]) -> str:
     return f'{{"name": "{name}", "arguments": {arguments_json(arguments)}}}'
 
@@ -204,6 +178,26 @@ def tool_document(rng: Random) -> Document:
     return tuple(
         Exchange(user, arguments_json(call.arguments)) for user, call in zip(users, calls, strict=True)
     )
+
+
+def chain_document(rng: Random) -> Document:
+    """What a chain of memory tokens looks like: each call is the name of a tool or a label, and arguments.
+
+    Nothing stands between the arguments of a call and the next name, so that the state there must know what
+    comes next. Tools that are known by heart need no list.
+    """
+    tools = _draw_tools(rng)
+    query, calls = sample_chain(tools, rng, rng.choices((1, 2, 3, 4), (0.15, 0.35, 0.3, 0.2))[0])
+    names, lines = {tool.name: tool.name for tool in tools}, []
+    if rng.random() < 0.6:
+        names = dict(zip(names, rng.sample(LABELS, len(names)), strict=True))
+        lines = [f"- {names[tool.name]}: {schema_line(tool)}\n" for tool in tools]
+    elif tools[0] not in AUXILIARY:
+        lines = [f"- {schema_line(tool)}\n" for tool in tools]
+    rng.shuffle(lines)
+    query = "".join([*lines, "\n" if lines else "", query])
+    response = "".join(f" {names[call.name]}{arguments_json(call.arguments)}" for call in calls)
+    return (Exchange(query, response),)
 
 
 def arithmetic_document(rng: Random) -> Document:
@@ -268,10 +262,10 @@ def documents(sources: Sequence[tuple[Source, float]], rng: Random) -> Iterator[
 def generated_sources() -> list[tuple[Source, float]]:
     """The sources that need no data file, with their shares of documents."""
     return [
-        (procedure_document, 0.35),
-        (composition_document, 0.35),
-        (named_document, 0.05),
-        (tool_document, 0.15),
+        (procedure_document, 0.32),
+        (composition_document, 0.33),
+        (tool_document, 0.08),
+        (chain_document, 0.12),
         (arithmetic_document, 0.03),
         (sums_document, 0.02),
     ]

@@ -150,7 +150,7 @@ def test_data_that_does_not_suit_is_refused_before_training(backbone: Backbone, 
     ):
         with pytest.raises((ConfigError, DataError), match=message):
             prepare(replace(MEMORISE, passages=replace(MEMORISE.passages, **passages)), backbone)
-    with pytest.raises(ConfigError, match="placement 'behind'"):
+    with pytest.raises(ConfigError, match="'behind' in method"):
         prepare(replace(MEMORISE, methods=("prefix+placement=behind",)), backbone)
     for problems, message in (
         ({"source": "gsm8k"}, "both files for gsm8k"),

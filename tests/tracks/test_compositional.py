@@ -259,7 +259,7 @@ def test_mistakes_are_told_before_anything_is_trained(backbone: Backbone, tmp_pa
         with_methods(
             "tokmem+adaptation=auxiliary", adaptation=replace(CONFIG.adaptation, auxiliary_tools="1-60")
         )
-    with pytest.raises(ConfigError, match="adaptation 'allways'"):
+    with pytest.raises(ConfigError, match="'allways' in method"):
         with_methods("tokmem+adaptation=allways")
     with pytest.raises(ConfigError, match=r"training\.epochs 2"):
         replace(CONFIG, training=replace(CONFIG.training, epochs=2))

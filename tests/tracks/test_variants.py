@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import pytest
 
 from tokmem.errors import ConfigError
 from tokmem.tracks.variants import Variant
 
-SETTINGS = {"tokmem": {"width": int, "renorm": str, "shown": bool}, "base": {}}
+SETTINGS = {"tokmem": {"width": int, "renorm": Literal["off", "stage"], "shown": bool}, "base": {}}
 
 
 def test_a_method_with_changes() -> None:
@@ -25,6 +27,7 @@ def test_a_method_with_changes() -> None:
         ("tokmem+width", "width=..."),
         ("tokmem+width=two", "type int"),
         ("tokmem+shown=yes", "true or false"),
+        ("tokmem+renorm=stages", "one of off, stage"),
         ("base+width=2", "no settings"),
     ],
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Literal, get_args
+from typing import Literal
 
 from tokmem.data.chat import Chat
 from tokmem.data.encode import Encoder, PromptMode
@@ -14,14 +14,14 @@ from tokmem.records import Encoded, Example
 Placement = Literal["infix", "prefix", "before_bos"]
 
 
-def check_placement(placement: str, allowed: Sequence[str] = get_args(Placement)) -> None:
-    """Refuses a placement that is none of those allowed.
+def check_before(placement: Placement) -> None:
+    """Refuses a placement that is not before the query.
 
     Raises:
         ConfigError: it is not.
     """
-    if placement not in allowed:
-        raise ConfigError(f"placement {placement!r}", f"one of {', '.join(allowed)}", "correct it")
+    if placement not in ("prefix", "before_bos"):
+        raise ConfigError(f"placement {placement!r}", "prefix or before_bos", "correct it")
 
 
 def memory_position(placement: Placement, query: Sequence[int], bos: int | None) -> int:
@@ -76,7 +76,7 @@ class PrefixEncoder(Encoder):
         prompt: PromptMode = "instruction+query",
         max_length: int = 1024,
     ) -> None:
-        check_placement(placement, ("prefix", "before_bos"))
+        check_before(placement)
         width = max(map(len, memory.values()), default=0)
         super().__init__(chat, memory, prompt=prompt, max_length=max_length - width)
         self.placement: Placement = placement

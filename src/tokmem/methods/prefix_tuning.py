@@ -11,7 +11,7 @@ from tokmem.bank.init import Start, wide_rows
 from tokmem.bank.store import Origin, load_bank, save_bank
 from tokmem.data.chat import Chat
 from tokmem.data.encode import PromptMode
-from tokmem.data.placement import Placement, PrefixEncoder, check_placement
+from tokmem.data.placement import Placement, PrefixEncoder, check_before
 from tokmem.errors import BankError
 from tokmem.log import Metrics, logger
 from tokmem.methods.protocol import Learned
@@ -65,7 +65,7 @@ class PrefixTuning:
         width: int = 1,
         seed: int = 0,
     ) -> None:
-        check_placement(placement, ("prefix", "before_bos"))
+        check_before(placement)
         self.backbone = load_backbone(backbone) if isinstance(backbone, str) else backbone
         self.lm = MemoryLM(
             self.backbone.model, Bank(self.backbone.dim, self.backbone.id_space()), writes=False

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 from tokmem.bank.init import Start
 from tokmem.config import setting
@@ -68,18 +68,6 @@ class AdaptationConfig:
     def chosen(self) -> Adaptation:
         """The way that methods take which name none."""
         return self.published if self.use_lora else self.adaptation
-
-
-def check_adaptation(name: str) -> Adaptation:
-    """The way of that name.
-
-    Raises:
-        ConfigError: there is none.
-    """
-    for known in get_args(Adaptation):
-        if name == known:
-            return known
-    raise ConfigError(f"adaptation {name!r}", f"one of {', '.join(get_args(Adaptation))}")
 
 
 @dataclass(frozen=True)

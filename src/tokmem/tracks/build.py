@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
+from tokmem.bank.init import Start
 from tokmem.data import Corpus, PromptMode
 from tokmem.data.fields import did_you_mean
 from tokmem.errors import ConfigError, DataError
@@ -16,7 +17,7 @@ from tokmem.methods.lora import LoRA
 from tokmem.methods.protocol import Method
 from tokmem.methods.rag import Rag
 from tokmem.methods.replay import Replay
-from tokmem.methods.tokmem import TokMem
+from tokmem.methods.tokmem import Renorm, TokMem
 from tokmem.model.backbone import Backbone
 from tokmem.recall.text_encoder import SentenceEncoder
 from tokmem.tracks.variants import Variant
@@ -127,12 +128,12 @@ def _check_bank(order: Order, method: TokMem, coupled: bool) -> None:
         )
 
 
-_LORA: Mapping[str, type] = {"lora_r": int, "lora_alpha": int, "lora_dropout": float}
-_REPLAY: Mapping[str, type] = {"continual_replay_ratio": float, "buffer_size": int}
-_TOKMEM: Mapping[str, type] = {"renorm": str, "negatives": int, "start": str, "width": int}
+_LORA: Mapping[str, Any] = {"lora_r": int, "lora_alpha": int, "lora_dropout": float}
+_REPLAY: Mapping[str, Any] = {"continual_replay_ratio": float, "buffer_size": int}
+_TOKMEM: Mapping[str, Any] = {"renorm": Renorm, "negatives": int, "start": Start, "width": int}
 
 # Of each method: how it is made, and the settings that a variant may change.
-METHODS: Mapping[str, tuple[Callable[[Order, Mapping[str, Any]], Method], Mapping[str, type]]] = {
+METHODS: Mapping[str, tuple[Callable[[Order, Mapping[str, Any]], Method], Mapping[str, Any]]] = {
     "base": (_base, {}),
     "icl": (_icl, {"few_shot": int}),
     "rag": (_rag, {"retrieval_k": int}),

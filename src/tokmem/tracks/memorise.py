@@ -25,7 +25,7 @@ from tokmem.data.passages import (
     mark,
     read_passages,
 )
-from tokmem.data.placement import Placement, check_placement, insert_memory, memory_position
+from tokmem.data.placement import Placement, insert_memory, memory_position
 from tokmem.errors import ConfigError
 from tokmem.eval.memorisation import Drift, bits_gained, drift, recovered
 from tokmem.eval.perplexity import TokenTally
@@ -41,9 +41,9 @@ from tokmem.train.memorise import RunRecord, memorise, tallies
 if TYPE_CHECKING:
     from tokmem.tracks.capacity import CapacityConfig
 
-METHODS: Mapping[str, Mapping[str, type]] = {
+METHODS: Mapping[str, Mapping[str, Any]] = {
     "tokmem": {"lr": float},
-    "prefix": {"lr": float, "placement": str},
+    "prefix": {"lr": float, "placement": Placement},
 }
 KEYS = ("method", "embeddings", "sequences", "tokens", "dimension")
 MEASURES = (
@@ -143,8 +143,6 @@ class Memorisation:
             mark(run, given.id_method, given.id_length, seed, number) for number, run in enumerate(chosen)
         ]
         self._parts = {part.name: part for part in _parts(config, variants)}
-        for part in self._parts.values():
-            check_placement(part.placement)
         if any(d > backbone.dim for d in given.dimensions):
             raise ConfigError(f"dimensions {list(given.dimensions)}", f"up to the backbone's {backbone.dim}")
         self.parts = tuple(self._parts)

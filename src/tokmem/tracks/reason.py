@@ -9,10 +9,12 @@ from statistics import fmean
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
+from tokmem.bank.init import Start
 from tokmem.config import setting
 from tokmem.data import Corpus
 from tokmem.data.chat import Chat
 from tokmem.data.gsm8k import PROCEDURE, load_gsm8k, training_part
+from tokmem.data.placement import Placement
 from tokmem.errors import ConfigError
 from tokmem.eval.reasoning import final_answer, score_reasoning
 from tokmem.files import atomic_write_json
@@ -226,10 +228,10 @@ METHODS_OF: Mapping[str, Callable[[Reasoning, Part], Method]] = {
     "peft_prompt": _peft_prompt,
     "peft_prefix": _peft_prefix,
 }
-METHODS: Mapping[str, Mapping[str, type]] = {
+METHODS: Mapping[str, Mapping[str, Any]] = {
     "base": {},
-    "tokmem": {"lr": float, "start": str},
-    "prefix": {"lr": float, "start": str, "placement": str},
+    "tokmem": {"lr": float, "start": Start},
+    "prefix": {"lr": float, "start": Start, "placement": Placement},
     "peft_prompt": {"lr": float},
     "peft_prefix": {"lr": float},
 }

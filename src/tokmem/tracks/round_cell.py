@@ -99,11 +99,21 @@ class RoundCell:
         seen = self.rounds[: index + 1]
         tools = {tool.name: tool for one in seen for tool in one.data.procedures}
         measured = seen if self.eval_all_previous else seen[-1:]
-        sets = {str(one.tools): _ask(method, one.data.test, tools) for one in measured if one.data.test}
-        written = [prediction for asked in sets.values() for prediction in asked.predictions()]
+        rows: list[dict[str, Any]] = []
+        written: list[dict[str, Any]] = []
+        for one in (one for one in measured if one.data.test):
+            asked = _ask(method, one.data.test, tools)
+            # A prompt's notes say what it held for these queries.
+            known = {
+                "round": index + 1,
+                "settings": dict(method.notes),
+                **state.costs(),
+                "tools": str(one.tools),
+            }
+            rows += [{**known, **row} for row in asked.rows()]
+            written += asked.predictions()
         atomic_write_json(self.out / "predictions" / f"{self.name}-round{index + 1}.json", written)
-        known = {"round": index + 1, "settings": dict(method.notes), **state.costs()}
-        return [{**known, "tools": name, **row} for name, asked in sets.items() for row in asked.rows()]
+        return rows
 
     def _saved(self, method: Method, index: int) -> Path:
         last = index == len(self.rounds) - 1

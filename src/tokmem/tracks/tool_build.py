@@ -7,18 +7,19 @@ from dataclasses import asdict, dataclass, fields, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
+from tokmem.bank.init import Start
 from tokmem.methods.adapted import Adapted
 from tokmem.methods.lora import LoRA
 from tokmem.methods.protocol import Method
 from tokmem.methods.replay import Replay
-from tokmem.methods.tokmem import TokMem
+from tokmem.methods.tokmem import Renorm, TokMem
 from tokmem.methods.tokmem_lora import TokMemLora
 from tokmem.methods.tool_prompt import ToolPrompt
 from tokmem.model.backbone import Backbone
 from tokmem.model.lora import LoraSettings
 from tokmem.recall.generate import RecallSettings
 from tokmem.recall.text_encoder import SentenceEncoder
-from tokmem.tracks.adaptation import Adaptation, check_adaptation
+from tokmem.tracks.adaptation import Adaptation
 from tokmem.tracks.variants import Variant
 from tokmem.train.loop import FitSettings
 
@@ -121,19 +122,19 @@ def _tokmem_dc(order: Order, changes: Changes) -> Method:
     return _tokmem(order, changes, coupled=False)
 
 
-_PROMPT: Mapping[str, type] = {"use_rag": bool, "retrieval_k": int, "few_shot": int}
-_REPLAY: Mapping[str, type] = {"use_replay_buffer": bool, "replay_buffer_size": int, "replay_ratio": float}
-_LORA: Mapping[str, type] = {
+_PROMPT: Mapping[str, Any] = {"use_rag": bool, "retrieval_k": int, "few_shot": int}
+_REPLAY: Mapping[str, Any] = {"use_replay_buffer": bool, "replay_buffer_size": int, "replay_ratio": float}
+_LORA: Mapping[str, Any] = {
     **{"lora_r": int, "lora_alpha": int, "lora_dropout": float, "reinit_lora": bool},
     **_REPLAY,
 }
-_TOKMEM: Mapping[str, type] = {
-    **{"renorm": str, "negatives": int, "start": str, "width": int},
-    **{"adaptation": str, "constrained": bool},
+_TOKMEM: Mapping[str, Any] = {
+    **{"renorm": Renorm, "negatives": int, "start": Start, "width": int},
+    **{"adaptation": Adaptation, "constrained": bool},
 }
 
 # Of each method: how it is made, and the settings that a variant may change.
-METHODS: Mapping[str, tuple[Callable[[Order, Changes], Method], Mapping[str, type]]] = {
+METHODS: Mapping[str, tuple[Callable[[Order, Changes], Method], Mapping[str, Any]]] = {
     "icl": (_icl, _PROMPT),
     "rag": (_rag, _PROMPT),
     "lora": (_lora, _LORA),
@@ -154,14 +155,11 @@ def variants(config: CompositionalConfig) -> tuple[Variant, ...]:
 
 
 def adaptation_of(config: CompositionalConfig, variant: Variant) -> Adaptation:
-    """How a variant's backbone is adapted; a rival's never is.
-
-    Raises:
-        ConfigError: there is no such way.
-    """
+    """How a variant's backbone is adapted; a rival's never is."""
     if not variant.method.startswith("tokmem"):
         return "none"
-    return check_adaptation(variant.changes.get("adaptation", config.adaptation.chosen))
+    chosen: Adaptation = variant.changes.get("adaptation", config.adaptation.chosen)
+    return chosen
 
 
 def method_name(variant: Variant) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, get_args, get_origin
 
 from tokmem.data.fields import did_you_mean
 from tokmem.errors import ConfigError
@@ -25,12 +25,13 @@ class Variant:
     changes: Mapping[str, Any]
 
     @classmethod
-    def parse(cls, text: str, settings: Mapping[str, Mapping[str, type]]) -> Variant:
+    def parse(cls, text: str, settings: Mapping[str, Mapping[str, Any]]) -> Variant:
         """Reads `method+key=value+key=value`.
 
         Args:
             text: as written in `methods`.
-            settings: for each method, the settings that may be changed, and their types.
+            settings: for each method, the settings that may be changed, and their types
+                (a `Literal` names all values).
 
         Raises:
             ConfigError: an unknown method or setting, or a value of another type.
@@ -49,7 +50,11 @@ class Variant:
         return cls(text, method, changes)
 
 
-def _value(value: str, kind: type, text: str) -> Any:
+def _value(value: str, kind: Any, text: str) -> Any:
+    if get_origin(kind) is Literal:
+        if value not in get_args(kind):
+            raise ConfigError(f"{value!r} in method {text!r}", f"one of {', '.join(get_args(kind))}")
+        return value
     if kind is bool:
         if value not in ("true", "false"):
             raise ConfigError(f"{value!r} in method {text!r}", "true or false")
