@@ -45,7 +45,9 @@ class CompositionalConfig:
     width: int = setting(1, "memory tokens a tool")
     renorm: Renorm = setting("off", "rescale new rows to the norm of the old: off, stage (round) or step")
     renorm_active_tools: bool = setting(False, "the published word for renorm: stage")
-    negatives: int = setting(0, "query states to keep of each tool, to train newcomers against")
+    negatives: int = setting(
+        0, "states to keep of each tool, before its calls wherever in a chain, to train newcomers against"
+    )
     max_length: int = setting(1024, "most tokens in a sequence")
     save_checkpoints: bool = setting(
         False, "keep what was known after each round, and the summary as checkpoints/training_summary.json"
