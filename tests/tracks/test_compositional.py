@@ -33,6 +33,7 @@ METHODS = (
     *("icl", "rag", "lora", "lora+reinit_lora=true", "replay", "tokmem", "tokmem_dc", "tokmem+negatives=2"),
     *(f"tokmem+adaptation={how}" for how in ("auxiliary", "first_round", "always")),
 )
+LORA = 2 * 2 * (32 + 32 + 32 + 16)  # parameters of rank 2 on q_proj and v_proj of two layers
 
 
 @pytest.fixture(autouse=True)
@@ -81,11 +82,10 @@ def test_a_row_for_each_round_test_set_and_number_of_calls(whole: Path, backbone
         *("lora", "lora+reinit_lora=true", "replay"),
     }
     assert {m for (m, _), row in last.items() if row["retrieval_recall"] is not None} == {"rag"}
-    lora = 2 * 2 * (32 + 32 + 32 + 16)  # rank 2 on q_proj and v_proj of two layers
     counted = {key: row["trainable_parameters"] for key, row in last.items()}
     assert counted["tokmem", "none"] == counted["tokmem", "auxiliary"] == 6 * backbone.dim
-    assert counted["tokmem", "always"] == counted["tokmem", "first_round"] == 6 * backbone.dim + lora
-    assert counted["lora", "none"] == counted["replay", "none"] == lora
+    assert counted["tokmem", "always"] == counted["tokmem", "first_round"] == 6 * backbone.dim + LORA
+    assert counted["lora", "none"] == counted["replay", "none"] == LORA
     assert last["replay", "none"]["replayed_examples"] == 12, "as many as new ones in the second round"
     assert last["icl", "none"]["settings"]["most_tools_shown"] == 6
     assert last["rag", "none"]["settings"]["most_tools_shown"] == 2
@@ -126,6 +126,10 @@ def test_the_adapted_backbone_is_a_model_of_its_own(whole: Path, backbone: Backb
     facts = summary_of(whole)["adaptations"]["auxiliary"]
     assert facts["backbone_fingerprint"] == adapted.fingerprint != backbone.fingerprint
     assert (facts["tools"], facts["examples"]) == ("1-3", 8)
+    assert facts["lora_parameters"] == LORA
+    for row in summary_of(whole)["rows"]:
+        spent = (row["adaptation_seconds"], row["adaptation_lora_parameters"])
+        assert spent == ((facts["train_seconds"], LORA) if row["adaptation"] == "auxiliary" else (None, None))
     _, origin = load_bank(whole / "banks/tokmem+adaptation=auxiliary-0")
     assert origin.fingerprint == adapted.fingerprint
     with pytest.raises(BankError, match="adapted"):

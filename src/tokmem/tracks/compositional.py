@@ -206,9 +206,13 @@ class Experiment:
     def rows(self, variant: Variant) -> tuple[list[dict[str, Any]], list[dict[str, Any]], float | None]:
         """A method's rows and norms of all rounds and seeds, and the rate it was given."""
         rate = self.choose_rate(variant)
+        adaptation = adaptation_of(self.config, variant)
+        spent = self.adapted[1] if self.adapted and adaptation == "auxiliary" else {}
         known = {
             "method": method_name(variant),
-            "adaptation": adaptation_of(self.config, variant),
+            "adaptation": adaptation,
+            "adaptation_seconds": spent.get("train_seconds"),
+            "adaptation_lora_parameters": spent.get("lora_parameters"),
             "train_max_calls": max(len(e.turns) for one in self.rounds for e in one.data.train),
         }
         states = [self.cell(variant, seed, rate).run() for seed in self.config.seeds]
