@@ -23,8 +23,9 @@ from tokmem.model.backbone import Backbone, fingerprint, load_backbone
 from tokmem.records import Procedure
 from tokmem.tracks import tool_build, tool_data
 from tokmem.tracks.compositional import run
-from tokmem.tracks.rounds import RoundsConfig
+from tokmem.tracks.rounds import RoundsConfig, checksum, make_rounds
 from tokmem.tracks.tool_config import CompositionalConfig
+from tokmem.tracks.tool_data import ToolSource
 from tokmem.train import loop
 
 pytest.importorskip("peft")
@@ -91,6 +92,7 @@ def test_a_row_for_each_round_test_set_and_number_of_calls(whole: Path, backbone
     assert last["rag", "none"]["settings"]["most_tools_shown"] == 2
     assert all(row["train_max_calls"] == 2 for row in summary["rows"])
     assert summary["provenance"]["backbone_fingerprint"] == backbone.fingerprint
+    assert [one["call_limit"] for one in summary["rounds"]] == [None, None]
 
 
 def test_forgetting_and_norms_are_told_by_round(whole: Path) -> None:
@@ -252,6 +254,13 @@ def test_composition_beyond_the_calls_of_training(backbone: Backbone, tmp_path: 
         for name in (f"tokmem+adaptation=auxiliary-0-{n}calls" for n in (1, 2))
     ]
     assert asked[0] == asked[1], "the same test queries"
+    assert [(one["call_limit"], one["tools"]) for one in summary["rounds"]] == [(1, "51-53"), (2, "51-53")]
+    source = ToolSource(config.data)
+    made = [make_rounds(config.rounds, config.data, source, limit) for limit in (1, 2)]
+    assert [one["data_checksum"] for one in summary["rounds"]] == [checksum(rounds) for rounds in made]
+    assert summary["provenance"]["data_checksum"] == checksum([*made[0], *made[1]])
+    assert summary["examples"] == {"train": 24, "validation": 8, "test": 4}
+    assert len(summary["procedures"]) == 3
 
 
 def test_mistakes_are_told_before_anything_is_trained(backbone: Backbone, tmp_path: Path) -> None:
