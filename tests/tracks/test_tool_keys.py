@@ -61,6 +61,7 @@ PUBLISHED = [
     ("--epochs_per_round 2", "rounds.epochs_per_round", 2),
     ("--num_rounds 2 --epochs-per-round 1,3", "rounds.epochs_per_round", (1, 3)),
     ("--samples_per_tool 20", "data.samples_per_tool", 20),
+    ("--exclude search,get_weather", "data.exclude", ("search", "get_weather")),
     ("--train_size 30", "data.train_size", 30),
     ("--test_size 10", "data.test_size", 10),
     ("--train_max_calls 3", "data.train_max_calls", 3),
@@ -148,6 +149,19 @@ def test_sizes_and_most_calls_of_a_round() -> None:
     assert len({row for e in few for row in e.id.split("+")}) < len(sources)
     with pytest.raises(ConfigError, match=r"data.train_max_calls_per_round \[1, 2, 3\] for 2 rounds"):
         replace(CONFIG, data=replace(CONFIG.data, train_max_calls_per_round=(1, 2, 3)))
+
+
+def test_excluded_tools_are_not_ranked() -> None:
+    def names(*exclude: str) -> list[str]:
+        data = replace(CONFIG.data, exclude=exclude)
+        config = replace(CONFIG, data=data, rounds=RoundsConfig(tools="51-54"))
+        return [tool.name for tool in rounds_of(config)[0].data.procedures]
+
+    first, second, third, fourth = names()
+    assert names(second)[:3] == [first, third, fourth]
+    assert not {second, third} & set(names(second, third))
+    with pytest.raises(ConfigError, match=r"exclude \['search', 'x'\] with source files"):
+        ToolDataConfig(source="files", path="data", exclude=("search", "x"))
 
 
 def test_a_curriculum_goes_from_few_calls_to_many(backbone: Backbone) -> None:
