@@ -284,9 +284,8 @@ def test_mistakes_are_told_before_anything_is_trained(backbone: Backbone, tmp_pa
         replace(CONFIG, seeds=(0, 0))
     with pytest.raises(ConfigError, match="no validation queries"):
         with_methods("lora", data=replace(DATA, val_size=0), lora=replace(CONFIG.lora, rates=(0.1,)))
-    config = with_methods("tokmem+negatives=2+adaptation=always")
     with pytest.raises(ConfigError, match="query states of a backbone that stays as it is"):
-        run(config, tmp_path / "b", backbone=backbone)
+        with_methods("tokmem+negatives=2+adaptation=always")
 
 
 def test_a_tool_is_learned_once_whatever_a_folder_says(backbone: Backbone, tmp_path: Path) -> None:

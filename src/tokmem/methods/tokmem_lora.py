@@ -56,12 +56,7 @@ class TokMemLora(TokMem):
         self.adapter = Adapter(plain, lora or LoraSettings(), seed)
         adapted = replace(plain, model=self.adapter.model, fingerprint=fingerprint(self.adapter.model))
         super().__init__(adapted, seed=seed, **options)
-        if self.negatives and not freeze_after_first:
-            raise ConfigError(
-                f"negatives {self.negatives} beside an adapter that trains in every stage",
-                "query states of a backbone that stays as it is",
-                "set negatives to 0, or freeze the adapter after the first stage",
-            )
+        check_negatives(self.negatives, freeze_after_first)
         self.freeze_after_first = freeze_after_first
         self.lora_lr, self.lora_weight_decay = lora_lr, lora_weight_decay
         self.stage = 0
@@ -157,6 +152,20 @@ class TokMemLora(TokMem):
         notes = self.adapter.load(Path(folder) / ADAPTER)
         self._next_stage(notes["stage"])
         super().restore(Path(folder) / BANK)
+
+
+def check_negatives(negatives: int, freeze_after_first: bool) -> None:
+    """Refuses to keep states of a backbone that goes on changing.
+
+    Raises:
+        ConfigError: they are to be kept.
+    """
+    if negatives and not freeze_after_first:
+        raise ConfigError(
+            f"negatives {negatives} beside an adapter that trains in every stage",
+            "query states of a backbone that stays as it is",
+            "set negatives to 0, or freeze the adapter after the first stage",
+        )
 
 
 def home_of(bank: Path) -> Path | None:

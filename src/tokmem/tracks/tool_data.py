@@ -67,6 +67,9 @@ class ToolDataConfig:
             )
         if self.max_samples is not None and self.max_samples < 1:
             raise ConfigError(f"max_samples {self.max_samples}", "at least 1")
+        lists = [x for x in (self.train_max_calls_per_round, self.test_max_calls_per_round) if x]
+        for index in range(min(map(len, lists), default=1)):
+            self.spec(index)  # refuses what is out of range
 
     def spec(self, round_index: int, train_max_calls: int | None = None) -> ComposeSpec:
         """How a round's queries are made; a limit on the calls seen in training replaces its own."""
