@@ -24,15 +24,26 @@ from tokmem.mini.random_tools import sample_tool
 from tokmem.mini.tools import AUXILIARY, Tool, sample_chain, schema_line
 from tokmem.mini.tools import Call as DrawnCall
 
+MEMORY = "\0"  # where a memory token stands in a response
+
 
 @dataclass(frozen=True)
 class Exchange:
-    """One user message and its response; ``train_user`` and ``train_response`` say what the loss covers."""
+    """One user message and its response.
+
+    Attributes:
+        user: what is asked.
+        response: what is answered; at each ``MEMORY`` in it stands a memory token.
+        train_user: the loss covers the user's text too.
+        train_response: it covers the response.
+        memories: for each memory token the text that it starts from: the mean of its words' embeddings.
+    """
 
     user: str
     response: str
     train_user: bool = False
     train_response: bool = True
+    memories: tuple[str, ...] = ()
 
 
 Document = tuple[Exchange, ...]
@@ -53,6 +64,9 @@ FRAMES = (
     ("\n", "", ("Begin with an empty line.", "Leave a line empty before the answer.")),
 )
 FRAMED = 0.45
+
+# Share of documents with a memory token, the mean of an instruction's words, in place of the instruction.
+REMEMBERED = 0.4
 
 # Families that are learned last (sums, neighbours, selections by meaning): drawn three times as often.
 HARD = {
@@ -106,12 +120,14 @@ def _frame(rng: Random) -> tuple[str, str, str]:
 
 
 def _laid_out(wording: str, pairs: list[tuple[str, str]], rng: Random, framed: float) -> Document:
-    """The wording before or after the first input; with several inputs, sometimes no wording at all."""
+    """The wording as a memory token, or before or after the first input; for several inputs, maybe none."""
     place = rng.random()
     if rng.random() < framed:
         opening, closing, request = _frame(rng)
         wording = f"{wording} {request}"
         pairs = [(query, opening + response + closing) for query, response in pairs]
+    if rng.random() < REMEMBERED:
+        return tuple(Exchange(q, MEMORY + r, memories=(wording,)) for q, r in pairs)
     (query, response), rest = pairs[0], tuple(Exchange(q, r) for q, r in pairs[1:])
     if rest and place < 0.2:
         return (Exchange(query, response, train_response=False), *rest)
@@ -209,26 +225,35 @@ def chain_document(rng: Random) -> Document:
     """What a chain of memory tokens looks like: before the arguments of each call, a word that stands for it.
 
     The word is the tool's name; or what it is known by; or its label in a list; or any word of its request,
-    so that the state before it holds all of them. Nothing stands between the arguments of a call and the next
-    word, so that the state there must know what comes next.
+    so that the state before it holds all of them; or a memory token. Nothing stands between the arguments
+    of a call and the next word, so that the state there must know what comes next.
     """
-    kind = rng.choices(("known", "auxiliary", "new"), (0.25, 0.4, 0.35))[0]
+    kind = rng.choices(("known", "auxiliary", "new"), (0.2, 0.35, 0.45))[0]
     tools = rng.sample(KNOWN_LIST, 4) if kind == "known" else _draw_tools(rng, kind == "auxiliary")
     query, calls = sample_chain(tools, rng, rng.choices((1, 2, 3, 4), (0.15, 0.35, 0.3, 0.2))[0])
-    ways = {"known": (0.7, 0.1, 0, 0.2), "auxiliary": (0.3, 0.15, 0.1, 0.45), "new": (0, 0.2, 0.35, 0.45)}
-    way = rng.choices(("known as", "name", "label", "request"), ways[kind])[0]
-    listed = way == "label" or kind == "new"
-    labels = dict(zip((tool.name for tool in tools), rng.sample(FREE_LABELS, 4), strict=True))
+    ways = {
+        "known": (0.4, 0.1, 0, 0.1, 0.4),
+        "auxiliary": (0.15, 0.1, 0.05, 0.2, 0.5),
+        "new": (0, 0.1, 0.15, 0.2, 0.55),
+    }
+    way = rng.choices(("known as", "name", "label", "request", "memory"), ways[kind])[0]
+    by_name = {tool.name: tool for tool in tools}
+    labels = dict(zip(by_name, rng.sample(FREE_LABELS, 4), strict=True))
     words = {
         "known as": lambda call: KNOWN[call.name][1],
         "name": lambda call: call.name,
         "label": lambda call: labels[call.name],
         "request": lambda call: rng.choice(_words_asking(call)),
+        "memory": lambda call: MEMORY,
     }[way]
     lines = [f"- {labels[tool.name] + ': ' if way == 'label' else ''}{schema_line(tool)}\n" for tool in tools]
     rng.shuffle(lines)
+    listed = way == "label" or (kind == "new" and way != "memory")
     user = "".join([*lines, "\n", query]) if listed else query
-    return (Exchange(user, "".join(f" {words(call)}{arguments_json(call.arguments)}" for call in calls)),)
+    space = "" if way == "memory" else " "
+    response = "".join(f"{space}{words(call)}{arguments_json(call.arguments)}" for call in calls)
+    memories = tuple(schema_line(by_name[call.name]) for call in calls) if way == "memory" else ()
+    return (Exchange(user, response, memories=memories),)
 
 
 def arithmetic_document(rng: Random) -> Document:
@@ -275,6 +300,8 @@ class TaskText:
         rows = self.by_task[rng.choices(self.tasks, self.weights)[0]]
         row = rng.choice(rows)
         definition, text = row["definition"].strip(), row["input"].strip()
+        if rng.random() < REMEMBERED:
+            return (Exchange(text, MEMORY + row["output"].strip(), memories=(definition,)),)
         user = f"{text}\n\n{definition}" if rng.random() < 0.25 else f"{definition}\n\n{text}"
         first = Exchange(user, row["output"].strip(), train_user=rng.random() < 0.15)
         if rng.random() < 0.25:
