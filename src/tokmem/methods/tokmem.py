@@ -16,6 +16,7 @@ from tokmem.bank.slots import IdPolicy
 from tokmem.bank.store import Origin, load_bank, save_bank
 from tokmem.data.chat import Chat
 from tokmem.data.encode import Encoder, PromptMode
+from tokmem.data.tool_schema import signature
 from tokmem.errors import BankError, ConfigError, RecallError
 from tokmem.log import Metrics, logger
 from tokmem.methods.protocol import Learned
@@ -31,6 +32,13 @@ from tokmem.train.objective import BankObjective, Objective
 from tokmem.train.prefix import read_prefixes
 
 Renorm = Literal["off", "stage", "step"]
+
+
+def start_text(procedure: Procedure) -> str:
+    """What a memory token's start is made of: a tool's line with its arguments; else description or name."""
+    if procedure.parameters is None:
+        return procedure.description or procedure.name
+    return signature(procedure)
 
 
 class TokMem:
@@ -150,7 +158,7 @@ class TokMem:
         """
         model = self.backbone.model
         inputs, outputs = model.get_input_embeddings().weight, model.get_output_embeddings().weight
-        described = [self.chat.text_ids(p.description or p.name) for p in procedures]
+        described = [self.chat.text_ids(start_text(p)) for p in procedures]
 
         def rows(weight: Any, role: str, width: int) -> Tensor:
             draws = generator(self.seed, "start", role, len(self.bank))

@@ -14,6 +14,7 @@ from tokmem.data.chat import Chat
 from tokmem.data.demonstrations import demonstration, refuse_demonstrations
 from tokmem.data.encode import Encoder
 from tokmem.data.fields import did_you_mean, parse_object, read_bytes, take
+from tokmem.data.tool_schema import signature
 from tokmem.errors import ConfigError, RecallError
 from tokmem.files import atomic_write_json
 from tokmem.log import Metrics
@@ -29,21 +30,6 @@ from tokmem.seeds import stream
 
 FILE = "tools.json"
 HEADING = "Tools:"
-
-
-def signature(tool: Procedure) -> str:
-    """A tool on one line: `name(argument: type, optional?: type): Description`."""
-    schema = tool.parameters or {}
-    required, properties = schema.get("required", ()), schema.get("properties", {})
-    arguments = ", ".join(
-        f"{name}{'' if name in required else '?'}: {_kind(value)}" for name, value in properties.items()
-    )
-    return f"{tool.name}({arguments}): {' '.join(tool.description.split())}"
-
-
-def _kind(schema: Any) -> str:
-    kind = schema.get("type", "any") if isinstance(schema, Mapping) else "any"
-    return " or ".join(kind) if isinstance(kind, list) else str(kind)
 
 
 def prompt_room(max_length: int, recall: RecallSettings) -> int:
