@@ -13,7 +13,7 @@ from tokmem.data.corpus import SPLITS, Split
 from tokmem.data.fields import did_you_mean
 from tokmem.data.xlam import ToolRange, XlamRows, rank_tools, read_xlam
 from tokmem.errors import ConfigError, DataError
-from tokmem.mini.tool_rows import mini_tool_rows
+from tokmem.mini.tool_rows import check_generated, mini_tool_rows
 from tokmem.recall.calls import check_schema
 from tokmem.records import Example
 
@@ -31,7 +31,7 @@ class ToolDataConfig:
     path: str = setting(
         "", "xlam: a file, or a data set's id on the hub; files: the folder that `tokmem data compose` wrote"
     )
-    samples_per_tool: int | None = setting(50, "rows of a tool to make queries from; null: all (xlam)")
+    samples_per_tool: int = setting(50, "rows of a tool to make queries from; 0: all (xlam)")
     train_size: int = setting(5000, "training queries a round")
     val_size: int = setting(100, "validation queries a round, to choose rates and the best rows by")
     test_size: int = setting(500, "test queries a round")
@@ -54,8 +54,8 @@ class ToolDataConfig:
                 f"source {self.source} with path {self.path!r}",
                 "a path for xlam and files, none for generated tools",
             )
-        if self.source == "generated" and self.samples_per_tool is None:
-            raise ConfigError("samples_per_tool null", "a number: generated rows never end")
+        if self.source == "generated":
+            check_generated(self.samples_per_tool)
         if self.max_samples is not None and self.max_samples < 1:
             raise ConfigError(f"max_samples {self.max_samples}", "at least 1")
 
@@ -96,7 +96,6 @@ class ToolSource:
         self.config = config
         self.rows: XlamRows | None = None
         if config.source == "generated":
-            assert config.samples_per_tool is not None
             self.rows = mini_tool_rows(config.samples_per_tool, config.seed)
         elif config.source == "xlam":
             self.rows = read_xlam(config.path)
