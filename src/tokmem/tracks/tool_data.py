@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from tokmem.config import setting
-from tokmem.data.call_files import calls_path, descriptions_path, read_calls, read_descriptions
+from tokmem.data.call_files import calls_path, descriptions_path, named_files, read_calls, read_descriptions
 from tokmem.data.compose import CONNECTORS, Composed, ComposeSpec, compose
 from tokmem.data.corpus import SPLITS, Split
 from tokmem.data.fields import did_you_mean
@@ -127,8 +127,7 @@ def _from_files(folder: Path, tools: ToolRange, spec: ComposeSpec) -> Composed:
 
     Where no file holds validation queries, the last training queries are held out.
     """
-    named = calls_path(folder, "train", tools, spec.train_max_calls).is_file()
-    chosen = tools if named else None
+    chosen = tools if _has_own_files(folder, tools, spec) else None
 
     def path(split: Split) -> Path:
         return calls_path(folder, split, chosen, spec.max_calls(split))
@@ -141,7 +140,32 @@ def _from_files(folder: Path, tools: ToolRange, spec: ComposeSpec) -> Composed:
         train, held = train[: -spec.val_size], train[-spec.val_size :]
     test = read_calls(path("test"))[: spec.test_size]
     described = read_descriptions(descriptions_path(folder, chosen))
+    if chosen is None and len(described) != len(tools):
+        raise DataError(
+            f"{descriptions_path(folder, None)}: {len(described)} tools",
+            f"the {len(tools)} of tools {tools}",
+            "name the range that the files were made for",
+        )
     return Composed(described, train[: spec.train_size], held, test)
+
+
+def _has_own_files(folder: Path, tools: ToolRange, spec: ComposeSpec) -> bool:
+    """Whether a range has files named for it; others may not stand in for them.
+
+    Raises:
+        DataError: it has none, and there are files of another range or number of calls.
+    """
+    wanted = calls_path(folder, "train", tools, spec.train_max_calls)
+    if wanted.is_file():
+        return True
+    found = [str(path.relative_to(folder)) for path in named_files(folder)]
+    if found:
+        raise DataError(
+            f"no {wanted}; there are {', '.join(found[:6])}{', ...' if found[6:] else ''}",
+            "the file of these tools and this number of calls",
+            "name a range and a number of calls that are there, or make theirs with `tokmem data compose`",
+        )
+    return False
 
 
 def _check_rows(made: Composed, tools: ToolRange) -> None:
