@@ -173,7 +173,9 @@ def test_samples_per_tool_caps_the_rows():
     used = Counter(part.split("-")[0] for split in SPLITS for part in sources(composed.examples(split)))
     assert set(used.values()) <= {9, 10}
     assert max(used.values()) == 10
-    assert made(replace(SPEC, samples_per_tool=0)) == made(replace(SPEC, samples_per_tool=10**6)), "all of them"
+    assert made(replace(SPEC, samples_per_tool=0)) == made(replace(SPEC, samples_per_tool=10**6)), (
+        "all of them"
+    )
 
 
 def test_connectors_stand_before_all_but_the_first_query():

@@ -50,7 +50,9 @@ def test_seeded_and_more_rows_begin_with_the_same() -> None:
 def test_impossible_numbers_are_refused() -> None:
     with pytest.raises(ConfigError, match="samples_per_tool 0 of generated"):
         mini_tool_rows(0)
-    with pytest.raises(ConfigError, match="samples_per_tool 300; wanted: at most the 80 requests of flip_coin"):
+    with pytest.raises(
+        ConfigError, match="samples_per_tool 300; wanted: at most the 80 requests of flip_coin"
+    ):
         mini_tool_rows(300)
 
 

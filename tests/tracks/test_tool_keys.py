@@ -349,7 +349,7 @@ def test_the_single_pair_stands_in_for_no_other_files(tmp_path: Path) -> None:
     alone = replace(CONFIG, data=files, rounds=RoundsConfig(tools="51-53"))
     assert rounds_of(alone)[0].data == data
     wider = replace(alone, rounds=RoundsConfig(tools="1-10"))
-    with pytest.raises(DataError, match="tool_descriptions.json: 3 tools; wanted: the 10 of tools 1-10"):
+    with pytest.raises(DataError, match=r"tool_descriptions.json: 3 tools; wanted: the 10 of tools 1-10"):
         rounds_of(wider)
     write_calls(tmp_path, ToolRange(51, 53), CONFIG.data.spec(0), data)
     assert rounds_of(alone)[0].data == data
