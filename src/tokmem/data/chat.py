@@ -213,7 +213,10 @@ class Chat:
         return self._encode(anchor + piece, control=True)[len(lead) :]
 
     def _encode(self, text: str, *, control: bool) -> list[int]:
-        ids = self.tokenizer.encode(text, add_special_tokens=False, split_special_tokens=not control)
+        # Not verbose: the tokenizer would warn of texts that are cut, or memorised in pieces, before use.
+        ids = self.tokenizer.encode(
+            text, add_special_tokens=False, split_special_tokens=not control, verbose=False
+        )
         return [int(token) for token in ids]
 
 

@@ -85,9 +85,11 @@ def load_corpus(config: DataConfig, backbone: Backbone) -> Corpus:
         **config.sizes,
     )
     tokenizer = backbone.tokenizer
-    return load_tasks(
-        Path(config.tasks_dir), spec, lambda text: len(tokenizer.encode(text, add_special_tokens=False))
-    )
+
+    def length(text: str) -> int:
+        return len(tokenizer.encode(text, add_special_tokens=False, verbose=False))
+
+    return load_tasks(Path(config.tasks_dir), spec, length)
 
 
 def _chosen(names: Sequence[str], config: DataConfig) -> tuple[str, ...]:
