@@ -129,6 +129,38 @@ def test_run_writes_a_result_file_without_private_paths(
     assert json.loads(Path("other.json").read_text())["rows"] == result["rows"]
 
 
+@pytest.mark.parametrize(
+    ("override", "public"),
+    [
+        ("data.corpus=/home/me/x.jsonl", "data.corpus=(a local path)"),
+        ("data.corpus='~/x.jsonl'", "data.corpus=(a local path)"),
+        ("data.corpus=../x.jsonl", "data.corpus=(a local path)"),
+        ("data.corpus=mine/../../x.jsonl", "data.corpus=(a local path)"),
+        (r"data.corpus=C:\Users\me\x.jsonl", "data.corpus=(a local path)"),
+        (
+            "data={source: jsonl, corpus: /home/me/x.jsonl, test_size: 2}",
+            'data={"source": "jsonl", "corpus": "(a local path)", "test_size": 2}',
+        ),
+        ("some=[[/a], {b: ../c}, d]", 'some=[["(a local path)"], {"b": "(a local path)"}, "d"]'),
+        *(
+            (same, same)
+            for same in (
+                "backbone.model_name=org/model",
+                "data.corpus=${MY_CORPUS}",
+                "data={source: jsonl, corpus: '${MY_CORPUS}'}",
+                "methods=[tokmem, tokmem+lr=0.1]",
+                "connectors=['Also,', 'And / or']",
+                "training.epochs=2",
+            )
+        ),
+    ],
+)
+def test_paths_of_this_machine_do_not_stand_under_overrides(override: str, public: str) -> None:
+    from tokmem.cli.run import _public
+
+    assert _public(override) == public
+
+
 def test_demo_prints_its_table_and_recalls_aloud(cli: Cli, model: Path) -> None:
     small = ["data.train_size=2", "data.val_size=1", "data.test_size=1", "recall.max_new_tokens=3"]
     args = [
