@@ -9,7 +9,6 @@ import typer
 
 from tokmem.cli import options as o
 from tokmem.cli.shared import console, load, run_folder, show_results
-from tokmem.errors import ConfigError
 
 if TYPE_CHECKING:
     from tokmem.tracks.atomic import AtomicConfig
@@ -62,26 +61,12 @@ def train(
     """
     given = dict(ctx.params)
     if load_task_tokens is not None:
-        given["prompt"] = _prompt_of(load_task_tokens, prompt)
+        given["prompt"] = o.prompt_of(load_task_tokens, prompt)
     config = o.atomic_config("train", given)
     folder = run_folder(save_path, resume, Path("runs/train"))
     measure(config, folder, resume)
     if not skip_training:
         _say_what_next(config, folder)
-
-
-def _prompt_of(bank: Path, given: str | None) -> str | None:
-    """The prompt mode that a bank was trained with, which goes on; None where it says none."""
-    from tokmem.bank.store import load_bank
-
-    trained: str | None = load_bank(bank)[1].training.get("prompt", given)
-    if given not in (None, trained):
-        raise ConfigError(
-            f"--prompt {given} and bank {bank}, which was trained with {trained}",
-            f"{trained}: a bank's procedures share one prompt mode",
-            "leave --prompt out; `tokmem eval --prompt` measures a bank with another",
-        )
-    return trained
 
 
 def measure(config: AtomicConfig, folder: Path, resume: bool) -> None:
