@@ -57,11 +57,12 @@ def test_conversation_survives_a_bad_query(
     cli: Cli, bank: Path, model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("tokmem.cli.recall._at_terminal", lambda: True)
-    typed = iter(["France", "word " * 400, "Spain", ""])
-    monkeypatch.setattr("builtins.input", lambda _: next(typed))
+    typed = iter([b"France", b"word " * 400, b"\xff", b"Spain", b""])
+    monkeypatch.setattr("builtins.input", lambda _: next(typed).decode())
     done = cli("recall", "--bank", bank, "--backbone", model, "--max_length", 64, "--max-new-tokens", 4)
     assert done.exit_code == 0, done.output
     assert done.stdout.count("recalled  ") >= 2
+    assert "typed is not UTF-8" in done.stderr
 
 
 def test_typed_memory_tokens_are_text(cli: Cli, bank: Path, model: Path) -> None:

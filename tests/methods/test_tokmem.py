@@ -136,6 +136,25 @@ def test_one_text_is_one_query(backbone: Backbone) -> None:
     assert made.recall_settings == RECALL
 
 
+def test_queries_that_are_cut_are_counted_once_and_the_tokenizer_is_silent(
+    backbone: Backbone, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    complaints: list[str] = []
+    monkeypatch.setattr(
+        "transformers.tokenization_utils_base.logger.warning", lambda text, *rest: complaints.append(text)
+    )
+    monkeypatch.setattr(backbone.tokenizer, "model_max_length", 40)
+    made = memory(backbone, max_length=64)
+    made.add(procedures("a", "b"))
+    base = Base(backbone, max_length=64, recall=RECALL)
+    for answer in (made.recall, base.answer):
+        caplog.clear()
+        answer([Example("which city " * 40), Example("word " * 90), Example("which city")])
+        answer([Example("which city")])
+        assert [r.getMessage() for r in caplog.records] == ["2 queries were cut to fit 64 tokens"]
+    assert complaints == []
+
+
 def test_errors_name_what_is_wrong(backbone: Backbone, tmp_path: Path) -> None:
     made = memory(backbone)
     with pytest.raises(RecallError, match="an empty bank"):

@@ -282,6 +282,8 @@ def test_mistakes_are_told_before_anything_is_trained(backbone: Backbone, tmp_pa
         with_methods("tokmem", "tokmem+adaptation=none")
     with pytest.raises(ConfigError, match=r"seeds \[0, 0\].*each once"):
         replace(CONFIG, seeds=(0, 0))
+    with pytest.raises(ConfigError, match=r"call_limits \[2, 2\].*each once"):
+        replace(CONFIG, call_limits=(2, 2))
     with pytest.raises(ConfigError, match="no validation queries"):
         with_methods("lora", data=replace(DATA, val_size=0), lora=replace(CONFIG.lora, rates=(0.1,)))
     with pytest.raises(ConfigError, match="query states of a backbone that stays as it is"):

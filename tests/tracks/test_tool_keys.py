@@ -16,6 +16,7 @@ from tests.tracks.tiny_tools import CONFIG, tiny, with_methods
 from tokmem.config import load_config
 from tokmem.config.settings import help_table
 from tokmem.data.call_files import write_calls
+from tokmem.data.xlam import ToolRange
 from tokmem.errors import ConfigError, DataError
 from tokmem.methods.replay import Replay
 from tokmem.methods.tokmem_lora import TokMemLora
@@ -338,3 +339,23 @@ def test_queries_from_files(tmp_path: Path) -> None:
         rounds_of(replace(CONFIG, data=few))
     with pytest.raises(ConfigError, match="a path for xlam and files"):
         ToolDataConfig(source="files")
+
+
+def test_the_single_pair_stands_in_for_no_other_files(tmp_path: Path) -> None:
+    """Nor for a range of more tools: its rows would be labelled as what they are not."""
+    data = rounds_of(CONFIG)[0].data
+    files = replace(CONFIG.data, source="files", path=str(tmp_path))
+    write_calls(tmp_path, None, CONFIG.data.spec(0), data)
+    alone = replace(CONFIG, data=files, rounds=RoundsConfig(tools="51-53"))
+    assert rounds_of(alone)[0].data == data
+    wider = replace(alone, rounds=RoundsConfig(tools="1-10"))
+    with pytest.raises(DataError, match=r"tool_descriptions.json: 3 tools; wanted: the 10 of tools 1-10"):
+        rounds_of(wider)
+    write_calls(tmp_path, ToolRange(51, 53), CONFIG.data.spec(0), data)
+    assert rounds_of(alone)[0].data == data
+    for changed in (
+        replace(alone, rounds=RoundsConfig(tools="1-3")),
+        replace(alone, data=replace(files, train_max_calls=3)),
+    ):
+        with pytest.raises(DataError, match=r"there are .*function_calling_train_tools51-53_2calls.json"):
+            rounds_of(changed)

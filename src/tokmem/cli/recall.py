@@ -95,15 +95,11 @@ def _queries(query: str | None, file: Path | None, instruction: str) -> list[Exa
 
     if query is not None:
         return [Example(query, instruction=instruction)]
-    source, text = "standard input", ""
-    if file is None:
-        text = sys.stdin.read()
-    else:
-        source = str(file)
-        try:
-            text = read_bytes(file).decode("utf-8-sig")
-        except UnicodeDecodeError as error:
-            raise DataError(f"{file} is not UTF-8", "a text file", "save it as UTF-8") from error
+    source = "standard input" if file is None else str(file)
+    try:
+        text = sys.stdin.read() if file is None else read_bytes(file).decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise DataError(f"{source} is not UTF-8", "text", "save it as UTF-8") from error
     lines = [(f"{source}, line {i}", line) for i, line in enumerate(text.split("\n"), 1) if line.strip()]
     if not lines:
         raise DataError(f"no queries in {source}", "one a line")
@@ -159,6 +155,9 @@ def _converse(memory: TokMem, instruction: str, forced: Sequence[str]) -> None:
             line = input("query> ").strip()
         except EOFError:
             return
+        except UnicodeDecodeError:
+            complain(DataError("what was typed is not UTF-8", "text", "type it again"))
+            continue
         if not line:
             return
         try:

@@ -56,9 +56,13 @@ def train(
 ) -> None:
     """Learn a bank and measure it on the test examples (--test-size 0: learn only).
 
-    Without --tasks-dir and --corpus it learns the generated procedures of the demo.
+    Without --tasks-dir and --corpus it learns the generated procedures of the demo. The prompt is that of the
+    bank of --load-task-tokens, where there is one.
     """
-    config = o.atomic_config("train", ctx.params)
+    given = dict(ctx.params)
+    if load_task_tokens is not None:
+        given["prompt"] = o.prompt_of(load_task_tokens, prompt)
+    config = o.atomic_config("train", given)
     folder = run_folder(save_path, resume, Path("runs/train"))
     measure(config, folder, resume)
     if not skip_training:

@@ -1,9 +1,9 @@
-"""Checks of numbers in a config, made when it is read."""
+"""Checks of numbers and lists in a config, made when it is read."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from tokmem.errors import ConfigError
@@ -24,3 +24,20 @@ def check_least(values: Mapping[str, Any], least: Mapping[str, float]) -> None:
         numbers = value if isinstance(value, tuple) else (value,)
         if not all(low <= number < math.inf for number in numbers):
             raise ConfigError(f"{name} {list(value) if numbers is value else value}", f"at least {low}")
+
+
+def check_once(values: Mapping[str, Any], names: Iterable[str]) -> None:
+    """Refuses lists in which something stands twice: means would count it as another seed.
+
+    Args:
+        values: of the settings by name, maybe among others.
+        names: of the lists to check.
+
+    Raises:
+        ConfigError: one has a value twice.
+    """
+    for name in names:
+        if len(set(values[name])) < len(values[name]):
+            raise ConfigError(
+                f"{name} {list(values[name])}", "each once: a mean would count one twice", "remove one"
+            )

@@ -18,7 +18,7 @@ from tokmem.data.chat import Chat
 from tokmem.data.encode import Encoder, PromptMode
 from tokmem.data.tool_schema import signature
 from tokmem.errors import BankError, ConfigError, RecallError
-from tokmem.log import Metrics, logger
+from tokmem.log import Metrics
 from tokmem.methods.protocol import Learned
 from tokmem.model.backbone import MINI, Backbone, load_backbone
 from tokmem.model.memory_lm import MemoryLM
@@ -185,8 +185,7 @@ class TokMem:
         encoder = self.encoder
         encoded = [encoder.encode(e) for e in examples]
         held = [encoder.encode(e) for e in validation]
-        if encoder.truncated:
-            logger.warning("%d queries were cut to fit %d tokens", encoder.truncated, self.max_length)
+        encoder.report_cuts()
         return fit(
             self._objective(),
             encoded,

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from tokmem.bank.init import Start
-from tokmem.config import check_least, setting
+from tokmem.config import check_least, check_once, setting
 from tokmem.data import SPLITS, Corpus, PromptMode
 from tokmem.data.probes import Probe
 from tokmem.errors import ConfigError, DataError
@@ -72,6 +72,7 @@ class AtomicConfig:
         for name in ("methods", "prompts", "seeds"):
             if not getattr(self, name):
                 raise ConfigError(f"no {name}", "at least one")
+        check_once(vars(self), ("methods", "prompts", "seeds", "train_sizes"))
         check_least(vars(self), dict.fromkeys(("train_sizes", "block_size", "width", "max_length"), 1))
         check_least(vars(self), {"rates": 0, "negatives": 0})
         parsed = variants(self)

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from tokmem.bank.init import Start
-from tokmem.config import setting
+from tokmem.config import check_least, check_once, setting
 from tokmem.errors import ConfigError
 from tokmem.files import atomic_write_json
 from tokmem.model.backbone import Backbone
@@ -62,8 +62,8 @@ class CapacityConfig:
         for name in ("methods", "embeddings", "seeds"):
             if not getattr(self, name):
                 raise ConfigError(f"no {name}", "at least one")
-        if min(self.embeddings) < 1:
-            raise ConfigError(f"embeddings {list(self.embeddings)}", "numbers of at least 1")
+        check_once(vars(self), ("methods", "embeddings", "seeds"))
+        check_least(vars(self), {"embeddings": 1, "max_length": 1})
         variants(self)
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from tokmem.bank.init import Start
-from tokmem.config import check_least, setting
+from tokmem.config import check_least, check_once, setting
 from tokmem.errors import ConfigError
 from tokmem.methods.tokmem import Renorm
 from tokmem.recall.generate import RecallSettings
@@ -57,6 +57,7 @@ class CompositionalConfig:
         for name in ("methods", "seeds"):
             if not getattr(self, name):
                 raise ConfigError(f"no {name}", "at least one")
+        check_once(vars(self), ("seeds", "call_limits"))
         check_least(vars(self), {"call_limits": 1, "rates": 0, "max_length": 1})
         if self.training.epochs != 1:
             raise ConfigError(
@@ -73,11 +74,8 @@ class CompositionalConfig:
         if any(rates_of(self, variant) for variant in parsed) and not self.data.val_size:
             raise ConfigError("rates to choose from and no validation queries", "data.val_size of at least 1")
         cells = [(method_name(variant), adaptation_of(self, variant)) for variant in parsed]
-        for name, values in (("methods", cells), ("seeds", self.seeds)):
-            if len(set(values)) < len(values):
-                raise ConfigError(
-                    f"{name} {list(getattr(self, name))}", "each once: a mean would count one twice"
-                )
+        if len(set(cells)) < len(cells):
+            raise ConfigError(f"methods {list(self.methods)}", "each once: a mean would count one twice")
         check_search(rates_of(self, variant) for variant in parsed if trains(variant))
         if any(adaptation_of(self, variant) == "auxiliary" for variant in parsed):
             check_disjoint(self.rounds, self.adaptation.auxiliary_tools)
