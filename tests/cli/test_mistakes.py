@@ -121,6 +121,8 @@ def test_bad_procedures(cli: Cli, bank: Path, model: Path, corpus: Path) -> None
         refused(cli("bank", *args, "--out", "new"), "'none'")
     refused(cli("bank", "show", bank, "none"), "'none'")
     refused(cli("bank", "rename", bank, "upper", "capital", "--out", "new"), "twice")
+    for name in ("", "two\nlines"):
+        refused(cli("bank", "rename", bank, "upper", name, "--out", "new"), "visible text on one line")
     refused(cli("bank", "merge", bank, bank, "--out", "new"), "in both banks")
     refused(cli("bank", "add", bank, "--name", "upper", "--out", "new", "--backbone", model), "twice")
     refused(cli("bank", "add", bank, "--out", "new"), "--name")
