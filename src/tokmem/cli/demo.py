@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Mapping
 from importlib.resources import as_file, files
@@ -36,6 +35,7 @@ def demo(
     """Teach a frozen model ten new procedures as ten tokens, measure them, and recall five queries aloud."""
     from tokmem.config import load_config
     from tokmem.tracks.atomic import AtomicConfig, cell_name, run
+    from tokmem.tracks.processes import cores
 
     with as_file(files("tokmem.tracks") / "demo.yaml") as path:
         config = load_config(AtomicConfig, path, set_ or [])
@@ -48,7 +48,7 @@ def demo(
         "untrained (base), then learns one token each, coupled (tokmem) or decoupled (tokmem_dc).",
         markup=False,
     )
-    workers = workers or min(4, os.cpu_count() or 1)
+    workers = workers or min(4, cores())
     summary = run(config, out, workers=workers, backbone=backbone)
     show_results(summary, out)
     bank = out / "banks" / cell_name("tokmem", "query", config.seeds[0])
