@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tokmem.cli.shared import console, load, show_answer, show_results
+from tokmem.cli.shared import command_line, console, load, show_answer, show_results
 from tokmem.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def demo(
     bank = out / "banks" / cell_name("tokmem", "query", config.seeds[0])
     _recall_aloud(config, backbone, bank)
     _write_page(summary, bank, out / "report")
-    console().print(f'Try next:  tokmem recall --bank {bank} "..."', markup=False)
+    console().print(f'Try next:  {command_line("recall", "--bank", bank)} "..."', markup=False)
 
 
 def _write_page(summary: Mapping[str, Any], bank: Path, out: Path) -> None:
