@@ -23,7 +23,13 @@ def test_forgetting_is_a_matrix(monkeypatch: pytest.MonkeyPatch) -> None:
 
     kept = {(2, 2): 90.0, (2, 10): 70.0, (10, 10): 80.0}
     rows = [
-        {"method": method, "learned_at": then, "evaluated_at": now, "rouge_l": value, "routing_accuracy": None}
+        {
+            "method": method,
+            "learned_at": then,
+            "evaluated_at": now,
+            "rouge_l": value,
+            "routing_accuracy": None,
+        }
         for now, method in ((2, "b"), (10, "b"), (2, "a"), (10, "a"))
         for (then, at), value in kept.items()
         if at == now

@@ -74,9 +74,7 @@ def test_train_then_eval_gives_the_same_scores(cli: Cli, model: Path, corpus: Pa
     assert summary(Path("runs/train-2"))["rows"][0]["rouge_l"] == trained["rouge_l"]
 
 
-def test_eval_leaves_out_what_the_bank_does_not_know(
-    cli: Cli, bank: Path, model: Path, corpus: Path
-) -> None:
+def test_eval_leaves_out_what_the_bank_does_not_know(cli: Cli, bank: Path, model: Path, corpus: Path) -> None:
     assert cli("bank", "remove", bank, "upper", "--out", "smaller").exit_code == 0
     write_task(Path("tasks"), "task1_a")
     write_task(Path("tasks"), "task2_capital")
@@ -106,7 +104,14 @@ def test_preset_plain_and_explicit_values_reach_the_config(cli: Cli, model: Path
         0,
     )
     done = cli(
-        *args, "--save-path", "my run", "--epochs", 2, "--gradient_accumulation_steps", 3, "--no-shuffle_train"
+        *args,
+        "--save-path",
+        "my run",
+        "--epochs",
+        2,
+        "--gradient_accumulation_steps",
+        3,
+        "--no-shuffle_train",
     )
     assert done.exit_code == 0, done.output
     bank = "'my run/banks/tokmem-instruction-query-0'"
