@@ -11,8 +11,11 @@ from typer.testing import CliRunner
 from tests.cli.conftest import Cli
 from tokmem.cli.main import app
 from tokmem.methods.tokmem import TokMem
+from tokmem.methods.tokmem_lora import TokMemLora
 from tokmem.model.backbone import load_backbone
-from tokmem.records import Procedure
+from tokmem.model.lora import LoraSettings
+from tokmem.records import Example, Procedure, Turn
+from tokmem.train.loop import FitSettings
 
 
 def lines(text: str) -> list[dict]:
@@ -135,3 +138,34 @@ def test_constrained_arguments_are_json_of_the_schema(cli: Cli, model: Path) -> 
     done = cli(*args, "one")
     assert done.exit_code != 0
     assert "--constrained without --chain" in done.output
+
+
+def test_a_bank_beside_its_adapter_is_recalled(cli: Cli, model: Path) -> None:
+    pytest.importorskip("peft")
+    settings = FitSettings(lr=0.05, batch_size=4)
+    shape = LoraSettings(lora_r=2, lora_alpha=64)
+    backbone = load_backbone(str(model), device="cpu")
+    made = TokMemLora(
+        backbone, freeze_after_first=True, lora=shape, lora_lr=0.05, prompt="query", settings=settings
+    )
+    queries = ["France", "Chad is", "Peru"]
+    made.learn(
+        [Procedure("upper"), Procedure("lower")], [Example(q, (Turn("upper", "A"),)) for q in queries], []
+    )
+    made.save(Path("kept"))
+    expected = made.recall(queries, mode="chain", max_new_tokens=6)
+    args = ("--backbone", model, "--chain", "--json", "--max-new-tokens", 6)
+    for bank in ("kept", "kept/bank"):
+        done = cli("recall", "--bank", bank, *args, input="\n".join(queries))
+        assert done.exit_code == 0, done.output
+        for record, answer in zip(lines(done.stdout), expected, strict=True):
+            likely = answer.route.choices[0].probability
+            assert record["routes"][0]["probability"] == pytest.approx(likely, abs=1e-4)
+            assert [turn["response"] for turn in record["turns"]] == [t.response for t in answer.turns]
+    plain = TokMem(backbone, made.bank, prompt="query").recall(queries)
+    found, without = (answers[0].route.choices[0].probability for answers in (expected, plain))
+    assert abs(found - without) > 0.05, "the adapter matters"
+    assert cli("bank", "remove", "kept/bank", "lower", "--out", "fewer").exit_code == 0
+    refused = cli("recall", "France", "--bank", "fewer", *args)
+    assert refused.exit_code == 2
+    assert "was trained beside an adapter" in refused.output

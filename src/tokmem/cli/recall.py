@@ -122,13 +122,17 @@ def _open(bank: Path, given: dict[str, Any]) -> TokMem:
     """The bank with its backbone, as the options say."""
     from tokmem.bank.store import load_bank
     from tokmem.methods.tokmem import TokMem
+    from tokmem.methods.tokmem_lora import BANK, TokMemLora, home_of
     from tokmem.recall.generate import RecallSettings
 
     names = ("constrained", "reject", "max_new_tokens", "batch_size", "top_k", "temperature", "top_p", "seed")
     settings = RecallSettings(mode="chain" if given["chain"] else "atomic", **{n: given[n] for n in names})
-    _, origin = load_bank(bank)
+    home = home_of(bank)
+    _, origin = load_bank(home / BANK if home else bank)
     backbone = load(o.backbone_config({**given, "model_name": given["model_name"] or origin.backbone}))
     options = {name: given[name] for name in ("prompt", "max_length") if given[name] is not None}
+    if home:
+        return TokMemLora.load(home, backbone, recall=settings, **options)
     return TokMem.load(bank, backbone, recall=settings, **options)
 
 

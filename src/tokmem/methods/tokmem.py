@@ -26,6 +26,7 @@ from tokmem.recall.generate import RecallSettings
 from tokmem.records import Answer, Example, Procedure
 from tokmem.seeds import generator, stream
 from tokmem.train.loop import FitReport, FitSettings, fit
+from tokmem.train.negatives import before_turn, draw_evenly, turns_of
 from tokmem.train.objective import BankObjective, Objective
 from tokmem.train.prefix import read_prefixes
 
@@ -49,8 +50,9 @@ class TokMem:
         width: memory tokens a procedure.
         renorm: when to rescale new rows to the mean norm of old ones (Eqs. 5-6): `off`, when their `stage`
             ends, or after each `step`.
-        negatives: query states to keep of each procedure when its stage ends; newcomers are trained against
-            those that the bank keeps of earlier ones. 0 keeps and uses none.
+        negatives: states to keep of each procedure when its stage ends, before its memory token wherever in
+            a chain that stands; newcomers are trained against those that the bank keeps of earlier ones. 0
+            keeps and uses none.
         seed: of the starting rows, and of what is kept.
     """
 
@@ -224,15 +226,15 @@ class TokMem:
         return Learned(report.seconds, report.steps, report.best_loss, new_examples=seen)
 
     def _keep_states(self, procedures: Sequence[Procedure], train: Sequence[Example]) -> None:
-        """Keeps the last states of a few training queries of each procedure, drawn by the seed."""
-        encoder = self.encoder
+        """Keeps a few states of each procedure that choose its memory token, drawn by the seed."""
+        encoder, turns = self.encoder, turns_of(train)
+        heads = {ids[0] for ids in self.bank.memory.values()}
         for procedure in procedures:
-            own = [e for e in train if any(t.procedure == procedure.name for t in e.turns[:1])]
             draws = stream(self.seed, "negatives", procedure.name)
-            chosen = draws.sample(own, min(self.negatives, len(own)))
+            chosen = draw_evenly(turns.get(procedure.name, {}), self.negatives, draws)
             if chosen:
-                prefixes = read_prefixes(self.lm, [encoder.prompt(e) for e in chosen])
-                self.bank.keep_states(procedure.name, torch.stack([p.hidden for p in prefixes]))
+                read = read_prefixes(self.lm, [before_turn(encoder.encode(e), n, heads) for n, e in chosen])
+                self.bank.keep_states(procedure.name, torch.stack([p.hidden for p in read]))
 
     def recall(
         self,

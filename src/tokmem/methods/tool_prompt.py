@@ -46,6 +46,22 @@ def _kind(schema: Any) -> str:
     return " or ".join(kind) if isinstance(kind, list) else str(kind)
 
 
+def prompt_room(max_length: int, recall: RecallSettings) -> int:
+    """Most tokens in a prompt that leave room for its answer.
+
+    Raises:
+        ConfigError: there are none.
+    """
+    room = max_length - recall.max_new_tokens
+    if room < 1:
+        raise ConfigError(
+            f"max_length {max_length} and max_new_tokens {recall.max_new_tokens}",
+            "room for a prompt before the answer",
+            "raise max_length",
+        )
+    return room
+
+
 class ToolPrompt:
     """The untrained backbone, told in the prompt which tools there are and shown how calls are written.
 
@@ -87,13 +103,7 @@ class ToolPrompt:
                 raise ConfigError(f"{name} {value}", f"at least {least}")
         self.lm = MemoryLM(backbone.model, Bank(backbone.dim, backbone.id_space()))
         self.recall = recall or RecallSettings()
-        room = max_length - self.recall.max_new_tokens
-        if room < 1:
-            raise ConfigError(
-                f"max_length {max_length} and max_new_tokens {self.recall.max_new_tokens}",
-                "room for a prompt before the answer",
-                "raise max_length",
-            )
+        room = prompt_room(max_length, self.recall)
         self.encoder = Encoder(Chat(backbone.tokenizer), {}, max_length=room)
         self.retrieval_k, self.few_shot, self.seed = retrieval_k, few_shot, seed
         if isinstance(retriever, str):

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from tokmem.bank.init import Start
-from tokmem.config import setting
+from tokmem.config import check_least, setting
 from tokmem.data.compose import Composed
 from tokmem.data.xlam import ToolRange
 from tokmem.errors import ConfigError
@@ -52,6 +52,11 @@ class AdaptationConfig:
     auxiliary_seed: int = setting(0, "of the adaptation; all seeds of the experiment share one")
 
     def __post_init__(self) -> None:
+        check_least(vars(self), {"auxiliary_train_size": 1, "auxiliary_epochs": 1})
+        check_least(vars(self), dict.fromkeys(("lora_lr", "lora_weight_decay", "auxiliary_lr"), 0))
+        if self.auxiliary_lr == 0:
+            raise ConfigError("auxiliary_lr 0", "above 0: the adapter's rate is a multiple of it")
+        ToolRange.parse(self.auxiliary_tools)
         if self.freeze_lora_after_first and not self.use_lora:
             raise ConfigError("freeze_lora_after_first without use_lora", "both, or adaptation: first_round")
         if self.use_lora and self.adaptation not in ("none", self.published):

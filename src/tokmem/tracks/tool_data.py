@@ -11,7 +11,7 @@ from tokmem.data.call_files import calls_path, descriptions_path, read_calls, re
 from tokmem.data.compose import CONNECTORS, Composed, ComposeSpec, compose
 from tokmem.data.corpus import SPLITS, Split
 from tokmem.data.fields import did_you_mean
-from tokmem.data.xlam import ToolRange, XlamRows, rank_tools, read_xlam
+from tokmem.data.xlam import EXCLUDED, ToolRange, XlamRows, rank_tools, read_xlam
 from tokmem.errors import ConfigError, DataError
 from tokmem.mini.tool_rows import mini_tool_rows
 from tokmem.recall.calls import check_schema
@@ -30,6 +30,9 @@ class ToolDataConfig:
     )
     path: str = setting(
         "", "xlam: a file, or a data set's id on the hub; files: the folder that `tokmem data compose` wrote"
+    )
+    exclude: tuple[str, ...] = setting(
+        EXCLUDED, "tools to leave out of the ranks, which close up (generated and xlam)"
     )
     samples_per_tool: int | None = setting(50, "rows of a tool to make queries from; null: all (xlam)")
     train_size: int = setting(5000, "training queries a round")
@@ -56,8 +59,17 @@ class ToolDataConfig:
             )
         if self.source == "generated" and self.samples_per_tool is None:
             raise ConfigError("samples_per_tool null", "a number: generated rows never end")
+        if self.source == "files" and self.exclude != EXCLUDED:
+            raise ConfigError(
+                f"exclude {list(self.exclude)} with source files",
+                "none: files have their tools",
+                "make them with `tokmem data compose --exclude`",
+            )
         if self.max_samples is not None and self.max_samples < 1:
             raise ConfigError(f"max_samples {self.max_samples}", "at least 1")
+        lists = [x for x in (self.train_max_calls_per_round, self.test_max_calls_per_round) if x]
+        for index in range(min(map(len, lists), default=1)):
+            self.spec(index)  # refuses what is out of range
 
     def spec(self, round_index: int, train_max_calls: int | None = None) -> ComposeSpec:
         """How a round's queries are made; a limit on the calls seen in training replaces its own."""
@@ -100,7 +112,7 @@ class ToolSource:
             self.rows = mini_tool_rows(config.samples_per_tool, config.seed)
         elif config.source == "xlam":
             self.rows = read_xlam(config.path)
-        self.ranked = rank_tools(self.rows.rows) if self.rows else ()
+        self.ranked = rank_tools(self.rows.rows, config.exclude) if self.rows else ()
 
     @property
     def broken(self) -> dict[str, int]:
