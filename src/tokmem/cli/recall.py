@@ -140,8 +140,8 @@ def _note_missing_instruction(memory: TokMem, instructions: Sequence[str]) -> No
     """Says that queries stand without an instruction in a prompt that has a place for one."""
     if memory.prompt == "instruction+query" and not all(instructions):
         logger.info(
-            "the bank's prompts hold an instruction and a query: without the --instruction of its training it "
-            "may route and answer worse"
+            "the bank's prompts hold an instruction and a query: without the --instruction of its training "
+            "it may route and answer worse"
         )
 
 
