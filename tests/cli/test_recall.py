@@ -6,8 +6,10 @@ import json
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 from tests.cli.conftest import Cli
+from tokmem.cli.main import app
 from tokmem.methods.tokmem import TokMem
 from tokmem.methods.tokmem_lora import TokMemLora
 from tokmem.model.backbone import load_backbone
@@ -51,6 +53,19 @@ def test_file_and_piped_lines_give_what_single_queries_give(cli: Cli, bank: Path
             for choice, expected in zip(record["routes"], routes, strict=True):
                 assert choice["procedure"] == expected["procedure"]
                 assert choice["probability"] == pytest.approx(expected["probability"], abs=1e-4)
+
+
+def test_a_missing_instruction_is_noted(bank: Path, model: Path) -> None:
+    args = ["recall", "France?", "--bank", str(bank), "--backbone", str(model), "--max-new-tokens", "2"]
+
+    def note(*more: str) -> bool:
+        done = CliRunner().invoke(app, [*args, *more])
+        assert done.exit_code == 0, done.output
+        return "without the --instruction" in " ".join(done.stderr.split())
+
+    assert not note(), "this bank was trained by the query alone"
+    assert note("--prompt", "instruction+query")
+    assert not note("--prompt", "instruction+query", "--instruction", "answer")
 
 
 def test_conversation_survives_a_bad_query(

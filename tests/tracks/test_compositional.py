@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from tokmem.config import load_config
 from tokmem.data.call_files import write_calls
 from tokmem.data.compose import ComposeSpec, compose
 from tokmem.data.xlam import rank_tools
-from tokmem.errors import BankError, ConfigError, DataError
+from tokmem.errors import BankError, ConfigError, DataError, TokMemError
 from tokmem.mini.tool_rows import mini_tool_rows
 from tokmem.model.backbone import Backbone, fingerprint, load_backbone
 from tokmem.records import Procedure
@@ -230,6 +231,10 @@ def test_what_is_done_is_not_done_again(
     assert again["rows"] == first["rows"]
     assert {row["seeds"] for row in again["rows"]} == {2}
     assert load_config(CompositionalConfig, tmp_path / "config.yaml") == config
+    facts = tmp_path / "adapted.json"
+    facts.write_text(facts.read_text()[:-9])
+    with pytest.raises(TokMemError, match=re.escape(f"remove {facts} and resume")):
+        run(config, tmp_path, backbone=backbone, resume=True)
 
 
 def test_rates_are_chosen_on_the_first_round(backbone: Backbone, tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import typer
 from tokmem.cli import options as o
 from tokmem.cli.shared import answer_record, complain, console, load, show_answer, show_json
 from tokmem.errors import BankError, ConfigError, DataError, TokMemError
+from tokmem.log import logger
 
 if TYPE_CHECKING:
     from tokmem.methods.tokmem import TokMem
@@ -74,6 +75,7 @@ def recall(
     queries = [] if talks else _queries(query, file, instruction)
     memory = _open(bank, ctx.params)
     forced = _known(memory, procedure or [])
+    _note_missing_instruction(memory, [q.instruction for q in queries] or [instruction])
     if talks:
         _converse(memory, instruction, forced)
     elif json:
@@ -128,6 +130,15 @@ def _open(bank: Path, given: dict[str, Any]) -> TokMem:
     if home:
         return TokMemLora.load(home, backbone, recall=settings, **options)
     return TokMem.load(bank, backbone, recall=settings, **options)
+
+
+def _note_missing_instruction(memory: TokMem, instructions: Sequence[str]) -> None:
+    """Says that queries stand without an instruction in a prompt that has a place for one."""
+    if memory.prompt == "instruction+query" and not all(instructions):
+        logger.info(
+            "the bank's prompts hold an instruction and a query: without the --instruction of its training "
+            "it may route and answer worse"
+        )
 
 
 def _known(memory: TokMem, procedures: Sequence[str]) -> list[str]:

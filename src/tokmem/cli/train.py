@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from tokmem.cli import options as o
-from tokmem.cli.shared import console, load, run_folder, show_results
+from tokmem.cli.shared import command_line, console, load, run_folder, show_results
 
 if TYPE_CHECKING:
     from tokmem.tracks.atomic import AtomicConfig
@@ -81,5 +81,7 @@ def _say_what_next(config: AtomicConfig, folder: Path) -> None:
 
     bank = folder / "banks" / cell_name(config.methods[0], config.prompts[0], config.seeds[0])
     model = config.backbone.model_name
-    chosen = "" if model == type(config.backbone).model_name else f" --model-name {model}"
-    console().print(f'Bank: {bank}\nTry:  tokmem recall "..." --bank {bank}{chosen}', markup=False)
+    chosen = [] if model == type(config.backbone).model_name else ["--model-name", model]
+    asked = '"..."' if config.prompts[0] == "query" else '"..." --instruction "..."'
+    line = command_line("recall", "--bank", bank, *chosen)
+    console().print(f"Bank: {bank}\nTry:  {line} {asked}", markup=False)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -13,7 +12,7 @@ from tokmem.config import check_least, setting
 from tokmem.data.compose import Composed
 from tokmem.data.xlam import ToolRange
 from tokmem.errors import ConfigError
-from tokmem.files import atomic_write_json
+from tokmem.files import atomic_write_json, read_json
 from tokmem.log import logger
 from tokmem.methods.tokmem_lora import TokMemLora
 from tokmem.model.backbone import Backbone, load_backbone, save_backbone, wrap_backbone
@@ -112,11 +111,13 @@ class Auxiliary:
         Raises:
             ConfigError: the backbone is quantized, so that nothing can be merged into it.
             DataError: there are too few rows, or an auxiliary tool is one of a round's.
+            TokMemError: the file that says what making it took is damaged.
         """
         folder, facts = out / name, out / f"{name}.json"
         if not facts.is_file():
             atomic_write_json(facts, self._adapt(plain, source, folder, train_max_calls))
-        made: dict[str, Any] = json.loads(facts.read_text("utf-8"))
+        again = f"remove {facts} and resume: the backbone is adapted again, from its checkpoint"
+        made: dict[str, Any] = read_json(facts, dict, again)
         return load_backbone(str(folder), device=str(plain.device)), made
 
     def _adapt(

@@ -138,7 +138,7 @@ def _check_bank(order: Order, method: TokMem, coupled: bool) -> None:
         raise DataError(
             f"procedure {unknown[0]!r} is not in bank {folder}{did_you_mean(unknown[0], bank.names)}",
             "procedures of the bank",
-            "leave it out (tasks), or train it",
+            "leave it out (choose others by --task or data.tasks), or train it",
         )
 
 

@@ -92,6 +92,19 @@ def load_corpus(config: DataConfig, backbone: Backbone) -> Corpus:
     return load_tasks(Path(config.tasks_dir), spec, length)
 
 
+def corpus_names(config: DataConfig) -> tuple[str, ...]:
+    """The procedures that a corpus offers, whichever of them a config takes.
+
+    Raises:
+        DataError: the corpus cannot be read.
+    """
+    if config.source == "jsonl":
+        return load_jsonl(Path(config.corpus)).names
+    if config.source == "procedures":
+        return tuple(family.name for family in FAMILIES[config.families])
+    return tuple(sorted(path.stem for path in Path(config.tasks_dir).glob("task*.json")))
+
+
 def _chosen(names: Sequence[str], config: DataConfig) -> tuple[str, ...]:
     """The procedures that `tasks` and `num_tasks` leave, in their own order."""
     for name in config.tasks:
