@@ -16,6 +16,7 @@ from pathlib import Path
 from random import Random
 
 from tokmem.data.arguments import arguments_json
+from tokmem.data.tool_schema import start_text
 from tokmem.mini.arithmetic import sample_problem
 from tokmem.mini.compositions import sample_composition
 from tokmem.mini.lexicon import ADJECTIVES, COLORS, NOUNS
@@ -23,6 +24,7 @@ from tokmem.mini.procedures import TRAINED, is_held_out_input
 from tokmem.mini.random_tools import sample_tool
 from tokmem.mini.tools import AUXILIARY, Tool, sample_chain, schema_line
 from tokmem.mini.tools import Call as DrawnCall
+from tokmem.records import Procedure
 
 MEMORY = "\0"  # where a memory token stands in a response
 
@@ -127,7 +129,11 @@ def _laid_out(wording: str, pairs: list[tuple[str, str]], rng: Random, framed: f
         wording = f"{wording} {request}"
         pairs = [(query, opening + response + closing) for query, response in pairs]
     if rng.random() < REMEMBERED:
-        return tuple(Exchange(q, MEMORY + r, memories=(wording,)) for q, r in pairs)
+        said = rng.random() < 0.2  # in the prompt as well
+        users = [f"{wording}\n\n{query}" if said else query for query, _ in pairs]
+        return tuple(
+            Exchange(u, MEMORY + r, memories=(wording,)) for u, (_, r) in zip(users, pairs, strict=True)
+        )
     (query, response), rest = pairs[0], tuple(Exchange(q, r) for q, r in pairs[1:])
     if rest and place < 0.2:
         return (Exchange(query, response, train_response=False), *rest)
@@ -160,6 +166,12 @@ def composition_document(rng: Random) -> Document:
     composition = sample_composition(rng)
     size = rng.choices((1, 2, 3, 5), (0.4, 0.25, 0.2, 0.15))[0]
     return _laid_out(composition.wording, _draw_unseen(composition.sample, size, rng), rng, FRAMED / 2)
+
+
+def echo_document(rng: Random) -> Document:
+    """An input without an instruction, which is repeated."""
+    (query, _), *_ = _draw_unseen(rng.choice(TRAINED).sample, 1, rng)
+    return (Exchange(query, query),)
 
 
 def _call_json(name: str, arguments: dict[str, object]) -> str:
@@ -221,6 +233,10 @@ def _words_asking(call: DrawnCall) -> list[str]:
     return words or [call.query.split()[0]]
 
 
+def _memory_text(tool: Tool) -> str:
+    return start_text(Procedure(tool.name, tool.description, tool.parameters))
+
+
 def chain_document(rng: Random) -> Document:
     """What a chain of memory tokens looks like: before the arguments of each call, a word that stands for it.
 
@@ -228,13 +244,13 @@ def chain_document(rng: Random) -> Document:
     so that the state before it holds all of them; or a memory token. Nothing stands between the arguments
     of a call and the next word, so that the state there must know what comes next.
     """
-    kind = rng.choices(("known", "auxiliary", "new"), (0.2, 0.35, 0.45))[0]
+    kind = rng.choices(("known", "auxiliary", "new"), (0.2, 0.3, 0.5))[0]
     tools = rng.sample(KNOWN_LIST, 4) if kind == "known" else _draw_tools(rng, kind == "auxiliary")
     query, calls = sample_chain(tools, rng, rng.choices((1, 2, 3, 4), (0.15, 0.35, 0.3, 0.2))[0])
     ways = {
         "known": (0.4, 0.1, 0, 0.1, 0.4),
         "auxiliary": (0.15, 0.1, 0.05, 0.2, 0.5),
-        "new": (0, 0.1, 0.15, 0.2, 0.55),
+        "new": (0, 0.05, 0.1, 0.2, 0.65),
     }
     way = rng.choices(("known as", "name", "label", "request", "memory"), ways[kind])[0]
     by_name = {tool.name: tool for tool in tools}
@@ -252,7 +268,7 @@ def chain_document(rng: Random) -> Document:
     user = "".join([*lines, "\n", query]) if listed else query
     space = "" if way == "memory" else " "
     response = "".join(f"{space}{words(call)}{arguments_json(call.arguments)}" for call in calls)
-    memories = tuple(schema_line(by_name[call.name]) for call in calls) if way == "memory" else ()
+    memories = tuple(_memory_text(by_name[call.name]) for call in calls) if way == "memory" else ()
     return (Exchange(user, response, memories=memories),)
 
 
@@ -320,10 +336,11 @@ def documents(sources: Sequence[tuple[Source, float]], rng: Random) -> Iterator[
 def generated_sources() -> list[tuple[Source, float]]:
     """The sources that need no data file, with their shares of documents."""
     return [
-        (procedure_document, 0.29),
-        (composition_document, 0.30),
+        (procedure_document, 0.28),
+        (composition_document, 0.26),
+        (echo_document, 0.03),
         (tool_document, 0.06),
-        (chain_document, 0.20),
+        (chain_document, 0.22),
         (arithmetic_document, 0.03),
         (sums_document, 0.02),
     ]

@@ -105,14 +105,14 @@ def test_starting_rows_depend_on_seed_role_and_stage(backbone: Backbone) -> None
     assert not torch.equal(first.bank.steering.rows()[0], first.bank.steering.rows()[2])
 
 
-def test_a_tool_starts_from_its_line_with_its_arguments(backbone: Backbone) -> None:
+def test_a_tool_starts_from_its_name_its_arguments_and_what_it_does(backbone: Backbone) -> None:
     """`start: description`: the mean of the rows of the line's tokens, as long as a typical row."""
     tool = Procedure("play", "Plays a song.", {"properties": {"title": {"type": "string"}}})
     memory = TokMem(backbone, start="description")
     memory.add([tool, Procedure("copy", "Copy the text.")])
     weight = backbone.model.get_input_embeddings().weight.detach()
     for text, row in zip(
-        ("play(title?: string): Plays a song.", "Copy the text."), memory.bank.steering.rows(), strict=True
+        ("play title Plays a song.", "Copy the text."), memory.bank.steering.rows(), strict=True
     ):
         mean = weight[memory.chat.text_ids(text)].mean(0)
         torch.testing.assert_close(row / row.norm(), mean / mean.norm())

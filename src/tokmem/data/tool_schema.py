@@ -158,3 +158,10 @@ def signature(tool: Procedure) -> str:
 def _kind(schema: Any) -> str:
     kind = schema.get("type", "any") if isinstance(schema, Mapping) else "any"
     return " or ".join(kind) if isinstance(kind, list) else str(kind)
+
+
+def start_text(procedure: Procedure) -> str:
+    """The words that a memory token can start from: description, or name; a tool's name and arguments too."""
+    if procedure.parameters is None:
+        return procedure.description or procedure.name
+    return " ".join((procedure.name, *procedure.parameters.get("properties", {}), procedure.description))

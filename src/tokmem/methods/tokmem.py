@@ -16,7 +16,7 @@ from tokmem.bank.slots import IdPolicy
 from tokmem.bank.store import Origin, load_bank, save_bank
 from tokmem.data.chat import Chat
 from tokmem.data.encode import Encoder, PromptMode
-from tokmem.data.tool_schema import signature
+from tokmem.data.tool_schema import start_text
 from tokmem.errors import BankError, ConfigError, RecallError
 from tokmem.log import Metrics
 from tokmem.methods.protocol import Learned
@@ -32,13 +32,6 @@ from tokmem.train.objective import BankObjective, Objective
 from tokmem.train.prefix import read_prefixes
 
 Renorm = Literal["off", "stage", "step"]
-
-
-def start_text(procedure: Procedure) -> str:
-    """What a memory token's start is made of: a tool's line with its arguments; else description or name."""
-    if procedure.parameters is None:
-        return procedure.description or procedure.name
-    return signature(procedure)
 
 
 class TokMem:
