@@ -141,5 +141,4 @@ class MemoryHead:
 
     def replaced(self, vocab: int) -> Tensor:
         """Ids below V whose rows memory tokens replace, (R,)."""
-        ids = self.bank.slot_ids
-        return ids[ids < vocab]
+        return self.bank.ids_below(vocab)
