@@ -157,9 +157,9 @@ class Bank(nn.Module):
         place = torch.searchsorted(self._sorted_ids, ids).clamp(max=len(self._sorted_ids) - 1)
         return self._sorted_slots[place], self._sorted_ids[place] == ids
 
-    def ids_below(self, limit: int) -> Tensor:
-        """Token ids under a limit, rising, (R,); found without waiting for the device."""
-        return self._sorted_ids[: bisect_left(self._ordered, limit)]
+    def ids_within(self, start: int, stop: int) -> Tensor:
+        """Token ids from `start` and below `stop`, rising, (R,); found without waiting for the device."""
+        return self._sorted_ids[bisect_left(self._ordered, start) : bisect_left(self._ordered, stop)]
 
     def find_head(self, ids: Tensor) -> tuple[Tensor, Tensor]:
         """Procedure indices of token ids: (...) -> index (...), and whether the id is a procedure's first."""
