@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[1]
 
 
@@ -13,3 +15,31 @@ def test_tables_come_from_the_result_files() -> None:
     done = subprocess.run([sys.executable, str(ROOT / "tools/update_tables.py"), "--check"], check=False)
     assert done.returncode == 0, "run tools/update_tables.py"
     assert "| tokmem |" in (ROOT / "README.md").read_text()
+
+
+def test_forgetting_is_a_matrix(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(ROOT / "tools"))
+    from update_tables import forgetting_table
+
+    kept = {(2, 2): 90.0, (2, 10): 70.0, (10, 10): 80.0}
+    rows = [
+        {
+            "method": method,
+            "learned_at": then,
+            "evaluated_at": now,
+            "rouge_l": value,
+            "routing_accuracy": None,
+        }
+        for now, method in ((2, "b"), (10, "b"), (2, "a"), (10, "a"))
+        for (then, at), value in kept.items()
+        if at == now
+    ]
+    rows[0]["rouge_l_std"] = 1.5
+    assert forgetting_table(rows).markdown().splitlines() == [
+        "| method | learned by | ROUGE-L at 2 | ROUGE-L at 10 | routing % at 2 | routing % at 10 |",
+        "| --- | ---: | ---: | ---: | --- | --- |",
+        "| b | 2 | 90.0 ± 1.5 | 70.0 | - | - |",
+        "| b | 10 | - | 80.0 | - | - |",
+        "| a | 2 | 90.0 | 70.0 | - | - |",
+        "| a | 10 | - | 80.0 | - | - |",
+    ]

@@ -2,10 +2,12 @@
 
     python tools/eval_mini.py --backbone build/mini/backbone --out results/mini/backbone.json
 
-Every input is one that the training never saw (`is_held_out_input`). Reported: exact answers for each
-family when instructed (a wording drawn at random), for the held-out families when instructed, tool
-arguments, word problems, and, where `--tasks-dir` is given, a one-off reading of
-Super-NaturalInstructions evaluation tasks.
+Every input of a family and every word problem is one that the training never saw (`is_held_out_input`);
+requests for tools are drawn at random. Reported: exact answers for each family when instructed (a wording
+drawn at random), for the held-out families when instructed, arguments of the auxiliary tools and of those
+that the training never saw, word problems, and, where `--tasks-dir` is given, a one-off reading of
+Super-NaturalInstructions evaluation tasks. `training` counts what all runs saw, `earlier` the part of those
+before the last.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ from random import Random
 from statistics import fmean, median
 
 import torch
+from pretrain_mini import totals
 
 from tokmem.data import SniSpec, load_tasks
 from tokmem.data.arguments import arguments_json
@@ -28,7 +31,7 @@ from tokmem.methods.base import Base
 from tokmem.mini.arithmetic import sample_problem
 from tokmem.mini.families.family import Family
 from tokmem.mini.procedures import DEMO, SETTINGS, TRAINED, is_held_out_input, sample_input
-from tokmem.mini.tools import AUXILIARY, sample_chain, schema_line
+from tokmem.mini.tools import AUXILIARY, HELD_OUT, Tool, sample_chain, schema_line
 from tokmem.model.backbone import load_backbone
 from tokmem.recall.generate import RecallSettings
 from tokmem.records import Example, Turn
@@ -48,11 +51,15 @@ def instructed(family: Family) -> Sampler:
     return sample
 
 
-def tool_arguments(rng: Random) -> tuple[str, str]:
-    """A request for one auxiliary tool, its schema, and its arguments."""
-    tools = rng.sample(AUXILIARY, 1)
-    query, calls = sample_chain(tools, rng, 1)
-    return f"{query}\n\n{schema_line(tools[0])}", arguments_json(calls[0].arguments)
+def tool_arguments(tools: Sequence[Tool]) -> Sampler:
+    """Draws a request for one of the tools with its schema, and the arguments."""
+
+    def sample(rng: Random) -> tuple[str, str]:
+        tool = rng.choice(tools)
+        query, calls = sample_chain([tool], rng, 1)
+        return f"{query}\n\n{schema_line(tool)}", arguments_json(calls[0].arguments)
+
+    return sample
 
 
 def word_problem(rng: Random) -> tuple[str, str]:
@@ -61,6 +68,19 @@ def word_problem(rng: Random) -> tuple[str, str]:
         problem = sample_problem(rng)
         if is_held_out_input(problem.question):
             return problem.question, final_answer(problem.answer) or ""
+
+
+OTHER = {
+    "tool_arguments": tool_arguments(AUXILIARY),
+    "held_out_tool_arguments": tool_arguments(HELD_OUT),
+    "word_problem": word_problem,
+}
+
+
+def training(backbone: Path) -> dict[str, object]:
+    """What all runs of a backbone's training saw, and the other facts of its `training.json`."""
+    path = backbone / "training.json"
+    return json.loads(path.read_text()) | totals(path)
 
 
 def draw(name: str, sample: Sampler, count: int) -> list[Example]:
@@ -114,7 +134,7 @@ def measure(args: argparse.Namespace) -> dict[str, object]:
     trained = exact(base, skills, args.count)
     result: dict[str, object] = {
         "backbone_fingerprint": backbone.fingerprint,
-        "training": json.loads((args.backbone / "training.json").read_text()),
+        "training": training(args.backbone),
         "parameters": sum(p.numel() for p in backbone.model.parameters()),
         "examples_per_family": args.count,
         "median_exact_trained": median(trained.values()),
@@ -126,9 +146,7 @@ def measure(args: argparse.Namespace) -> dict[str, object]:
         "exact_held_out_instructed": exact(
             base, {f.name: instructed(f) for f in (*SETTINGS, *DEMO)}, args.count
         ),
-        "exact_other": exact(
-            base, {"tool_arguments": tool_arguments, "word_problem": word_problem}, 4 * args.count
-        ),
+        "exact_other": exact(base, OTHER, 4 * args.count),
         "exact_trained": dict(sorted(trained.items(), key=lambda item: -item[1])),
     }
     if args.tasks_dir:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,16 +22,28 @@ from tokmem.mini.lexicon import ADJECTIVES, COLORS, NOUNS
 from tokmem.mini.procedures import TRAINED, is_held_out_input
 from tokmem.mini.random_tools import sample_tool
 from tokmem.mini.tools import AUXILIARY, Tool, sample_chain, schema_line
+from tokmem.mini.tools import Call as DrawnCall
+
+MEMORY = "\0"  # where a memory token stands in a response
 
 
 @dataclass(frozen=True)
 class Exchange:
-    """One user message and its response; ``train_user`` and ``train_response`` say what the loss covers."""
+    """One user message and its response.
+
+    Attributes:
+        user: what is asked.
+        response: what is answered; at each ``MEMORY`` in it stands a memory token.
+        train_user: the loss covers the user's text too.
+        train_response: it covers the response.
+        memories: for each memory token the text that it starts from: the mean of its words' embeddings.
+    """
 
     user: str
     response: str
     train_user: bool = False
     train_response: bool = True
+    memories: tuple[str, ...] = ()
 
 
 Document = tuple[Exchange, ...]
@@ -51,6 +64,9 @@ FRAMES = (
     ("\n", "", ("Begin with an empty line.", "Leave a line empty before the answer.")),
 )
 FRAMED = 0.45
+
+# Share of documents with a memory token, the mean of an instruction's words, in place of the instruction.
+REMEMBERED = 0.4
 
 # Families that are learned last (sums, neighbours, selections by meaning): drawn three times as often.
 HARD = {
@@ -89,6 +105,7 @@ LABELS = tuple(
     form ones ends weekday
     """.split()
 )
+KNOWN_TOOLS = 200
 
 WEIGHTS = [f.weight * (3.0 if f.name in HARD else 1.0) for f in TRAINED]
 
@@ -103,12 +120,14 @@ def _frame(rng: Random) -> tuple[str, str, str]:
 
 
 def _laid_out(wording: str, pairs: list[tuple[str, str]], rng: Random, framed: float) -> Document:
-    """The wording before or after the first input; with several inputs, sometimes no wording at all."""
+    """The wording as a memory token, or before or after the first input; for several inputs, maybe none."""
     place = rng.random()
     if rng.random() < framed:
         opening, closing, request = _frame(rng)
         wording = f"{wording} {request}"
         pairs = [(query, opening + response + closing) for query, response in pairs]
+    if rng.random() < REMEMBERED:
+        return tuple(Exchange(q, MEMORY + r, memories=(wording,)) for q, r in pairs)
     (query, response), rest = pairs[0], tuple(Exchange(q, r) for q, r in pairs[1:])
     if rest and place < 0.2:
         return (Exchange(query, response, train_response=False), *rest)
@@ -147,9 +166,9 @@ def _call_json(name: str, arguments: dict[str, object]) -> str:
     return f'{{"name": "{name}", "arguments": {arguments_json(arguments)}}}'
 
 
-def _draw_tools(rng: Random) -> Sequence[Tool]:
-    """Four tools: auxiliary ones, or as often new ones that nobody can know by heart."""
-    if rng.random() < 0.35:
+def _draw_tools(rng: Random, auxiliary: bool) -> Sequence[Tool]:
+    """Four tools: auxiliary ones, or new ones that nobody can know by heart."""
+    if auxiliary:
         return rng.sample(AUXILIARY, 4)
     tools: dict[str, Tool] = {}
     while len(tools) < 4:
@@ -160,7 +179,7 @@ def _draw_tools(rng: Random) -> Sequence[Tool]:
 
 def tool_document(rng: Random) -> Document:
     """Calls written out from a list of tools, or the arguments of each call in turn, tool by tool."""
-    tools = _draw_tools(rng)
+    tools = _draw_tools(rng, auxiliary=rng.random() < 0.35)
     listing = rng.random() < 0.6  # the model itself says which tool comes next
     sizes = (0.2, 0.35, 0.25, 0.2) if listing else (0.45, 0.3, 0.15, 0.1)
     query, calls = sample_chain(tools, rng, rng.choices((1, 2, 3, 4), sizes)[0])
@@ -180,24 +199,61 @@ def tool_document(rng: Random) -> Document:
     )
 
 
-def chain_document(rng: Random) -> Document:
-    """What a chain of memory tokens looks like: each call is the name of a tool or a label, and arguments.
+def _known_tools() -> dict[str, tuple[Tool, str]]:
+    """Tools known by heart, by name, each with the word it is known by: auxiliary ones and some at random."""
+    rng = Random("known")
+    tools = {tool.name: tool for tool in AUXILIARY}
+    while len(tools) < KNOWN_TOOLS:
+        tool = sample_tool(rng)
+        tools.setdefault(tool.name, tool)
+    return {name: (tool, label) for (name, tool), label in zip(tools.items(), reversed(LABELS), strict=False)}
 
-    Nothing stands between the arguments of a call and the next name, so that the state there must know what
-    comes next. Tools that are known by heart need no list.
+
+KNOWN = _known_tools()
+KNOWN_LIST = tuple(tool for tool, _ in KNOWN.values())
+FREE_LABELS = LABELS[: len(LABELS) - KNOWN_TOOLS]
+
+
+def _words_asking(call: DrawnCall) -> list[str]:
+    """The longer words of a request that are no argument of it."""
+    values = {word for value in call.arguments.values() for word in str(value).lower().split()}
+    words = [word for word in re.findall(r"[A-Za-z]{4,}", call.query) if word.lower() not in values]
+    return words or [call.query.split()[0]]
+
+
+def chain_document(rng: Random) -> Document:
+    """What a chain of memory tokens looks like: before the arguments of each call, a word that stands for it.
+
+    The word is the tool's name; or what it is known by; or its label in a list; or any word of its request,
+    so that the state before it holds all of them; or a memory token. Nothing stands between the arguments
+    of a call and the next word, so that the state there must know what comes next.
     """
-    tools = _draw_tools(rng)
+    kind = rng.choices(("known", "auxiliary", "new"), (0.2, 0.35, 0.45))[0]
+    tools = rng.sample(KNOWN_LIST, 4) if kind == "known" else _draw_tools(rng, kind == "auxiliary")
     query, calls = sample_chain(tools, rng, rng.choices((1, 2, 3, 4), (0.15, 0.35, 0.3, 0.2))[0])
-    names, lines = {tool.name: tool.name for tool in tools}, []
-    if rng.random() < 0.6:
-        names = dict(zip(names, rng.sample(LABELS, len(names)), strict=True))
-        lines = [f"- {names[tool.name]}: {schema_line(tool)}\n" for tool in tools]
-    elif tools[0] not in AUXILIARY:
-        lines = [f"- {schema_line(tool)}\n" for tool in tools]
+    ways = {
+        "known": (0.4, 0.1, 0, 0.1, 0.4),
+        "auxiliary": (0.15, 0.1, 0.05, 0.2, 0.5),
+        "new": (0, 0.1, 0.15, 0.2, 0.55),
+    }
+    way = rng.choices(("known as", "name", "label", "request", "memory"), ways[kind])[0]
+    by_name = {tool.name: tool for tool in tools}
+    labels = dict(zip(by_name, rng.sample(FREE_LABELS, 4), strict=True))
+    words = {
+        "known as": lambda call: KNOWN[call.name][1],
+        "name": lambda call: call.name,
+        "label": lambda call: labels[call.name],
+        "request": lambda call: rng.choice(_words_asking(call)),
+        "memory": lambda call: MEMORY,
+    }[way]
+    lines = [f"- {labels[tool.name] + ': ' if way == 'label' else ''}{schema_line(tool)}\n" for tool in tools]
     rng.shuffle(lines)
-    query = "".join([*lines, "\n" if lines else "", query])
-    response = "".join(f" {names[call.name]}{arguments_json(call.arguments)}" for call in calls)
-    return (Exchange(query, response),)
+    listed = way == "label" or (kind == "new" and way != "memory")
+    user = "".join([*lines, "\n", query]) if listed else query
+    space = "" if way == "memory" else " "
+    response = "".join(f"{space}{words(call)}{arguments_json(call.arguments)}" for call in calls)
+    memories = tuple(schema_line(by_name[call.name]) for call in calls) if way == "memory" else ()
+    return (Exchange(user, response, memories=memories),)
 
 
 def arithmetic_document(rng: Random) -> Document:
@@ -244,6 +300,8 @@ class TaskText:
         rows = self.by_task[rng.choices(self.tasks, self.weights)[0]]
         row = rng.choice(rows)
         definition, text = row["definition"].strip(), row["input"].strip()
+        if rng.random() < REMEMBERED:
+            return (Exchange(text, MEMORY + row["output"].strip(), memories=(definition,)),)
         user = f"{text}\n\n{definition}" if rng.random() < 0.25 else f"{definition}\n\n{text}"
         first = Exchange(user, row["output"].strip(), train_user=rng.random() < 0.15)
         if rng.random() < 0.25:
@@ -262,10 +320,10 @@ def documents(sources: Sequence[tuple[Source, float]], rng: Random) -> Iterator[
 def generated_sources() -> list[tuple[Source, float]]:
     """The sources that need no data file, with their shares of documents."""
     return [
-        (procedure_document, 0.32),
-        (composition_document, 0.33),
-        (tool_document, 0.08),
-        (chain_document, 0.12),
+        (procedure_document, 0.29),
+        (composition_document, 0.30),
+        (tool_document, 0.06),
+        (chain_document, 0.20),
         (arithmetic_document, 0.03),
         (sums_document, 0.02),
     ]

@@ -47,7 +47,7 @@ on any machine, with no download, what it does: it is a test bench for memory to
 
 ## What it can and cannot do
 
-All on inputs that training never saw, {count} a family, greedy (`results/mini/backbone.json`, `tools/eval_mini.py`):
+On inputs that training never saw (requests for tools are drawn at random), {count} a family, greedy (`results/mini/backbone.json`, `tools/eval_mini.py`):
 
 | | |
 |---|---:|
@@ -56,6 +56,7 @@ All on inputs that training never saw, {count} a family, greedy (`results/mini/b
 | copying the input | {copy:.0f}% |
 | families below 50% | {weak} |
 | arguments of an auxiliary tool as JSON | {tools:.0f}% |
+| arguments of a held-out tool (51 to 100) as JSON | {held_tools:.0f}% |
 | arithmetic word problems, final number | {problems:.0f}% |
 | the 16 held-out families when instructed, mean | {held:.1f}% |
 | loss of a response token, in nats | {loss:.3f} |
@@ -72,9 +73,7 @@ Licence: Apache-2.0.
 def card(backbone: Path, result: dict[str, Any]) -> str:
     """The card's text, every figure from the model's own files and the result file."""
     config = json.loads((backbone / "config.json").read_text())
-    training, exact = result["training"], result["exact_trained"]
-    earlier = training.get("earlier", {})
-    seen = {key: training[key] + earlier.get(key, 0) for key in ("step", "tokens", "supervised", "seconds")}
+    seen, exact = result["training"], result["exact_trained"]
     natural = result.get("natural_instructions_mean_rouge_l")
     held = result["exact_held_out_instructed"]
     return CARD.format(
@@ -93,6 +92,7 @@ def card(backbone: Path, result: dict[str, Any]) -> str:
         copy=result["copy"],
         weak=sum(value < 50 for value in exact.values()),
         tools=result["exact_other"]["tool_arguments"],
+        held_tools=result["exact_other"]["held_out_tool_arguments"],
         problems=result["exact_other"]["word_problem"],
         held=sum(held.values()) / len(held),
         loss=result["held_out_loss"],

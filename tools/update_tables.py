@@ -14,7 +14,6 @@ from tokmem.report.tables import Spread, Table
 ROOT = Path(__file__).parents[1]
 PAGES = (ROOT / "README.md", ROOT / "docs/results.md", ROOT / "docs/performance.md")
 BLOCK = re.compile(r"(<!-- (table|forgetting|probes): (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
-FORGETTING = {"method": "method", "learned_at": "learned by", "evaluated_at": "measured at"}
 PROBES = {"method": "method", "instruction": "instruction"}
 SCORES = {"rouge_l": "ROUGE-L", "routing_accuracy": "routing %"}
 BENCH = {
@@ -65,20 +64,35 @@ def table(kind: str, path: Path) -> str:
         return Table(result["rows"], BENCH[path.stem], formats).markdown()
     if kind == "table":
         return results_table(result).markdown()
-    return scores_table(result[kind], FORGETTING if kind == "forgetting" else PROBES).markdown()
+    return (forgetting_table if kind == "forgetting" else probes_table)(result[kind]).markdown()
 
 
-def scores_table(rows: list[dict[str, Any]], keys: dict[str, str]) -> Table:
-    """Rows of ROUGE-L and routing, with their spread where there are several seeds."""
-    cells = [
-        {key: row[key] for key in keys}
-        | {
-            name: Spread(row[name], row[f"{name}_std"], 2) if f"{name}_std" in row else row[name]
-            for name in SCORES
-        }
-        for row in rows
-    ]
-    return Table(cells, keys | SCORES)
+def forgetting_table(rows: list[dict[str, Any]]) -> Table:
+    """A row for what a method had learned at a stage, a column for each score and stage of measuring."""
+    lines: dict[tuple[Any, ...], dict[str, Any]] = {}
+    for row in rows:
+        key = tuple(row.get(name) for name in ("method", "prompt", "train_size", "learned_at"))
+        line = lines.setdefault(key, {"method": row["method"], "learned_at": row["learned_at"]})
+        line |= {f"{name}_{row['evaluated_at']}": score(row, name) for name in SCORES}
+    methods = list(dict.fromkeys(key[:-1] for key in lines))
+    order = sorted(lines, key=lambda key: (methods.index(key[:-1]), key[-1]))
+    stages = sorted({row["evaluated_at"] for row in rows})
+    columns = {"method": "method", "learned_at": "learned by"}
+    for name, title in SCORES.items():
+        columns |= {f"{name}_{k}": f"{title} at {k}" for k in stages}
+    return Table([lines[key] for key in order], columns)
+
+
+def probes_table(rows: list[dict[str, Any]]) -> Table:
+    """A row for each method and kind of instruction."""
+    cells = [{key: row[key] for key in PROBES} | {name: score(row, name) for name in SCORES} for row in rows]
+    return Table(cells, PROBES | SCORES)
+
+
+def score(row: dict[str, Any], name: str) -> Spread | float | None:
+    """A score, with its spread where there are several seeds."""
+    value: float | None = row[name]
+    return value if value is None or f"{name}_std" not in row else Spread(value, row[f"{name}_std"], 2)
 
 
 def updated(text: str) -> str:

@@ -10,9 +10,11 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TypeVar
 
 from tokmem.errors import TokMemError
 
+T = TypeVar("T")
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 
 
@@ -57,6 +59,31 @@ def atomic_write_json(path: Path, value: object) -> None:
         do = "find where it arose, or write null"
         raise TokMemError(f"{path.name} would hold NaN or infinity: {error}", "finite numbers", do) from error
     atomic_write_text(path, text + "\n")
+
+
+def read_json(path: Path, kind: type[T], do: str) -> T:
+    """Reads back what a run has written for itself.
+
+    Args:
+        path: of a JSON file that exists.
+        kind: what it holds: `dict` or `list`.
+        do: what to do where it is damaged.
+
+    Raises:
+        TokMemError: the file is cut short, or holds something else.
+    """
+    try:
+        value = json.loads(path.read_text("utf-8"))
+    except ValueError as error:
+        raise damaged(path, f"no JSON: {error}", do) from error
+    if not isinstance(value, kind):
+        raise damaged(path, f"a {type(value).__name__}, no {kind.__name__}", do)
+    return value
+
+
+def damaged(path: Path, why: str, do: str) -> TokMemError:
+    """What to raise of a file that a run has written and cannot read."""
+    return TokMemError(f"{path} is damaged ({why})", "the file as it was written", do)
 
 
 @contextmanager

@@ -83,3 +83,13 @@ def test_unknown_names_widths_and_policies_are_refused() -> None:
         made.add(["c"], 0)
     with pytest.raises(BankError, match="one of auto, spare, append"):
         SlotMap(SPACE, "spares")
+
+
+@pytest.mark.parametrize("name", ["", "  ", "a\nb", "a\tb", "a\u2028b", "\x1b[1m", "\udc80"])
+def test_names_that_do_not_show_on_one_line_are_refused(name: str) -> None:
+    made = slots("auto", "a")
+    for change in (lambda: made.add(["b", name]), lambda: made.rename("a", name)):
+        with pytest.raises(BankError, match=r"named .*; wanted: a name of visible text on one line"):
+            change()
+    assert made.names == ("a",)
+    made.rename("a", "ein Name, 名前 👩‍🔬")

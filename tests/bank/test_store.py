@@ -153,3 +153,14 @@ def test_query_states_come_back_with_their_procedures(bank: Bank, tmp_path: Path
     assert set(loaded.states) == set(names)
     for name in names:
         assert torch.equal(loaded.states[name], bank.states[name])
+
+
+def test_a_saved_name_that_no_bank_takes_is_refused(
+    bank: Bank, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr("tokmem.bank.slots._UNFIT", ())
+        bank.rename("weather ☂", "weather\n")
+        save_bank(bank, tmp_path / "bank", ORIGIN)
+    with pytest.raises(BankError, match=r"named 'weather\\n'"):
+        load_bank(tmp_path / "bank")

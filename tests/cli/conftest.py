@@ -68,7 +68,7 @@ def cli(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Cli:
     """Runs a command line in an empty folder."""
     monkeypatch.chdir(tmp_path)
 
-    def invoke(*args: object, input: str | None = None) -> Result:
+    def invoke(*args: object, input: str | bytes | None = None) -> Result:
         return CliRunner().invoke(app, ["-q", *map(str, args)], input=input)
 
     return invoke

@@ -66,10 +66,14 @@ def test_ranges_by_rounds_and_by_number(cli: Cli, source: Path) -> None:
 
 
 def test_generated_tools_where_no_rows_are_named(cli: Cli) -> None:
-    done = cli("data", "compose", "--top_k", "51-60", "--train_size", 40, "--val_size", 4, "--test_size", 20)
+    compose = ("data", "compose", "--top_k", "51-60", "--train_size", 40, "--val_size", 4, "--test_size", 20)
+    done = cli(*compose)
     assert done.exit_code == 0, done.output
     assert len(read_calls(Path("data/validation/function_calling_validation_tools51-60_4calls.json"))) == 4
     assert set(calls("data/test/function_calling_test_tools51-60_4calls.json")) == {2, 3, 4}
+    endless = cli(*compose, "--samples_per_tool", 0, "--out", "none")
+    assert endless.exit_code == 2
+    assert "samples_per_tool 0 of generated tools" in endless.stderr
 
 
 @pytest.mark.parametrize(

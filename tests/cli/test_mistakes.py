@@ -121,14 +121,20 @@ def test_bad_procedures(cli: Cli, bank: Path, model: Path, corpus: Path) -> None
         refused(cli("bank", *args, "--out", "new"), "'none'")
     refused(cli("bank", "show", bank, "none"), "'none'")
     refused(cli("bank", "rename", bank, "upper", "capital", "--out", "new"), "twice")
+    for name in ("", "two\nlines"):
+        refused(cli("bank", "rename", bank, "upper", name, "--out", "new"), "visible text on one line")
     refused(cli("bank", "merge", bank, bank, "--out", "new"), "in both banks")
     refused(cli("bank", "add", bank, "--name", "upper", "--out", "new", "--backbone", model), "twice")
     refused(cli("bank", "add", bank, "--out", "new"), "--name")
     assert not Path("new").exists()
     Path("other.jsonl").write_text(corpus.read_text().replace('"upper"', '"uper"'))
-    done = cli("eval", "--bank", bank, "--corpus", "other.jsonl", "--model_name", model)
-    refused(done, "'uper' is not in bank", "close: upper")
-    refused(cli("eval", "--bank", bank, "--tasks_dir", ".", "--model_name", model), "no task of the bank")
+    evaluate = ("eval", "--bank", bank, "--model_name", model)
+    asked = cli(*evaluate, "--corpus", "other.jsonl", "--task", "uper")
+    refused(asked, "'uper' is not in bank", "close: upper", "--task")
+    refused(cli(*evaluate, "--tasks_dir", "."), ".: no procedure of the bank", "one of capital, upper")
+    Path("foreign.jsonl").write_text('{"query": "q", "turns": [{"procedure": "p", "response": "r"}]}')
+    refused(cli(*evaluate, "--corpus", "foreign.jsonl"), "foreign.jsonl: no procedure of the bank")
+    refused(cli(*evaluate), "the generated procedures: no procedure of the bank")
 
 
 def test_bad_queries(cli: Cli, bank: Path, model: Path) -> None:
@@ -141,6 +147,10 @@ def test_bad_queries(cli: Cli, bank: Path, model: Path) -> None:
     refused(cli(*recall, "--file", "queries.jsonl"), "line 2", "`query`")
     Path("binary.txt").write_bytes(b"\xff\xfe\x00")
     refused(cli(*recall, "--file", "binary.txt"), "UTF-8")
+    refused(cli(*recall, input=b"\xff\xfe\n"), "standard input is not UTF-8")
+    refused(cli(*recall, "\udcff"), r"'\udcff' at 0 is no character", "UTF-8")
+    Path("escaped.jsonl").write_text('{"query": "a \\ud800"}\n')
+    refused(cli(*recall, "--file", "escaped.jsonl"), r"'\ud800' at 2 is no character")
 
 
 def test_unwritable_output(cli: Cli, bank: Path, model: Path, corpus: Path) -> None:

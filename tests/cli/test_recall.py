@@ -6,11 +6,16 @@ import json
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 from tests.cli.conftest import Cli
+from tokmem.cli.main import app
 from tokmem.methods.tokmem import TokMem
+from tokmem.methods.tokmem_lora import TokMemLora
 from tokmem.model.backbone import load_backbone
-from tokmem.records import Procedure
+from tokmem.model.lora import LoraSettings
+from tokmem.records import Example, Procedure, Turn
+from tokmem.train.loop import FitSettings
 
 
 def lines(text: str) -> list[dict]:
@@ -50,15 +55,29 @@ def test_file_and_piped_lines_give_what_single_queries_give(cli: Cli, bank: Path
                 assert choice["probability"] == pytest.approx(expected["probability"], abs=1e-4)
 
 
+def test_a_missing_instruction_is_noted(bank: Path, model: Path) -> None:
+    args = ["recall", "France?", "--bank", str(bank), "--backbone", str(model), "--max-new-tokens", "2"]
+
+    def note(*more: str) -> bool:
+        done = CliRunner().invoke(app, [*args, *more])
+        assert done.exit_code == 0, done.output
+        return "without the --instruction" in " ".join(done.stderr.split())
+
+    assert not note(), "this bank was trained by the query alone"
+    assert note("--prompt", "instruction+query")
+    assert not note("--prompt", "instruction+query", "--instruction", "answer")
+
+
 def test_conversation_survives_a_bad_query(
     cli: Cli, bank: Path, model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("tokmem.cli.recall._at_terminal", lambda: True)
-    typed = iter(["France", "word " * 400, "Spain", ""])
-    monkeypatch.setattr("builtins.input", lambda _: next(typed))
+    typed = iter([b"France", b"word " * 400, b"\xff", b"Spain", b""])
+    monkeypatch.setattr("builtins.input", lambda _: next(typed).decode())
     done = cli("recall", "--bank", bank, "--backbone", model, "--max_length", 64, "--max-new-tokens", 4)
     assert done.exit_code == 0, done.output
     assert done.stdout.count("recalled  ") >= 2
+    assert "typed is not UTF-8" in done.stderr
 
 
 def test_typed_memory_tokens_are_text(cli: Cli, bank: Path, model: Path) -> None:
@@ -120,3 +139,34 @@ def test_constrained_arguments_are_json_of_the_schema(cli: Cli, model: Path) -> 
     done = cli(*args, "one")
     assert done.exit_code != 0
     assert "--constrained without --chain" in done.output
+
+
+def test_a_bank_beside_its_adapter_is_recalled(cli: Cli, model: Path) -> None:
+    pytest.importorskip("peft")
+    settings = FitSettings(lr=0.05, batch_size=4)
+    shape = LoraSettings(lora_r=2, lora_alpha=64)
+    backbone = load_backbone(str(model), device="cpu")
+    made = TokMemLora(
+        backbone, freeze_after_first=True, lora=shape, lora_lr=0.05, prompt="query", settings=settings
+    )
+    queries = ["France", "Chad is", "Peru"]
+    made.learn(
+        [Procedure("upper"), Procedure("lower")], [Example(q, (Turn("upper", "A"),)) for q in queries], []
+    )
+    made.save(Path("kept"))
+    expected = made.recall(queries, mode="chain", max_new_tokens=6)
+    args = ("--backbone", model, "--chain", "--json", "--max-new-tokens", 6)
+    for bank in ("kept", "kept/bank"):
+        done = cli("recall", "--bank", bank, *args, input="\n".join(queries))
+        assert done.exit_code == 0, done.output
+        for record, answer in zip(lines(done.stdout), expected, strict=True):
+            likely = answer.route.choices[0].probability
+            assert record["routes"][0]["probability"] == pytest.approx(likely, abs=1e-4)
+            assert [turn["response"] for turn in record["turns"]] == [t.response for t in answer.turns]
+    plain = TokMem(backbone, made.bank, prompt="query").recall(queries)
+    found, without = (answers[0].route.choices[0].probability for answers in (expected, plain))
+    assert abs(found - without) > 0.05, "the adapter matters"
+    assert cli("bank", "remove", "kept/bank", "lower", "--out", "fewer").exit_code == 0
+    refused = cli("recall", "France", "--bank", "fewer", *args)
+    assert refused.exit_code == 2
+    assert "was trained beside an adapter" in refused.output

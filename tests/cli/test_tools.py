@@ -52,6 +52,7 @@ def test_mistakes_are_told(cli: Cli, tmp_path: Path) -> None:
         (("--training_rounds", "51-60:1,55-70:1"), "51-60 and 55-70 overlap"),
         (("--source", "xlam"), "a path for xlam"),
         (("--source", "xlam", "--path", tmp_path / "none.json"), "none.json"),
+        (("--samples_per_tool", 0), "data: samples_per_tool 0 of generated tools"),
         (("--renorm", "always"), "'off' | 'stage' | 'step'"),
         (("--methods", "tokmen"), "close: tokmem"),
         (("--lr", "fast"), "training.lr"),

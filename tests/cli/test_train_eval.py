@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from tests.cli.conftest import Cli
+from tests.cli.test_mistakes import write_task
 from tokmem.cli.options import SETTINGS
 from tokmem.config import help_table
 
@@ -73,6 +74,22 @@ def test_train_then_eval_gives_the_same_scores(cli: Cli, model: Path, corpus: Pa
     assert summary(Path("runs/train-2"))["rows"][0]["rouge_l"] == trained["rouge_l"]
 
 
+def test_eval_leaves_out_what_the_bank_does_not_know(cli: Cli, bank: Path, model: Path, corpus: Path) -> None:
+    assert cli("bank", "remove", bank, "upper", "--out", "smaller").exit_code == 0
+    write_task(Path("tasks"), "task1_a")
+    write_task(Path("tasks"), "task2_capital")
+    assert cli("bank", "rename", "smaller", "capital", "task2_capital", "--out", "named").exit_code == 0
+    for args, left, known in (
+        (("--bank", "smaller", "--corpus", corpus), "upper", "capital"),
+        (("--bank", "named", "--tasks_dir", "tasks", "--test_size", 2), "task1_a", "task2_capital"),
+    ):
+        done = cli("eval", *args, "--backbone", model, "--max_new_tokens", 4, "--save_path", known)
+        assert done.exit_code == 0, done.output
+        warned = " ".join(done.stderr.split())
+        assert f"left out what the bank does not know (1 of 2): {left}" in warned
+        assert summary(Path(known))["procedures"] == [known]
+
+
 def test_preset_plain_and_explicit_values_reach_the_config(cli: Cli, model: Path, corpus: Path) -> None:
     args = (
         "train",
@@ -87,15 +104,24 @@ def test_preset_plain_and_explicit_values_reach_the_config(cli: Cli, model: Path
         0,
     )
     done = cli(
-        *args, "--save-path", "out", "--epochs", 2, "--gradient_accumulation_steps", 3, "--no-shuffle_train"
+        *args,
+        "--save-path",
+        "my run",
+        "--epochs",
+        2,
+        "--gradient_accumulation_steps",
+        3,
+        "--no-shuffle_train",
     )
     assert done.exit_code == 0, done.output
-    training = yaml.safe_load(Path("out/config.yaml").read_text())["training"]
+    bank = "'my run/banks/tokmem-instruction-query-0'"
+    assert f'tokmem recall --bank {bank} --model-name {model} "..." --instruction "..."' in done.stdout
+    training = yaml.safe_load(Path("my run/config.yaml").read_text())["training"]
     assert (training["lr"], training["weight_decay"], training["frozen_prefix"]) == (1e-3, 0.01, False)
     assert (training["epochs"], training["accumulation"], training["shuffle"]) == (2, 3, False)
-    assert summary(Path("out"))["rows"][0]["rouge_l"] is None
-    assert cli(*args, "--save-path", "out").exit_code == 2
-    assert cli(*args, "--save-path", "out", "--resume").exit_code == 2, "another config"
+    assert summary(Path("my run"))["rows"][0]["rouge_l"] is None
+    assert cli(*args, "--save-path", "my run").exit_code == 2
+    assert cli(*args, "--save-path", "my run", "--resume").exit_code == 2, "another config"
 
 
 def test_run_writes_a_result_file_without_private_paths(
@@ -129,6 +155,38 @@ def test_run_writes_a_result_file_without_private_paths(
     assert json.loads(Path("other.json").read_text())["rows"] == result["rows"]
 
 
+@pytest.mark.parametrize(
+    ("override", "public"),
+    [
+        ("data.corpus=/home/me/x.jsonl", "data.corpus=(a local path)"),
+        ("data.corpus='~/x.jsonl'", "data.corpus=(a local path)"),
+        ("data.corpus=../x.jsonl", "data.corpus=(a local path)"),
+        ("data.corpus=mine/../../x.jsonl", "data.corpus=(a local path)"),
+        (r"data.corpus=C:\Users\me\x.jsonl", "data.corpus=(a local path)"),
+        (
+            "data={source: jsonl, corpus: /home/me/x.jsonl, test_size: 2}",
+            'data={"source": "jsonl", "corpus": "(a local path)", "test_size": 2}',
+        ),
+        ("some=[[/a], {b: ../c}, d]", 'some=[["(a local path)"], {"b": "(a local path)"}, "d"]'),
+        *(
+            (same, same)
+            for same in (
+                "backbone.model_name=org/model",
+                "data.corpus=${MY_CORPUS}",
+                "data={source: jsonl, corpus: '${MY_CORPUS}'}",
+                "methods=[tokmem, tokmem+lr=0.1]",
+                "connectors=['Also,', 'And / or']",
+                "training.epochs=2",
+            )
+        ),
+    ],
+)
+def test_paths_of_this_machine_do_not_stand_under_overrides(override: str, public: str) -> None:
+    from tokmem.cli.run import _public
+
+    assert _public(override) == public
+
+
 def test_demo_prints_its_table_and_recalls_aloud(cli: Cli, model: Path) -> None:
     small = ["data.train_size=2", "data.val_size=1", "data.test_size=1", "recall.max_new_tokens=3"]
     args = [
@@ -157,6 +215,7 @@ def test_demo_prints_its_table_and_recalls_aloud(cli: Cli, model: Path) -> None:
 def test_query_states_are_kept_on_request(cli: Cli, model: Path, corpus: Path) -> None:
     done = cli("train", "--corpus", corpus, "--model_name", model, "--prompt", "query", "--negatives", "2")
     assert done.exit_code == 0, done.output
+    assert "--instruction" not in done.stdout
     saved = json.loads(Path("runs/train/banks/tokmem-query-0/bank.json").read_text())
     assert {p["states"] for p in saved["procedures"]} == {2}
     row = summary(Path("runs/train"))["rows"][0]
@@ -177,12 +236,35 @@ def test_shipped_experiments_load(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_training_goes_on_from_a_saved_bank(cli: Cli, bank: Path, model: Path, corpus: Path) -> None:
     """Procedures that the bank has are trained on, under their token ids."""
-    done = cli(
-        "train", "--corpus", corpus, "--model_name", model, "--load_task_tokens", bank, "--prompt", "query"
-    )
+    done = cli("train", "--corpus", corpus, "--model_name", model, "--load_task_tokens", bank)
     assert done.exit_code == 0, done.output
     saved = json.loads(Path("runs/train/banks/tokmem-query-0/bank.json").read_text())
     before = json.loads((bank / "bank.json").read_text())
     ids = {p["name"]: p["ids"] for p in before["procedures"]}
     assert {p["name"]: p["ids"] for p in saved["procedures"]} == ids
     assert saved["tensors"] != before["tensors"]
+    assert saved["origin"]["training"]["prompt"] == "query", "the bank's own, which is not the default"
+
+
+def test_a_bank_is_trained_on_and_measured_in_its_own_prompt_mode(
+    cli: Cli, bank: Path, model: Path, corpus: Path
+) -> None:
+    args = ("train", "--corpus", corpus, "--model_name", model, "--load_task_tokens", bank)
+    done = cli(*args, "--skip_training", "--max_new_tokens", 2)
+    assert done.exit_code == 0, done.output
+    assert summary(Path("runs/train"))["rows"][0]["prompt"] == "query"
+    for more in ((), ("--skip_training",)):
+        done = cli(*args, *more, "--prompt", "instruction+query")
+        assert done.exit_code == 2
+        assert "--prompt instruction+query and bank" in done.stderr
+        assert "trained with query" in done.stderr
+    Path("more.yaml").write_text(
+        f"data: {{source: jsonl, corpus: '{corpus}', test_size: 1}}\nmethods: [tokmem]\n"
+        f"backbone: {{model_name: '{model}'}}\nload_task_tokens: '{bank}'\nrecall: {{max_new_tokens: 2}}\n"
+    )
+    done = cli("run", "more.yaml")
+    assert done.exit_code == 2
+    assert "prompts to [query]" in done.stderr
+    told = cli("run", "more.yaml", "--set", "skip_training=true", "--out", "measured")
+    assert told.exit_code == 0, told.output
+    assert "is measured with instruction+query" in " ".join(told.stderr.split())

@@ -173,6 +173,9 @@ def test_samples_per_tool_caps_the_rows():
     used = Counter(part.split("-")[0] for split in SPLITS for part in sources(composed.examples(split)))
     assert set(used.values()) <= {9, 10}
     assert max(used.values()) == 10
+    assert made(replace(SPEC, samples_per_tool=0)) == made(replace(SPEC, samples_per_tool=10**6)), (
+        "all of them"
+    )
 
 
 def test_connectors_stand_before_all_but_the_first_query():
@@ -209,7 +212,7 @@ def test_one_tool_alone():
     [
         {"train_size": -1},
         {"test_max_calls": 0},
-        {"samples_per_tool": 0},
+        {"samples_per_tool": -1},
         {"same_tool_share": 1.5},
         {"connectors": ()},
         {"connectors": (" ",)},
@@ -237,7 +240,7 @@ def test_real_rows_are_composed(real_data):
     data = read_xlam(real_data / "toolcalls" / "calls_xlam_format.json")
     ranked = rank_tools(data.rows)
     assert len(ranked) == 100
-    spec = ComposeSpec(train_size=1500, val_size=150, test_size=150, samples_per_tool=None)
+    spec = ComposeSpec(train_size=1500, val_size=150, test_size=150, samples_per_tool=0)
     known = {one.id: one for one in data.rows}
     for tools_range in ("1-50", "51-100"):
         chosen = ToolRange.parse(tools_range).select(ranked)

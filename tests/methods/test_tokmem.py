@@ -105,6 +105,19 @@ def test_starting_rows_depend_on_seed_role_and_stage(backbone: Backbone) -> None
     assert not torch.equal(first.bank.steering.rows()[0], first.bank.steering.rows()[2])
 
 
+def test_a_tool_starts_from_its_line_with_its_arguments(backbone: Backbone) -> None:
+    """`start: description`: the mean of the rows of the line's tokens, as long as a typical row."""
+    tool = Procedure("play", "Plays a song.", {"properties": {"title": {"type": "string"}}})
+    memory = TokMem(backbone, start="description")
+    memory.add([tool, Procedure("copy", "Copy the text.")])
+    weight = backbone.model.get_input_embeddings().weight.detach()
+    for text, row in zip(
+        ("play(title?: string): Plays a song.", "Copy the text."), memory.bank.steering.rows(), strict=True
+    ):
+        mean = weight[memory.chat.text_ids(text)].mean(0)
+        torch.testing.assert_close(row / row.norm(), mean / mean.norm())
+
+
 def test_typed_control_tokens_are_no_memory_tokens(backbone: Backbone) -> None:
     made = memory(backbone)
     made.add(procedures("a"))
@@ -121,6 +134,25 @@ def test_one_text_is_one_query(backbone: Backbone) -> None:
     assert (answer.query, [t.procedure for t in answer.turns]) == ("which city", ["b"])
     assert answer.prompt_tokens == len(made.encoder.prompt(Example("which city")))
     assert made.recall_settings == RECALL
+
+
+def test_queries_that_are_cut_are_counted_once_and_the_tokenizer_is_silent(
+    backbone: Backbone, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    complaints: list[str] = []
+    monkeypatch.setattr(
+        "transformers.tokenization_utils_base.logger.warning", lambda text, *rest: complaints.append(text)
+    )
+    monkeypatch.setattr(backbone.tokenizer, "model_max_length", 40)
+    made = memory(backbone, max_length=64)
+    made.add(procedures("a", "b"))
+    base = Base(backbone, max_length=64, recall=RECALL)
+    for answer in (made.recall, base.answer):
+        caplog.clear()
+        answer([Example("which city " * 40), Example("word " * 90), Example("which city")])
+        answer([Example("which city")])
+        assert [r.getMessage() for r in caplog.records] == ["2 queries were cut to fit 64 tokens"]
+    assert complaints == []
 
 
 def test_errors_name_what_is_wrong(backbone: Backbone, tmp_path: Path) -> None:

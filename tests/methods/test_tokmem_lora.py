@@ -12,7 +12,7 @@ from tests.data.tiny_chat import LLAMA, tiny_tokenizer
 from tests.methods.finetuning import block, procedures
 from tests.tiny import tiny_backbone
 from tokmem.errors import AdapterError, BankError
-from tokmem.methods.tokmem_lora import TokMemLora
+from tokmem.methods.tokmem_lora import TokMemLora, home_of
 from tokmem.model.backbone import Backbone, fingerprint
 from tokmem.model.lora import LoraSettings
 from tokmem.recall.generate import RecallSettings
@@ -95,3 +95,35 @@ def test_a_bank_of_another_adapter_is_refused(backbone: Backbone, tmp_path: Path
     (tmp_path / "1/adapter").rename(tmp_path / "0/adapter")
     with pytest.raises(BankError, match="was trained on backbone"):
         method(backbone, True).restore(tmp_path / "0")
+
+
+@pytest.mark.parametrize("coupled", [True, False], ids=["coupled", "decoupled"])
+@pytest.mark.parametrize("freeze", [False, True])
+def test_what_is_saved_is_loaded_by_what_its_folder_says(
+    backbone: Backbone, freeze: bool, coupled: bool, tmp_path: Path
+) -> None:
+    made = method(backbone, freeze, coupled=coupled)
+    for name in ("one", "two"):
+        made.learn(procedures(name), block(name), [])
+    made.save(tmp_path / "kept", {"note": "x"})
+    home = home_of(tmp_path / "kept/bank")
+    assert home == home_of(tmp_path / "kept") == tmp_path / "kept"
+    loaded = TokMemLora.load(home, backbone, recall=made.recall_settings)
+    assert loaded.adapter.settings == made.adapter.settings
+    assert (loaded.prompt, loaded.bank.coupled) == ("query", coupled)
+    assert loaded.backbone.fingerprint == made.backbone.fingerprint
+    assert equal(weights(loaded), weights(made))
+    assert torch.equal(loaded.bank.addresses(), made.bank.addresses())
+    for answer, again in zip(made.answer(block("one")), loaded.answer(block("one")), strict=True):
+        assert answer.turns == again.turns
+    with pytest.raises(AdapterError, match="was trained on backbone"):
+        TokMemLora.load(home, tiny_backbone(tiny_tokenizer(LLAMA), seed=1))
+
+
+def test_a_bank_without_its_adapter_is_told(backbone: Backbone, tmp_path: Path) -> None:
+    made = method(backbone, True)
+    made.learn(procedures("one"), block("one"), [])
+    made.save(tmp_path / "kept")
+    (tmp_path / "kept/bank").rename(tmp_path / "alone")
+    with pytest.raises(BankError, match="beside an adapter, and none stands beside it"):
+        home_of(tmp_path / "alone")

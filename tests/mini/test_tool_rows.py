@@ -48,9 +48,11 @@ def test_seeded_and_more_rows_begin_with_the_same() -> None:
 
 
 def test_impossible_numbers_are_refused() -> None:
-    with pytest.raises(ConfigError, match="n_per_tool 0"):
+    with pytest.raises(ConfigError, match="samples_per_tool 0 of generated"):
         mini_tool_rows(0)
-    with pytest.raises(ConfigError, match="300 rows of flip_coin; wanted: at most 80"):
+    with pytest.raises(
+        ConfigError, match="samples_per_tool 300; wanted: at most the 80 requests of flip_coin"
+    ):
         mini_tool_rows(300)
 
 

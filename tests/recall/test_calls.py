@@ -23,6 +23,7 @@ WEATHER = Procedure(
 PROCEDURES = {"weather": WEATHER, "free": Procedure("free")}
 PARIS, OSLO = Call("weather", {"city": "Paris"}), Call("weather", {"city": "Oslo", "days": 2})
 A, B = write_calls_text([PARIS]), write_calls_text([OSLO])
+A_BACK = json.dumps({"arguments": PARIS.arguments, "name": PARIS.name})
 
 
 def answer(*turns: tuple[str, str]) -> Answer:
@@ -74,6 +75,9 @@ def test_a_turn_of_an_unknown_procedure_is_the_callers_mistake() -> None:
         f"1. {A}\n2. {B}",
         json.dumps(json.loads(f"[{A}, {B}]"), indent=2),
         f'{{"tool_calls": [{{"type": "function", "function": {A}}}, {{"function": {B}}}]}}',
+        f'{{"note": "{{}} {{", "id": {{"n": 1}}, "calls": [{{"function": {A_BACK}}}, [{B}], {{}}]}}',
+        f'{{"name": "assistant", "tool_calls": [{A_BACK}, {B}]}}',
+        f"{A_BACK}\n{B}",
         f"{A}\n{B}".replace("arguments", "parameters"),
         f"{A}\n" + json.dumps({"name": OSLO.name, "arguments": json.dumps(OSLO.arguments)}),
     ],
@@ -96,6 +100,7 @@ def test_plain_text_holds_no_call(text: str) -> None:
         ('{"name": "weather", "arguments": [1]}', "weather"),
         ('{"name": "weather", "arguments": "city"}', "weather"),
         ('{"tool": "weather"}', ""),
+        ('{"tool": "weather", "arguments": {"name": "Bob"}}', ""),
         ('{"name": 5, "arguments": {}}', ""),
         ("{}", ""),
     ],
@@ -107,6 +112,11 @@ def test_a_broken_call_is_told_and_hides_no_later_one(broken: str, name: str) ->
     assert first.text == broken
     [alone] = written_calls(broken)
     assert (alone.call, alone.name) == (None, name)
+
+
+def test_a_call_in_another_object_keeps_its_own_text() -> None:
+    [parsed] = written_calls(f'{{"type": "function", "function": {A_BACK}}}')
+    assert (parsed.call, parsed.text) == (PARIS, A_BACK)
 
 
 def test_tools_and_schemas_are_checked_where_procedures_are_given() -> None:

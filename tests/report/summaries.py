@@ -88,13 +88,14 @@ def call_rows(
 
 def chained(name: str = "tools100") -> dict[str, Any]:
     """One round of tools after adaptation on others, every method."""
+    adapted = {"adaptation": "auxiliary", "adaptation_seconds": 64.5, "adaptation_lora_parameters": 49_152}
     rows = [
         *call_rows("icl", 20.0, 6.0, trainable_parameters=0, train_seconds=None, call_f1_forced=None),
         *call_rows("rag", 42.0, 12.0, trainable_parameters=0, train_seconds=None, call_f1_forced=None),
         *call_rows("lora", 88.0, 61.0, trainable_parameters=98_304, call_f1_forced=None),
         *call_rows("tokmem", 86.0, 52.0),
-        *call_rows("tokmem", 97.0, 68.5, adaptation="auxiliary"),
-        *call_rows("tokmem_dc", 96.0, 66.0, adaptation="auxiliary", trainable_parameters=25_600),
+        *call_rows("tokmem", 97.0, 68.5, **adapted),
+        *call_rows("tokmem_dc", 96.0, 66.0, trainable_parameters=25_600, **adapted),
     ]
     return {**single(name), "track": "compositional", "rows": rows}
 

@@ -111,7 +111,8 @@ def test_the_page_has_the_papers_form_with_the_papers_figures_below() -> None:
     theirs = paper.index(["TokMem", "0.10M", "98.4", "98.0", "98.9", "98.4", "84.3", "84.3", "87.8", "85.5"])
     assert ours < theirs
     (cost,) = tables(sections, "cost").values()
-    assert ["fine-tuning (LoRA)", "98,304", "40.0 ± 1.2", "31.5", "20.2"] in cost
+    assert ["fine-tuning (LoRA)", "98,304", "40.0 ± 1.2", "31.5", "-", "-", "20.2"] in cost
+    assert ["TokMem", "12,800", "40.0 ± 1.2", "31.5", "49,152", "64.5", "20.2"] in cost
 
 
 @pytest.mark.usefixtures("_undrawn")
@@ -201,6 +202,14 @@ def test_the_terminals_table_has_a_line_a_method() -> None:
         "tool F1, 4 calls",
         "tool F1, average",
     ]
+    assert not any("adaptation" in title for title in lines[0]), "nothing is known of what it cost"
+    first, *others = table(results_table(chained()).markdown())
+    spent = {line[0]: tuple(line[-5:]) for line in others}
+    assert first[-5:] == [
+        *("prompt tokens /query", "train s", "adaptation LoRA params", "adaptation s", "queries /s"),
+    ]
+    assert spent["TokMem"] == ("40.0 ± 1.2", "31.5", "49,152", "64.5", "20.2")
+    assert spent["TokMem, no adaptation"] == ("40.0 ± 1.2", "31.5", "-", "-", "20.2")
     by_training = table(results_table(seen()).markdown())
     assert [line[:2] for line in by_training[1:3]] == [["fine-tuning (LoRA)", "1"], ["TokMem", "1"]]
     assert len(by_training) == 1 + 8

@@ -68,6 +68,20 @@ def test_rows_banks_and_predictions(backbone: Backbone, tmp_path: Path) -> None:
     assert load_config(AtomicConfig, tmp_path / "run/config.yaml") == CONFIG
 
 
+@pytest.mark.parametrize(
+    "twice",
+    [
+        {"methods": ("tokmem", "tokmem")},
+        {"prompts": ("query", "query")},
+        {"seeds": (0, 1, 0)},
+        {"train_sizes": (2, 2)},
+    ],
+)
+def test_nothing_is_counted_twice_as_another_seed(twice: dict[str, tuple[object, ...]]) -> None:
+    with pytest.raises(ConfigError, match=f"{next(iter(twice))} .*each once"):
+        replace(CONFIG, **twice)
+
+
 def test_resume_skips_finished_cells(
     backbone: Backbone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -133,6 +133,10 @@ def test_the_chat_format_is_that_of_the_config(backbone: Backbone) -> None:
         ({"methods": ("tokmem+placement=prefix",)}, "placement=prefix"),
         ({"methods": ()}, "no methods"),
         ({"embeddings": (0,)}, r"embeddings \[0\]"),
+        ({"max_length": 0}, "max_length 0"),
+        ({"methods": ("tokmem", "tokmem")}, "methods .*each once"),
+        ({"embeddings": (1, 2, 1)}, "embeddings .*each once"),
+        ({"seeds": (0, 0)}, "seeds .*each once"),
     ],
 )
 def test_configs_are_checked(changes: dict[str, Any], message: str) -> None:
@@ -156,11 +160,28 @@ def test_data_that_does_not_suit_is_refused_before_training(backbone: Backbone, 
         ({"source": "gsm8k"}, "both files for gsm8k"),
         ({"train_file": "a"}, "none for arithmetic"),
         ({"train_sizes": (0,)}, "sizes above 0"),
+        ({"test_size": 0}, "test_size 0"),
+        ({"train_sizes": (4, 4)}, "train_sizes .*each once"),
     ):
         with pytest.raises(ConfigError, match=message):
             ProblemsConfig(**problems)
     with pytest.raises(ConfigError, match="numbers of problems"):
         prepare(replace(REASON, problems=ProblemsConfig()), backbone)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"sequences": (0,)}, r"sequences \[0\]"),
+        ({"dimensions": (4, 0)}, r"dimensions \[4, 0\]"),
+        ({"sequences": ()}, "no sequences"),
+        ({"sequences": (2, 2)}, "sequences .*each once"),
+        ({"dimensions": (4, 4)}, "dimensions .*each once"),
+    ],
+)
+def test_portions_are_checked(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        replace(MEMORISE.passages, **changes)
 
 
 @pytest.mark.parametrize("path", sorted(EXPERIMENTS.glob("*.yaml")), ids=lambda path: path.stem)

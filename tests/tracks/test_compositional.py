@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,14 +18,15 @@ from tokmem.config import load_config
 from tokmem.data.call_files import write_calls
 from tokmem.data.compose import ComposeSpec, compose
 from tokmem.data.xlam import rank_tools
-from tokmem.errors import BankError, ConfigError, DataError
+from tokmem.errors import BankError, ConfigError, DataError, TokMemError
 from tokmem.mini.tool_rows import mini_tool_rows
 from tokmem.model.backbone import Backbone, fingerprint, load_backbone
 from tokmem.records import Procedure
 from tokmem.tracks import tool_build, tool_data
 from tokmem.tracks.compositional import run
-from tokmem.tracks.rounds import RoundsConfig
+from tokmem.tracks.rounds import RoundsConfig, checksum, make_rounds
 from tokmem.tracks.tool_config import CompositionalConfig
+from tokmem.tracks.tool_data import ToolSource
 from tokmem.train import loop
 
 pytest.importorskip("peft")
@@ -33,6 +35,7 @@ METHODS = (
     *("icl", "rag", "lora", "lora+reinit_lora=true", "replay", "tokmem", "tokmem_dc", "tokmem+negatives=2"),
     *(f"tokmem+adaptation={how}" for how in ("auxiliary", "first_round", "always")),
 )
+LORA = 2 * 2 * (32 + 32 + 32 + 16)  # parameters of rank 2 on q_proj and v_proj of two layers
 
 
 @pytest.fixture(autouse=True)
@@ -81,16 +84,16 @@ def test_a_row_for_each_round_test_set_and_number_of_calls(whole: Path, backbone
         *("lora", "lora+reinit_lora=true", "replay"),
     }
     assert {m for (m, _), row in last.items() if row["retrieval_recall"] is not None} == {"rag"}
-    lora = 2 * 2 * (32 + 32 + 32 + 16)  # rank 2 on q_proj and v_proj of two layers
     counted = {key: row["trainable_parameters"] for key, row in last.items()}
     assert counted["tokmem", "none"] == counted["tokmem", "auxiliary"] == 6 * backbone.dim
-    assert counted["tokmem", "always"] == counted["tokmem", "first_round"] == 6 * backbone.dim + lora
-    assert counted["lora", "none"] == counted["replay", "none"] == lora
+    assert counted["tokmem", "always"] == counted["tokmem", "first_round"] == 6 * backbone.dim + LORA
+    assert counted["lora", "none"] == counted["replay", "none"] == LORA
     assert last["replay", "none"]["replayed_examples"] == 12, "as many as new ones in the second round"
     assert last["icl", "none"]["settings"]["most_tools_shown"] == 6
     assert last["rag", "none"]["settings"]["most_tools_shown"] == 2
     assert all(row["train_max_calls"] == 2 for row in summary["rows"])
     assert summary["provenance"]["backbone_fingerprint"] == backbone.fingerprint
+    assert [one["call_limit"] for one in summary["rounds"]] == [None, None]
 
 
 def test_forgetting_and_norms_are_told_by_round(whole: Path) -> None:
@@ -126,6 +129,10 @@ def test_the_adapted_backbone_is_a_model_of_its_own(whole: Path, backbone: Backb
     facts = summary_of(whole)["adaptations"]["auxiliary"]
     assert facts["backbone_fingerprint"] == adapted.fingerprint != backbone.fingerprint
     assert (facts["tools"], facts["examples"]) == ("1-3", 8)
+    assert facts["lora_parameters"] == LORA
+    for row in summary_of(whole)["rows"]:
+        spent = (row["adaptation_seconds"], row["adaptation_lora_parameters"])
+        assert spent == ((facts["train_seconds"], LORA) if row["adaptation"] == "auxiliary" else (None, None))
     _, origin = load_bank(whole / "banks/tokmem+adaptation=auxiliary-0")
     assert origin.fingerprint == adapted.fingerprint
     with pytest.raises(BankError, match="adapted"):
@@ -224,6 +231,10 @@ def test_what_is_done_is_not_done_again(
     assert again["rows"] == first["rows"]
     assert {row["seeds"] for row in again["rows"]} == {2}
     assert load_config(CompositionalConfig, tmp_path / "config.yaml") == config
+    facts = tmp_path / "adapted.json"
+    facts.write_text(facts.read_text()[:-9])
+    with pytest.raises(TokMemError, match=re.escape(f"remove {facts} and resume")):
+        run(config, tmp_path, backbone=backbone, resume=True)
 
 
 def test_rates_are_chosen_on_the_first_round(backbone: Backbone, tmp_path: Path) -> None:
@@ -248,6 +259,13 @@ def test_composition_beyond_the_calls_of_training(backbone: Backbone, tmp_path: 
         for name in (f"tokmem+adaptation=auxiliary-0-{n}calls" for n in (1, 2))
     ]
     assert asked[0] == asked[1], "the same test queries"
+    assert [(one["call_limit"], one["tools"]) for one in summary["rounds"]] == [(1, "51-53"), (2, "51-53")]
+    source = ToolSource(config.data)
+    made = [make_rounds(config.rounds, config.data, source, limit) for limit in (1, 2)]
+    assert [one["data_checksum"] for one in summary["rounds"]] == [checksum(rounds) for rounds in made]
+    assert summary["provenance"]["data_checksum"] == checksum([*made[0], *made[1]])
+    assert summary["examples"] == {"train": 24, "validation": 8, "test": 4}
+    assert len(summary["procedures"]) == 3
 
 
 def test_mistakes_are_told_before_anything_is_trained(backbone: Backbone, tmp_path: Path) -> None:
@@ -269,11 +287,12 @@ def test_mistakes_are_told_before_anything_is_trained(backbone: Backbone, tmp_pa
         with_methods("tokmem", "tokmem+adaptation=none")
     with pytest.raises(ConfigError, match=r"seeds \[0, 0\].*each once"):
         replace(CONFIG, seeds=(0, 0))
+    with pytest.raises(ConfigError, match=r"call_limits \[2, 2\].*each once"):
+        replace(CONFIG, call_limits=(2, 2))
     with pytest.raises(ConfigError, match="no validation queries"):
         with_methods("lora", data=replace(DATA, val_size=0), lora=replace(CONFIG.lora, rates=(0.1,)))
-    config = with_methods("tokmem+negatives=2+adaptation=always")
     with pytest.raises(ConfigError, match="query states of a backbone that stays as it is"):
-        run(config, tmp_path / "b", backbone=backbone)
+        with_methods("tokmem+negatives=2+adaptation=always")
 
 
 def test_a_tool_is_learned_once_whatever_a_folder_says(backbone: Backbone, tmp_path: Path) -> None:

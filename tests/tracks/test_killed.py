@@ -15,7 +15,7 @@ import pytest
 from tests.tracks.killed_run import CONFIG, main
 from tokmem.tracks.atomic import AtomicConfig
 
-TIMED = ("train_seconds", "queries_per_second")
+TIMED = ("train_seconds", "adaptation_seconds", "queries_per_second")
 SAVED = {"tokmem": "banks", "lora": "learned", "replay": "learned"}
 
 

@@ -13,8 +13,10 @@ import torch
 from tests.cli.conftest import Cli, cli  # noqa: F401
 from tests.tiny import WordCounts
 from tests.tracks.tiny_tools import CONFIG, tiny, with_methods
+from tokmem.config import load_config
 from tokmem.config.settings import help_table
 from tokmem.data.call_files import write_calls
+from tokmem.data.xlam import ToolRange
 from tokmem.errors import ConfigError, DataError
 from tokmem.methods.replay import Replay
 from tokmem.methods.tokmem_lora import TokMemLora
@@ -61,6 +63,7 @@ PUBLISHED = [
     ("--epochs_per_round 2", "rounds.epochs_per_round", 2),
     ("--num_rounds 2 --epochs-per-round 1,3", "rounds.epochs_per_round", (1, 3)),
     ("--samples_per_tool 20", "data.samples_per_tool", 20),
+    ("--exclude search,get_weather", "data.exclude", ("search", "get_weather")),
     ("--train_size 30", "data.train_size", 30),
     ("--test_size 10", "data.test_size", 10),
     ("--train_max_calls 3", "data.train_max_calls", 3),
@@ -99,6 +102,44 @@ def test_an_option_sets_its_key(line: str, key: str, value: object, configured: 
         found = getattr(found, name)
     assert found == value
     assert next(row for row in help_table(CompositionalConfig) if row.key == key).doc
+
+
+OUT_OF_RANGE = [
+    *(
+        f"adaptation.{key}"
+        for key in ("lora_lr=-1", "lora_lr=.nan", "lora_weight_decay=-1", "auxiliary_epochs=0")
+    ),
+    *(f"adaptation.{key}" for key in ("auxiliary_train_size=0", "auxiliary_lr=0", "auxiliary_lr=.inf")),
+    *(f"lora.{key}" for key in ("lr=-1", "rates=[-1]", "weight_decay=-1", "lora_r=0", "replay_ratio=1")),
+    "lora.replay_buffer_size=0",
+    *(f"prompting.{key}" for key in ("few_shot=-1", "retrieval_k=0")),
+    *(f"data.{key}" for key in ("train_size=-1", "val_size=-1", "train_max_calls=0", "same_tool_share=2")),
+    *(f"data.{key}" for key in ("samples_per_tool=0", "test_max_calls_per_round=[0]")),
+    *(f"training.{key}" for key in ("lr=-1", "weight_decay=-1", "checkpoint_every=0", "patience=-1")),
+    *("width=0", "negatives=-1", "max_length=0", "rates=[-0.1]", "call_limits=[0]"),
+    *(f"methods=[tokmem+{key}]" for key in ("width=0", "negatives=-1")),
+    *(f"methods=[tokmem, {key}]" for key in ("icl+few_shot=-1", "rag+retrieval_k=0", "lora+lora_r=0")),
+    *(f"methods=[tokmem, replay+{key}]" for key in ("replay_ratio=1.5", "replay_buffer_size=0")),
+]
+
+
+@pytest.mark.parametrize("change", OUT_OF_RANGE)
+def test_what_is_out_of_range_is_told_when_the_config_is_read(change: str) -> None:
+    setting = change.rpartition("+")[2].partition("=")[0].rpartition(".")[2]
+    told = setting.removesuffix("_per_round").replace("_", "[ _]")
+    with pytest.raises(ConfigError, match=rf"\b{told}\b"):
+        load_config(CompositionalConfig, None, [change])
+
+
+def test_what_does_not_go_together_is_told_when_the_config_is_read() -> None:
+    for how in ("first_round", "always"):
+        changes = [f"adaptation.adaptation={how}", "training.lr=0"]
+        with pytest.raises(ConfigError, match=f"a rate of 0 and adaptation {how}"):
+            load_config(CompositionalConfig, None, changes)
+    for methods in ("icl", "tokmem, rag"):
+        changes = [f"methods=[{methods}]", "max_length=20", "recall.max_new_tokens=20"]
+        with pytest.raises(ConfigError, match="room for a prompt"):
+            load_config(CompositionalConfig, None, changes)
 
 
 def test_options_change_an_experiment_file(configured: Any, tmp_path: Path) -> None:
@@ -148,6 +189,19 @@ def test_sizes_and_most_calls_of_a_round() -> None:
     assert len({row for e in few for row in e.id.split("+")}) < len(sources)
     with pytest.raises(ConfigError, match=r"data.train_max_calls_per_round \[1, 2, 3\] for 2 rounds"):
         replace(CONFIG, data=replace(CONFIG.data, train_max_calls_per_round=(1, 2, 3)))
+
+
+def test_excluded_tools_are_not_ranked() -> None:
+    def names(*exclude: str) -> list[str]:
+        data = replace(CONFIG.data, exclude=exclude)
+        config = replace(CONFIG, data=data, rounds=RoundsConfig(tools="51-54"))
+        return [tool.name for tool in rounds_of(config)[0].data.procedures]
+
+    first, second, third, fourth = names()
+    assert names(second)[:3] == [first, third, fourth]
+    assert not {second, third} & set(names(second, third))
+    with pytest.raises(ConfigError, match=r"exclude \['search', 'x'\] with source files"):
+        ToolDataConfig(source="files", path="data", exclude=("search", "x"))
 
 
 def test_a_curriculum_goes_from_few_calls_to_many(backbone: Backbone) -> None:
@@ -285,3 +339,23 @@ def test_queries_from_files(tmp_path: Path) -> None:
         rounds_of(replace(CONFIG, data=few))
     with pytest.raises(ConfigError, match="a path for xlam and files"):
         ToolDataConfig(source="files")
+
+
+def test_the_single_pair_stands_in_for_no_other_files(tmp_path: Path) -> None:
+    """Nor for a range of more tools: its rows would be labelled as what they are not."""
+    data = rounds_of(CONFIG)[0].data
+    files = replace(CONFIG.data, source="files", path=str(tmp_path))
+    write_calls(tmp_path, None, CONFIG.data.spec(0), data)
+    alone = replace(CONFIG, data=files, rounds=RoundsConfig(tools="51-53"))
+    assert rounds_of(alone)[0].data == data
+    wider = replace(alone, rounds=RoundsConfig(tools="1-10"))
+    with pytest.raises(DataError, match=r"tool_descriptions.json: 3 tools; wanted: the 10 of tools 1-10"):
+        rounds_of(wider)
+    write_calls(tmp_path, ToolRange(51, 53), CONFIG.data.spec(0), data)
+    assert rounds_of(alone)[0].data == data
+    for changed in (
+        replace(alone, rounds=RoundsConfig(tools="1-3")),
+        replace(alone, data=replace(files, train_max_calls=3)),
+    ):
+        with pytest.raises(DataError, match=r"there are .*function_calling_train_tools51-53_2calls.json"):
+            rounds_of(changed)

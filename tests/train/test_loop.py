@@ -127,7 +127,11 @@ def test_what_is_cached_changes_no_bit() -> None:
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"lr": -1}, {"epochs": 0}, {"batch_size": 0}, {"warmup": 1.5}, {"schedule": "cosine"}, {"window": 0}],
+    [
+        *({name: -1} for name in ("lr", "weight_decay", "validate_every", "patience", "prefix_disk_mb")),
+        *({name: 0} for name in ("epochs", "batch_size", "accumulation", "window", "checkpoint_every")),
+        *({"warmup": 1.5}, {"warmup": -0.1}, {"schedule": "cosine"}),
+    ],
 )
 def test_settings_are_checked(wrong: dict[str, Any]) -> None:
     with pytest.raises(ConfigError, match=next(iter(wrong))):

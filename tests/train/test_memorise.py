@@ -195,5 +195,16 @@ def test_what_cannot_be_trained_is_refused() -> None:
     lm, encoded = prepared([0], "before_bos")
     with pytest.raises(TrainingError, match="0 tokens before"):
         memorise(lm, encoded, SETTINGS, frozen_prefix=True)
-    with pytest.raises(ConfigError, match="check_every 0"):
-        MemoriseSettings(check_every=0)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        *({name: 0} for name in ("steps", "check_every", "batch_size")),
+        *({name: -1} for name in ("lr", "patience", "enough", "warmup")),
+        {"schedule": "cosine"},
+    ],
+)
+def test_settings_are_checked(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match=next(iter(wrong))):
+        MemoriseSettings(**wrong)

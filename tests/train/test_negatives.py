@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
+from random import Random
 
 import pytest
 import torch
 
-from tests.tiny import tiny_examples, tiny_lm
+from tests.data.tiny_chat import LLAMA, tiny_tokenizer
+from tests.tiny import tiny_backbone, tiny_examples, tiny_lm
+from tokmem.methods.tokmem import TokMem
 from tokmem.model.memory_lm import MemoryLM
-from tokmem.records import Encoded
+from tokmem.records import Encoded, Example, Procedure, Turn
 from tokmem.seeds import stream
 from tokmem.train.loop import FitSettings, fit
+from tokmem.train.negatives import draw_evenly, turns_of
 from tokmem.train.objective import BankObjective, Piece
 from tokmem.train.prefix import read_prefixes
-from tokmem.train.step import plain_loss
+from tokmem.train.step import plain_loss, plain_states
 
 coupled = pytest.mark.parametrize("coupled", [True, False], ids=["coupled", "decoupled"])
 
@@ -129,3 +134,74 @@ def test_renorm_after_each_step_keeps_new_rows_at_the_old_norm() -> None:
     torch.testing.assert_close(
         torch.stack([lm.bank.rows(n)[0].norm() for n in fresh]), norm.expand(len(fresh)), rtol=1e-4, atol=1e-5
     )
+
+
+def _chains(count: int, *names: str) -> list[Example]:
+    """Queries that call the procedures one after the other."""
+    return [
+        Example(f"{names[0]} city {i}", tuple(Turn(name, f"{name} {i}") for name in names), id=f"{i}")
+        for i in range(count)
+    ]
+
+
+def _method(coupled: bool, **options: int) -> TokMem:
+    settings = FitSettings(lr=0.3, epochs=8, batch_size=4)
+    backbone = tiny_backbone(tiny_tokenizer(LLAMA))
+    return TokMem(backbone, coupled=coupled, prompt="query", settings=settings, **options)
+
+
+def test_turns_are_drawn_as_evenly_as_there_are() -> None:
+    turns = turns_of([*_chains(9, "a", "b", "a"), *_chains(2, "b", "b", "b", "a")])
+    assert {name: {n: len(e) for n, e in found.items()} for name, found in turns.items()} == {
+        "a": {0: 9, 2: 9, 3: 2},
+        "b": {0: 2, 1: 11, 2: 2},
+    }
+    drawn = draw_evenly(turns["a"], 10, Random(0))
+    assert Counter(n for n, _ in drawn) == {0: 4, 2: 4, 3: 2}
+    assert len({(n, e.id, e.query) for n, e in drawn}) == 10
+    assert all(e.turns[n].procedure == "a" for n, e in drawn)
+    assert len(draw_evenly(turns["a"], 99, Random(0))) == 20
+    first = {draw_evenly(turns["a"], 1, Random(seed))[0][0] for seed in range(20)}
+    assert first == {0, 2, 3}, "no turn is preferred where not all can be had"
+    alone = {0: _chains(5, "a")}
+    assert [e.id for _, e in draw_evenly(alone, 2, Random(3))] == [
+        e.id for e in Random(3).sample(alone[0], 2)
+    ]
+
+
+@pytest.mark.parametrize("width", [1, 2])
+@coupled
+def test_states_of_a_chain_are_those_before_its_memory_tokens(coupled: bool, width: int) -> None:
+    made = _method(coupled, negatives=4, width=width)
+    train = _chains(5, "one", "two", "one")
+    made.learn([Procedure("one"), Procedure("two")], train, [])
+    assert {name: len(states) for name, states in made.bank.states.items()} == {"one": 4, "two": 4}
+    with torch.no_grad():
+        hidden, targets = plain_states(made.lm, [made.encoder.encode(e) for e in train])
+    places: Counter[tuple[str, int]] = Counter()
+    for name in made.bank.names:
+        right = hidden[targets == made.bank.slots.ids(name)[0]]
+        for state in made.bank.states[name]:
+            apart = (right - state).norm(dim=1)
+            assert apart.min() < 1e-4
+            places[name, int(apart.argmin()) % (len(right) // 5)] += 1
+    assert places == {("one", 0): 2, ("one", 1): 2, ("two", 0): 4}
+
+
+@coupled
+def test_a_newcomer_is_held_off_later_turns(coupled: bool) -> None:
+    """Beyond what states before first turns alone would do."""
+    losses = {}
+    for kept in ("none", "first turns", "all turns"):
+        made = _method(coupled, negatives=0 if kept == "none" else 4)
+        old = _chains(6, "one", "two")
+        made.learn([Procedure("one"), Procedure("two")], old, [])
+        if kept == "first turns":
+            made.bank.keep_states("two", torch.zeros(0, made.bank.dim))
+        made.learn([Procedure("three")], _chains(12, "one", "three"), [])
+        second = made.bank.slots.ids("two")[0]
+        encoded = [made.encoder.encode(e) for e in old]
+        only = [replace(e, supervised=tuple(i == second for i in e.ids)) for e in encoded]
+        losses[kept] = float(plain_loss(made.lm, only).total.detach())
+    assert losses["all turns"] < losses["first turns"] - 0.1
+    assert losses["all turns"] < losses["none"] - 0.1

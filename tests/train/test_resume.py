@@ -3,8 +3,10 @@ from __future__ import annotations
 import json
 import multiprocessing
 import random
+import shutil
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -12,11 +14,12 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from tests.tiny import tiny_examples, tiny_lm
 from tests.train.lines import learned
 from tests.train.resume_run import main
-from tokmem.errors import TrainingError
+from tokmem.errors import TokMemError, TrainingError
 from tokmem.model.memory_lm import MemoryLM
 from tokmem.records import Encoded
 from tokmem.train.loop import FitReport, FitSettings, fit
@@ -151,3 +154,40 @@ def test_another_run_is_not_taken_up(tmp_path: Path, other: Any) -> None:
     with pytest.raises(TrainingError, match=r"checkpoint .*run is of run \w+.*same data, settings, backbone"):
         other(tmp_path)
     assert (tmp_path / "run" / "state.safetensors").read_bytes() == kept
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-9])
+
+
+def other_parameters(path: Path) -> None:
+    save_file({"parameter.0": torch.zeros(1, 1)}, path)
+
+
+@pytest.mark.parametrize(
+    ("name", "harm", "says"),
+    [
+        ("state.json", cut, "no JSON"),
+        ("state.json", lambda path: path.write_text("[]"), "a list, no dict"),
+        ("state.json", lambda path: path.write_text("{}"), "no state of a run: 'identity'"),
+        ("state.json", lambda path: path.write_text('{"identity": "", "progress": {"stp": 1}}'), "stp"),
+        ("state.safetensors", cut, "is damaged"),
+        ("state.safetensors", Path.unlink, "is damaged"),
+        ("state.safetensors", other_parameters, "no parameter 0 of shape"),
+    ],
+)
+def test_a_damaged_checkpoint_says_what_to_remove(
+    tmp_path: Path, name: str, harm: Callable[[Path], object], says: str
+) -> None:
+    run(tmp_path, tiny_lm("llama"))
+    folder = tmp_path / "run"
+    harm(folder / name)
+    lm = tiny_lm("llama")
+    before = lm.bank.steering.rows().clone()
+    with pytest.raises(TokMemError, match=says) as error:
+        run(tmp_path, lm)
+    assert error.value.got.startswith(f"{folder / name} is damaged")
+    assert f"remove the folder {folder} " in error.value.do
+    assert torch.equal(lm.bank.steering.rows(), before)
+    shutil.rmtree(folder)
+    run(tmp_path, lm)

@@ -24,8 +24,9 @@ class Bank(nn.Module):
     embedding reads (the steering). A decoupled one (TokMem+DC, Eqs. 7-8) has two. Of a procedure several
     tokens wide only the first slot has an address; the others steer only.
 
-    Of a procedure the bank may also keep a few query states: last hidden states of queries that call for it,
-    never text. A newcomer's address is trained against them, so that it does not win old queries.
+    Of a procedure the bank may also keep a few query states: last hidden states where it is called for, at
+    the end of a query or of an earlier turn, never text. A newcomer's address is trained against them, so
+    that it does not win old queries.
 
     Letters: P procedures, S slots (S = P where all are one token wide), d the backbone's hidden size.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -111,6 +112,8 @@ class SlotMap:
         repeated = sorted(n for n, times in Counter(names).items() if n in self._ids or times > 1)
         if repeated:
             raise BankError(f"procedure {repeated[0]!r} twice", "unique names", "rename one, or leave it out")
+        for name in names:
+            _check_name(name)
         if ids is None:
             flat = self._free(width * len(names))
             ids = [tuple(flat[i : i + width]) for i in range(0, len(flat), width)]
@@ -153,4 +156,15 @@ class SlotMap:
         self.ids(old)
         if new in self._ids:
             raise BankError(f"procedure {new!r} twice", "a name that the bank does not have yet")
+        _check_name(new)
         self._ids = {new if name == old else name: ids for name, ids in self._ids.items()}
+
+
+# Control characters, ends of lines and paragraphs, halves of a surrogate pair.
+_UNFIT = ("Cc", "Zl", "Zp", "Cs")
+
+
+def _check_name(name: str) -> None:
+    """Refuses a name that tables and files could not show on one line."""
+    if not name.strip() or any(unicodedata.category(letter) in _UNFIT for letter in name):
+        raise BankError(f"a procedure named {name!r}", "a name of visible text on one line", "choose another")

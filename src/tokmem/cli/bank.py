@@ -174,9 +174,10 @@ def merge(
     second, second_origin = load_bank(other, fingerprint=origin.fingerprint, chat=origin.chat)
     bank.merge(second)
     training: dict[str, object] = {"merged": [dict(origin.training), dict(second_origin.training)]}
-    prompts = {one.training.get("prompt") for one in (origin, second_origin)}
-    if len(prompts) == 1 and None not in prompts:
-        training["prompt"] = prompts.pop()
+    for name in ("prompt", "adapter"):
+        values = {one.training.get(name) for one in (origin, second_origin)}
+        if len(values) == 1 and None not in values:
+            training[name] = values.pop()
     _save(bank, out, Origin(origin.backbone, origin.fingerprint, origin.chat, training), folder, other)
 
 

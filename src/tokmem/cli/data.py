@@ -23,8 +23,6 @@ T = TypeVar("T", int, float)
 
 EXAMPLES = "Example: tokmem data compose --source xlam.json --top-k 1-50,51-100 --output-dir data"
 
-_MINI_ROWS = 50  # of a generated tool, where all are asked for
-
 app = typer.Typer(no_args_is_help=True, help="Make data for tools that are called in chains.")
 
 
@@ -100,8 +98,6 @@ def _specs(given: Mapping[str, Any], ranges: Sequence[ToolRange]) -> list[Compos
         values[name] = _numbers(name, values[name], float)
     values["connectors"] = tuple(values["connectors"] or ())
     chosen = {name: value for name, value in values.items() if value is not None and value != ()}
-    if chosen.get("samples_per_tool") == 0:
-        chosen["samples_per_tool"] = None
     spec = ComposeSpec(**chosen)
     train, test = (
         _per_round(f"{name}_per_round", given, getattr(spec, name), len(ranges))
@@ -131,7 +127,7 @@ def _read(source: str | None, spec: ComposeSpec) -> XlamRows:
 
     if source:
         return read_xlam(source)
-    return mini_tool_rows(spec.samples_per_tool or _MINI_ROWS, spec.seed)
+    return mini_tool_rows(spec.samples_per_tool, spec.seed)
 
 
 def _compose(

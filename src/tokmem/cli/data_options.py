@@ -22,7 +22,7 @@ SamplesPerTool = Annotated[
     typer.Option(
         "--samples-per-tool",
         "--max-samples-per-tool",
-        help="Rows of a tool, for all splits together (50); 0: all there are.",
+        help="Rows of a tool, for all splits together (50); 0: all there are, of --source.",
         rich_help_panel=_ROWS,
     ),
 ]

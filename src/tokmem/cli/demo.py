@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Mapping
 from importlib.resources import as_file, files
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tokmem.cli.shared import console, load, show_answer, show_results
+from tokmem.cli.shared import command_line, console, load, show_answer, show_results
 from tokmem.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -36,6 +35,7 @@ def demo(
     """Teach a frozen model ten new procedures as ten tokens, measure them, and recall five queries aloud."""
     from tokmem.config import load_config
     from tokmem.tracks.atomic import AtomicConfig, cell_name, run
+    from tokmem.tracks.processes import cores
 
     with as_file(files("tokmem.tracks") / "demo.yaml") as path:
         config = load_config(AtomicConfig, path, set_ or [])
@@ -48,13 +48,13 @@ def demo(
         "untrained (base), then learns one token each, coupled (tokmem) or decoupled (tokmem_dc).",
         markup=False,
     )
-    workers = workers or min(4, os.cpu_count() or 1)
+    workers = workers or min(4, cores())
     summary = run(config, out, workers=workers, backbone=backbone)
     show_results(summary, out)
     bank = out / "banks" / cell_name("tokmem", "query", config.seeds[0])
     _recall_aloud(config, backbone, bank)
     _write_page(summary, bank, out / "report")
-    console().print(f'Try next:  tokmem recall --bank {bank} "..."', markup=False)
+    console().print(f'Try next:  {command_line("recall", "--bank", bank)} "..."', markup=False)
 
 
 def _write_page(summary: Mapping[str, Any], bank: Path, out: Path) -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -11,8 +12,13 @@ from tokmem.cli import options as o
 from tokmem.cli.shared import run_folder
 from tokmem.cli.train import measure
 from tokmem.errors import DataError
+from tokmem.log import logger
+
+if TYPE_CHECKING:
+    from tokmem.tracks.data import DataConfig
 
 EXAMPLES = "Example: tokmem eval --bank runs/train/banks/tokmem-query-0 --corpus my.jsonl"
+_NAMED = 5  # procedures that a message names
 
 
 def evaluate(
@@ -41,7 +47,9 @@ def evaluate(
 ) -> None:
     """Measure a saved bank on the test examples of a corpus: routing, ROUGE-L, exact match.
 
-    Backbone and prompt are those that the bank was trained with, unless they are given.
+    Test examples are those whose `split` says so; where no line has one, a tenth that a hash of instruction
+    and query chooses. Procedures that the bank does not know are left out. Backbone and prompt are those that
+    the bank was trained with, unless they are given.
     """
     from tokmem.bank.store import load_bank
 
@@ -56,16 +64,24 @@ def evaluate(
         "model_name": model_name or origin.backbone,
         "prompt": prompt or origin.training.get("prompt"),
     }
-    if tasks_dir is not None and not tasks:
-        given["tasks"] = _tasks_of(loaded.names, tasks_dir)
-    measure(o.atomic_config("eval", given), run_folder(save_path, resume, Path("runs/eval")), resume)
+    config = o.atomic_config("eval", given)
+    if not tasks:
+        config = replace(config, data=_known_part(config.data, loaded.names))
+    measure(config, run_folder(save_path, resume, Path("runs/eval")), resume)
 
 
-def _tasks_of(names: tuple[str, ...], folder: Path) -> list[str]:
-    """The bank's procedures that the folder has."""
-    found = [name for name in names if (folder / f"{name}.json").is_file()]
-    if not found:
-        raise DataError(
-            f"{folder}: no task of the bank", f"one of {', '.join(names[:5])}, ...", "check the path"
-        )
-    return found
+def _known_part(data: DataConfig, names: tuple[str, ...]) -> DataConfig:
+    """The procedures of the corpus that the bank knows; a warning names the others."""
+    from tokmem.tracks.data import corpus_names
+
+    offered, where = corpus_names(data), data.tasks_dir or data.corpus or "the generated procedures"
+    known = tuple(name for name in names if name in offered)
+    if not known:
+        wanted = f"one of {', '.join(names[:_NAMED])}{', ...' if len(names) > _NAMED else ''}"
+        raise DataError(f"{where}: no procedure of the bank", wanted, "check bank and corpus")
+    left = [name for name in offered if name not in known]
+    if left:
+        named = ", ".join(left[:_NAMED]) + (", ..." if len(left) > _NAMED else "")
+        count = f"{len(left)} of {len(offered)}"
+        logger.warning("%s: left out what the bank does not know (%s): %s", where, count, named)
+    return replace(data, tasks=known)

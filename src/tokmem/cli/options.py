@@ -230,6 +230,25 @@ def atomic_config(name: str, given: Mapping[str, Any]) -> AtomicConfig:
     return build(AtomicConfig, raw, None, "")
 
 
+def prompt_of(bank: Path, given: str | None) -> str | None:
+    """The prompt mode that a bank was trained with, which goes on; None where it says none.
+
+    Raises:
+        BankError: the bank is damaged.
+        ConfigError: another mode is given.
+    """
+    from tokmem.bank.store import load_bank
+
+    trained: str | None = load_bank(bank)[1].training.get("prompt", given)
+    if given not in (None, trained):
+        raise ConfigError(
+            f"--prompt {given} and bank {bank}, which was trained with {trained}",
+            f"{trained}: a bank's procedures share one prompt mode",
+            "leave --prompt out; `tokmem eval --prompt` measures a bank with another",
+        )
+    return trained
+
+
 def backbone_config(given: Mapping[str, Any]) -> BackboneConfig:
     """The backbone that a command's options describe.
 

@@ -12,6 +12,7 @@ import typer
 from tokmem.cli import options as o
 from tokmem.cli.shared import answer_record, complain, console, load, show_answer, show_json
 from tokmem.errors import BankError, ConfigError, DataError, TokMemError
+from tokmem.log import logger
 
 if TYPE_CHECKING:
     from tokmem.methods.tokmem import TokMem
@@ -74,6 +75,7 @@ def recall(
     queries = [] if talks else _queries(query, file, instruction)
     memory = _open(bank, ctx.params)
     forced = _known(memory, procedure or [])
+    _note_missing_instruction(memory, [q.instruction for q in queries] or [instruction])
     if talks:
         _converse(memory, instruction, forced)
     elif json:
@@ -95,15 +97,11 @@ def _queries(query: str | None, file: Path | None, instruction: str) -> list[Exa
 
     if query is not None:
         return [Example(query, instruction=instruction)]
-    source, text = "standard input", ""
-    if file is None:
-        text = sys.stdin.read()
-    else:
-        source = str(file)
-        try:
-            text = read_bytes(file).decode("utf-8-sig")
-        except UnicodeDecodeError as error:
-            raise DataError(f"{file} is not UTF-8", "a text file", "save it as UTF-8") from error
+    source = "standard input" if file is None else str(file)
+    try:
+        text = sys.stdin.read() if file is None else read_bytes(file).decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise DataError(f"{source} is not UTF-8", "text", "save it as UTF-8") from error
     lines = [(f"{source}, line {i}", line) for i, line in enumerate(text.split("\n"), 1) if line.strip()]
     if not lines:
         raise DataError(f"no queries in {source}", "one a line")
@@ -120,14 +118,27 @@ def _open(bank: Path, given: dict[str, Any]) -> TokMem:
     """The bank with its backbone, as the options say."""
     from tokmem.bank.store import load_bank
     from tokmem.methods.tokmem import TokMem
+    from tokmem.methods.tokmem_lora import BANK, TokMemLora, home_of
     from tokmem.recall.generate import RecallSettings
 
     names = ("constrained", "reject", "max_new_tokens", "batch_size", "top_k", "temperature", "top_p", "seed")
     settings = RecallSettings(mode="chain" if given["chain"] else "atomic", **{n: given[n] for n in names})
-    _, origin = load_bank(bank)
+    home = home_of(bank)
+    _, origin = load_bank(home / BANK if home else bank)
     backbone = load(o.backbone_config({**given, "model_name": given["model_name"] or origin.backbone}))
     options = {name: given[name] for name in ("prompt", "max_length") if given[name] is not None}
+    if home:
+        return TokMemLora.load(home, backbone, recall=settings, **options)
     return TokMem.load(bank, backbone, recall=settings, **options)
+
+
+def _note_missing_instruction(memory: TokMem, instructions: Sequence[str]) -> None:
+    """Says that queries stand without an instruction in a prompt that has a place for one."""
+    if memory.prompt == "instruction+query" and not all(instructions):
+        logger.info(
+            "the bank's prompts hold an instruction and a query: without the --instruction of its training "
+            "it may route and answer worse"
+        )
 
 
 def _known(memory: TokMem, procedures: Sequence[str]) -> list[str]:
@@ -155,6 +166,9 @@ def _converse(memory: TokMem, instruction: str, forced: Sequence[str]) -> None:
             line = input("query> ").strip()
         except EOFError:
             return
+        except UnicodeDecodeError:
+            complain(DataError("what was typed is not UTF-8", "text", "type it again"))
+            continue
         if not line:
             return
         try:

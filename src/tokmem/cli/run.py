@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+import yaml
 
 from tokmem.cli.shared import console, load, run_folder, show_results
 from tokmem.errors import ConfigError
 from tokmem.files import atomic_write_json
 
 EXAMPLES = "Example: tokmem run experiments/atomic/sni10_mini.yaml --set training.epochs=1 --out runs/short"
+
+# Where a path begins: at the root, at home, here or above, on a drive, in a file URL; or it goes up.
+_LOCAL = re.compile(r"^\s*(/|~|\.{1,2}([/\\]|\s*$)|\\|[A-Za-z]:[/\\]|file:)|[/\\]\.\.([/\\]|\s*$)")
 
 
 def run(
@@ -72,6 +78,20 @@ def _result(summary: Mapping[str, Any], experiment: Path, overrides: Sequence[st
 
 
 def _public(override: str) -> str:
-    key, _, value = override.partition("=")
-    private = Path(value.strip("'\" ")).is_absolute() or value.startswith("~")
-    return f"{key}=(a local path)" if private else override
+    """The override, each path in its value masked."""
+    key, _, text = override.partition("=")
+    value = yaml.safe_load(text)
+    masked = _masked(value)
+    if masked == value:
+        return override
+    shown = masked if isinstance(masked, str) else json.dumps(masked, ensure_ascii=False, default=str)
+    return f"{key}={shown}"
+
+
+def _masked(value: Any) -> Any:
+    """What YAML read, without the paths of this machine; a hub id or a name stays."""
+    if isinstance(value, Mapping):
+        return {name: _masked(entry) for name, entry in value.items()}
+    if isinstance(value, list):
+        return [_masked(entry) for entry in value]
+    return "(a local path)" if isinstance(value, str) and _LOCAL.search(value) else value

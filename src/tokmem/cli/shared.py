@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shlex
+import shutil
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -78,6 +80,22 @@ def load(config: BackboneConfig) -> Backbone:
 
     logging.disable_progress_bar()
     return config.load()
+
+
+def command_line(*arguments: object) -> str:
+    """A command of `tokmem` to be typed as this one was, arguments quoted where a shell needs it."""
+    called = Path(sys.argv[0])
+    if called.name == "__main__.py":
+        program = [sys.executable, "-m", "tokmem"]
+    elif called.stem != "tokmem" or _is_file(shutil.which("tokmem"), called):
+        program = ["tokmem"]
+    else:
+        program = [str(called)]
+    return shlex.join([*program, *map(str, arguments)])
+
+
+def _is_file(found: str | None, called: Path) -> bool:
+    return found is not None and called.exists() and called.samefile(found)
 
 
 def free_folder(folder: Path) -> Path:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from tokmem.cli import options as o
-from tokmem.cli.shared import console, load, run_folder, show_results
+from tokmem.cli.shared import command_line, console, load, run_folder, show_results
 
 if TYPE_CHECKING:
     from tokmem.tracks.atomic import AtomicConfig
@@ -56,9 +56,13 @@ def train(
 ) -> None:
     """Learn a bank and measure it on the test examples (--test-size 0: learn only).
 
-    Without --tasks-dir and --corpus it learns the generated procedures of the demo.
+    Without --tasks-dir and --corpus it learns the generated procedures of the demo. The prompt is that of the
+    bank of --load-task-tokens, where there is one.
     """
-    config = o.atomic_config("train", ctx.params)
+    given = dict(ctx.params)
+    if load_task_tokens is not None:
+        given["prompt"] = o.prompt_of(load_task_tokens, prompt)
+    config = o.atomic_config("train", given)
     folder = run_folder(save_path, resume, Path("runs/train"))
     measure(config, folder, resume)
     if not skip_training:
@@ -77,5 +81,7 @@ def _say_what_next(config: AtomicConfig, folder: Path) -> None:
 
     bank = folder / "banks" / cell_name(config.methods[0], config.prompts[0], config.seeds[0])
     model = config.backbone.model_name
-    chosen = "" if model == type(config.backbone).model_name else f" --model-name {model}"
-    console().print(f'Bank: {bank}\nTry:  tokmem recall "..." --bank {bank}{chosen}', markup=False)
+    chosen = [] if model == type(config.backbone).model_name else ["--model-name", model]
+    asked = '"..."' if config.prompts[0] == "query" else '"..." --instruction "..."'
+    line = command_line("recall", "--bank", bank, *chosen)
+    console().print(f"Bank: {bank}\nTry:  {line} {asked}", markup=False)

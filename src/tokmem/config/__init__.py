@@ -6,6 +6,16 @@ value of another type.
 """
 
 from tokmem.config.load import load_config
+from tokmem.config.ranges import check_least, check_once
 from tokmem.config.settings import REQUIRED, HelpRow, dump_config, help_table, setting
 
-__all__ = ["REQUIRED", "HelpRow", "dump_config", "help_table", "load_config", "setting"]
+__all__ = [
+    "REQUIRED",
+    "HelpRow",
+    "check_least",
+    "check_once",
+    "dump_config",
+    "help_table",
+    "load_config",
+    "setting",
+]

@@ -45,6 +45,16 @@ def descriptions_path(folder: Path, tool_range: ToolRange | None) -> Path:
     return Path(folder) / ("tool_descriptions" + (f"_tools{tool_range}" if tool_range else "") + ".json")
 
 
+def named_files(folder: Path) -> tuple[Path, ...]:
+    """The files of a folder that are named by range, and for queries by calls; sorted."""
+    queries = (
+        path
+        for split, below in _FOLDERS.items()
+        for path in (Path(folder) / below).glob(f"function_calling_{split}_tools*_*calls.json")
+    )
+    return tuple(sorted((*queries, *Path(folder).glob("tool_descriptions_tools*.json"))))
+
+
 def write_calls(
     folder: Path, tool_range: ToolRange | None, spec: ComposeSpec, composed: Composed
 ) -> tuple[Path, ...]:

@@ -99,7 +99,12 @@ class Chat:
         return bos if isinstance(bos, int) else None
 
     def text_ids(self, text: str) -> list[int]:
-        """Ids of a user's text or a response; a typed control token comes out as ordinary tokens."""
+        """Ids of a user's text or a response; a typed control token comes out as ordinary tokens.
+
+        Raises:
+            DataError: the text holds a lone surrogate, which stands for a byte that is not UTF-8.
+        """
+        _require_unicode(text)
         ids = self._encode(text, control=False)
         if self._controls is None or self._controls.search(text) is None:
             return ids
@@ -213,8 +218,22 @@ class Chat:
         return self._encode(anchor + piece, control=True)[len(lead) :]
 
     def _encode(self, text: str, *, control: bool) -> list[int]:
-        ids = self.tokenizer.encode(text, add_special_tokens=False, split_special_tokens=not control)
+        # Not verbose: the tokenizer would warn of texts that are cut, or memorised in pieces, before use.
+        ids = self.tokenizer.encode(
+            text, add_special_tokens=False, split_special_tokens=not control, verbose=False
+        )
         return [int(token) for token in ids]
+
+
+def _require_unicode(text: str) -> None:
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise DataError(
+            f"text {text!r:.60}: {text[error.start]!r} at {error.start} is no character",
+            "text in UTF-8",
+            "mend it where it comes from",
+        ) from error
 
 
 def _dummy_prefix_anchor(tokenizer: PreTrainedTokenizerBase) -> str:

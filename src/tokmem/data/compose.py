@@ -36,7 +36,7 @@ class ComposeSpec:
         test_size: test queries, each for several tools where `test_max_calls` allows it.
         train_max_calls: most calls in a training or validation query.
         test_max_calls: most calls in a test query.
-        samples_per_tool: rows of a tool to use, for all splits together; None takes all there are.
+        samples_per_tool: rows of a tool to use, for all splits together; 0 takes all there are.
         train_multi_tool_ratios: among training queries for several tools, the shares of those for two, three,
             ... different tools; they are scaled to the sum 1, and those above the most calls left out. Empty:
             equal shares for every number of tools from two to the most calls.
@@ -55,7 +55,7 @@ class ComposeSpec:
     test_size: int = 500
     train_max_calls: int = 4
     test_max_calls: int = 4
-    samples_per_tool: int | None = 50
+    samples_per_tool: int = 50
     train_multi_tool_ratios: tuple[float, ...] = ()
     test_multi_tool_ratios: tuple[float, ...] = ()
     same_tool_share: float = 0.1
@@ -63,11 +63,10 @@ class ComposeSpec:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        least = {"train_size": 0, "val_size": 0, "test_size": 0, "train_max_calls": 1, "test_max_calls": 1}
-        for name, low in {**least, "samples_per_tool": 1}.items():
-            value = getattr(self, name)
-            if value is not None and value < low:
-                raise ConfigError(f"{name} {value}", f"at least {low}")
+        least = dict.fromkeys(("train_size", "val_size", "test_size", "samples_per_tool"), 0)
+        for name, low in {**least, "train_max_calls": 1, "test_max_calls": 1}.items():
+            if getattr(self, name) < low:
+                raise ConfigError(f"{name} {getattr(self, name)}", f"at least {low}")
         for kind, most in (("train", self.train_max_calls), ("test", self.test_max_calls)):
             ratios = getattr(self, f"{kind}_multi_tool_ratios")
             if ratios and (min(ratios) < 0 or (most > 1 and not sum(ratios[: most - 1]) > 0)):
@@ -166,7 +165,8 @@ def _plain(query: str) -> str:
 
 def _split(name: str, rows: Sequence[XlamRow], spec: ComposeSpec) -> dict[Split, tuple[XlamRow, ...]]:
     """A tool's rows by split; those with one call and those with more are shared out apart."""
-    ranked = sorted(rows, key=lambda row: content_rank(str(spec.seed), row.query))[: spec.samples_per_tool]
+    ranked = sorted(rows, key=lambda row: content_rank(str(spec.seed), row.query))
+    ranked = ranked[: spec.samples_per_tool or None]
     single = [row for row in ranked if len(row.calls) == 1]
     needed = sum(spec.size(split) > 0 for split in SPLITS)
     if len(single) < needed:

@@ -8,6 +8,7 @@ from typing import Literal
 from tokmem.data.chat import Chat
 from tokmem.data.fields import did_you_mean
 from tokmem.errors import ConfigError, DataError
+from tokmem.log import logger
 from tokmem.records import Encoded, Example
 
 PromptMode = Literal["instruction+query", "query"]
@@ -47,6 +48,7 @@ class Encoder:
         self.mode = prompt
         self.max_length = max_length
         self.truncated = 0
+        self._told = 0
 
     def prompt(self, example: Example) -> list[int]:
         """Ids up to where the memory token will stand, at most ``max_length`` of them.
@@ -102,6 +104,12 @@ class Encoder:
                 "add the procedure to the bank, or correct its name",
             )
         return ids
+
+    def report_cuts(self) -> None:
+        """Warns of the queries that were cut since the last report."""
+        if cut := self.truncated - self._told:
+            logger.warning("%d queries were cut to fit %d tokens", cut, self.max_length)
+        self._told = self.truncated
 
     def length(self, example: Example) -> int:
         """Tokens of the prompt as a whole, nothing of it cut.

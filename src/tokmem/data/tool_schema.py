@@ -12,6 +12,8 @@ from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
+from tokmem.records import Procedure
+
 Schema = dict[str, Any]
 
 _SCALARS = {
@@ -141,3 +143,18 @@ def _any_of(nodes: Sequence[ast.expr]) -> Schema:
     if {} in schemas:
         return {}
     return schemas[0] if len(schemas) == 1 else {"anyOf": schemas}
+
+
+def signature(tool: Procedure) -> str:
+    """A tool on one line: `name(argument: type, optional?: type): Description`."""
+    schema = tool.parameters or {}
+    required, properties = schema.get("required", ()), schema.get("properties", {})
+    arguments = ", ".join(
+        f"{name}{'' if name in required else '?'}: {_kind(value)}" for name, value in properties.items()
+    )
+    return f"{tool.name}({arguments}): {' '.join(tool.description.split())}"
+
+
+def _kind(schema: Any) -> str:
+    kind = schema.get("type", "any") if isinstance(schema, Mapping) else "any"
+    return " or ".join(kind) if isinstance(kind, list) else str(kind)

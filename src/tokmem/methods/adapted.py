@@ -12,7 +12,7 @@ from tokmem.data.chat import Chat
 from tokmem.data.encode import Encoder, PromptMode
 from tokmem.data.replay import ReplayOrder
 from tokmem.errors import DataError
-from tokmem.log import Metrics, logger
+from tokmem.log import Metrics
 from tokmem.methods.protocol import Learned
 from tokmem.model.backbone import MINI, Backbone, load_backbone
 from tokmem.model.lora import Adapter, LoraSettings
@@ -123,8 +123,7 @@ class Adapted:
         settings, encoder = self.settings, self.encoder
         given = [_encode(encoder, e) for e in (*train, *kept)] if train else []
         held = [_encode(encoder, e) for e in validation]
-        if encoder.truncated:
-            logger.warning("%d queries were cut to fit %d tokens", encoder.truncated, self.max_length)
+        encoder.report_cuts()
         order = ReplayOrder(settings.stream(len(train)), len(kept), ratio, self.stage)
         report = fit(
             AdapterObjective(self.lm, self.adapter, seed=settings.seed, stage=self.stage),

@@ -23,7 +23,7 @@ from tokmem.data.collate import IGNORE, collate
 from tokmem.data.encode import Encoder, PromptMode
 from tokmem.errors import AdapterError, ConfigError
 from tokmem.files import recover_folder, replace_folder
-from tokmem.log import Metrics, logger, progress
+from tokmem.log import Metrics, progress
 from tokmem.methods.protocol import Learned
 from tokmem.model.backbone import Backbone
 from tokmem.model.lora import peft_library, twin_of
@@ -78,7 +78,6 @@ class PeftPrompt:
             raise ConfigError(f"{kind!r} of width {width}", f"one of {', '.join(get_args(Kind))}, at least 1")
         self.backbone, self.kind, self.width = backbone, kind, width
         self.chat = chat or Chat(backbone.tokenizer)
-        self.max_length = max_length
         self.encoder = Encoder(self.chat, {}, prompt=prompt, max_length=max_length - width)
         self.settings, self.recall = settings or FitSettings(), recall or RecallSettings()
         self.model = _tuned(backbone, kind, width, seed)
@@ -113,8 +112,7 @@ class PeftPrompt:
             TrainingError: there are no examples, or training failed.
         """
         examples, held = ([self.encoder.encode_plain(e) for e in part] for part in (train, validation))
-        if self.encoder.truncated:
-            logger.warning("%d queries were cut to fit %d tokens", self.encoder.truncated, self.max_length)
+        self.encoder.report_cuts()
         report = fit(
             PeftObjective(self),
             examples,
@@ -129,6 +127,7 @@ class PeftPrompt:
     def answer(self, examples: Sequence[Example], *, forced: bool = False) -> list[Answer]:
         """Answers each query greedily; there is nothing to route and so nothing to force."""
         prompts = [self.encoder.prompt(example) for example in examples]
+        self.encoder.report_cuts()
         order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
         written: dict[int, tuple[list[int], bool]] = {}
         with torch.inference_mode(), progress(len(prompts), "recall", unit="query") as bar:

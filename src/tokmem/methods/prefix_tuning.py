@@ -13,7 +13,7 @@ from tokmem.data.chat import Chat
 from tokmem.data.encode import PromptMode
 from tokmem.data.placement import Placement, PrefixEncoder, check_before
 from tokmem.errors import BankError
-from tokmem.log import Metrics, logger
+from tokmem.log import Metrics
 from tokmem.methods.protocol import Learned
 from tokmem.model.backbone import MINI, Backbone, input_embedding, load_backbone
 from tokmem.model.memory_lm import MemoryLM
@@ -132,8 +132,7 @@ class PrefixTuning:
         self.add(procedures)
         encoder, settings = self.encoder, self.settings
         examples, held = ([encoder.encode(e) for e in part] for part in (train, validation))
-        if encoder.truncated:
-            logger.warning("%d queries were cut to fit %d tokens", encoder.truncated, self.max_length)
+        encoder.report_cuts()
         report = fit(
             BankObjective(self.lm, frozen_prefix=False, cache_bytes=0),
             examples,

@@ -16,8 +16,9 @@ from tokmem.bank.slots import IdPolicy
 from tokmem.bank.store import Origin, load_bank, save_bank
 from tokmem.data.chat import Chat
 from tokmem.data.encode import Encoder, PromptMode
+from tokmem.data.tool_schema import signature
 from tokmem.errors import BankError, ConfigError, RecallError
-from tokmem.log import Metrics, logger
+from tokmem.log import Metrics
 from tokmem.methods.protocol import Learned
 from tokmem.model.backbone import MINI, Backbone, load_backbone
 from tokmem.model.memory_lm import MemoryLM
@@ -26,10 +27,18 @@ from tokmem.recall.generate import RecallSettings
 from tokmem.records import Answer, Example, Procedure
 from tokmem.seeds import generator, stream
 from tokmem.train.loop import FitReport, FitSettings, fit
+from tokmem.train.negatives import before_turn, draw_evenly, turns_of
 from tokmem.train.objective import BankObjective, Objective
 from tokmem.train.prefix import read_prefixes
 
 Renorm = Literal["off", "stage", "step"]
+
+
+def start_text(procedure: Procedure) -> str:
+    """What a memory token's start is made of: a tool's line with its arguments; else description or name."""
+    if procedure.parameters is None:
+        return procedure.description or procedure.name
+    return signature(procedure)
 
 
 class TokMem:
@@ -49,8 +58,9 @@ class TokMem:
         width: memory tokens a procedure.
         renorm: when to rescale new rows to the mean norm of old ones (Eqs. 5-6): `off`, when their `stage`
             ends, or after each `step`.
-        negatives: query states to keep of each procedure when its stage ends; newcomers are trained against
-            those that the bank keeps of earlier ones. 0 keeps and uses none.
+        negatives: states to keep of each procedure when its stage ends, before its memory token wherever in
+            a chain that stands; newcomers are trained against those that the bank keeps of earlier ones. 0
+            keeps and uses none.
         seed: of the starting rows, and of what is kept.
     """
 
@@ -148,7 +158,7 @@ class TokMem:
         """
         model = self.backbone.model
         inputs, outputs = model.get_input_embeddings().weight, model.get_output_embeddings().weight
-        described = [self.chat.text_ids(p.description or p.name) for p in procedures]
+        described = [self.chat.text_ids(start_text(p)) for p in procedures]
 
         def rows(weight: Any, role: str, width: int) -> Tensor:
             draws = generator(self.seed, "start", role, len(self.bank))
@@ -175,8 +185,7 @@ class TokMem:
         encoder = self.encoder
         encoded = [encoder.encode(e) for e in examples]
         held = [encoder.encode(e) for e in validation]
-        if encoder.truncated:
-            logger.warning("%d queries were cut to fit %d tokens", encoder.truncated, self.max_length)
+        encoder.report_cuts()
         return fit(
             self._objective(),
             encoded,
@@ -224,15 +233,15 @@ class TokMem:
         return Learned(report.seconds, report.steps, report.best_loss, new_examples=seen)
 
     def _keep_states(self, procedures: Sequence[Procedure], train: Sequence[Example]) -> None:
-        """Keeps the last states of a few training queries of each procedure, drawn by the seed."""
-        encoder = self.encoder
+        """Keeps a few states of each procedure that choose its memory token, drawn by the seed."""
+        encoder, turns = self.encoder, turns_of(train)
+        heads = {ids[0] for ids in self.bank.memory.values()}
         for procedure in procedures:
-            own = [e for e in train if any(t.procedure == procedure.name for t in e.turns[:1])]
             draws = stream(self.seed, "negatives", procedure.name)
-            chosen = draws.sample(own, min(self.negatives, len(own)))
+            chosen = draw_evenly(turns.get(procedure.name, {}), self.negatives, draws)
             if chosen:
-                prefixes = read_prefixes(self.lm, [encoder.prompt(e) for e in chosen])
-                self.bank.keep_states(procedure.name, torch.stack([p.hidden for p in prefixes]))
+                read = read_prefixes(self.lm, [before_turn(encoder.encode(e), n, heads) for n, e in chosen])
+                self.bank.keep_states(procedure.name, torch.stack([p.hidden for p in read]))
 
     def recall(
         self,

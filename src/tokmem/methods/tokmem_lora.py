@@ -7,15 +7,18 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from tokmem.errors import ConfigError
+from tokmem.bank.store import load_bank
+from tokmem.errors import BankError, ConfigError
 from tokmem.log import Metrics
 from tokmem.methods.protocol import Learned
 from tokmem.methods.tokmem import TokMem
 from tokmem.model.backbone import MINI, Backbone, fingerprint, load_backbone
-from tokmem.model.lora import Adapter, LoraSettings
+from tokmem.model.lora import Adapter, LoraSettings, adapter_shape
 from tokmem.records import Example, Procedure
 from tokmem.train.adapt import JointObjective
 from tokmem.train.objective import Objective
+
+BANK, ADAPTER = "bank", "adapter"  # what `save` writes
 
 
 class TokMemLora(TokMem):
@@ -53,15 +56,37 @@ class TokMemLora(TokMem):
         self.adapter = Adapter(plain, lora or LoraSettings(), seed)
         adapted = replace(plain, model=self.adapter.model, fingerprint=fingerprint(self.adapter.model))
         super().__init__(adapted, seed=seed, **options)
-        if self.negatives and not freeze_after_first:
-            raise ConfigError(
-                f"negatives {self.negatives} beside an adapter that trains in every stage",
-                "query states of a backbone that stays as it is",
-                "set negatives to 0, or freeze the adapter after the first stage",
-            )
+        check_negatives(self.negatives, freeze_after_first)
         self.freeze_after_first = freeze_after_first
         self.lora_lr, self.lora_weight_decay = lora_lr, lora_weight_decay
         self.stage = 0
+
+    @classmethod
+    def load(
+        cls,
+        folder: Path | str,
+        backbone: Backbone | str = MINI,
+        *,
+        freeze_after_first: bool = True,
+        **options: Any,
+    ) -> TokMemLora:
+        """Loads what `save` wrote; `options` are those of the constructor, the adapter's shape is its own.
+
+        Raises:
+            AdapterError: the adapter is damaged, or of another backbone.
+            BankError: the bank is damaged, or of another adapter or chat format.
+        """
+        saved, origin = load_bank(Path(folder) / BANK)
+        known = {"prompt": origin.training["prompt"]} if "prompt" in origin.training else {}
+        loaded = cls(
+            backbone,
+            freeze_after_first=freeze_after_first,
+            lora=adapter_shape(Path(folder) / ADAPTER),
+            coupled=saved.coupled,
+            **known | options,
+        )
+        loaded.restore(Path(folder))
+        return loaded
 
     @property
     def unfrozen(self) -> bool:
@@ -114,8 +139,8 @@ class TokMemLora(TokMem):
 
     def save(self, folder: Path | str, training: Mapping[str, Any] | None = None) -> None:
         """Saves the bank in `folder`/bank and the adapter, in PEFT's format, in `folder`/adapter."""
-        super().save(Path(folder) / "bank", training)
-        self.adapter.save(Path(folder) / "adapter", {"stage": self.stage})
+        super().save(Path(folder) / BANK, {**(training or {}), ADAPTER: f"../{ADAPTER}"})
+        self.adapter.save(Path(folder) / ADAPTER, {"stage": self.stage})
 
     def restore(self, folder: Path) -> None:
         """Takes up what `save` wrote.
@@ -124,6 +149,43 @@ class TokMemLora(TokMem):
             AdapterError: the adapter is damaged, or of another backbone or shape.
             BankError: the bank is damaged, or of another adapter, chat format or coupling.
         """
-        notes = self.adapter.load(Path(folder) / "adapter")
+        notes = self.adapter.load(Path(folder) / ADAPTER)
         self._next_stage(notes["stage"])
-        super().restore(Path(folder) / "bank")
+        super().restore(Path(folder) / BANK)
+
+
+def check_negatives(negatives: int, freeze_after_first: bool) -> None:
+    """Refuses to keep states of a backbone that goes on changing.
+
+    Raises:
+        ConfigError: they are to be kept.
+    """
+    if negatives and not freeze_after_first:
+        raise ConfigError(
+            f"negatives {negatives} beside an adapter that trains in every stage",
+            "query states of a backbone that stays as it is",
+            "set negatives to 0, or freeze the adapter after the first stage",
+        )
+
+
+def home_of(bank: Path) -> Path | None:
+    """The folder that `TokMemLora.load` takes for a bank: itself or its parent; None for a plain bank.
+
+    Args:
+        bank: a bank's folder, or one that `TokMemLora.save` wrote.
+
+    Raises:
+        BankError: the bank was trained beside an adapter that does not stand beside it.
+    """
+    if (bank / BANK).is_dir():
+        return bank
+    home = bank.resolve().parent
+    if bank.resolve().name == BANK and (home / ADAPTER).is_dir():
+        return home
+    if ADAPTER not in load_bank(bank)[1].training:
+        return None
+    raise BankError(
+        f"bank {bank} was trained beside an adapter, and none stands beside it",
+        f"a folder that holds {BANK} and {ADAPTER}",
+        f"put it as {BANK} into a copy of the folder that it comes from",
+    )

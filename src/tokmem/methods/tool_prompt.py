@@ -14,6 +14,7 @@ from tokmem.data.chat import Chat
 from tokmem.data.demonstrations import demonstration, refuse_demonstrations
 from tokmem.data.encode import Encoder
 from tokmem.data.fields import did_you_mean, parse_object, read_bytes, take
+from tokmem.data.tool_schema import signature
 from tokmem.errors import ConfigError, RecallError
 from tokmem.files import atomic_write_json
 from tokmem.log import Metrics
@@ -31,19 +32,20 @@ FILE = "tools.json"
 HEADING = "Tools:"
 
 
-def signature(tool: Procedure) -> str:
-    """A tool on one line: `name(argument: type, optional?: type): Description`."""
-    schema = tool.parameters or {}
-    required, properties = schema.get("required", ()), schema.get("properties", {})
-    arguments = ", ".join(
-        f"{name}{'' if name in required else '?'}: {_kind(value)}" for name, value in properties.items()
-    )
-    return f"{tool.name}({arguments}): {' '.join(tool.description.split())}"
+def prompt_room(max_length: int, recall: RecallSettings) -> int:
+    """Most tokens in a prompt that leave room for its answer.
 
-
-def _kind(schema: Any) -> str:
-    kind = schema.get("type", "any") if isinstance(schema, Mapping) else "any"
-    return " or ".join(kind) if isinstance(kind, list) else str(kind)
+    Raises:
+        ConfigError: there are none.
+    """
+    room = max_length - recall.max_new_tokens
+    if room < 1:
+        raise ConfigError(
+            f"max_length {max_length} and max_new_tokens {recall.max_new_tokens}",
+            "room for a prompt before the answer",
+            "raise max_length",
+        )
+    return room
 
 
 class ToolPrompt:
@@ -87,13 +89,7 @@ class ToolPrompt:
                 raise ConfigError(f"{name} {value}", f"at least {least}")
         self.lm = MemoryLM(backbone.model, Bank(backbone.dim, backbone.id_space()))
         self.recall = recall or RecallSettings()
-        room = max_length - self.recall.max_new_tokens
-        if room < 1:
-            raise ConfigError(
-                f"max_length {max_length} and max_new_tokens {self.recall.max_new_tokens}",
-                "room for a prompt before the answer",
-                "raise max_length",
-            )
+        room = prompt_room(max_length, self.recall)
         self.encoder = Encoder(Chat(backbone.tokenizer), {}, max_length=room)
         self.retrieval_k, self.few_shot, self.seed = retrieval_k, few_shot, seed
         if isinstance(retriever, str):

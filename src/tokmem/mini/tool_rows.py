@@ -20,7 +20,7 @@ _FRAMES = (
 _DRAWS = 3000  # of requests in each frame
 
 
-def mini_tool_rows(n_per_tool: int, seed: int = 0) -> XlamRows:
+def mini_tool_rows(samples_per_tool: int, seed: int = 0) -> XlamRows:
     """Draws as many rows for each tool, every query once.
 
     The tools stand in the order of their table, and rank in it: 1-50 are the auxiliary ones, whose requests
@@ -28,16 +28,28 @@ def mini_tool_rows(n_per_tool: int, seed: int = 0) -> XlamRows:
     one without arguments, is also asked for politely.
 
     Args:
-        n_per_tool: rows of a tool.
+        samples_per_tool: rows of a tool.
         seed: of every draw; more rows begin with the same ones.
 
     Raises:
-        ConfigError: ``n_per_tool`` is below 1, or a tool has fewer different requests.
+        ConfigError: ``samples_per_tool`` is below 1, or a tool has fewer different requests.
     """
-    if n_per_tool < 1:
-        raise ConfigError(f"n_per_tool {n_per_tool}", "at least 1")
-    rows = tuple(row for tool in TOOLS for row in _rows(tool, n_per_tool, seed))
+    check_generated(samples_per_tool)
+    rows = tuple(row for tool in TOOLS for row in _rows(tool, samples_per_tool, seed))
     return XlamRows(rows, {}, hashlib.sha256(repr(rows).encode()).hexdigest())
+
+
+def check_generated(samples_per_tool: int) -> None:
+    """Refuses a number of rows that cannot be drawn, such as 0, which asks for all there are.
+
+    Raises:
+        ConfigError: it is below 1.
+    """
+    if samples_per_tool < 1:
+        raise ConfigError(
+            f"samples_per_tool {samples_per_tool} of generated tools",
+            "at least 1: there is no end of generated rows, so not all can be taken",
+        )
 
 
 def _rows(tool: Tool, count: int, seed: int) -> list[XlamRow]:
@@ -48,7 +60,7 @@ def _rows(tool: Tool, count: int, seed: int) -> list[XlamRow]:
             rows[query] = XlamRow(f"{tool.name}-{len(rows)}", query, (call,), offered)
             if len(rows) == count:
                 return list(rows.values())
-    raise ConfigError(f"{count} rows of {tool.name}", f"at most {len(rows)}", "ask for fewer")
+    raise ConfigError(f"samples_per_tool {count}", f"at most the {len(rows)} requests of {tool.name}")
 
 
 def _requests(tool: Tool, rng: Random) -> Iterator[tuple[str, Call]]:

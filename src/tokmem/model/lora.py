@@ -65,6 +65,28 @@ class LoraSettings:
             )
 
 
+def adapter_shape(folder: Path) -> LoraSettings:
+    """The shape of a saved adapter.
+
+    Raises:
+        AdapterError: there is none, or it is damaged.
+    """
+    recover_folder(folder)
+    config = _read_json(folder / CONFIG)
+    try:
+        return LoraSettings(
+            lora_r=config["r"],
+            lora_alpha=config["lora_alpha"],
+            lora_dropout=config["lora_dropout"],
+            target_modules=tuple(config["target_modules"]),
+            lora_layer_indices=tuple(config["layers_to_transform"] or ()),
+        )
+    except KeyError as error:
+        raise AdapterError(
+            f"{folder / CONFIG} without {error}", "PEFT's configuration of an adapter", "take it from a copy"
+        ) from error
+
+
 class Adapter:
     """A LoRA adapter on a twin of a frozen backbone.
 

@@ -35,6 +35,7 @@ def answer_examples(
         RecallError: llguidance refuses a procedure's schema.
     """
     prompts = [encoder.prompt(example) for example in examples]
+    encoder.report_cuts()
     stops, guides = stop_ids(lm.model, encoder.chat), None
     if settings.guided:
         guides = Guides(lm.bank.procedures.values(), encoder.chat.tokenizer, lm.head.model_rows, stops)

@@ -123,21 +123,43 @@ def _follow_references(schema: Mapping[str, Any]) -> None:
 
 def _scan(text: str) -> Iterator[ParsedCall]:
     """Every object in a text that stands in no other, as a call; of an object around calls, these."""
+    around = 0  # the end of the object around calls that is being looked through
     opened = _OPENS.search(text)
     while opened:
         start = opened.start()
-        inner = _CALL.search(text, start + 1)
+        end = start + 1
         try:
-            value, end = _DECODER.raw_decode(text, start)
+            value, stop = _DECODER.raw_decode(text, start)
         except (ValueError, RecursionError) as error:
-            end = inner.start() if inner else len(text)
-            yield _broken(text[start:end].strip(), f"no JSON object: {error}")
+            if start >= around:  # else it is a brace in a string
+                inner = _CALL.search(text, start + 1)
+                end = inner.start() if inner else len(text)
+                yield _broken(text[start:end].strip(), f"no JSON object: {error}")
         else:
-            if inner and inner.start() < end and "name" not in value:
-                end = inner.start()
+            if not _is_call(value) and _holds_call(value):
+                around = max(around, stop)
             else:
-                yield _named_call(value, text[start:end])
+                end = stop
+                if start >= around or _is_call(value):
+                    yield _named_call(value, text[start:end])
         opened = _OPENS.search(text, end)
+
+
+def _is_call(value: Any) -> bool:
+    named = isinstance(value, dict) and isinstance(value.get("name"), str)
+    return named and any(key in value for key in _ARGUMENTS)
+
+
+def _holds_call(value: Any) -> bool:
+    """Whether a call stands somewhere inside."""
+    nodes = [value]
+    while nodes:
+        node = nodes.pop()
+        inner = [*node.values()] if isinstance(node, dict) else node if isinstance(node, list) else []
+        if any(map(_is_call, inner)):
+            return True
+        nodes += inner
+    return False
 
 
 def _named_call(value: Mapping[str, Any], text: str) -> ParsedCall:

@@ -23,6 +23,10 @@ ATOMIC = {
     "train_seconds": "train s",
     "queries_per_second": "queries /s",
 }
+ADAPTATION = {  # of a backbone, before the first round; shared by methods and seeds
+    "adaptation_lora_parameters": "adaptation LoRA params",
+    "adaptation_seconds": "adaptation s",
+}
 COMPOSITIONAL = {  # beside tool F1 and call F1 by number of calls
     "call_exact": "calls exact %",
     "call_f1_forced": "call F1 forced",
@@ -30,6 +34,7 @@ COMPOSITIONAL = {  # beside tool F1 and call F1 by number of calls
     "trainable_parameters": "trained params",
     "prompt_tokens_per_query": "prompt tokens /query",
     "train_seconds": "train s",
+    **ADAPTATION,
     "queries_per_second": "queries /s",
 }
 CAPACITY = {
@@ -79,7 +84,9 @@ def _calls(summary: Mapping[str, Any]) -> tuple[Sequence[Row], Mapping[str, str]
         rows = final_calls([row for row in summary["rows"] if row.get("train_max_calls") == most])
         lines += [{**line, "method": line["title"]} for line in over_test_sets(call_lines(rows))]
     names = {"method": "method", "train_max_calls": "calls in training"}
-    return lines, {**names, **figure_columns(lines), **COMPOSITIONAL}
+    idle = {name for name in ADAPTATION if all(line.get(name) is None for line in lines)}
+    costs = {name: title for name, title in COMPOSITIONAL.items() if name not in idle}
+    return lines, {**names, **figure_columns(lines), **costs}
 
 
 def _cell(row: Row, name: str) -> Any:

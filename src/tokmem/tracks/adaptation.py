@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from tokmem.bank.init import Start
-from tokmem.config import setting
+from tokmem.config import check_least, setting
 from tokmem.data.compose import Composed
 from tokmem.data.xlam import ToolRange
 from tokmem.errors import ConfigError
-from tokmem.files import atomic_write_json
+from tokmem.files import atomic_write_json, read_json
 from tokmem.log import logger
 from tokmem.methods.tokmem_lora import TokMemLora
 from tokmem.model.backbone import Backbone, load_backbone, save_backbone, wrap_backbone
@@ -52,6 +51,11 @@ class AdaptationConfig:
     auxiliary_seed: int = setting(0, "of the adaptation; all seeds of the experiment share one")
 
     def __post_init__(self) -> None:
+        check_least(vars(self), {"auxiliary_train_size": 1, "auxiliary_epochs": 1})
+        check_least(vars(self), dict.fromkeys(("lora_lr", "lora_weight_decay", "auxiliary_lr"), 0))
+        if self.auxiliary_lr == 0:
+            raise ConfigError("auxiliary_lr 0", "above 0: the adapter's rate is a multiple of it")
+        ToolRange.parse(self.auxiliary_tools)
         if self.freeze_lora_after_first and not self.use_lora:
             raise ConfigError("freeze_lora_after_first without use_lora", "both, or adaptation: first_round")
         if self.use_lora and self.adaptation not in ("none", self.published):
@@ -107,11 +111,13 @@ class Auxiliary:
         Raises:
             ConfigError: the backbone is quantized, so that nothing can be merged into it.
             DataError: there are too few rows, or an auxiliary tool is one of a round's.
+            TokMemError: the file that says what making it took is damaged.
         """
         folder, facts = out / name, out / f"{name}.json"
         if not facts.is_file():
             atomic_write_json(facts, self._adapt(plain, source, folder, train_max_calls))
-        made: dict[str, Any] = json.loads(facts.read_text("utf-8"))
+        again = f"remove {facts} and resume: the backbone is adapted again, from its checkpoint"
+        made: dict[str, Any] = read_json(facts, dict, again)
         return load_backbone(str(folder), device=str(plain.device)), made
 
     def _adapt(

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from tokmem.bank.init import Start
-from tokmem.config import setting
+from tokmem.config import check_least, check_once, setting
 from tokmem.data import SPLITS, Corpus, PromptMode
 from tokmem.data.probes import Probe
 from tokmem.errors import ConfigError, DataError
@@ -72,12 +72,9 @@ class AtomicConfig:
         for name in ("methods", "prompts", "seeds"):
             if not getattr(self, name):
                 raise ConfigError(f"no {name}", "at least one")
-        if any(size < 1 for size in self.train_sizes):
-            raise ConfigError(f"train_sizes {list(self.train_sizes)}", "sizes of at least 1")
-        if self.negatives < 0:
-            raise ConfigError(f"negatives {self.negatives}", "at least 0")
-        if self.block_size < 1:
-            raise ConfigError(f"block_size {self.block_size}", "at least 1")
+        check_once(vars(self), ("methods", "prompts", "seeds", "train_sizes"))
+        check_least(vars(self), dict.fromkeys(("train_sizes", "block_size", "width", "max_length"), 1))
+        check_least(vars(self), {"rates": 0, "negatives": 0})
         parsed = variants(self)
         showing = [v.name for v in parsed if v.method in ("icl", "rag", "rag_instructed")]
         if self.data.few_shot and showing:

@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tokmem.bank.init import Start
+from tokmem.bank.store import load_bank
 from tokmem.data import Corpus, PromptMode
 from tokmem.data.fields import did_you_mean
 from tokmem.errors import ConfigError, DataError
+from tokmem.log import logger
 from tokmem.methods.base import Base
 from tokmem.methods.icl import Icl
 from tokmem.methods.lora import LoRA
@@ -119,12 +122,23 @@ def _check_bank(order: Order, method: TokMem, coupled: bool) -> None:
         raise ConfigError(
             f"bank {folder} is {kind}", f"a bank of method {'tokmem' if coupled else 'tokmem_dc'}"
         )
+    trained = load_bank(Path(folder))[1].training.get("prompt", order.prompt)
+    if trained != order.prompt and not order.config.skip_training:
+        raise ConfigError(
+            f"prompt {order.prompt} and bank {folder}, which was trained with {trained}",
+            "one prompt mode for all procedures of a bank",
+            f"set prompts to [{trained}]",
+        )
+    if trained != order.prompt:
+        logger.warning(
+            "bank %s was trained with prompt %s and is measured with %s", folder, trained, order.prompt
+        )
     unknown = [name for name in order.corpus.names if name not in bank]
     if order.config.skip_training and unknown:
         raise DataError(
             f"procedure {unknown[0]!r} is not in bank {folder}{did_you_mean(unknown[0], bank.names)}",
             "procedures of the bank",
-            "leave it out (tasks), or train it",
+            "leave it out (choose others by --task or data.tasks), or train it",
         )
 
 

@@ -6,7 +6,6 @@ measure, write.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -14,9 +13,9 @@ from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from tokmem.bank.init import Start
-from tokmem.config import setting
+from tokmem.config import check_least, check_once, setting
 from tokmem.errors import ConfigError
-from tokmem.files import atomic_write_json
+from tokmem.files import atomic_write_json, read_json
 from tokmem.model.backbone import Backbone
 from tokmem.provenance import RunFolder, provenance
 from tokmem.recall.generate import RecallSettings
@@ -62,8 +61,8 @@ class CapacityConfig:
         for name in ("methods", "embeddings", "seeds"):
             if not getattr(self, name):
                 raise ConfigError(f"no {name}", "at least one")
-        if min(self.embeddings) < 1:
-            raise ConfigError(f"embeddings {list(self.embeddings)}", "numbers of at least 1")
+        check_once(vars(self), ("methods", "embeddings", "seeds"))
+        check_least(vars(self), {"embeddings": 1, "max_length": 1})
         variants(self)
 
 
@@ -157,11 +156,15 @@ def prepare(config: CapacityConfig, backbone: Backbone) -> Experiment:
 
 
 def cell(experiment: Experiment, part: str, folder: Path) -> list[dict[str, Any]]:
-    """The rows of one part; read back where the folder has them already."""
+    """The rows of one part; read back where the folder has them already.
+
+    Raises:
+        TokMemError: the file that has them is damaged.
+    """
     path = folder / "cells" / f"{part}.json"
     if not path.is_file():
         atomic_write_json(path, experiment.run(part, folder))
-    rows: list[dict[str, Any]] = json.loads(path.read_text("utf-8"))
+    rows: list[dict[str, Any]] = read_json(path, list, f"remove {path} and resume: this part is run again")
     return rows
 
 

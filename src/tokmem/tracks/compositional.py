@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -76,6 +76,7 @@ def run(
             lengths += grown
             if rate is not None:
                 rates[experiment.label(variant.name)] = rate
+        rounds = [one for experiment in experiments for one in experiment.rounds]
         ranges = [str(tools) for tools, _ in config.rounds.plan()]
         summary = {
             "name": config.name,
@@ -84,13 +85,14 @@ def run(
             "forgetting": forgetting(rows, ranges),
             "norms": norms(lengths),
             "chosen_rates": rates,
-            "rounds": _described(experiments[0].rounds),
-            "procedures": [p.name for one in experiments[0].rounds for p in one.data.procedures],
-            "examples": _counts(experiments[0].rounds),
+            "rounds": [told for experiment in experiments for told in experiment.described()],
+            "procedures": list(dict.fromkeys(p.name for one in rounds for p in one.data.procedures)),
+            # Every limit learns from queries of its own, and is tested on the same.
+            "examples": _counts(rounds) | {"test": _counts(experiments[0].rounds)["test"]},
             "broken_rows": source.broken,
             "adaptations": {e.label("auxiliary"): e.adapted[1] for e in experiments if e.adapted},
             "backbone": backbone.id,
-            "provenance": experiments[0].provenance(config.seeds[0]),
+            "provenance": replace(experiments[0], checksum=checksum(rounds)).provenance(config.seeds[0]),
         }
         out.write_summary(summary)
     if config.save_checkpoints:
@@ -133,18 +135,6 @@ def _run_part(config: CompositionalConfig, folder: Path, number: int) -> None:
 @lru_cache(maxsize=1)
 def _prepared(config: CompositionalConfig, folder: Path) -> list[Experiment]:
     return prepare(config, folder, config.backbone.load(), ToolSource(config.data))
-
-
-def _described(rounds: Sequence[Round]) -> list[dict[str, Any]]:
-    return [
-        {
-            "tools": str(one.tools),
-            "epochs": one.epochs,
-            "procedures": [tool.name for tool in one.data.procedures],
-            "examples": _counts([one]),
-        }
-        for one in rounds
-    ]
 
 
 def _counts(rounds: Sequence[Round]) -> dict[str, int]:
@@ -198,6 +188,20 @@ class Experiment:
         """A name that tells call limits apart, where there are several."""
         return name if self.limit is None else f"{name}-{self.limit}calls"
 
+    def described(self) -> list[dict[str, Any]]:
+        """Its rounds, as a summary tells them."""
+        return [
+            {
+                "call_limit": self.limit,
+                "tools": str(one.tools),
+                "epochs": one.epochs,
+                "procedures": [tool.name for tool in one.data.procedures],
+                "examples": _counts([one]),
+                "data_checksum": checksum([one]),
+            }
+            for one in self.rounds
+        ]
+
     def provenance(self, seed: int, backbone: Backbone | None = None) -> dict[str, Any]:
         """Where a result of this experiment comes from."""
         chosen = backbone or self.backbone
@@ -206,9 +210,13 @@ class Experiment:
     def rows(self, variant: Variant) -> tuple[list[dict[str, Any]], list[dict[str, Any]], float | None]:
         """A method's rows and norms of all rounds and seeds, and the rate it was given."""
         rate = self.choose_rate(variant)
+        adaptation = adaptation_of(self.config, variant)
+        spent = self.adapted[1] if self.adapted and adaptation == "auxiliary" else {}
         known = {
             "method": method_name(variant),
-            "adaptation": adaptation_of(self.config, variant),
+            "adaptation": adaptation,
+            "adaptation_seconds": spent.get("train_seconds"),
+            "adaptation_lora_parameters": spent.get("lora_parameters"),
             "train_max_calls": max(len(e.turns) for one in self.rounds for e in one.data.train),
         }
         states = [self.cell(variant, seed, rate).run() for seed in self.config.seeds]

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from tokmem.config import setting
+from tokmem.config import check_least, setting
 from tokmem.data import SPLITS, Corpus, SniSpec, load_jsonl, load_tasks
 from tokmem.data.fields import did_you_mean
 from tokmem.errors import ConfigError, DataError
@@ -39,10 +39,10 @@ class DataConfig:
     seed: int = setting(0, "of the generated inputs (procedures)")
 
     def __post_init__(self) -> None:
-        for name in ("num_tasks", "train_size", "val_size", "test_size", "few_shot"):
-            value, least = getattr(self, name), int(name == "num_tasks")
-            if value is not None and value < least:
-                raise ConfigError(f"{name} {value}", f"at least {least}")
+        least = dict.fromkeys(("train_size", "val_size", "test_size", "few_shot"), 0)
+        least |= {"num_tasks": 1, "max_instruction_tokens": 1}
+        given = {name: value for name, value in vars(self).items() if value is not None}
+        check_least(given, {name: low for name, low in least.items() if name in given})
         needed = {"sni": "tasks_dir", "jsonl": "corpus"}.get(self.source)
         if needed and not getattr(self, needed):
             raise ConfigError(
@@ -85,9 +85,24 @@ def load_corpus(config: DataConfig, backbone: Backbone) -> Corpus:
         **config.sizes,
     )
     tokenizer = backbone.tokenizer
-    return load_tasks(
-        Path(config.tasks_dir), spec, lambda text: len(tokenizer.encode(text, add_special_tokens=False))
-    )
+
+    def length(text: str) -> int:
+        return len(tokenizer.encode(text, add_special_tokens=False, verbose=False))
+
+    return load_tasks(Path(config.tasks_dir), spec, length)
+
+
+def corpus_names(config: DataConfig) -> tuple[str, ...]:
+    """The procedures that a corpus offers, whichever of them a config takes.
+
+    Raises:
+        DataError: the corpus cannot be read.
+    """
+    if config.source == "jsonl":
+        return load_jsonl(Path(config.corpus)).names
+    if config.source == "procedures":
+        return tuple(family.name for family in FAMILIES[config.families])
+    return tuple(sorted(path.stem for path in Path(config.tasks_dir).glob("task*.json")))
 
 
 def _chosen(names: Sequence[str], config: DataConfig) -> tuple[str, ...]:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, TypeVar
 
-from tokmem.files import atomic_write_json
+from tokmem.files import atomic_write_json, damaged, read_json
 from tokmem.log import Metrics
 from tokmem.methods.protocol import Learned, Method
 from tokmem.methods.tokmem import TokMem
@@ -34,9 +33,20 @@ class Kept:
 
     @classmethod
     def read(cls: type[K], out: Path, name: str) -> K:
-        """What the cell of that name has done in the run's folder."""
+        """What the cell of that name has done in the run's folder.
+
+        Raises:
+            TokMemError: the file that says so is damaged.
+        """
         path = _cell(out, name)
-        return cls(**json.loads(path.read_text("utf-8"))) if path.is_file() else cls()
+        if not path.is_file():
+            return cls()
+        do = f"remove {path} and resume: its training goes on from the checkpoints, and is measured again"
+        kept = read_json(path, dict, do)
+        unknown = sorted(kept.keys() - {field.name for field in fields(cls)})
+        if unknown:
+            raise damaged(path, f"unknown entry {unknown[0]!r}", do)
+        return cls(**kept)
 
     def write(self, out: Path, name: str) -> None:
         """Replaces what is kept."""

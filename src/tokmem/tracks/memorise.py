@@ -14,7 +14,7 @@ from torch import Tensor
 
 from tokmem.bank.bank import Bank
 from tokmem.bank.init import wide_rows
-from tokmem.config import setting
+from tokmem.config import check_least, check_once, setting
 from tokmem.data.chat import Chat
 from tokmem.data.passages import (
     MarkedSequence,
@@ -71,13 +71,11 @@ class PassagesConfig:
     id_length: int = setting(1, "words in a marker, or groups of eight digits")
 
     def __post_init__(self) -> None:
-        for name in ("sequence_length", "runs", "dimension_embeddings", "id_length"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"{name} {getattr(self, name)}", "at least 1")
-        if not self.sequences or min(self.sequences) < 1 or min(self.dimensions, default=1) < 1:
-            raise ConfigError(
-                f"sequences {list(self.sequences)}, dimensions {list(self.dimensions)}", "numbers from 1 up"
-            )
+        if not self.sequences:
+            raise ConfigError("no sequences", "at least one")
+        sizes = ("sequence_length", "sequences", "runs", "dimensions", "dimension_embeddings", "id_length")
+        check_least(vars(self), dict.fromkeys(sizes, 1))
+        check_once(vars(self), ("sequences", "dimensions"))
 
     def read(self) -> Passages:
         """The passages of the file, or the bundled ones.

@@ -15,8 +15,23 @@ from tqdm import tqdm
 from tokmem.log import bars_on_line, configure, logger, progress
 
 
+def cores() -> int:
+    """Processor cores that this process may run on."""
+    if hasattr(os, "sched_getaffinity"):  # not everywhere
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def threads_each(workers: int) -> int | None:
+    """Torch's threads in each of so many processes: an even share of the cores.
+
+    None where `OMP_NUM_THREADS` says how many: torch reads it in every process by itself.
+    """
+    return None if os.environ.get("OMP_NUM_THREADS") else max(1, cores() // workers)
+
+
 def share(workers: int, work: Callable[..., None], jobs: Sequence[tuple[Any, ...]]) -> None:
-    """Calls `work(*job)` for each job, in fresh processes that divide the processor's cores evenly.
+    """Calls `work(*job)` for each job, in fresh processes of `threads_each` threads.
 
     Args:
         workers: how many processes.
@@ -28,11 +43,10 @@ def share(workers: int, work: Callable[..., None], jobs: Sequence[tuple[Any, ...
     """
     context = multiprocessing.get_context("spawn")  # a forked process would inherit the threads' locks
     workers = min(workers, len(jobs))
-    threads = max(1, (os.cpu_count() or 1) // workers)
     lines: SimpleQueue[int] = context.SimpleQueue()
     for line in range(1, workers + 1):
         lines.put(line)
-    begin = (threads, lines, context.RLock(), logger.level)
+    begin = (threads_each(workers), lines, context.RLock(), logger.level)
     with ProcessPoolExecutor(workers, mp_context=context, initializer=_begin, initargs=begin) as pool:
         futures = [pool.submit(work, *job) for job in jobs]
         try:
@@ -44,9 +58,10 @@ def share(workers: int, work: Callable[..., None], jobs: Sequence[tuple[Any, ...
             pool.shutdown(cancel_futures=True)
 
 
-def _begin(threads: int, lines: SimpleQueue[int], lock: Any, level: int) -> None:
+def _begin(threads: int | None, lines: SimpleQueue[int], lock: Any, level: int) -> None:
     """What each process does first."""
-    torch.set_num_threads(threads)
+    if threads is not None:
+        torch.set_num_threads(threads)
     tqdm.set_lock(lock)
     bars_on_line(lines.get())
     if level:

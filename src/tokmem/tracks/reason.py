@@ -10,7 +10,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from tokmem.bank.init import Start
-from tokmem.config import setting
+from tokmem.config import check_once, setting
 from tokmem.data import Corpus
 from tokmem.data.chat import Chat
 from tokmem.data.gsm8k import PROCEDURE, load_gsm8k, training_part
@@ -51,10 +51,12 @@ class ProblemsConfig:
     seed: int = setting(0, "of the generated problems (arithmetic)")
 
     def __post_init__(self) -> None:
-        if not self.train_sizes or min(self.train_sizes) <= 0 or (self.test_size or 1) < 1:
+        no_tests = self.test_size is not None and self.test_size < 1
+        if not self.train_sizes or min(self.train_sizes) <= 0 or no_tests:
             raise ConfigError(
                 f"train_sizes {list(self.train_sizes)}, test_size {self.test_size}", "sizes above 0"
             )
+        check_once(vars(self), ("train_sizes",))
         if {bool(self.train_file), bool(self.test_file)} != {self.source == "gsm8k"}:
             raise ConfigError(
                 f"source {self.source} with train_file {self.train_file!r}, test_file {self.test_file!r}",

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from tokmem.config import setting
+from tokmem.config import check_least, setting
+from tokmem.data.replay import check_ratio
 from tokmem.errors import ConfigError
 from tokmem.model.lora import LoraSettings
 from tokmem.recall.text_encoder import DEFAULT_RETRIEVER
@@ -20,6 +21,10 @@ class LoraConfig(LoraSettings):
     rates: tuple[float, ...] = setting((), "rates to choose from, as many as the experiment's own `rates`")
     load_model: str = setting("", "folder of a saved adapter to start from")
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_least(vars(self), dict.fromkeys(("lr", "weight_decay", "rates"), 0))
+
 
 @dataclass(frozen=True)
 class ReplayConfig:
@@ -27,6 +32,10 @@ class ReplayConfig:
 
     continual_replay_ratio: float = setting(0.2, "replayed examples, as a share of all")
     buffer_size: int = setting(500, "examples kept of all earlier blocks")
+
+    def __post_init__(self) -> None:
+        check_ratio(self.continual_replay_ratio)
+        check_least(vars(self), {"buffer_size": 1})
 
 
 @dataclass(frozen=True)
@@ -38,6 +47,11 @@ class ToolLoraConfig(LoraConfig):
     replay_buffer_size: int = setting(1000, "queries kept of all earlier rounds")
     replay_ratio: float = setting(0.2, "replayed queries, as a share of all; they come on top of the new")
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_ratio(self.replay_ratio)
+        check_least(vars(self), {"replay_buffer_size": 1})
+
 
 @dataclass(frozen=True)
 class PromptingConfig:
@@ -47,6 +61,9 @@ class PromptingConfig:
     use_rag: bool = setting(False, "method icl shows retrieved tools, not all that fit: method rag")
     retrieval_k: int = setting(5, "tools to retrieve")
     retriever: str = setting(DEFAULT_RETRIEVER, "a sentence-transformers id or folder")
+
+    def __post_init__(self) -> None:
+        check_least(vars(self), {"few_shot": 0, "retrieval_k": 1})
 
 
 @dataclass(frozen=True)
@@ -58,9 +75,7 @@ class DemonstrationConfig:
     retriever: str = setting(DEFAULT_RETRIEVER, "a sentence-transformers id or folder")
 
     def __post_init__(self) -> None:
-        for name in ("few_shot", "retrieval_k"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"{name} {getattr(self, name)}", "at least 1")
+        check_least(vars(self), {"few_shot": 1, "retrieval_k": 1})
 
 
 def check_search(rates: Iterable[Sequence[float]]) -> None:

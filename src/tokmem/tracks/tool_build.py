@@ -8,13 +8,15 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from tokmem.bank.init import Start
+from tokmem.config import check_least
+from tokmem.errors import ConfigError
 from tokmem.methods.adapted import Adapted
 from tokmem.methods.lora import LoRA
 from tokmem.methods.protocol import Method
 from tokmem.methods.replay import Replay
 from tokmem.methods.tokmem import Renorm, TokMem
-from tokmem.methods.tokmem_lora import TokMemLora
-from tokmem.methods.tool_prompt import ToolPrompt
+from tokmem.methods.tokmem_lora import TokMemLora, check_negatives
+from tokmem.methods.tool_prompt import ToolPrompt, prompt_room
 from tokmem.model.backbone import Backbone
 from tokmem.model.lora import LoraSettings
 from tokmem.recall.generate import RecallSettings
@@ -152,6 +154,31 @@ def variants(config: CompositionalConfig) -> tuple[Variant, ...]:
     """
     settings = {name: allowed for name, (_, allowed) in METHODS.items()}
     return tuple(Variant.parse(text, settings) for text in config.methods)
+
+
+def check_settings(config: CompositionalConfig, variant: Variant) -> None:
+    """Refuses settings of a variant with which it cannot be built or trained, before anything is.
+
+    Raises:
+        ConfigError: one is out of range, or two do not go together.
+    """
+    if variant.method in ("icl", "rag"):
+        replace(config.prompting, **variant.changes)
+        prompt_room(config.max_length, config.recall)
+    elif variant.method in ("lora", "replay"):
+        replace(config.lora, **variant.changes)
+    else:
+        chosen = {"width": config.width, "negatives": config.negatives, **variant.changes}
+        check_least(chosen, {"width": 1, "negatives": 0})
+        adaptation = adaptation_of(config, variant)
+        if adaptation in ("first_round", "always"):
+            check_negatives(chosen["negatives"], adaptation == "first_round")
+            if min(config.rates or (config.training.lr,)) == 0:
+                raise ConfigError(
+                    f"a rate of 0 and adaptation {adaptation}",
+                    "above 0: the adapter's rate is a multiple of it",
+                    "change training.lr or rates",
+                )
 
 
 def adaptation_of(config: CompositionalConfig, variant: Variant) -> Adaptation:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from tokmem.bank.init import Start
-from tokmem.config import setting
+from tokmem.config import check_least, check_once, setting
 from tokmem.errors import ConfigError
 from tokmem.methods.tokmem import Renorm
 from tokmem.recall.generate import RecallSettings
@@ -14,7 +14,7 @@ from tokmem.tracks.adaptation import AdaptationConfig
 from tokmem.tracks.backbone import BackboneConfig
 from tokmem.tracks.rivals import PromptingConfig, ToolLoraConfig, check_search
 from tokmem.tracks.rounds import RoundsConfig, check_disjoint, check_per_round
-from tokmem.tracks.tool_build import adaptation_of, method_name, rates_of, trains, variants
+from tokmem.tracks.tool_build import adaptation_of, check_settings, method_name, rates_of, trains, variants
 from tokmem.tracks.tool_data import ToolDataConfig
 from tokmem.train.loop import FitSettings
 
@@ -45,7 +45,9 @@ class CompositionalConfig:
     width: int = setting(1, "memory tokens a tool")
     renorm: Renorm = setting("off", "rescale new rows to the norm of the old: off, stage (round) or step")
     renorm_active_tools: bool = setting(False, "the published word for renorm: stage")
-    negatives: int = setting(0, "query states to keep of each tool, to train newcomers against")
+    negatives: int = setting(
+        0, "states to keep of each tool, before its calls wherever in a chain, to train newcomers against"
+    )
     max_length: int = setting(1024, "most tokens in a sequence")
     save_checkpoints: bool = setting(
         False, "keep what was known after each round, and the summary as checkpoints/training_summary.json"
@@ -55,28 +57,25 @@ class CompositionalConfig:
         for name in ("methods", "seeds"):
             if not getattr(self, name):
                 raise ConfigError(f"no {name}", "at least one")
-        if any(limit < 1 for limit in self.call_limits):
-            raise ConfigError(f"call_limits {list(self.call_limits)}", "limits of at least 1")
+        check_once(vars(self), ("seeds", "call_limits"))
+        check_least(vars(self), {"call_limits": 1, "rates": 0, "max_length": 1})
         if self.training.epochs != 1:
             raise ConfigError(
                 f"training.epochs {self.training.epochs}",
                 "epochs of each round",
                 "set rounds.epochs_per_round",
             )
-        if self.negatives < 0:
-            raise ConfigError(f"negatives {self.negatives}", "at least 0")
         count = len(self.rounds.plan())
         for name in ("train_max_calls_per_round", "test_max_calls_per_round"):
             check_per_round(f"data.{name}", getattr(self.data, name), count)
         parsed = variants(self)
+        for variant in parsed:
+            check_settings(self, variant)
         if any(rates_of(self, variant) for variant in parsed) and not self.data.val_size:
             raise ConfigError("rates to choose from and no validation queries", "data.val_size of at least 1")
         cells = [(method_name(variant), adaptation_of(self, variant)) for variant in parsed]
-        for name, values in (("methods", cells), ("seeds", self.seeds)):
-            if len(set(values)) < len(values):
-                raise ConfigError(
-                    f"{name} {list(getattr(self, name))}", "each once: a mean would count one twice"
-                )
+        if len(set(cells)) < len(cells):
+            raise ConfigError(f"methods {list(self.methods)}", "each once: a mean would count one twice")
         check_search(rates_of(self, variant) for variant in parsed if trains(variant))
         if any(adaptation_of(self, variant) == "auxiliary" for variant in parsed):
             check_disjoint(self.rounds, self.adaptation.auxiliary_tools)

@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Literal
 
 from tokmem.config import setting
-from tokmem.data.call_files import calls_path, descriptions_path, read_calls, read_descriptions
+from tokmem.data.call_files import calls_path, descriptions_path, named_files, read_calls, read_descriptions
 from tokmem.data.compose import CONNECTORS, Composed, ComposeSpec, compose
 from tokmem.data.corpus import SPLITS, Split
 from tokmem.data.fields import did_you_mean
-from tokmem.data.xlam import ToolRange, XlamRows, rank_tools, read_xlam
+from tokmem.data.xlam import EXCLUDED, ToolRange, XlamRows, rank_tools, read_xlam
 from tokmem.errors import ConfigError, DataError
-from tokmem.mini.tool_rows import mini_tool_rows
+from tokmem.mini.tool_rows import check_generated, mini_tool_rows
 from tokmem.recall.calls import check_schema
 from tokmem.records import Example
 
@@ -31,7 +31,10 @@ class ToolDataConfig:
     path: str = setting(
         "", "xlam: a file, or a data set's id on the hub; files: the folder that `tokmem data compose` wrote"
     )
-    samples_per_tool: int | None = setting(50, "rows of a tool to make queries from; null: all (xlam)")
+    exclude: tuple[str, ...] = setting(
+        EXCLUDED, "tools to leave out of the ranks, which close up (generated and xlam)"
+    )
+    samples_per_tool: int = setting(50, "rows of a tool to make queries from; 0: all (xlam)")
     train_size: int = setting(5000, "training queries a round")
     val_size: int = setting(100, "validation queries a round, to choose rates and the best rows by")
     test_size: int = setting(500, "test queries a round")
@@ -54,10 +57,19 @@ class ToolDataConfig:
                 f"source {self.source} with path {self.path!r}",
                 "a path for xlam and files, none for generated tools",
             )
-        if self.source == "generated" and self.samples_per_tool is None:
-            raise ConfigError("samples_per_tool null", "a number: generated rows never end")
+        if self.source == "generated":
+            check_generated(self.samples_per_tool)
+        if self.source == "files" and self.exclude != EXCLUDED:
+            raise ConfigError(
+                f"exclude {list(self.exclude)} with source files",
+                "none: files have their tools",
+                "make them with `tokmem data compose --exclude`",
+            )
         if self.max_samples is not None and self.max_samples < 1:
             raise ConfigError(f"max_samples {self.max_samples}", "at least 1")
+        lists = [x for x in (self.train_max_calls_per_round, self.test_max_calls_per_round) if x]
+        for index in range(min(map(len, lists), default=1)):
+            self.spec(index)  # refuses what is out of range
 
     def spec(self, round_index: int, train_max_calls: int | None = None) -> ComposeSpec:
         """How a round's queries are made; a limit on the calls seen in training replaces its own."""
@@ -96,11 +108,10 @@ class ToolSource:
         self.config = config
         self.rows: XlamRows | None = None
         if config.source == "generated":
-            assert config.samples_per_tool is not None
             self.rows = mini_tool_rows(config.samples_per_tool, config.seed)
         elif config.source == "xlam":
             self.rows = read_xlam(config.path)
-        self.ranked = rank_tools(self.rows.rows) if self.rows else ()
+        self.ranked = rank_tools(self.rows.rows, config.exclude) if self.rows else ()
 
     @property
     def broken(self) -> dict[str, int]:
@@ -128,8 +139,7 @@ def _from_files(folder: Path, tools: ToolRange, spec: ComposeSpec) -> Composed:
 
     Where no file holds validation queries, the last training queries are held out.
     """
-    named = calls_path(folder, "train", tools, spec.train_max_calls).is_file()
-    chosen = tools if named else None
+    chosen = tools if _has_own_files(folder, tools, spec) else None
 
     def path(split: Split) -> Path:
         return calls_path(folder, split, chosen, spec.max_calls(split))
@@ -142,7 +152,32 @@ def _from_files(folder: Path, tools: ToolRange, spec: ComposeSpec) -> Composed:
         train, held = train[: -spec.val_size], train[-spec.val_size :]
     test = read_calls(path("test"))[: spec.test_size]
     described = read_descriptions(descriptions_path(folder, chosen))
+    if chosen is None and len(described) != len(tools):
+        raise DataError(
+            f"{descriptions_path(folder, None)}: {len(described)} tools",
+            f"the {len(tools)} of tools {tools}",
+            "name the range that the files were made for",
+        )
     return Composed(described, train[: spec.train_size], held, test)
+
+
+def _has_own_files(folder: Path, tools: ToolRange, spec: ComposeSpec) -> bool:
+    """Whether a range has files named for it; others may not stand in for them.
+
+    Raises:
+        DataError: it has none, and there are files of another range or number of calls.
+    """
+    wanted = calls_path(folder, "train", tools, spec.train_max_calls)
+    if wanted.is_file():
+        return True
+    found = [str(path.relative_to(folder)) for path in named_files(folder)]
+    if found:
+        raise DataError(
+            f"no {wanted}; there are {', '.join(found[:6])}{', ...' if found[6:] else ''}",
+            "the file of these tools and this number of calls",
+            "name a range and a number of calls that are there, or make theirs with `tokmem data compose`",
+        )
+    return False
 
 
 def _check_rows(made: Composed, tools: ToolRange) -> None:

@@ -24,6 +24,7 @@ MEASURES = (
 OF_ONE_SEED = (
     *("settings", "examples", "trainable_parameters", "steps"),
     *("new_examples", "replayed_examples"),
+    *("adaptation_seconds", "adaptation_lora_parameters"),
 )
 
 

@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from tokmem.errors import TrainingError
-from tokmem.files import recover_folder, replace_folder
+from tokmem.files import damaged, read_json, recover_folder, replace_folder
 from tokmem.records import Encoded
 
 
@@ -83,18 +84,19 @@ class RunState:
 
         Raises:
             TrainingError: it is of another run: other data, settings, backbone or starting parameters.
+            TokMemError: it is damaged.
         """
         recover_folder(folder)
         if not (folder / "state.json").is_file():
             return False
-        facts = json.loads((folder / "state.json").read_text())
-        if facts["identity"] != identity:
+        known, progress = _read_facts(folder)
+        if known != identity:
             raise TrainingError(
-                f"checkpoint {folder} is of run {facts['identity']}",
+                f"checkpoint {folder} is of run {known}",
                 f"run {identity}: same data, settings, backbone and starting parameters",
                 "resume with the settings it was started with, or remove the folder to start anew",
             )
-        tensors = load_file(folder / "state.safetensors")
+        tensors = _read_tensors(folder, self.parameters)
         for i, parameter in enumerate(self.parameters):
             parameter.copy_(tensors[f"parameter.{i}"])
         self.best = [
@@ -107,8 +109,36 @@ class RunState:
                 moments.setdefault(int(index), {})[name] = value
         groups = self.optimizer.state_dict()["param_groups"]
         self.optimizer.load_state_dict({"state": moments, "param_groups": groups})
-        self.progress = Progress(**facts["progress"])
+        self.progress = progress
         return True
+
+
+def _remedy(folder: Path) -> str:
+    return f"remove the folder {folder} and resume: this training starts anew"
+
+
+def _read_facts(folder: Path) -> tuple[str, Progress]:
+    """The identity of a checkpoint's run, and where it stands."""
+    path = folder / "state.json"
+    facts = read_json(path, dict, _remedy(folder))
+    try:
+        return facts["identity"], Progress(**facts["progress"])
+    except (KeyError, TypeError) as error:
+        raise damaged(path, f"no state of a run: {error}", _remedy(folder)) from error
+
+
+def _read_tensors(folder: Path, parameters: Sequence[Tensor]) -> dict[str, Tensor]:
+    """The tensors of a checkpoint, those of the parameters among them."""
+    path = folder / "state.safetensors"
+    try:
+        tensors = load_file(path)
+    except (SafetensorError, FileNotFoundError) as error:
+        raise damaged(path, str(error), _remedy(folder)) from error
+    for i, parameter in enumerate(parameters):
+        found = tensors.get(f"parameter.{i}")
+        if found is None or found.shape != parameter.shape:
+            raise damaged(path, f"no parameter {i} of shape {tuple(parameter.shape)}", _remedy(folder))
+    return tensors
 
 
 def run_identity(facts: Mapping[str, Any], examples: Sequence[Encoded], tensors: Sequence[Tensor]) -> str:

@@ -17,14 +17,15 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from tokmem.errors import ConfigError, TrainingError
+from tokmem.config import check_least
+from tokmem.errors import TrainingError
 from tokmem.eval.perplexity import TokenTally
 from tokmem.log import postfix, progress
 from tokmem.model.backbone import is_recurrent
 from tokmem.model.memory_lm import MemoryLM
 from tokmem.records import Encoded
 from tokmem.train.loss import MAX_LOGITS, token_losses
-from tokmem.train.optim import Group, Schedule, build_adamw, rate, set_rate
+from tokmem.train.optim import Group, Schedule, build_adamw, check_schedule, rate, set_rate
 from tokmem.train.prefix import Prefix, read_prefixes
 from tokmem.train.step import frozen_prefix_states, plain_states
 
@@ -54,9 +55,9 @@ class MemoriseSettings:
     batch_size: int = 64
 
     def __post_init__(self) -> None:
-        for name, least in (("lr", 0), ("steps", 1), ("check_every", 1), ("patience", 0), ("batch_size", 1)):
-            if getattr(self, name) < least:
-                raise ConfigError(f"{name} {getattr(self, name)}", f"at least {least}")
+        check_least(vars(self), dict.fromkeys(("steps", "check_every", "batch_size"), 1))
+        check_least(vars(self), dict.fromkeys(("lr", "patience", "enough"), 0))
+        check_schedule(self.warmup, self.schedule)
 
 
 @dataclass

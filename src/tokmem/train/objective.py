@@ -105,9 +105,9 @@ class BankObjective:
         share: read once what prompts have in common.
         disk_bytes: how much of a disk may hold prefixes for later runs.
         disk_folder: where; None takes the user's cache folder.
-        negatives: for each example, also draw a query state that the bank keeps of an earlier procedure, and
-            count its routing as one more supervised position: it must still choose that procedure. Such a
-            state is a constant, so only the new addresses learn from it.
+        negatives: for each example, also draw a query state that the bank keeps of an earlier procedure, of
+            whatever turn, and count its routing as one more supervised position: it must still choose that
+            procedure. Such a state is a constant, so only the new addresses learn from it.
         renorm: rescale the new rows after each step (Eqs. 5-6).
         seed: of what is drawn.
     """

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import nn
+
+from tokmem.errors import ConfigError
 
 Schedule = Literal["linear", "constant"]
 
@@ -48,6 +50,18 @@ def set_rate(optimizer: torch.optim.Optimizer, lr: float) -> None:
     """Sets the rate of the run's next step; each group takes its own multiple of it."""
     for group in optimizer.param_groups:
         group["lr"] = lr * group["factor"]
+
+
+def check_schedule(warmup: float, schedule: str) -> None:
+    """Refuses what `rate` cannot follow.
+
+    Raises:
+        ConfigError: the warm-up is no share of the steps, or there is no such schedule.
+    """
+    if not 0 <= warmup <= 1:
+        raise ConfigError(f"warmup {warmup}", "a share of the steps, 0 to 1")
+    if schedule not in get_args(Schedule):
+        raise ConfigError(f"schedule {schedule!r}", f"one of {', '.join(get_args(Schedule))}")
 
 
 def rate(step: int, steps: int, lr: float, warmup: float, schedule: Schedule) -> float:

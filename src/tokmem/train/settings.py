@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
+from tokmem.config import check_least
 from tokmem.data.stream import Stream
-from tokmem.errors import ConfigError
-from tokmem.train.optim import Schedule
+from tokmem.train.optim import Schedule, check_schedule
 
 # Settings that change how long a run takes and never what comes out of it: a resumed run may have others.
 NO_MATTER = ("checkpoint_every", "prefix_cache_mb", "prefix_disk_mb", "prefix_cache_dir")
@@ -60,14 +60,10 @@ class FitSettings:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        counts = dict.fromkeys(("epochs", "batch_size", "accumulation", "window"), 1)
-        for name, least in {**counts, "lr": 0, "prefix_cache_mb": 0, "prefix_disk_mb": 0}.items():
-            if getattr(self, name) < least:
-                raise ConfigError(f"{name} {getattr(self, name)}", f"at least {least}")
-        if not 0 <= self.warmup <= 1:
-            raise ConfigError(f"warmup {self.warmup}", "a share of the steps, 0 to 1")
-        if self.schedule not in get_args(Schedule):
-            raise ConfigError(f"schedule {self.schedule!r}", f"one of {', '.join(get_args(Schedule))}")
+        counts = ("epochs", "batch_size", "accumulation", "window", "checkpoint_every")
+        others = ("lr", "weight_decay", "validate_every", "patience", "prefix_cache_mb", "prefix_disk_mb")
+        check_least(vars(self), dict.fromkeys(counts, 1) | dict.fromkeys(others, 0))
+        check_schedule(self.warmup, self.schedule)
 
     @property
     def prefixes(self) -> dict[str, Any]:

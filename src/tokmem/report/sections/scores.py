@@ -167,6 +167,8 @@ _COSTS = {
     "trainable_parameters": "trained parameters",
     "prompt_tokens_per_query": "prompt tokens a query",
     "train_seconds": "training, s",
+    "adaptation_lora_parameters": "LoRA parameters of the adaptation",
+    "adaptation_seconds": "adaptation, s",
     "queries_per_second": "queries a second",
 }
 
@@ -187,7 +189,7 @@ def cost_table(run: Run, rows: Sequence[Row], titles: Sequence[str]) -> list[Blo
         return []
     cells = [
         {"group": prompt_heading(row), "method": title}
-        | {key: row.get(key) if key == "trainable_parameters" else spread(row, key) for key in columns}
+        | {key: row.get(key) if key.endswith("parameters") else spread(row, key) for key in columns}
         for row, title in zip(rows, titles, strict=True)
     ]
     device = (run.result.get("provenance") or {}).get("device")

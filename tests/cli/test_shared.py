@@ -1,0 +1,28 @@
+"""What the commands have in common."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from tokmem.cli.shared import command_line
+
+
+def test_a_command_to_be_typed_is_the_one_that_was_typed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    program = Path("my env/bin/tokmem")
+    program.parent.mkdir(parents=True)
+    program.touch(0o755)
+    monkeypatch.setattr(sys, "argv", [str(program), "demo"])
+    monkeypatch.setenv("PATH", "")
+    assert command_line("recall", "--bank", Path("a b")) == "'my env/bin/tokmem' recall --bank 'a b'"
+    monkeypatch.setenv("PATH", str(program.parent.absolute()))
+    assert command_line("bank", "list", "a") == "tokmem bank list a", "it is on the path"
+    monkeypatch.setattr(sys, "argv", [str(tmp_path / "tokmem/__main__.py")])
+    assert command_line("demo").endswith(" -m tokmem demo")
+    monkeypatch.setattr(sys, "argv", ["/usr/bin/pytest"])
+    assert command_line("demo") == "tokmem demo"
