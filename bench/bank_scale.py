@@ -19,7 +19,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from bench.epochs import timed
-from bench.peak import peak_bytes, reset_peak
+from bench.peak import reset_peak
 from bench.setup import Queries, Settings, build_model, load_queries, prepare
 from bench.train_step import describe_model, describe_queries, parse
 from tokmem.bank.bank import Bank
@@ -34,6 +34,7 @@ from tokmem.report.tables import Table
 from tokmem.seeds import generator
 from tokmem.train.optim import Group, build_adamw
 from tokmem.train.prefix import Prefix, read_prefixes
+from tokmem.train.speed import peak_bytes
 from tokmem.train.step import frozen_prefix_loss
 
 OUT = Path("results/bench/bank_scale.json")

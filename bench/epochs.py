@@ -20,7 +20,7 @@ from rich.console import Console
 from transformers import PreTrainedModel
 
 from bench.contenders import BUILDERS, Trainer
-from bench.peak import measure_peak, peak_bytes, reset_peak
+from bench.peak import measure_peak, reset_peak
 from bench.setup import Settings, build_bank, build_model, load_queries, prepare
 from bench.train_step import check_equal_work, compare, describe_model, describe_queries, parse, wait
 from tokmem.data.stream import Stream
@@ -35,6 +35,7 @@ from tokmem.train.objective import BankObjective
 from tokmem.train.prefix import suitable_tokens
 from tokmem.train.prefix_cache import PrefixCache
 from tokmem.train.sharing import pack
+from tokmem.train.speed import peak_bytes
 
 OUT = Path("results/bench/epochs.json")
 SAMPLED = 6  # steps of those that keep nothing

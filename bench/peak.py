@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import json
-import resource
 import subprocess
 import sys
 from dataclasses import asdict
@@ -14,8 +14,9 @@ import torch
 
 from bench.contenders import BUILDERS, Trainer
 from bench.setup import Settings, build_bank, build_model, load_queries, prepare
+from tokmem.train.speed import peak_bytes
 
-STATUS, CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
+CLEAR = Path("/proc/self/clear_refs")
 STEPS = 2  # the first makes AdamW's moments, the second runs with them
 
 
@@ -33,24 +34,18 @@ def measure_peak(name: str, settings: Settings) -> dict[str, float]:
 
 
 def reset_peak() -> None:
-    """Lets the peak start anew from what is held now: building a model holds more than the model."""
+    """Lets the peak start anew from what is held now: building a model holds more than the model.
+
+    What was freed goes back to the system first, where the C library (glibc) can be told so.
+    """
     gc.collect()
     if torch.cuda.is_initialized():
         torch.cuda.reset_peak_memory_stats()
     elif CLEAR.exists():
+        libc = ctypes.CDLL(None)
+        if hasattr(libc, "malloc_trim"):
+            libc.malloc_trim(0)
         CLEAR.write_text("5")  # proc(5): resets the peak resident set
-
-
-def peak_bytes() -> int:
-    """Most memory that this process has held since it began, or since `reset_peak`."""
-    if torch.cuda.is_initialized():
-        return torch.cuda.max_memory_allocated()
-    if STATUS.exists():
-        # Not getrusage: its peak survives exec, so a child would start from its parent's.
-        line = next(line for line in STATUS.read_text().splitlines() if line.startswith("VmHWM"))
-        return int(line.split()[1]) * 1024
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
 
 
 def main() -> None:

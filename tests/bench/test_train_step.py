@@ -7,11 +7,12 @@ import pytest
 import torch
 
 from bench.contenders import BUILDERS, Contender, Trainer
-from bench.peak import measure_peak, peak_bytes
+from bench.peak import measure_peak
 from bench.setup import load_queries
 from bench.train_step import check_equal_work, compare, main, parse, summarise
 from tests.tiny import tiny_bank, tiny_examples, tiny_model
 from tokmem.errors import TrainingError
+from tokmem.train.speed import peak_bytes
 
 pytest.importorskip("peft")
 

@@ -68,6 +68,27 @@ def test_head_gives_frozen_logits_and_one_per_procedure(coupled: bool) -> None:
     assert memory.shape == (3, 5)
     torch.testing.assert_close(memory, hidden @ lm.bank.addresses().T)
     assert lm.head.replaced(VOCAB).tolist() == list(range(90, 96))
+    assert lm.head.replaced(93, 91).tolist() == [91, 92]
+
+
+@pytest.mark.parametrize("name", ["llama", "gemma2"])
+def test_parts_of_the_head_are_columns_of_the_whole(name: str) -> None:
+    lm, hidden = tiny_lm(name, False), torch.randn(3, DIM) * 9
+    whole, parts = lm.head.native(hidden), lm.head.parts(40)
+    torch.testing.assert_close(torch.cat([lm.head.part(hidden, rows) for rows in parts], 1), whole)
+    assert [rows.stop - rows.start for rows in parts] == [40] * 3
+    some = torch.tensor([5, 5, 70])
+    torch.testing.assert_close(lm.head.part(hidden, some), whole[:, some])
+    lm.model.lm_head.register_forward_hook(lambda module, given, out: out + 1)
+    assert lm.head.parts(40) == [slice(0, None)]
+    assert torch.equal(lm.head.part(hidden, some), lm.head.native(hidden)[:, some])
+
+
+def test_a_bias_of_the_head_is_divided_too() -> None:
+    lm, hidden = tiny_lm("llama"), torch.randn(3, DIM)
+    lm.model.lm_head.bias = torch.nn.Parameter(torch.randn(VOCAB), requires_grad=False)
+    part = lm.head.part(hidden, slice(10, 30))
+    torch.testing.assert_close(part, lm.head.native(hidden)[:, 10:30])
 
 
 def test_head_applies_the_soft_cap_to_memory_logits() -> None:

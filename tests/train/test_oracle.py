@@ -12,6 +12,7 @@ from tokmem.errors import TrainingError
 from tokmem.model.memory_lm import MemoryLM
 from tokmem.records import Encoded
 from tokmem.train import loss as loss_module
+from tokmem.train.loss import token_losses
 from tokmem.train.prefix import read_prefixes
 from tokmem.train.step import frozen_prefix_loss, plain_loss
 
@@ -114,11 +115,51 @@ def test_nothing_frozen_yet() -> None:
     assert_equal(lm, tiny_examples(lm.bank, 4))
 
 
-def test_chunked_head(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(loss_module, "MAX_LOGITS", 3 * 96)
-    monkeypatch.setattr(loss_module, "MAX_FLOATS", 2 * 96)
-    lm = tiny_lm("gemma3", False)
+def tiny_parts(patch: pytest.MonkeyPatch, columns: int) -> None:
+    """Four states at a time go through the head, over so many columns of it."""
+    patch.setattr(loss_module, "MOST_STATES", 4)
+    patch.setattr(loss_module, "CPU_LOGITS", 4 * columns)
+    patch.setattr(loss_module, "LEAST_PART", columns)
+
+
+@pytest.mark.parametrize("columns", [3, 95])
+@pytest.mark.parametrize("name", ["gemma2", "gemma3", "llama"])
+def test_head_in_parts(name: str, columns: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With parts of three columns, all logits of one are those of replaced rows."""
+    tiny_parts(monkeypatch, columns)
+    lm = tiny_lm(name, False)
+    assert lm.head.replaced(93, 90).tolist() == [90, 91, 92]
     assert_equal(lm, tiny_examples(lm.bank, 5))
+
+
+@pytest.mark.parametrize("name", ["gemma2", "llama"])
+def test_a_head_that_cannot_be_divided(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loss_module, "MAX_LOGITS", 3 * 96)
+    lm = tiny_lm(name, False)
+    lm.model.lm_head.register_forward_hook(lambda module, given, out: out)
+    assert not lm.head.divides
+    assert_equal(lm, tiny_examples(lm.bank, 5))
+
+
+@pytest.mark.parametrize("columns", [7, 96])
+def test_a_target_that_is_almost_certain_keeps_its_gradient_in_half_precision(
+    columns: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """p - 1 = -0.003 would be lost where p is rounded before it is taken away."""
+    tiny_parts(monkeypatch, columns)
+    exact, half = (
+        MemoryLM(tiny_model("llama").to(d), tiny_bank(True, "auto")) for d in (None, torch.bfloat16)
+    )
+    row = exact.model.lm_head.weight[20].detach()
+    hidden = (row * 15 / row.square().sum())[None].bfloat16()
+    gradients = []
+    for lm in (exact, half):
+        states = hidden.to(lm.model.dtype, copy=True).requires_grad_()
+        loss = token_losses(lm.head, states, torch.tensor([20]))
+        gradients.append(torch.autograd.grad(loss.sum(), states)[0].float())
+    assert 0.001 < loss.item() < 0.01
+    apart = (gradients[0] - gradients[1]).norm() / gradients[0].norm()
+    assert apart < 0.1
 
 
 def test_without_memory_tokens() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
@@ -55,6 +56,7 @@ class Bank(nn.Module):
         self.address = self.steering if coupled else Table(dim)
         for name in ("slot_ids", "head_slots", "head_ids", "_sorted_ids", "_sorted_slots"):
             self.register_buffer(name, torch.zeros(0, dtype=torch.long), persistent=False)
+        self._ordered: list[int] = []  # `_sorted_ids` on the host
 
     def __len__(self) -> int:
         return len(self.procedures)
@@ -146,6 +148,7 @@ class Bank(nn.Module):
         self.head_slots = torch.tensor(heads, dtype=torch.long, device=device)
         self.head_ids = self.slot_ids[self.head_slots]
         self._sorted_ids, self._sorted_slots = self.slot_ids.sort()
+        self._ordered = sorted(ids)
 
     def find(self, ids: Tensor) -> tuple[Tensor, Tensor]:
         """Slots of token ids: (...) -> slots (...), meaningless where `is_memory` (...) is False.
@@ -154,6 +157,10 @@ class Bank(nn.Module):
         """
         place = torch.searchsorted(self._sorted_ids, ids).clamp(max=len(self._sorted_ids) - 1)
         return self._sorted_slots[place], self._sorted_ids[place] == ids
+
+    def ids_within(self, start: int, stop: int) -> Tensor:
+        """Token ids from `start` and below `stop`, rising, (R,); found without waiting for the device."""
+        return self._sorted_ids[bisect_left(self._ordered, start) : bisect_left(self._ordered, stop)]
 
     def find_head(self, ids: Tensor) -> tuple[Tensor, Tensor]:
         """Procedure indices of token ids: (...) -> index (...), and whether the id is a procedure's first."""

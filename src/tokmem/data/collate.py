@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -14,6 +15,11 @@ from torch import Tensor
 from tokmem.records import Encoded
 
 IGNORE = -100
+
+
+def on_device(values: Sequence[Any], device: torch.device) -> Tensor:
+    """Whole numbers as a tensor on a device, which the host does not wait for."""
+    return torch.tensor(values, dtype=torch.long).to(device, non_blocking=True)
 
 
 def left_pad(sequences: Sequence[Sequence[int]], pad: int = 0) -> tuple[Tensor, Tensor, Tensor]:
@@ -54,7 +60,9 @@ class Batch:
 
     def to(self, device: torch.device) -> Batch:
         """The same batch on another device."""
-        return Batch(*(t.to(device) for t in (self.ids, self.mask, self.targets, self.starts)))
+        return Batch(
+            *(t.to(device, non_blocking=True) for t in (self.ids, self.mask, self.targets, self.starts))
+        )
 
 
 def collate(examples: Sequence[Encoded], *, whole: bool) -> Batch:

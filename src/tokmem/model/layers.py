@@ -89,6 +89,16 @@ class _Rows(nn.Module):
         return torch.cat(products, dim=-1)
 
 
+class _Part(nn.Module):
+    """Stands where a linear output head stood: some of its rows alone, set before the call."""
+
+    weight: Tensor
+    bias: Tensor | None
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        return nn.functional.linear(hidden, self.weight, self.bias)
+
+
 class MemoryHead:
     """Hidden states to logits: the frozen ones, and beside them `h @ address.T`.
 
@@ -111,7 +121,10 @@ class MemoryHead:
         self.model_rows = input_embedding(model).num_embeddings
         self._frozen = copy.copy(model)
         self._frozen._modules = {**model._modules, body: _Hidden()}
-        self._output = model.get_output_embeddings()
+        self._output: Any = model.get_output_embeddings()
+        self._part = _Part()
+        self._divided = copy.copy(model)
+        self._divided._modules = {**self._frozen._modules, head: self._part}
         self._rows = _Rows()
         self._memory = copy.copy(model)
         self._memory._modules = {**self._frozen._modules, head: self._rows}
@@ -120,6 +133,29 @@ class MemoryHead:
     def trains(self) -> bool:
         """Whether a parameter of the output head takes a gradient."""
         return any(p.requires_grad for p in self._output.parameters())
+
+    @property
+    def divides(self) -> bool:
+        """Whether parts of the vocabulary can be had alone: the head is linear, and nothing hooks in."""
+        own = vars(self._output)
+        return type(self._output) is nn.Linear and "forward" not in own and not own["_forward_hooks"]
+
+    def parts(self, size: int) -> list[slice]:
+        """The vocabulary in parts of at most `size` rows; in one where the head does not divide."""
+        if not self.divides:
+            return [slice(0, None)]
+        rows = len(self._output.weight)
+        return [slice(start, start + size) for start in range(0, rows, size)]
+
+    def part(self, hidden: Tensor, rows: slice | Tensor) -> Tensor:
+        """(N, d) hidden states -> columns `rows` of `native`; no others are made where the head divides."""
+        if not self.divides:
+            return self.native(hidden)[:, rows]
+        bias = self._output.bias
+        self._part.weight = self._output.weight[rows].detach()
+        self._part.bias = None if bias is None else bias[rows].detach()
+        logits: Tensor = self._divided(inputs_embeds=hidden[None], use_cache=False).logits
+        return logits.flatten(0, 1)
 
     def native(self, hidden: Tensor) -> Tensor:
         """(N, d) hidden states -> (N, V) logits of the backbone in its dtype, replaced rows included."""
@@ -139,7 +175,6 @@ class MemoryHead:
         heads = self.bank.head_slots
         return logits if len(heads) == logits.shape[-1] else logits[:, heads]
 
-    def replaced(self, vocab: int) -> Tensor:
-        """Ids below V whose rows memory tokens replace, (R,)."""
-        ids = self.bank.slot_ids
-        return ids[ids < vocab]
+    def replaced(self, stop: int, start: int = 0) -> Tensor:
+        """Ids from `start` and below `stop` whose rows memory tokens replace, (R,)."""
+        return self.bank.ids_within(start, stop)

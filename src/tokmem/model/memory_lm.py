@@ -10,6 +10,7 @@ from torch import Tensor
 from transformers import Cache, PreTrainedModel
 
 from tokmem.bank.bank import Bank
+from tokmem.data.collate import on_device
 from tokmem.errors import BankError
 from tokmem.model.backbone import check_supported, input_embedding
 from tokmem.model.layers import MemoryHead, MemoryLookup
@@ -93,7 +94,7 @@ class MemoryLM:
         Returns:
             (N, d) last hidden states, sequence after sequence.
         """
-        ids = torch.tensor([i for sequence in sequences for i in sequence], device=self.device)
+        ids = on_device([i for sequence in sequences for i in sequence], self.device)
         row = PackedRow([len(sequence) for sequence in sequences], past)
         return run_packed(self.model, self.lookup(ids), row, cache)
 

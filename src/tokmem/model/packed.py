@@ -19,6 +19,7 @@ from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface, Cache, PreTrainedConfig, PreTrainedModel
 
+from tokmem.data.collate import on_device
 from tokmem.model.backbone import input_embedding, is_recurrent
 
 NAME = "tokmem_packed"
@@ -147,7 +148,7 @@ def run_packed(
     try:
         output = body(
             inputs_embeds=embedded[None],
-            position_ids=torch.tensor([row.positions()], device=embedded.device),
+            position_ids=on_device([row.positions()], embedded.device),
             past_key_values=cache,
             use_cache=cache is not None,
             packed_row=row,

@@ -26,6 +26,7 @@ from tokmem.train.optim import build_adamw, rate, set_rate
 from tokmem.train.parallel import join_processes
 from tokmem.train.prefix_cache import Usage
 from tokmem.train.settings import NO_MATTER, PRESETS, FitReport, FitSettings
+from tokmem.train.speed import SpeedMeter, shown
 
 __all__ = ["PRESETS", "FitReport", "FitSettings", "fit"]
 
@@ -50,7 +51,8 @@ def fit(
             end.
         order: which examples come when, instead of `settings.stream`.
         checkpoint: folder to resume from and to save to; it is left in place when training ends.
-        metrics: receives a line per optimizer step.
+        metrics: receives a line per optimizer step. What stands there under `speed` (see
+            `tokmem.train.speed`) tells of the machine; all else a resumed run writes again bit for bit.
 
     Raises:
         TrainingError: there is nothing to train, the loss is not finite, or the checkpoint is of another run.
@@ -90,7 +92,7 @@ class _Run:
         # Dealt out in the first epoch's order, in which prefixes are read: each batch of it is shared evenly.
         turns = enumerate(i for batch in self.order.epoch(0) for i in batch.indices)
         self.owners = {i: turn for turn, i in turns}
-        self._began, self._before = time.monotonic(), 0
+        self.meter = SpeedMeter()
 
     def go(self) -> FitReport:
         """Runs to the end, or on from the checkpoint."""
@@ -102,7 +104,7 @@ class _Run:
             if resumed:
                 logger.info("resuming at step %d of %d", self.state.progress.step, self.steps)
         done, started = self.state.progress, time.monotonic() - self.state.progress.seconds
-        self._began, self._before = time.monotonic(), done.supervised
+        self.meter = SpeedMeter(done.supervised)
         if self.metrics is not None:
             self.metrics.truncate(done.step)
         with progress(self.steps, "training", unit="step", initial=done.step) as bar:
@@ -116,7 +118,9 @@ class _Run:
                     self._save(identity)
         self.state.restore_best()
         done.seconds = time.monotonic() - started
-        logger.info("trained: %s", ", ".join(f"{name} {value}" for name, value in self._speed().items()))
+        logger.info(
+            "trained: %s", ", ".join(f"{name} {value}" for name, value in shown(self._speed()).items())
+        )
         return self._report()
 
     def _save(self, identity: str) -> None:
@@ -203,10 +207,10 @@ class _Run:
 
     def _totals(self, sums: Sequence[LossSum]) -> tuple[float, float, int]:
         """Summed loss, the part of it at memory positions, and their number; over all processes."""
-        totals = [0.0, 0.0, 0.0]
-        for loss in sums:
-            parts = (loss.total.detach(), loss.memory, loss.memory_count)
-            totals = [total + float(part) for total, part in zip(totals, parts, strict=True)]
+        # One transfer: the host waits for the device once a step.
+        parts = [torch.stack([loss.total.detach(), loss.memory, loss.memory_count]) for loss in sums]
+        columns = zip(*torch.stack(parts).tolist(), strict=True) if parts else [()] * 3
+        totals = [sum(column) for column in columns]
         if self.processes.count > 1:
             device = self.state.parameters[0].device
             totals = self.processes.add(torch.tensor(totals, dtype=torch.float64, device=device)).tolist()
@@ -224,25 +228,18 @@ class _Run:
     def _show(self, bar: tqdm[Any], memory: dict[str, float], lr: float) -> None:
         values = {"loss": self.state.progress.loss, **memory, "lr": lr}
         bar.update()
-        postfix(bar, **values, **self._speed())
+        speed = self._speed()
+        postfix(bar, **values, **shown(speed))
         if self.metrics is not None:
-            self.metrics.write(self.state.progress.step, values)
+            self.metrics.write(self.state.progress.step, {**values, "speed": speed})
 
-    def _speed(self) -> dict[str, Any]:
-        """Tokens per second since this process took the run up, and what its prefixes hold."""
-        seconds = max(time.monotonic() - self._began, 1e-9)
-        speed: dict[str, Any] = {
-            "supervised tokens/s": round((self.state.progress.supervised - self._before) / seconds)
-        }
-        if isinstance(self.objective, BankObjective) and self.objective.frozen_prefix:
-            usage = self.objective.cache.usage
-            speed |= {
-                "unique prompt tokens/s": round(usage.read_tokens / seconds),
-                "windows read": usage.misses,
-                "found": usage.hits,
-                "prefix MB": usage.peak_bytes >> 20,
-            }
-        return speed
+    def _speed(self) -> dict[str, int]:
+        frozen = isinstance(self.objective, BankObjective) and self.objective.frozen_prefix
+        return self.meter.read(self.state.progress.supervised, self._usage if frozen else None)
+
+    @property
+    def _usage(self) -> Usage:
+        return self.objective.cache.usage if isinstance(self.objective, BankObjective) else Usage()
 
     @torch.no_grad()
     def _validate(self) -> None:
@@ -261,8 +258,7 @@ class _Run:
             self.metrics.write(done.step, {"validation_loss": loss_now})
 
     def _report(self) -> FitReport:
-        done = self.state.progress
-        usage = self.objective.cache.usage if isinstance(self.objective, BankObjective) else Usage()
+        done, usage = self.state.progress, self._usage
         return FitReport(
             steps=done.step,
             loss=math.nan if done.loss is None else done.loss,

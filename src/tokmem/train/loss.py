@@ -19,8 +19,11 @@ from torch.autograd.function import once_differentiable
 from tokmem.errors import TrainingError
 from tokmem.model.layers import MemoryHead
 
-# Most logits held at once, and most of them in float32.
-MAX_LOGITS, MAX_FLOATS = 1 << 23, 1 << 20
+# Most logits held at once. On a CPU those that stay in its caches, with their rows of the head, until their
+# gradient is made.
+MAX_LOGITS, CPU_LOGITS = 1 << 23, 1 << 20
+# States that go through the head together, for it is read once for all of them; fewest of its rows at a time.
+MOST_STATES, LEAST_PART = 1024, 256
 
 
 @dataclass(frozen=True)
@@ -44,12 +47,13 @@ class _TokenLosses(torch.autograd.Function):
     """(N, d) states, (N, P) memory logits, (N,) target ids -> (N,) losses.
 
     A loss depends on its own state alone, so its gradient is a row that can be had in the forward pass, where
-    the logits are at hand: chunk by chunk, they are dropped before the next, and none are computed twice.
+    the logits are at hand: they are dropped before the next ones, and none are computed twice.
     """
 
     @staticmethod
     def forward(ctx: Any, hidden: Tensor, memory: Tensor, targets: Tensor, head: MemoryHead) -> Tensor:
-        graph, size = ctx.needs_input_grad[0], max(1, MAX_LOGITS // head.model_rows)
+        graph = ctx.needs_input_grad[0]
+        size = MOST_STATES if head.divides else max(1, MAX_LOGITS // head.model_rows)
         index, is_memory = _find(head, targets)
         memory_sum = memory.logsumexp(-1)
         words = targets.masked_fill(is_memory, -1)
@@ -63,7 +67,7 @@ class _TokenLosses(torch.autograd.Function):
             place = index[:, None]
             picked = torch.where(is_memory, memory.gather(1, place)[:, 0], picked)
             memory_slope.scatter_add_(1, place, -is_memory[:, None].float())
-        ctx.save_for_backward(slope, memory_slope)
+        ctx.save_for_backward(slope.to(hidden.dtype), memory_slope)
         return normaliser - picked
 
     @staticmethod
@@ -78,7 +82,9 @@ class _TokenLosses(torch.autograd.Function):
 def _frozen_part(
     head: MemoryHead, hidden: Tensor, memory_sum: Tensor, words: Tensor, *, graph: bool
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """What the frozen rows contribute.
+    """What the frozen rows contribute, part of the vocabulary by part.
+
+    Exponentials are taken against the greatest logit so far; sums fade where a later part has a greater one.
 
     Args:
         head: of the model with its bank.
@@ -90,27 +96,39 @@ def _frozen_part(
     Returns:
         (n,) log-sum-exp over all logits, (n,) target logit, (n, d) gradient of the first less the second.
     """
-    with torch.set_grad_enabled(graph):
-        hidden = hidden.detach().requires_grad_(graph)
-        logits = head.native(hidden)
-    replaced = head.replaced(logits.shape[-1])
-    slopes = torch.empty_like(logits) if graph else None
-    normalisers, picks = [], []
-    size = max(1, MAX_FLOATS // logits.shape[-1])
-    for start in range(0, len(logits), size):
-        part = slice(start, start + size)
-        block = logits.detach()[part].to(torch.float32, copy=True).index_fill_(-1, replaced, -torch.inf)
-        index = words[part].clamp(min=0)[:, None]
-        picks.append(block.gather(-1, index)[:, 0])
-        # By hand, for the exponentials are wanted twice and take most of the time.
-        top = block.amax(-1, keepdim=True)
-        own = block.sub_(top).exp_().sum(-1).log() + top[:, 0]
-        normalisers.append(torch.logaddexp(own, memory_sum[part]))
-        if slopes is not None:
-            block.mul_((top - normalisers[-1][:, None]).exp())
-            slopes[part] = block.scatter_add_(-1, index, -(words[part] >= 0).float()[:, None])
-    slope = hidden[:0] if slopes is None else torch.autograd.grad(logits, hidden, slopes)[0]
-    return torch.cat(normalisers), torch.cat(picks), slope
+    hidden = hidden.detach().requires_grad_(graph)
+    top = torch.full_like(memory_sum, torch.finfo(torch.float32).min)[:, None]
+    total, picked = torch.zeros_like(top), torch.zeros_like(top)
+    slope = torch.zeros(hidden.shape if graph else (0, hidden.shape[1]), device=hidden.device)
+    most = CPU_LOGITS if hidden.device.type == "cpu" else MAX_LOGITS
+    for rows in head.parts(max(LEAST_PART, most // max(1, len(hidden)))):
+        with torch.set_grad_enabled(graph):
+            logits = head.part(hidden, rows)
+        start, stop = rows.start, rows.start + logits.shape[1]
+        block = logits.detach().to(torch.float32, copy=True)
+        block.index_fill_(-1, head.replaced(stop, start) - start, -torch.inf)
+        index = (words - start).clamp(0, stop - start - 1)[:, None]
+        here = ((words >= start) & (words < stop))[:, None]
+        picked = torch.where(here, block.gather(-1, index), picked)
+        before, top = top, torch.maximum(top, block.amax(-1, keepdim=True))
+        fade = (before - top).exp_()
+        total = total * fade + block.sub_(top).exp_().sum(-1, keepdim=True)
+        if graph:
+            # The target's own share comes last: beside it, p - 1 would be lost in half precision.
+            block.scatter_(-1, index, block.gather(-1, index).masked_fill_(here, 0))
+            slope.mul_(fade).add_(torch.autograd.grad(logits, hidden, block.to(logits.dtype))[0])
+    normaliser = torch.logaddexp(top + total.log(), memory_sum[:, None])
+    if graph:
+        own = (picked - normaliser).expm1().masked_fill_(words[:, None] < 0, 0)
+        slope.mul_((top - normaliser).exp()).add_(_own_slope(head, hidden, words, own))
+    return normaliser[:, 0], picked[:, 0], slope
+
+
+def _own_slope(head: MemoryHead, hidden: Tensor, words: Tensor, upstream: Tensor) -> Tensor:
+    """(n, d) gradient that reaches the states through their targets' logits; `upstream` is (n, 1)."""
+    with torch.enable_grad():
+        logits = head.part(hidden, words.clamp(min=0)).diagonal()
+    return torch.autograd.grad(logits, hidden, upstream[:, 0].to(logits.dtype))[0]
 
 
 def _find(head: MemoryHead, targets: Tensor) -> tuple[Tensor, Tensor]:

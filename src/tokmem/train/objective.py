@@ -10,6 +10,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
+from tokmem.data.collate import on_device
 from tokmem.errors import TrainingError
 from tokmem.log import logger
 from tokmem.model.backbone import fingerprint, is_recurrent
@@ -228,7 +229,7 @@ class BankObjective:
         """Summed routing loss of kept query states: of those drawn for a micro-batch, the given ones."""
         rng = stream(self.seed, "negatives", *draw)
         drawn = [rng.randrange(len(self.states)) for _ in range(max(turns) + 1)]
-        chosen = torch.tensor([drawn[turn] for turn in turns], device=self.lm.device)
+        chosen = on_device([drawn[turn] for turn in turns], self.lm.device)
         states = self.states.to(self.lm.device)[chosen].to(self.lm.model.dtype)
         return memory_loss(self.lm.head, states, self.calls_for.to(self.lm.device)[chosen]).total
 

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from transformers import DynamicCache
 
-from tokmem.data.collate import left_pad
+from tokmem.data.collate import left_pad, on_device
 from tokmem.model.memory_lm import MemoryLM
 from tokmem.model.packed import Past
 from tokmem.train.sharing import pack
@@ -125,7 +125,7 @@ def _read_packed(
 
 
 def _read_padded(lm: MemoryLM, prefixes: Sequence[Sequence[int]]) -> list[Prefix]:
-    ids, mask, positions = (t.to(lm.device) for t in left_pad(prefixes))
+    ids, mask, positions = (t.to(lm.device, non_blocking=True) for t in left_pad(prefixes))
     cache = DynamicCache()
     hidden = lm.hidden(ids, mask, positions, cache)[:, -1]
     layers: list[Any] = cache.layers
@@ -157,9 +157,9 @@ def stack_prefixes(prefixes: Sequence[Prefix]) -> tuple[DynamicCache, Tensor, Te
             torch.stack([_left_padded(layers[index][part], length) for layers in joined]) for part in (0, 1)
         )
         cache.update(keys, values, index)
-    mask = torch.tensor([[0] * (length - p.length) + [1] * p.length for p in prefixes])
     hidden = torch.stack([p.hidden for p in prefixes])
-    return cache, mask.to(hidden.device), hidden
+    mask = on_device([[0] * (length - p.length) + [1] * p.length for p in prefixes], hidden.device)
+    return cache, mask, hidden
 
 
 def _left_padded(states: Tensor, length: int) -> Tensor:

@@ -1,13 +1,17 @@
-"""One forward pass of training, in its two equal forms: over frozen prefixes, and plain."""
+"""One forward pass of training, in its two equal forms: over frozen prefixes, and plain.
+
+Which states are supervised is known on the host: no step waits for the device to tell.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import accumulate
 
 import torch
 from torch import Tensor
 
-from tokmem.data.collate import IGNORE, collate
+from tokmem.data.collate import collate, on_device
 from tokmem.model.memory_lm import MemoryLM
 from tokmem.records import Encoded
 from tokmem.train.loss import LossSum, memory_loss
@@ -24,9 +28,7 @@ def plain_states(lm: MemoryLM, examples: Sequence[Encoded]) -> tuple[Tensor, Ten
     batch = collate(examples, whole=True).to(lm.device)
     positions = torch.arange(batch.ids.shape[1], device=lm.device).expand_as(batch.ids)
     hidden = lm.hidden(batch.ids, batch.mask, positions)
-    targets = batch.targets[:, 1:]
-    chosen = targets != IGNORE
-    return hidden[chosen], targets[chosen]
+    return _supervised(hidden.flatten(0, 1), examples, [1] * len(examples), [hidden.shape[1]] * len(examples))
 
 
 def frozen_prefix_loss(lm: MemoryLM, examples: Sequence[Encoded], prefixes: Sequence[Prefix]) -> LossSum:
@@ -43,28 +45,48 @@ def frozen_prefix_states(
 ) -> tuple[Tensor, Tensor]:
     """What `plain_states` gives, from prefixes that were read before."""
     packs = max(len(e.ids) for e in examples) - 1 <= lm.longest_packed
-    hidden, targets = (_packed if packs else _padded)(lm, examples, prefixes)
-    chosen = targets != IGNORE
-    return hidden[chosen], targets[chosen]
+    hidden, widths = (_packed if packs else _padded)(lm, examples, prefixes)
+    return _supervised(hidden, examples, [e.prefix for e in examples], widths)
 
 
-def _packed(lm: MemoryLM, examples: Sequence[Encoded], prefixes: Sequence[Prefix]) -> tuple[Tensor, Tensor]:
-    """States, and the targets that they predict, of all examples one after the other."""
+def _packed(
+    lm: MemoryLM, examples: Sequence[Encoded], prefixes: Sequence[Prefix]
+) -> tuple[Tensor, Sequence[int]]:
+    """States before the tokens that follow each prefix, example after example, and how many each has."""
     parts = [e.ids[e.prefix : -1] for e in examples]
     states = lm.packed(parts, [p.joined() for p in prefixes]).split([len(part) for part in parts])
     pieces = [x for p, own in zip(prefixes, states, strict=True) for x in (p.hidden[None], own)]
-    labels = [
-        i if on else IGNORE
-        for e in examples
-        for i, on in zip(e.ids[e.prefix :], e.supervised[e.prefix :], strict=True)
-    ]
-    return torch.cat(pieces), torch.tensor(labels, device=lm.device)
+    return torch.cat(pieces), [len(part) + 1 for part in parts]
 
 
-def _padded(lm: MemoryLM, examples: Sequence[Encoded], prefixes: Sequence[Prefix]) -> tuple[Tensor, Tensor]:
-    """The same with a row an example, padding between prefix and suffix masked: (B, T + 1, d), (B, T + 1)."""
+def _padded(
+    lm: MemoryLM, examples: Sequence[Encoded], prefixes: Sequence[Prefix]
+) -> tuple[Tensor, Sequence[int]]:
+    """The same with a row an example, padding between prefix and suffix masked."""
     batch = collate(examples, whole=False).to(lm.device)
     cache, mask, last = stack_prefixes(prefixes)
     positions = batch.starts[:, None] + torch.arange(batch.ids.shape[1], device=lm.device)
     hidden = lm.hidden(batch.ids, torch.cat([mask, batch.mask], 1), positions, cache)
-    return torch.cat([last[:, None], hidden], 1), batch.targets
+    return torch.cat([last[:, None], hidden], 1).flatten(0, 1), [hidden.shape[1] + 1] * len(examples)
+
+
+def _supervised(
+    hidden: Tensor, examples: Sequence[Encoded], starts: Sequence[int], widths: Sequence[int]
+) -> tuple[Tensor, Tensor]:
+    """The states before supervised tokens, and the tokens.
+
+    Args:
+        hidden: states of all examples, one example after the other, the first of each before token `start`.
+        examples: encoded examples.
+        starts: see above.
+        widths: states of each example, padding included.
+    """
+    offsets = accumulate(widths, initial=0)
+    chosen = [
+        (offset + place, token)
+        for e, start, offset in zip(examples, starts, offsets, strict=False)
+        for place, (token, on) in enumerate(zip(e.ids[start:], e.supervised[start:], strict=True))
+        if on
+    ]
+    rows, targets = on_device(list(zip(*chosen, strict=True)) or [(), ()], hidden.device)
+    return hidden.index_select(0, rows), targets
