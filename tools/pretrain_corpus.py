@@ -21,7 +21,7 @@ from tokmem.mini.arithmetic import sample_problem
 from tokmem.mini.compositions import sample_composition
 from tokmem.mini.lexicon import ADJECTIVES, COLORS, NOUNS
 from tokmem.mini.procedures import TRAINED, is_held_out_input
-from tokmem.mini.random_tools import sample_tool
+from tokmem.mini.random_tools import rename_tool, sample_tool
 from tokmem.mini.tools import AUXILIARY, Tool, sample_chain, schema_line
 from tokmem.mini.tools import Call as DrawnCall
 from tokmem.records import Procedure
@@ -178,20 +178,24 @@ def _call_json(name: str, arguments: dict[str, object]) -> str:
     return f'{{"name": "{name}", "arguments": {arguments_json(arguments)}}}'
 
 
-def _draw_tools(rng: Random, auxiliary: bool) -> Sequence[Tool]:
-    """Four tools: auxiliary ones, or new ones that nobody can know by heart."""
-    if auxiliary:
-        return rng.sample(AUXILIARY, 4)
+def _draw_tools(rng: Random, kind: str) -> Sequence[Tool]:
+    """Four tools: `known` by heart; `auxiliary` ones, as they are or `renamed`; or `new` ones."""
+    draws: dict[str, Callable[[], Tool]] = {
+        "known": lambda: rng.choice(KNOWN_LIST),
+        "auxiliary": lambda: rng.choice(AUXILIARY),
+        "renamed": lambda: rename_tool(rng.choice(AUXILIARY), rng),
+        "new": lambda: sample_tool(rng),
+    }
     tools: dict[str, Tool] = {}
     while len(tools) < 4:
-        tool = sample_tool(rng)
+        tool = draws[kind]()
         tools[tool.name] = tool
     return tuple(tools.values())
 
 
 def tool_document(rng: Random) -> Document:
     """Calls written out from a list of tools, or the arguments of each call in turn, tool by tool."""
-    tools = _draw_tools(rng, auxiliary=rng.random() < 0.35)
+    tools = _draw_tools(rng, rng.choices(("auxiliary", "renamed", "new"), (0.3, 0.3, 0.4))[0])
     listing = rng.random() < 0.6  # the model itself says which tool comes next
     sizes = (0.2, 0.35, 0.25, 0.2) if listing else (0.45, 0.3, 0.15, 0.1)
     query, calls = sample_chain(tools, rng, rng.choices((1, 2, 3, 4), sizes)[0])
@@ -226,6 +230,16 @@ KNOWN_LIST = tuple(tool for tool, _ in KNOWN.values())
 FREE_LABELS = LABELS[: len(LABELS) - KNOWN_TOOLS]
 
 
+# How often each kind of tool is called by what it is known as, its name, a label, a word of the request, a
+# memory token.
+WAYS = {
+    "known": (0.4, 0.1, 0, 0.1, 0.4),
+    "auxiliary": (0.15, 0.1, 0.05, 0.2, 0.5),
+    "renamed": (0, 0.05, 0.1, 0.15, 0.7),
+    "new": (0, 0.05, 0.1, 0.15, 0.7),
+}
+
+
 def _words_asking(call: DrawnCall) -> list[str]:
     """The longer words of a request that are no argument of it."""
     values = {word for value in call.arguments.values() for word in str(value).lower().split()}
@@ -244,15 +258,10 @@ def chain_document(rng: Random) -> Document:
     so that the state before it holds all of them; or a memory token. Nothing stands between the arguments
     of a call and the next word, so that the state there must know what comes next.
     """
-    kind = rng.choices(("known", "auxiliary", "new"), (0.2, 0.3, 0.5))[0]
-    tools = rng.sample(KNOWN_LIST, 4) if kind == "known" else _draw_tools(rng, kind == "auxiliary")
+    kind = rng.choices(tuple(WAYS), (0.12, 0.18, 0.4, 0.3))[0]
+    tools = _draw_tools(rng, kind)
     query, calls = sample_chain(tools, rng, rng.choices((1, 2, 3, 4), (0.15, 0.35, 0.3, 0.2))[0])
-    ways = {
-        "known": (0.4, 0.1, 0, 0.1, 0.4),
-        "auxiliary": (0.15, 0.1, 0.05, 0.2, 0.5),
-        "new": (0, 0.05, 0.1, 0.2, 0.65),
-    }
-    way = rng.choices(("known as", "name", "label", "request", "memory"), ways[kind])[0]
+    way = rng.choices(("known as", "name", "label", "request", "memory"), WAYS[kind])[0]
     by_name = {tool.name: tool for tool in tools}
     labels = dict(zip(by_name, rng.sample(FREE_LABELS, 4), strict=True))
     words = {
@@ -264,7 +273,7 @@ def chain_document(rng: Random) -> Document:
     }[way]
     lines = [f"- {labels[tool.name] + ': ' if way == 'label' else ''}{schema_line(tool)}\n" for tool in tools]
     rng.shuffle(lines)
-    listed = way == "label" or (kind == "new" and way != "memory")
+    listed = way == "label" or (kind in ("renamed", "new") and way != "memory")
     user = "".join([*lines, "\n", query]) if listed else query
     space = "" if way == "memory" else " "
     response = "".join(f"{space}{words(call)}{arguments_json(call.arguments)}" for call in calls)

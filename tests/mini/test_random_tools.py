@@ -6,8 +6,8 @@ from random import Random
 
 import pytest
 
-from tokmem.mini.random_tools import sample_tool
-from tokmem.mini.tools import TOOLS, sample_call, sample_chain, schema_line
+from tokmem.mini.random_tools import rename_tool, sample_tool
+from tokmem.mini.tools import AUXILIARY, HELD_OUT, TOOLS, Tool, sample_call, sample_chain, schema_line
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -40,3 +40,16 @@ def test_hardly_any_is_drawn_twice() -> None:
     rng = Random(2)
     drawn = [sample_tool(rng) for _ in range(500)]
     assert len({schema_line(tool) for tool in drawn}) > 480
+
+
+@pytest.mark.parametrize("tool", AUXILIARY[:20], ids=lambda tool: tool.name)
+def test_a_renamed_tool_is_asked_for_in_the_same_words(tool: Tool) -> None:
+    """The same draws give the same request and the same values, under other keys."""
+    jsonschema = pytest.importorskip("jsonschema")
+    for seed in range(20):
+        renamed = rename_tool(tool, Random(seed))
+        assert renamed.name not in {held_out.name for held_out in HELD_OUT}
+        ours, theirs = sample_call(renamed, Random(seed)), sample_call(tool, Random(seed))
+        assert ours.query == theirs.query
+        assert list(ours.arguments.values()) == list(theirs.arguments.values())
+        jsonschema.validate(ours.arguments, renamed.parameters)

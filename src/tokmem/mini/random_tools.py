@@ -6,6 +6,7 @@ read a schema, and to find in a request what an argument asks for.
 
 from __future__ import annotations
 
+import re
 from random import Random
 
 from tokmem.mini.lexicon import NOUNS, PLACES, THINGS, VERBS
@@ -50,6 +51,38 @@ def sample_tool(rng: Random) -> Tool:
     )
     phrasings = [_phrasing(verb, thing, arguments, optional, rng) for _ in range(3)]
     return parse_tool(f"{name}({listed}) {verbs.capitalize()} the {thing}.", phrasings)
+
+
+def rename_tool(tool: Tool, rng: Random) -> Tool:
+    """The same tool under another name, with other words for its arguments and for what it does.
+
+    Requests stay as natural as they were, but what to call its arguments can only be read.
+    """
+    keys: dict[str, str] = {}
+    for label in tool.samplers:
+        other = rng.choice(_KEYS)
+        key = rng.choice((label, other, other, f"{other}_{label}", f"{label}_{other}"))
+        keys[label] = key if key not in keys.values() and key not in tool.samplers else label
+
+    def replaced(text: str) -> str:
+        return re.sub(r"\{(\w+)\}", lambda m: f"{{{keys[m[1]]}}}", text)
+
+    _, _, thing = tool.name.partition("_")
+    name = f"{rng.choice(VERBS)[0]}_{thing if rng.random() < 0.7 else rng.choice(_OBJECTS)}"
+    words = " ".join(re.sub(r"\[.*?\]|'?\{\w+\}'?", "", rng.choice(tool.phrasings)).split())
+    parameters = {
+        "type": "object",
+        "properties": {keys[k]: schema for k, schema in tool.parameters["properties"].items()},
+        "required": [keys[k] for k in tool.parameters["required"]],
+    }
+    return Tool(
+        tool.name if name in TAKEN else name,
+        tool.description if rng.random() < 0.5 else f"{words.capitalize()}.",
+        parameters,
+        tuple(replaced(phrasing) for phrasing in tool.phrasings),
+        {keys[k]: sampler for k, sampler in tool.samplers.items()},
+        {keys[k]: said for k, said in tool.spoken.items()},
+    )
 
 
 def _phrasing(
