@@ -22,7 +22,7 @@ from tokmem.mini.compositions import sample_composition
 from tokmem.mini.lexicon import ADJECTIVES, COLORS, NOUNS
 from tokmem.mini.procedures import TRAINED, is_held_out_input
 from tokmem.mini.random_tools import rename_tool, sample_tool
-from tokmem.mini.tools import AUXILIARY, Tool, sample_chain, schema_line
+from tokmem.mini.tools import AUXILIARY, TRAINING, Tool, sample_chain, schema_line
 from tokmem.mini.tools import Call as DrawnCall
 from tokmem.records import Procedure
 
@@ -179,11 +179,11 @@ def _call_json(name: str, arguments: dict[str, object]) -> str:
 
 
 def _draw_tools(rng: Random, kind: str) -> Sequence[Tool]:
-    """Four tools: `known` by heart; `auxiliary` ones, as they are or `renamed`; or `new` ones."""
+    """Four tools: `known` by heart; `auxiliary` ones; these and more `renamed`; or `new` ones."""
     draws: dict[str, Callable[[], Tool]] = {
         "known": lambda: rng.choice(KNOWN_LIST),
         "auxiliary": lambda: rng.choice(AUXILIARY),
-        "renamed": lambda: rename_tool(rng.choice(AUXILIARY), rng),
+        "renamed": lambda: rename_tool(rng.choice(AUXILIARY + TRAINING), rng),
         "new": lambda: sample_tool(rng),
     }
     tools: dict[str, Tool] = {}

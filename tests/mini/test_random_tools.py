@@ -7,7 +7,16 @@ from random import Random
 import pytest
 
 from tokmem.mini.random_tools import rename_tool, sample_tool
-from tokmem.mini.tools import AUXILIARY, HELD_OUT, TOOLS, Tool, sample_call, sample_chain, schema_line
+from tokmem.mini.tools import (
+    AUXILIARY,
+    HELD_OUT,
+    TOOLS,
+    TRAINING,
+    Tool,
+    sample_call,
+    sample_chain,
+    schema_line,
+)
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -42,7 +51,7 @@ def test_hardly_any_is_drawn_twice() -> None:
     assert len({schema_line(tool) for tool in drawn}) > 480
 
 
-@pytest.mark.parametrize("tool", AUXILIARY[:20], ids=lambda tool: tool.name)
+@pytest.mark.parametrize("tool", AUXILIARY[:20] + TRAINING, ids=lambda tool: tool.name)
 def test_a_renamed_tool_is_asked_for_in_the_same_words(tool: Tool) -> None:
     """The same draws give the same request and the same values, under other keys."""
     jsonschema = pytest.importorskip("jsonschema")
@@ -53,3 +62,10 @@ def test_a_renamed_tool_is_asked_for_in_the_same_words(tool: Tool) -> None:
         assert ours.query == theirs.query
         assert list(ours.arguments.values()) == list(theirs.arguments.values())
         jsonschema.validate(ours.arguments, renamed.parameters)
+
+
+def test_tools_of_the_training_alone_are_no_others() -> None:
+    assert not {tool.name for tool in TRAINING} & {tool.name for tool in TOOLS}
+    assert not {text for tool in TRAINING for text in tool.phrasings} & {
+        text for tool in HELD_OUT for text in tool.phrasings
+    }

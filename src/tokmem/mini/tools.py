@@ -11,6 +11,7 @@ from typing import Any
 
 from tokmem.mini import lexicon
 from tokmem.mini.tool_table import AUXILIARY_TABLE, HELD_OUT_TABLE
+from tokmem.mini.training_table import TRAINING_TABLE
 
 Value = str | int | float | bool
 Sampler = Callable[[Random], Value]
@@ -155,6 +156,7 @@ def _parse_table(table: str) -> list[Tool]:
 AUXILIARY = tuple(_parse_table(AUXILIARY_TABLE))  # may be used in the backbone's training
 HELD_OUT = tuple(_parse_table(HELD_OUT_TABLE))  # evaluation only
 TOOLS: tuple[Tool, ...] = AUXILIARY + HELD_OUT
+TRAINING = tuple(_parse_table(TRAINING_TABLE))  # in the backbone's training only
 
 _CONNECTORS = (
     " and ", ", then ", ", and then ", "; also ", ", and also ", "; then ", "; after that, ",
