@@ -2,50 +2,36 @@
 
 A document is a chat of one or more exchanges. Which text is trained on is part of it, so that the tool
 which trains only counts tokens. Held out here, by definition: every family whose split is not ``trained``
-and every tool outside ``AUXILIARY``; by input: every query that ``is_held_out_input`` names.
+and tools 51 to 100; by input: every query that ``is_held_out_input`` names. Nothing stands where a memory
+token will: a response is what its instruction asks for, from the first word on.
 """
 
 from __future__ import annotations
 
 import gzip
 import json
-import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 
 from tokmem.data.arguments import arguments_json
-from tokmem.data.tool_schema import start_text
 from tokmem.mini.arithmetic import sample_problem
 from tokmem.mini.compositions import sample_composition
 from tokmem.mini.lexicon import ADJECTIVES, COLORS, NOUNS
 from tokmem.mini.procedures import TRAINED, is_held_out_input
 from tokmem.mini.random_tools import rename_tool, sample_tool
 from tokmem.mini.tools import AUXILIARY, TRAINING, Tool, sample_chain, schema_line
-from tokmem.mini.tools import Call as DrawnCall
-from tokmem.records import Procedure
-
-MEMORY = "\0"  # where a memory token stands in a response
 
 
 @dataclass(frozen=True)
 class Exchange:
-    """One user message and its response.
-
-    Attributes:
-        user: what is asked.
-        response: what is answered; at each ``MEMORY`` in it stands a memory token.
-        train_user: the loss covers the user's text too.
-        train_response: it covers the response.
-        memories: for each memory token the text that it starts from: the mean of its words' embeddings.
-    """
+    """One user message and its response; ``train_user`` and ``train_response`` say what the loss covers."""
 
     user: str
     response: str
     train_user: bool = False
     train_response: bool = True
-    memories: tuple[str, ...] = ()
 
 
 Document = tuple[Exchange, ...]
@@ -67,9 +53,6 @@ FRAMES = (
 )
 FRAMED = 0.45
 
-# Share of documents with a memory token, the mean of an instruction's words, in place of the instruction.
-REMEMBERED = 0.4
-
 # Families that are learned last (sums, neighbours, selections by meaning): drawn three times as often.
 HARD = {
     *(f"number_{name}" for name in ("add_2", "add_3", "add_5", "add_10", "subtract_1", "subtract_10")),
@@ -84,31 +67,6 @@ HARD = {
 }
 
 
-# Words that stand for a tool in one request: each is one token, and says nothing of the tool.
-LABELS = tuple(
-    """
-    song gold waste dinner press king account order balance note head pain movie thing news artist alarm
-    sport direct contact level event group title distance people goal town mark price document search album
-    pollution lunch text race range check west play swimming room post photo stand band fact year transfer
-    money stars video measure rest hire business recipe work bill morning board dice afternoon month review
-    rent point cell parking print name mode reserve wood cover start land line meal size yoga list domain
-    value flip file savings plants sides hour track flight switch item share view context history session
-    capital area series tables spaces models product home pass bags drink questions works screen skin import
-    length reply combined civil swing digits jobs average apples sidewalk dash wear pool walks blood bike paid
-    cases summer stories adding access exist species tourist rate biggest hair lights present living space
-    connect variable features transport mass score lead example weeks quick eyes creative option know types
-    district action marks state hidden sign life computer national noun million important answer exam double
-    dataset extract printer brick plane brother positive fish path planet dress attack depend jump athletes
-    spelling base carrots replace trade layer reason machine ideas topic structure complex port rank neural
-    toss pick string source heads greatest fill baking actor dust walk speak unlock names shortened mention
-    largest think turns simpler shows phrases lines begins helped appear older discuss adjective often melons
-    latest dioxide mailbox modify female exact cannot currently multiple until though architect folders helps
-    options squirrel riverside directed sometimes weather quarter meters call type large minute lower create
-    form ones ends weekday
-    """.split()
-)
-KNOWN_TOOLS = 200
-
 WEIGHTS = [f.weight * (3.0 if f.name in HARD else 1.0) for f in TRAINED]
 
 
@@ -122,18 +80,12 @@ def _frame(rng: Random) -> tuple[str, str, str]:
 
 
 def _laid_out(wording: str, pairs: list[tuple[str, str]], rng: Random, framed: float) -> Document:
-    """The wording as a memory token, or before or after the first input; for several inputs, maybe none."""
+    """The wording before or after the first input; with several inputs, sometimes no wording at all."""
     place = rng.random()
     if rng.random() < framed:
         opening, closing, request = _frame(rng)
         wording = f"{wording} {request}"
         pairs = [(query, opening + response + closing) for query, response in pairs]
-    if rng.random() < REMEMBERED:
-        said = rng.random() < 0.2  # in the prompt as well
-        users = [f"{wording}\n\n{query}" if said else query for query, _ in pairs]
-        return tuple(
-            Exchange(u, MEMORY + r, memories=(wording,)) for u, (_, r) in zip(users, pairs, strict=True)
-        )
     (query, response), rest = pairs[0], tuple(Exchange(q, r) for q, r in pairs[1:])
     if rest and place < 0.2:
         return (Exchange(query, response, train_response=False), *rest)
@@ -168,20 +120,13 @@ def composition_document(rng: Random) -> Document:
     return _laid_out(composition.wording, _draw_unseen(composition.sample, size, rng), rng, FRAMED / 2)
 
 
-def echo_document(rng: Random) -> Document:
-    """An input without an instruction, which is repeated."""
-    (query, _), *_ = _draw_unseen(rng.choice(TRAINED).sample, 1, rng)
-    return (Exchange(query, query),)
-
-
 def _call_json(name: str, arguments: dict[str, object]) -> str:
     return f'{{"name": "{name}", "arguments": {arguments_json(arguments)}}}'
 
 
 def _draw_tools(rng: Random, kind: str) -> Sequence[Tool]:
-    """Four tools: `known` by heart; `auxiliary` ones; these and more `renamed`; or `new` ones."""
+    """Four tools: `auxiliary` ones; these and more `renamed`; or `new` ones."""
     draws: dict[str, Callable[[], Tool]] = {
-        "known": lambda: rng.choice(KNOWN_LIST),
         "auxiliary": lambda: rng.choice(AUXILIARY),
         "renamed": lambda: rename_tool(rng.choice(AUXILIARY + TRAINING), rng),
         "new": lambda: sample_tool(rng),
@@ -213,72 +158,6 @@ def tool_document(rng: Random) -> Document:
     return tuple(
         Exchange(user, arguments_json(call.arguments)) for user, call in zip(users, calls, strict=True)
     )
-
-
-def _known_tools() -> dict[str, tuple[Tool, str]]:
-    """Tools known by heart, by name, each with the word it is known by: auxiliary ones and some at random."""
-    rng = Random("known")
-    tools = {tool.name: tool for tool in AUXILIARY}
-    while len(tools) < KNOWN_TOOLS:
-        tool = sample_tool(rng)
-        tools.setdefault(tool.name, tool)
-    return {name: (tool, label) for (name, tool), label in zip(tools.items(), reversed(LABELS), strict=False)}
-
-
-KNOWN = _known_tools()
-KNOWN_LIST = tuple(tool for tool, _ in KNOWN.values())
-FREE_LABELS = LABELS[: len(LABELS) - KNOWN_TOOLS]
-
-
-# How often each kind of tool is called by what it is known as, its name, a label, a word of the request, a
-# memory token.
-WAYS = {
-    "known": (0.4, 0.1, 0, 0.1, 0.4),
-    "auxiliary": (0.15, 0.1, 0.05, 0.2, 0.5),
-    "renamed": (0, 0.05, 0.1, 0.15, 0.7),
-    "new": (0, 0.05, 0.1, 0.15, 0.7),
-}
-
-
-def _words_asking(call: DrawnCall) -> list[str]:
-    """The longer words of a request that are no argument of it."""
-    values = {word for value in call.arguments.values() for word in str(value).lower().split()}
-    words = [word for word in re.findall(r"[A-Za-z]{4,}", call.query) if word.lower() not in values]
-    return words or [call.query.split()[0]]
-
-
-def _memory_text(tool: Tool) -> str:
-    return start_text(Procedure(tool.name, tool.description, tool.parameters))
-
-
-def chain_document(rng: Random) -> Document:
-    """What a chain of memory tokens looks like: before the arguments of each call, a word that stands for it.
-
-    The word is the tool's name; or what it is known by; or its label in a list; or any word of its request,
-    so that the state before it holds all of them; or a memory token. Nothing stands between the arguments
-    of a call and the next word, so that the state there must know what comes next.
-    """
-    kind = rng.choices(tuple(WAYS), (0.12, 0.18, 0.4, 0.3))[0]
-    tools = _draw_tools(rng, kind)
-    query, calls = sample_chain(tools, rng, rng.choices((1, 2, 3, 4), (0.15, 0.35, 0.3, 0.2))[0])
-    way = rng.choices(("known as", "name", "label", "request", "memory"), WAYS[kind])[0]
-    by_name = {tool.name: tool for tool in tools}
-    labels = dict(zip(by_name, rng.sample(FREE_LABELS, 4), strict=True))
-    words = {
-        "known as": lambda call: KNOWN[call.name][1],
-        "name": lambda call: call.name,
-        "label": lambda call: labels[call.name],
-        "request": lambda call: rng.choice(_words_asking(call)),
-        "memory": lambda call: MEMORY,
-    }[way]
-    lines = [f"- {labels[tool.name] + ': ' if way == 'label' else ''}{schema_line(tool)}\n" for tool in tools]
-    rng.shuffle(lines)
-    listed = way == "label" or (kind in ("renamed", "new") and way != "memory")
-    user = "".join([*lines, "\n", query]) if listed else query
-    space = "" if way == "memory" else " "
-    response = "".join(f"{space}{words(call)}{arguments_json(call.arguments)}" for call in calls)
-    memories = tuple(_memory_text(by_name[call.name]) for call in calls) if way == "memory" else ()
-    return (Exchange(user, response, memories=memories),)
 
 
 def arithmetic_document(rng: Random) -> Document:
@@ -325,8 +204,6 @@ class TaskText:
         rows = self.by_task[rng.choices(self.tasks, self.weights)[0]]
         row = rng.choice(rows)
         definition, text = row["definition"].strip(), row["input"].strip()
-        if rng.random() < REMEMBERED:
-            return (Exchange(text, MEMORY + row["output"].strip(), memories=(definition,)),)
         user = f"{text}\n\n{definition}" if rng.random() < 0.25 else f"{definition}\n\n{text}"
         first = Exchange(user, row["output"].strip(), train_user=rng.random() < 0.15)
         if rng.random() < 0.25:
@@ -345,11 +222,9 @@ def documents(sources: Sequence[tuple[Source, float]], rng: Random) -> Iterator[
 def generated_sources() -> list[tuple[Source, float]]:
     """The sources that need no data file, with their shares of documents."""
     return [
-        (procedure_document, 0.28),
-        (composition_document, 0.26),
-        (echo_document, 0.03),
-        (tool_document, 0.06),
-        (chain_document, 0.22),
+        (procedure_document, 0.36),
+        (composition_document, 0.36),
+        (tool_document, 0.13),
         (arithmetic_document, 0.03),
         (sums_document, 0.02),
     ]

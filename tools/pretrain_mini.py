@@ -16,7 +16,6 @@ import json
 import math
 import os
 import random
-import shutil
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -24,7 +23,7 @@ from pathlib import Path
 
 import torch
 from mini_tokenizer import save_tokenizer, train_tokenizer
-from pretrain_corpus import MEMORY, Document, Exchange, TaskText, documents, generated_sources
+from pretrain_corpus import Document, TaskText, documents, generated_sources
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers import (
@@ -34,6 +33,8 @@ from transformers import (
     LlamaForCausalLM,
     PreTrainedTokenizerFast,
 )
+
+from tokmem.files import recover_folder, replace_folder
 
 LENGTHS = (48, 64, 80, 96, 128, 160, 192, 256, 320, 384)
 TEXT_SHARE = 0.10
@@ -60,28 +61,10 @@ AttentionInterface.register("batched", batched_attention)
 
 @dataclass
 class Example:
-    """Token ids of one document and, position by position, whether the token is trained on.
-
-    `memories` maps the position of a memory token, whose id stands for nothing, to the ids of its words.
-    """
+    """Token ids of one document and, position by position, whether the token is trained on."""
 
     ids: list[int]
     trained: list[bool]
-    memories: dict[int, tuple[int, ...]] = field(default_factory=dict)
-
-
-@dataclass
-class Batch:
-    """A micro-batch: `ids` and `labels` (B, T), labels IGNORE without a loss, and its memory tokens.
-
-    `words` holds the ids of the words of each of M memory tokens; `places` (3, K) the row, the column and the
-    memory token of each place where one stands. The label there is the vocabulary's size plus its number.
-    """
-
-    ids: Tensor
-    labels: Tensor
-    words: list[tuple[int, ...]]
-    places: Tensor
 
 
 class Encoder:
@@ -96,7 +79,6 @@ class Encoder:
         self.user = [start, *self.plain("user"), end, *line]
         self.assistant = [start, *self.plain("assistant"), end, *line]
         self.first_plain = len(tokenizer.all_special_ids)
-        self.memory = ids("<|reserved_special_token_0|>")  # in ids only; its embedding is never read
 
     def plain(self, text: str) -> list[int]:
         return self.raw.encode(text, add_special_tokens=False).ids
@@ -117,18 +99,9 @@ class Encoder:
         return Example(ids, trained)
 
     def document(self, document: Document) -> Example:
-        example = self.chat(
-            [(self.plain(e.user), self.response(e), e.train_user, e.train_response) for e in document]
+        return self.chat(
+            [(self.plain(e.user), self.plain(e.response), e.train_user, e.train_response) for e in document]
         )
-        places = [i for i, token in enumerate(example.ids) if token == self.memory]
-        words = [tuple(self.plain(text)) for e in document for text in e.memories]
-        example.memories = dict(zip(places, words, strict=True))
-        return example
-
-    def response(self, exchange: Exchange) -> list[int]:
-        """Its ids, `self.memory` where a memory token stands."""
-        first, *rest = (self.plain(part) for part in exchange.response.split(MEMORY))
-        return [*first, *(token for part in rest for token in (self.memory, *part))]
 
     def copy(self, rng: random.Random, vocab: int) -> Example:
         """Random tokens to be repeated: teaches copying before there is language."""
@@ -148,8 +121,8 @@ class Batches:
         self.stream = documents(sources, self.rng)
         self.waiting: dict[int, list[Example]] = {length: [] for length in LENGTHS}
 
-    def __call__(self, copy_share: float) -> Batch:
-        """The next one; `copy_share` of its documents are random tokens to copy."""
+    def __call__(self, copy_share: float) -> tuple[Tensor, Tensor]:
+        """Returns ids and labels, both (B, T); labels are IGNORE where there is no loss."""
         while True:
             copying = self.rng.random() < copy_share
             example = (
@@ -165,21 +138,14 @@ class Batches:
                 chosen, self.waiting[length] = self.waiting[length], []
                 return self.collate(chosen, length)
 
-    def collate(self, examples: list[Example], length: int) -> Batch:
+    def collate(self, examples: list[Example], length: int) -> tuple[Tensor, Tensor]:
         ids = torch.full((len(examples), length), self.encoder.stop)
         labels = torch.full((len(examples), length), IGNORE)
-        numbers: dict[tuple[int, ...], int] = {}
-        places: list[tuple[int, int, int]] = []
         for row, example in enumerate(examples):
             tokens, trained = torch.tensor(example.ids), torch.tensor(example.trained)
             ids[row, : len(tokens)] = tokens
             labels[row, : len(tokens)] = torch.where(trained, tokens, IGNORE)
-            for column, words in example.memories.items():
-                number = numbers.setdefault(words, len(numbers))
-                places.append((row, column, number))
-                if example.trained[column]:
-                    labels[row, column] = self.vocab + number
-        return Batch(ids, labels, list(numbers), torch.tensor(places, dtype=torch.long).reshape(-1, 3).T)
+        return ids, labels
 
 
 def build_model(args: argparse.Namespace, tokenizer: PreTrainedTokenizerFast) -> LlamaForCausalLM:
@@ -221,31 +187,14 @@ def rate(step: int, args: argparse.Namespace) -> float:
     return min(1.0, (step + 1) / args.warmup, max(0.0, (args.steps - step) / decay))
 
 
-def memory_rows(weight: Tensor, words: list[tuple[int, ...]]) -> Tensor:
-    """(V, d) embeddings -> (M, d): the mean of each memory token's words, as long as a typical row."""
-    sizes = torch.tensor([0, *(len(ids) for ids in words)])
-    flat = torch.tensor([i for ids in words for i in ids], device=weight.device)
-    offsets = sizes.cumsum(0)[:-1].to(weight.device)
-    means = nn.functional.embedding_bag(flat, weight, offsets, mode="mean")
-    typical = weight.detach().norm(dim=1).median()
-    return means * (typical / means.detach().norm(dim=1, keepdim=True))
-
-
-def loss_sum(model: LlamaForCausalLM, batch: Batch, device: str) -> Tensor:
-    """Summed cross-entropy over the trained positions alone; memory tokens are further tokens of the head."""
-    ids, targets = batch.ids.to(device), batch.labels.to(device)[:, 1:].reshape(-1)
+def loss_sum(model: LlamaForCausalLM, ids: Tensor, labels: Tensor) -> tuple[Tensor, int]:
+    """Summed cross-entropy over the trained positions alone, and how many they are."""
+    targets = labels[:, 1:].reshape(-1)
     chosen = (targets != IGNORE).nonzero().squeeze(1)
-    weight = model.model.embed_tokens.weight
-    embeddings, memory = model.model.embed_tokens(ids), None
-    if batch.words:
-        memory = memory_rows(weight, batch.words)
-        row, column, number = batch.places.to(device)
-        embeddings = embeddings.index_put((row, column), memory[number])
     with torch.autocast(ids.device.type, dtype=torch.bfloat16):
-        hidden = model.model(inputs_embeds=embeddings, use_cache=False).last_hidden_state[:, :-1]
-        states = hidden.reshape(-1, hidden.shape[-1]).index_select(0, chosen)
-        logits = nn.functional.linear(states, weight if memory is None else torch.cat([weight, memory]))
-    return nn.functional.cross_entropy(logits.float(), targets[chosen], reduction="sum")
+        hidden = model.model(input_ids=ids, use_cache=False).last_hidden_state[:, :-1]
+        logits = model.lm_head(hidden.reshape(-1, hidden.shape[-1]).index_select(0, chosen))
+    return nn.functional.cross_entropy(logits.float(), targets[chosen], reduction="sum"), len(chosen)
 
 
 @dataclass
@@ -260,32 +209,18 @@ class State:
     earlier: dict[str, float] = field(default_factory=dict)
 
 
-def replace_folder(new: Path, target: Path) -> None:
-    """Puts a finished folder in the place of an older one, which stays until the new one is whole."""
-    old = target.with_name(target.name + ".old")
-    shutil.rmtree(old, ignore_errors=True)
-    if target.exists():
-        target.rename(old)
-    new.rename(target)
-    shutil.rmtree(old, ignore_errors=True)
-
-
 def save(out: Path, model, tokenizer, optimizers, state: State, batches: Batches) -> None:
     """Writes OUT/checkpoint and OUT/backbone, each replaced as a whole."""
-    new = out / "checkpoint.new"
-    shutil.rmtree(new, ignore_errors=True)
-    new.mkdir(parents=True)
     tensors = {f"model.{n}": p.detach().clone() for n, p in model.named_parameters()}
     for i, optimizer in enumerate(optimizers):
         for key, values in optimizer.state_dict()["state"].items():
             tensors |= {f"optimizer.{i}.{key}.{n}": v.detach().clone() for n, v in values.items()}
-    save_file(tensors, new / "tensors.safetensors")
     version, internal, gauss = batches.rng.getstate()
-    (new / "state.json").write_text(json.dumps({**state.__dict__, "rng": [version, internal, gauss]}))
-    replace_folder(new, out / "checkpoint")
+    facts = {**state.__dict__, "rng": [version, internal, gauss]}
+    with replace_folder(out / "checkpoint") as draft:
+        save_file(tensors, draft / "tensors.safetensors")
+        (draft / "state.json").write_text(json.dumps(facts))
 
-    new = out / "backbone.new"
-    shutil.rmtree(new, ignore_errors=True)
     weights = {n: p.detach().to(torch.bfloat16).cpu() for n, p in model.named_parameters()}
     config = copy.deepcopy(model.config)  # the live model must keep its own attention
     config._attn_implementation = "sdpa"
@@ -298,11 +233,11 @@ def save(out: Path, model, tokenizer, optimizers, state: State, batches: Batches
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
     )
-    exported.save_pretrained(new)
-    save_tokenizer(tokenizer, new)
-    facts = {k: v for k, v in state.__dict__.items() if k != "losses"}
-    (new / "training.json").write_text(json.dumps(facts | {"loss": state.losses[-1]}, indent=1) + "\n")
-    replace_folder(new, out / "backbone")
+    facts = {k: v for k, v in state.__dict__.items() if k != "losses"} | {"loss": state.losses[-1]}
+    with replace_folder(out / "backbone") as draft:
+        exported.save_pretrained(draft)
+        save_tokenizer(tokenizer, draft)
+        (draft / "training.json").write_text(json.dumps(facts, indent=1) + "\n")
 
 
 def totals(training: Path) -> dict[str, float]:
@@ -317,6 +252,7 @@ def totals(training: Path) -> dict[str, float]:
 def resume(out: Path, model, optimizers, batches: Batches) -> State:
     """Takes up OUT/checkpoint where there is one; documents that waited for a batch are drawn anew."""
     folder = out / "checkpoint"
+    recover_folder(folder)
     if not folder.exists():
         return State()
     tensors = load_file(folder / "tensors.safetensors")
@@ -383,10 +319,10 @@ def train(args: argparse.Namespace) -> None:
                 group["lr"] = full * rate(state.step, args)
         copy_share = 0.5 if state.step < args.copy_steps else 0.04
         micro = [batches(copy_share) for _ in range(args.micro)]
-        supervised = sum(int((batch.labels != IGNORE).sum()) for batch in micro)
+        supervised = sum(int((labels != IGNORE).sum()) for _, labels in micro)
         total = 0.0
-        for batch in micro:
-            loss = loss_sum(model, batch, args.device)
+        for ids, labels in micro:
+            loss, _ = loss_sum(model, ids.to(args.device), labels.to(args.device))
             (loss / supervised).backward()
             total += float(loss.detach())
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -394,7 +330,7 @@ def train(args: argparse.Namespace) -> None:
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
         state.step += 1
-        state.tokens += sum(batch.ids.numel() for batch in micro)
+        state.tokens += sum(ids.numel() for ids, _ in micro)
         state.supervised += supervised
         state.seconds = base + time.monotonic() - started
         state.losses = [*state.losses[-99:], total / supervised]

@@ -41,7 +41,8 @@ on any machine, with no download, what it does: it is a test bench for memory to
 - Instructions, inputs and outputs of 70 Super-NaturalInstructions tasks (allenai/natural-instructions v2.8, Apache-2.0 collection,
   tasks with permissive instance licences), up to 900 characters each.
 - The mix changed on the way: less task text from step 1,190 of the first run on, framed answers from step 2,700 on, compositions in the
-  second run, named procedures and sums in the third. The tool holds the last mix.
+  second run, named procedures and sums in the third. The tool has a later mix, which no weights here have seen: without named procedures, and with
+  tools put together at random or renamed.
 - Held out by definition: the 16 families whose split is `settings` or `demo` (and every composition that would amount to one), tools
   51 to 100, every other task. Held out by input: the eighth of all inputs that `is_held_out_input` names. No memory token, reserved token or stand-in for one occurs.
 

@@ -84,6 +84,13 @@ def test_parts_of_the_head_are_columns_of_the_whole(name: str) -> None:
     assert torch.equal(lm.head.part(hidden, some), lm.head.native(hidden)[:, some])
 
 
+def test_a_head_is_not_divided_where_something_changes_what_it_is_given() -> None:
+    lm, hidden = tiny_lm("llama"), torch.randn(3, DIM)
+    lm.model.lm_head.register_forward_pre_hook(lambda module, given: (2 * given[0],))
+    assert not lm.head.divides
+    assert torch.equal(lm.head.part(hidden, slice(10, 30)), lm.head.native(hidden)[:, 10:30])
+
+
 def test_a_bias_of_the_head_is_divided_too() -> None:
     lm, hidden = tiny_lm("llama"), torch.randn(3, DIM)
     lm.model.lm_head.bias = torch.nn.Parameter(torch.randn(VOCAB), requires_grad=False)

@@ -268,6 +268,21 @@ def test_composition_beyond_the_calls_of_training(backbone: Backbone, tmp_path: 
     assert len(summary["procedures"]) == 3
 
 
+def test_call_limits_are_told_apart_though_no_query_reaches_them(backbone: Backbone, tmp_path: Path) -> None:
+    """Two limits are two experiments, not two seeds of one."""
+    config = with_methods(
+        "tokmem",
+        call_limits=(3, 4),
+        rounds=RoundsConfig(tools="51-53"),
+        data=replace(CONFIG.data, train_size=1),
+    )
+    source = ToolSource(config.data)
+    made = [make_rounds(config.rounds, config.data, source, limit)[0].data.train for limit in (3, 4)]
+    assert len({max(len(e.turns) for e in train) for train in made}) == 1, "else this shows nothing"
+    summary = run(config, tmp_path, backbone=backbone)
+    assert [row["train_max_calls"] for row in summary["rows"] if row["calls"] == "all"] == [3, 4]
+
+
 def test_mistakes_are_told_before_anything_is_trained(backbone: Backbone, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="51-60 and 55-70 overlap"):
         RoundsConfig(training_rounds="51-60:1,55-70:1")

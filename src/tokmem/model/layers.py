@@ -138,7 +138,8 @@ class MemoryHead:
     def divides(self) -> bool:
         """Whether parts of the vocabulary can be had alone: the head is linear, and nothing hooks in."""
         own = vars(self._output)
-        return type(self._output) is nn.Linear and "forward" not in own and not own["_forward_hooks"]
+        hooked = "forward" in own or own["_forward_hooks"] or own["_forward_pre_hooks"]
+        return type(self._output) is nn.Linear and not hooked
 
     def parts(self, size: int) -> list[slice]:
         """The vocabulary in parts of at most `size` rows; in one where the head does not divide."""

@@ -44,10 +44,7 @@ class AdaptationConfig:
     auxiliary_train_size: int = setting(5000, "queries to adapt on")
     auxiliary_epochs: int = setting(1, "passes over them")
     auxiliary_lr: float = setting(5e-3, "AdamW's rate of the temporary memory tokens")
-    auxiliary_schedule: Schedule | None = setting(
-        None,
-        "of its rates; none: training.schedule (constant leaves the plateau that routing begins on)",
-    )
+    auxiliary_schedule: Schedule | None = setting(None, "of its rates; none: training.schedule")
     auxiliary_seed: int = setting(0, "of the adaptation; all seeds of the experiment share one")
 
     def __post_init__(self) -> None:

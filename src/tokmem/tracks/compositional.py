@@ -217,7 +217,7 @@ class Experiment:
             "adaptation": adaptation,
             "adaptation_seconds": spent.get("train_seconds"),
             "adaptation_lora_parameters": spent.get("lora_parameters"),
-            "train_max_calls": max(len(e.turns) for one in self.rounds for e in one.data.train),
+            "train_max_calls": self.limit or max(len(e.turns) for one in self.rounds for e in one.data.train),
         }
         states = [self.cell(variant, seed, rate).run() for seed in self.config.seeds]
         measured = [known | row for state in states for row in state.rows]
