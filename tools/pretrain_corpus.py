@@ -21,7 +21,7 @@ from tokmem.mini.compositions import sample_composition
 from tokmem.mini.lexicon import ADJECTIVES, COLORS, NOUNS
 from tokmem.mini.procedures import TRAINED, is_held_out_input
 from tokmem.mini.random_tools import rename_tool, sample_tool
-from tokmem.mini.tools import AUXILIARY, TRAINING, Tool, sample_chain, schema_line
+from tokmem.mini.tools import AUXILIARY, TRAINING, Call, Tool, sample_chain, schema_line
 
 
 @dataclass(frozen=True)
@@ -124,33 +124,50 @@ def _call_json(name: str, arguments: dict[str, object]) -> str:
     return f'{{"name": "{name}", "arguments": {arguments_json(arguments)}}}'
 
 
-def _draw_tools(rng: Random, kind: str) -> Sequence[Tool]:
-    """Four tools: `auxiliary` ones; these and more `renamed`; or `new` ones."""
-    draws: dict[str, Callable[[], Tool]] = {
-        "auxiliary": lambda: rng.choice(AUXILIARY),
-        "renamed": lambda: rename_tool(rng.choice(AUXILIARY + TRAINING), rng),
-        "new": lambda: sample_tool(rng),
-    }
+def _draw_tools(rng: Random, n: int) -> Sequence[Tool]:
+    """Tools of one kind: auxiliary ones, these and more under other names, or tools made up at random."""
+    draws: tuple[Callable[[], Tool], ...] = (
+        lambda: rng.choice(AUXILIARY),
+        lambda: rename_tool(rng.choice(AUXILIARY + TRAINING), rng),
+        lambda: sample_tool(rng),
+    )
+    draw = rng.choices(draws, (0.3, 0.4, 0.3))[0]
     tools: dict[str, Tool] = {}
-    while len(tools) < 4:
-        tool = draws[kind]()
+    while len(tools) < n:
+        tool = draw()
         tools[tool.name] = tool
     return tuple(tools.values())
 
 
-def tool_document(rng: Random) -> Document:
-    """Calls written out from a list of tools, or the arguments of each call in turn, tool by tool."""
-    tools = _draw_tools(rng, rng.choices(("auxiliary", "renamed", "new"), (0.3, 0.3, 0.4))[0])
-    listing = rng.random() < 0.6  # the model itself says which tool comes next
-    sizes = (0.2, 0.35, 0.25, 0.2) if listing else (0.45, 0.3, 0.15, 0.1)
-    query, calls = sample_chain(tools, rng, rng.choices((1, 2, 3, 4), sizes)[0])
+def _calls_text(calls: Sequence[Call]) -> str:
+    return "\n".join(_call_json(call.name, call.arguments) for call in calls)
+
+
+def listing_document(rng: Random) -> Document:
+    """Tools in a list and a request: the calls, or their arguments alone, next to each other.
+
+    With nothing between the arguments of two calls, the state after the first must know what comes next.
+    """
+    tools = _draw_tools(rng, 7)
+    query, calls = sample_chain(tools[:4], rng, rng.choices((1, 2, 3, 4), (0.2, 0.3, 0.3, 0.2))[0])
+    lines = [schema_line(tool) for tool in tools[: rng.randint(4, 7)]]
+    rng.shuffle(lines)
+    user = "Tools:\n" + "\n".join(lines) + f"\n\n{query}"
+    if rng.random() < 0.5:
+        alone = rng.choice(("Write the arguments only.", "Only the arguments, please."))
+        return (Exchange(f"{user}\n\n{alone}", "".join(arguments_json(call.arguments) for call in calls)),)
+    asked = Exchange(user, _calls_text(calls))
+    if rng.random() < 0.7:
+        return (asked,)
+    query, calls = sample_chain(AUXILIARY, rng, rng.randint(1, 2))
+    return (Exchange(query, _calls_text(calls), train_response=False), asked)
+
+
+def arguments_document(rng: Random) -> Document:
+    """A request and the arguments of each call in turn, tool by tool; some tools are told by name alone."""
+    tools = _draw_tools(rng, 4)
+    query, calls = sample_chain(tools, rng, rng.choices((1, 2, 3, 4), (0.45, 0.3, 0.15, 0.1))[0])
     by_name = {tool.name: tool for tool in tools}
-    if listing:
-        listed = {call.name for call in calls} | {tool.name for tool in tools[: rng.randint(0, 2)]}
-        lines = [schema_line(by_name[name]) for name in listed]
-        rng.shuffle(lines)
-        response = "\n".join(_call_json(call.name, call.arguments) for call in calls)
-        return (Exchange("Tools:\n" + "\n".join(lines) + f"\n\n{query}", response),)
     known = [tool in AUXILIARY and rng.random() < 0.3 for tool in (by_name[call.name] for call in calls)]
     schemas = [c.name if k else schema_line(by_name[c.name]) for c, k in zip(calls, known, strict=True)]
     first = f"{query}\n\n{schemas[0]}" if rng.random() < 0.7 else f"{schemas[0]}\n\n{query}"
@@ -222,9 +239,10 @@ def documents(sources: Sequence[tuple[Source, float]], rng: Random) -> Iterator[
 def generated_sources() -> list[tuple[Source, float]]:
     """The sources that need no data file, with their shares of documents."""
     return [
-        (procedure_document, 0.36),
-        (composition_document, 0.36),
-        (tool_document, 0.13),
+        (procedure_document, 0.29),
+        (composition_document, 0.24),
+        (listing_document, 0.22),
+        (arguments_document, 0.10),
         (arithmetic_document, 0.03),
         (sums_document, 0.02),
     ]
