@@ -144,23 +144,35 @@ def _calls_text(calls: Sequence[Call]) -> str:
 
 
 def listing_document(rng: Random) -> Document:
-    """Tools in a list and a request: the calls, or their arguments alone, next to each other.
+    """A request, mostly after a list of tools: the calls, their names, or their arguments next to each other.
 
-    With nothing between the arguments of two calls, the state after the first must know what comes next.
+    Without a list the tools are ones that are known by heart.
     """
-    tools = _draw_tools(rng, 7)
-    query, calls = sample_chain(tools[:4], rng, rng.choices((1, 2, 3, 4), (0.2, 0.3, 0.3, 0.2))[0])
+    listed = rng.random() < 0.7
+    tools = _draw_tools(rng, 7) if listed else rng.sample(AUXILIARY + TRAINING, 4)
+    query, calls = sample_chain(tools[:4], rng, rng.choices((1, 2, 3, 4), (0.15, 0.35, 0.3, 0.2))[0])
     lines = [schema_line(tool) for tool in tools[: rng.randint(4, 7)]]
     rng.shuffle(lines)
-    user = "Tools:\n" + "\n".join(lines) + f"\n\n{query}"
-    if rng.random() < 0.5:
-        alone = rng.choice(("Write the arguments only.", "Only the arguments, please."))
-        return (Exchange(f"{user}\n\n{alone}", "".join(arguments_json(call.arguments) for call in calls)),)
-    asked = Exchange(user, _calls_text(calls))
+    user = "Tools:\n" + "\n".join(lines) + f"\n\n{query}" if listed else query
+    what = rng.choices(("calls", "names", "arguments"), (0.35 if listed else 0, 0.25, 0.4))[0]
+    if what == "names":
+        asked = rng.choice(("Name the tools in order.", "Which tools, in order?"))
+        return (Exchange(f"{user}\n\n{asked}", " ".join(call.name for call in calls)),)
+    if what == "arguments":
+        asked = rng.choice(("Write the arguments only.", "Only the arguments, please."))
+        return (Exchange(f"{user}\n\n{asked}", "".join(arguments_json(call.arguments) for call in calls)),)
+    answered = Exchange(user, _calls_text(calls))
     if rng.random() < 0.7:
-        return (asked,)
+        return (answered,)
     query, calls = sample_chain(AUXILIARY, rng, rng.randint(1, 2))
-    return (Exchange(query, _calls_text(calls), train_response=False), asked)
+    return (Exchange(query, _calls_text(calls), train_response=False), answered)
+
+
+def parts_document(rng: Random) -> Document:
+    """A request for several tools, taken apart."""
+    query, calls = sample_chain(_draw_tools(rng, 4), rng, rng.randint(2, 4))
+    asked = rng.choice(("Split the request into its parts.", "Write each part on its own line."))
+    return (Exchange(f"{query}\n\n{asked}", "\n".join(call.query for call in calls)),)
 
 
 def arguments_document(rng: Random) -> Document:
@@ -241,8 +253,9 @@ def generated_sources() -> list[tuple[Source, float]]:
     return [
         (procedure_document, 0.29),
         (composition_document, 0.24),
-        (listing_document, 0.22),
-        (arguments_document, 0.10),
+        (listing_document, 0.23),
+        (arguments_document, 0.07),
+        (parts_document, 0.02),
         (arithmetic_document, 0.03),
         (sums_document, 0.02),
     ]

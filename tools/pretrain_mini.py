@@ -40,6 +40,7 @@ LENGTHS = (48, 64, 80, 96, 128, 160, 192, 256, 320, 384)
 TEXT_SHARE = 0.10
 COPY_STEPS = 400
 IGNORE = -100
+AHEAD, AHEAD_WEIGHT = (2, 3), 0.3  # further tokens to predict from the same state, and their losses' weight
 
 
 def batched_attention(module, query, key, value, attention_mask, scaling, **kwargs):
@@ -166,6 +167,9 @@ def build_model(args: argparse.Namespace, tokenizer: PreTrainedTokenizerFast) ->
         attn_implementation="batched",
     )
     model = LlamaForCausalLM(config)
+    model.ahead = nn.ModuleList(nn.Linear(args.width, args.width, bias=False) for _ in AHEAD)
+    for head in model.ahead:
+        nn.init.eye_(head.weight)
     for name, parameter in model.named_parameters():
         if name.endswith(("o_proj.weight", "down_proj.weight")):
             nn.init.zeros_(parameter)
@@ -187,14 +191,25 @@ def rate(step: int, args: argparse.Namespace) -> float:
     return min(1.0, (step + 1) / args.warmup, max(0.0, (args.steps - step) / decay))
 
 
-def loss_sum(model: LlamaForCausalLM, ids: Tensor, labels: Tensor) -> tuple[Tensor, int]:
-    """Summed cross-entropy over the trained positions alone, and how many they are."""
+def loss_sum(model: LlamaForCausalLM, ids: Tensor, labels: Tensor) -> tuple[Tensor, float]:
+    """Loss to train on, and summed cross-entropy of the next token alone; at trained positions.
+
+    A state is also asked for the two tokens after the next (Gloeckle et al., 2024, arXiv 2404.19737), through a
+    matrix each that is not exported, so that it tells what comes, not only how it opens.
+    """
     targets = labels[:, 1:].reshape(-1)
     chosen = (targets != IGNORE).nonzero().squeeze(1)
     with torch.autocast(ids.device.type, dtype=torch.bfloat16):
         hidden = model.model(input_ids=ids, use_cache=False).last_hidden_state[:, :-1]
-        logits = model.lm_head(hidden.reshape(-1, hidden.shape[-1]).index_select(0, chosen))
-    return nn.functional.cross_entropy(logits.float(), targets[chosen], reduction="sum"), len(chosen)
+        states = hidden.reshape(-1, hidden.shape[-1]).index_select(0, chosen)
+        logits = model.lm_head(states)
+        further = [model.lm_head(head(states)) for head in model.ahead]
+    own = nn.functional.cross_entropy(logits.float(), targets[chosen], reduction="sum")
+    total = own
+    for offset, guess in zip(AHEAD, further, strict=True):
+        later = nn.functional.pad(labels[:, offset:], (0, offset - 1), value=IGNORE).reshape(-1)[chosen]
+        total = total + AHEAD_WEIGHT * nn.functional.cross_entropy(guess.float(), later, reduction="sum")
+    return total, float(own.detach())
 
 
 @dataclass
@@ -322,9 +337,9 @@ def train(args: argparse.Namespace) -> None:
         supervised = sum(int((labels != IGNORE).sum()) for _, labels in micro)
         total = 0.0
         for ids, labels in micro:
-            loss, _ = loss_sum(model, ids.to(args.device), labels.to(args.device))
+            loss, own = loss_sum(model, ids.to(args.device), labels.to(args.device))
             (loss / supervised).backward()
-            total += float(loss.detach())
+            total += own
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         for optimizer in optimizers:
             optimizer.step()
