@@ -194,8 +194,8 @@ def rate(step: int, args: argparse.Namespace) -> float:
 def loss_sum(model: LlamaForCausalLM, ids: Tensor, labels: Tensor) -> tuple[Tensor, float]:
     """Loss to train on, and summed cross-entropy of the next token alone; at trained positions.
 
-    A state is also asked for the two tokens after the next (Gloeckle et al., 2024, arXiv 2404.19737), through a
-    matrix each that is not exported, so that it tells what comes, not only how it opens.
+    A state is also asked for the two tokens after the next, through a matrix each that is not exported, so
+    that it tells what comes, not only how it opens (Gloeckle et al., 2024, arXiv 2404.19737).
     """
     targets = labels[:, 1:].reshape(-1)
     chosen = (targets != IGNORE).nonzero().squeeze(1)
