@@ -144,28 +144,46 @@ def _calls_text(calls: Sequence[Call]) -> str:
 
 
 def listing_document(rng: Random) -> Document:
-    """A request, mostly after a list of tools: the calls, their names, or their arguments next to each other.
-
-    Without a list the tools are ones that are known by heart.
-    """
-    listed = rng.random() < 0.7
-    tools = _draw_tools(rng, 7) if listed else rng.sample(AUXILIARY + TRAINING, 4)
-    query, calls = sample_chain(tools[:4], rng, rng.choices((1, 2, 3, 4), (0.15, 0.35, 0.3, 0.2))[0])
+    """A request after a list of tools: the calls, their names, or their arguments next to each other."""
+    tools = _draw_tools(rng, 7)
+    query, calls = _chain(tools[:4], rng)
     lines = [schema_line(tool) for tool in tools[: rng.randint(4, 7)]]
     rng.shuffle(lines)
-    user = "Tools:\n" + "\n".join(lines) + f"\n\n{query}" if listed else query
-    what = rng.choices(("calls", "names", "arguments"), (0.35 if listed else 0, 0.25, 0.4))[0]
+    user = "Tools:\n" + "\n".join(lines) + f"\n\n{query}"
+    what = rng.choices(("calls", "names", "arguments"), (0.4, 0.25, 0.35))[0]
     if what == "names":
-        asked = rng.choice(("Name the tools in order.", "Which tools, in order?"))
-        return (Exchange(f"{user}\n\n{asked}", " ".join(call.name for call in calls)),)
+        return (_names_asked(user, calls, rng),)
     if what == "arguments":
         asked = rng.choice(("Write the arguments only.", "Only the arguments, please."))
-        return (Exchange(f"{user}\n\n{asked}", "".join(arguments_json(call.arguments) for call in calls)),)
+        return (Exchange(f"{user}\n\n{asked}", _arguments_text(calls)),)
     answered = Exchange(user, _calls_text(calls))
     if rng.random() < 0.7:
         return (answered,)
     query, calls = sample_chain(AUXILIARY, rng, rng.randint(1, 2))
     return (Exchange(query, _calls_text(calls), train_response=False), answered)
+
+
+def request_document(rng: Random) -> Document:
+    """A request alone, for tools known by heart or told by its words: adjacent arguments, or names."""
+    known = rng.random() < 0.6
+    tools = rng.sample(AUXILIARY + TRAINING, 4) if known else [sample_tool(rng) for _ in range(4)]
+    query, calls = _chain(tools, rng)
+    if known and rng.random() < 0.2:
+        return (_names_asked(query, calls, rng),)
+    return (Exchange(query, _arguments_text(calls)),)
+
+
+def _chain(tools: Sequence[Tool], rng: Random) -> tuple[str, list[Call]]:
+    return sample_chain(tools, rng, rng.choices((1, 2, 3, 4), (0.15, 0.35, 0.3, 0.2))[0])
+
+
+def _arguments_text(calls: Sequence[Call]) -> str:
+    return "".join(arguments_json(call.arguments) for call in calls)
+
+
+def _names_asked(user: str, calls: Sequence[Call], rng: Random) -> Exchange:
+    asked = rng.choice(("Name the tools in order.", "Which tools, in order?"))
+    return Exchange(f"{user}\n\n{asked}", " ".join(call.name for call in calls))
 
 
 def parts_document(rng: Random) -> Document:
@@ -253,8 +271,9 @@ def generated_sources() -> list[tuple[Source, float]]:
     return [
         (procedure_document, 0.29),
         (composition_document, 0.24),
-        (listing_document, 0.23),
-        (arguments_document, 0.07),
+        (listing_document, 0.12),
+        (request_document, 0.14),
+        (arguments_document, 0.06),
         (parts_document, 0.02),
         (arithmetic_document, 0.03),
         (sums_document, 0.02),
