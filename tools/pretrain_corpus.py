@@ -269,12 +269,12 @@ def documents(sources: Sequence[tuple[Source, float]], rng: Random) -> Iterator[
 def generated_sources() -> list[tuple[Source, float]]:
     """The sources that need no data file, with their shares of documents."""
     return [
-        (procedure_document, 0.29),
-        (composition_document, 0.24),
-        (listing_document, 0.12),
-        (request_document, 0.14),
-        (arguments_document, 0.06),
-        (parts_document, 0.02),
+        (procedure_document, 0.34),
+        (composition_document, 0.32),
+        (listing_document, 0.06),
+        (request_document, 0.10),
+        (arguments_document, 0.02),
+        (parts_document, 0.01),
         (arithmetic_document, 0.03),
         (sums_document, 0.02),
     ]

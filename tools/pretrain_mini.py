@@ -40,7 +40,7 @@ LENGTHS = (48, 64, 80, 96, 128, 160, 192, 256, 320, 384)
 TEXT_SHARE = 0.10
 COPY_STEPS = 400
 IGNORE = -100
-AHEAD, AHEAD_WEIGHT = (2, 3), 0.3  # further tokens to predict from the same state, and their losses' weight
+AHEAD, AHEAD_WEIGHT = (2, 3), 0.15  # further tokens to predict from the same state, and their losses' weight
 
 
 def batched_attention(module, query, key, value, attention_mask, scaling, **kwargs):
