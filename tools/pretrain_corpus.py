@@ -26,12 +26,17 @@ from tokmem.mini.tools import AUXILIARY, TRAINING, Call, Tool, sample_chain, sch
 
 @dataclass(frozen=True)
 class Exchange:
-    """One user message and its response; ``train_user`` and ``train_response`` say what the loss covers."""
+    """One user message and its response.
+
+    ``train_user`` and ``train_response`` say what the loss covers, ``look_ahead`` whether each token of the
+    response is also to be told by the two states before the last one.
+    """
 
     user: str
     response: str
     train_user: bool = False
     train_response: bool = True
+    look_ahead: bool = False
 
 
 Document = tuple[Exchange, ...]
@@ -155,7 +160,7 @@ def listing_document(rng: Random) -> Document:
         return (_names_asked(user, calls, rng),)
     if what == "arguments":
         asked = rng.choice(("Write the arguments only.", "Only the arguments, please."))
-        return (Exchange(f"{user}\n\n{asked}", _arguments_text(calls)),)
+        return (Exchange(f"{user}\n\n{asked}", _arguments_text(calls), look_ahead=True),)
     answered = Exchange(user, _calls_text(calls))
     if rng.random() < 0.7:
         return (answered,)
@@ -170,7 +175,7 @@ def request_document(rng: Random) -> Document:
     query, calls = _chain(tools, rng)
     if known and rng.random() < 0.2:
         return (_names_asked(query, calls, rng),)
-    return (Exchange(query, _arguments_text(calls)),)
+    return (Exchange(query, _arguments_text(calls), look_ahead=True),)
 
 
 def _chain(tools: Sequence[Tool], rng: Random) -> tuple[str, list[Call]]:
@@ -183,14 +188,14 @@ def _arguments_text(calls: Sequence[Call]) -> str:
 
 def _names_asked(user: str, calls: Sequence[Call], rng: Random) -> Exchange:
     asked = rng.choice(("Name the tools in order.", "Which tools, in order?"))
-    return Exchange(f"{user}\n\n{asked}", " ".join(call.name for call in calls))
+    return Exchange(f"{user}\n\n{asked}", " ".join(call.name for call in calls), look_ahead=True)
 
 
 def parts_document(rng: Random) -> Document:
     """A request for several tools, taken apart."""
     query, calls = sample_chain(_draw_tools(rng, 4), rng, rng.randint(2, 4))
     asked = rng.choice(("Split the request into its parts.", "Write each part on its own line."))
-    return (Exchange(f"{query}\n\n{asked}", "\n".join(call.query for call in calls)),)
+    return (Exchange(f"{query}\n\n{asked}", "\n".join(call.query for call in calls), look_ahead=True),)
 
 
 def arguments_document(rng: Random) -> Document:

@@ -17,7 +17,7 @@ import math
 import os
 import random
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -40,7 +40,7 @@ LENGTHS = (48, 64, 80, 96, 128, 160, 192, 256, 320, 384)
 TEXT_SHARE = 0.10
 COPY_STEPS = 400
 IGNORE = -100
-AHEAD, AHEAD_WEIGHT = (2, 3), 0.15  # further tokens to predict from the same state, and their losses' weight
+AHEAD, AHEAD_WEIGHT = (2, 3), 0.4  # further tokens that some states must tell, and their losses' weight
 
 
 def batched_attention(module, query, key, value, attention_mask, scaling, **kwargs):
@@ -62,10 +62,11 @@ AttentionInterface.register("batched", batched_attention)
 
 @dataclass
 class Example:
-    """Token ids of one document and, position by position, whether the token is trained on."""
+    """Token ids of one document; position by position whether a token is trained on, and looked ahead to."""
 
     ids: list[int]
     trained: list[bool]
+    ahead: list[bool]
 
 
 class Encoder:
@@ -84,30 +85,27 @@ class Encoder:
     def plain(self, text: str) -> list[int]:
         return self.raw.encode(text, add_special_tokens=False).ids
 
-    def chat(self, exchanges: list[tuple[list[int], list[int], bool, bool]]) -> Example:
-        """Lays out (user ids, response ids, train user, train response) exchanges."""
-        ids, trained = [self.bos], [False]
-
-        def add(tokens: list[int], train: bool) -> None:
-            ids.extend(tokens)
-            trained.extend([train] * len(tokens))
-
-        for user, response, train_user, train_response in exchanges:
-            add(self.user, False)
-            add(user, train_user)
-            add([self.stop, *self.assistant], False)
-            add([*response, self.stop], train_response)
-        return Example(ids, trained)
-
     def document(self, document: Document) -> Example:
-        return self.chat(
-            [(self.plain(e.user), self.plain(e.response), e.train_user, e.train_response) for e in document]
-        )
+        made = Example([self.bos], [False], [False])
+
+        def add(tokens: list[int], trained: bool = False, ahead: bool = False) -> None:
+            made.ids.extend(tokens)
+            made.trained.extend([trained] * len(tokens))
+            made.ahead.extend([ahead] * len(tokens))
+
+        for exchange in document:
+            add(self.user)
+            add(self.plain(exchange.user), exchange.train_user)
+            add([self.stop, *self.assistant])
+            add([*self.plain(exchange.response), self.stop], exchange.train_response, exchange.look_ahead)
+        return made
 
     def copy(self, rng: random.Random, vocab: int) -> Example:
         """Random tokens to be repeated: teaches copying before there is language."""
         tokens = [rng.randrange(self.first_plain, vocab) for _ in range(rng.randint(4, 24))]
-        return self.chat([(tokens, tokens, False, True)])
+        asked = [self.bos, *self.user, *tokens, self.stop, *self.assistant]
+        trained = [False] * len(asked) + [True] * (len(tokens) + 1)
+        return Example([*asked, *tokens, self.stop], trained, [False] * len(trained))
 
 
 class Batches:
@@ -122,8 +120,8 @@ class Batches:
         self.stream = documents(sources, self.rng)
         self.waiting: dict[int, list[Example]] = {length: [] for length in LENGTHS}
 
-    def __call__(self, copy_share: float) -> tuple[Tensor, Tensor]:
-        """Returns ids and labels, both (B, T); labels are IGNORE where there is no loss."""
+    def __call__(self, copy_share: float) -> tuple[Tensor, Tensor, Tensor]:
+        """Returns ids, labels and labels to look ahead to, each (B, T), IGNORE where there is no loss."""
         while True:
             copying = self.rng.random() < copy_share
             example = (
@@ -139,14 +137,15 @@ class Batches:
                 chosen, self.waiting[length] = self.waiting[length], []
                 return self.collate(chosen, length)
 
-    def collate(self, examples: list[Example], length: int) -> tuple[Tensor, Tensor]:
+    def collate(self, examples: list[Example], length: int) -> tuple[Tensor, Tensor, Tensor]:
         ids = torch.full((len(examples), length), self.encoder.stop)
-        labels = torch.full((len(examples), length), IGNORE)
+        labels, ahead = torch.full_like(ids, IGNORE), torch.full_like(ids, IGNORE)
         for row, example in enumerate(examples):
-            tokens, trained = torch.tensor(example.ids), torch.tensor(example.trained)
-            ids[row, : len(tokens)] = tokens
-            labels[row, : len(tokens)] = torch.where(trained, tokens, IGNORE)
-        return ids, labels
+            tokens, end = torch.tensor(example.ids), len(example.ids)
+            ids[row, :end] = tokens
+            labels[row, :end] = tokens.where(torch.tensor(example.trained), IGNORE)
+            ahead[row, :end] = tokens.where(torch.tensor(example.ahead), IGNORE)
+        return ids, labels, ahead
 
 
 def build_model(args: argparse.Namespace, tokenizer: PreTrainedTokenizerFast) -> LlamaForCausalLM:
@@ -191,25 +190,29 @@ def rate(step: int, args: argparse.Namespace) -> float:
     return min(1.0, (step + 1) / args.warmup, max(0.0, (args.steps - step) / decay))
 
 
-def loss_sum(model: LlamaForCausalLM, ids: Tensor, labels: Tensor) -> tuple[Tensor, float]:
+def loss_sum(model: LlamaForCausalLM, ids: Tensor, labels: Tensor, ahead: Tensor) -> tuple[Tensor, float]:
     """Loss to train on, and summed cross-entropy of the next token alone; at trained positions.
 
-    A state is also asked for the two tokens after the next, through a matrix each that is not exported, so
-    that it tells what comes, not only how it opens (Gloeckle et al., 2024, arXiv 2404.19737).
+    Where ``ahead`` holds labels, states must also tell the two tokens after the next, through a matrix each
+    that is not exported: they then know what comes, not only how it opens (Gloeckle et al., 2024, arXiv
+    2404.19737).
     """
-    targets = labels[:, 1:].reshape(-1)
-    chosen = (targets != IGNORE).nonzero().squeeze(1)
     with torch.autocast(ids.device.type, dtype=torch.bfloat16):
-        hidden = model.model(input_ids=ids, use_cache=False).last_hidden_state[:, :-1]
-        states = hidden.reshape(-1, hidden.shape[-1]).index_select(0, chosen)
-        logits = model.lm_head(states)
-        further = [model.lm_head(head(states)) for head in model.ahead]
-    own = nn.functional.cross_entropy(logits.float(), targets[chosen], reduction="sum")
-    total = own
-    for offset, guess in zip(AHEAD, further, strict=True):
-        later = nn.functional.pad(labels[:, offset:], (0, offset - 1), value=IGNORE).reshape(-1)[chosen]
-        total = total + AHEAD_WEIGHT * nn.functional.cross_entropy(guess.float(), later, reduction="sum")
+        hidden = model.model(input_ids=ids, use_cache=False).last_hidden_state
+        own = _later_loss(model.lm_head, hidden, labels, 1)
+        total = own
+        for offset, head in zip(AHEAD, model.ahead, strict=True):
+            later = _later_loss(lambda states, head=head: model.lm_head(head(states)), hidden, ahead, offset)
+            total = total + AHEAD_WEIGHT * later
     return total, float(own.detach())
+
+
+def _later_loss(logits: Callable[[Tensor], Tensor], hidden: Tensor, labels: Tensor, offset: int) -> Tensor:
+    """Summed cross-entropy of labels (B, T) so many positions after the states (B, T, D) that tell them."""
+    targets = labels[:, offset:].reshape(-1)
+    chosen = (targets != IGNORE).nonzero().squeeze(1)
+    states = hidden[:, : labels.shape[1] - offset].reshape(-1, hidden.shape[-1]).index_select(0, chosen)
+    return nn.functional.cross_entropy(logits(states).float(), targets[chosen], reduction="sum")
 
 
 @dataclass
@@ -334,10 +337,10 @@ def train(args: argparse.Namespace) -> None:
                 group["lr"] = full * rate(state.step, args)
         copy_share = 0.5 if state.step < args.copy_steps else 0.04
         micro = [batches(copy_share) for _ in range(args.micro)]
-        supervised = sum(int((labels != IGNORE).sum()) for _, labels in micro)
+        supervised = sum(int((labels != IGNORE).sum()) for _, labels, _ in micro)
         total = 0.0
-        for ids, labels in micro:
-            loss, own = loss_sum(model, ids.to(args.device), labels.to(args.device))
+        for batch in micro:
+            loss, own = loss_sum(model, *(part.to(args.device) for part in batch))
             (loss / supervised).backward()
             total += own
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -345,7 +348,7 @@ def train(args: argparse.Namespace) -> None:
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
         state.step += 1
-        state.tokens += sum(ids.numel() for ids, _ in micro)
+        state.tokens += sum(ids.numel() for ids, *_ in micro)
         state.supervised += supervised
         state.seconds = base + time.monotonic() - started
         state.losses = [*state.losses[-99:], total / supervised]
