@@ -61,9 +61,11 @@ def committed_results() -> list[Path]:
 @pytest.mark.parametrize("path", committed_results(), ids=lambda p: p.stem)
 def test_committed_results_are_of_this_backbone(path: Path, mini: Backbone) -> None:
     result = json.loads(path.read_text())
+    assert set(fingerprints(result)), f"{path.name} names no backbone fingerprint"
+    if "models" in result:  # of several backbones, each measured for itself
+        result = {"models": [m for m in result["models"] if m["backbone"].startswith("mini")]}
     found = set(fingerprints(result))
-    assert found, f"{path.name} names no backbone fingerprint"
-    if result.get("backbone", "mini") == "mini":
+    if result.get("backbone", "mini") == "mini" and found:
         assert found == {mini.fingerprint}, f"{path.name} is stale: run it again with the present backbone"
 
 
