@@ -20,9 +20,11 @@ def mini() -> Backbone:
 
 
 def fingerprints(value: object) -> Iterator[str]:
-    """Every `backbone_fingerprint` in a result, however deep."""
+    """Every `backbone_fingerprint` in a result, however deep; not those of backbones that it adapted."""
     if isinstance(value, dict):
         for key, entry in value.items():
+            if key == "adaptations":
+                continue
             if key == "backbone_fingerprint":
                 yield entry
             yield from fingerprints(entry)
