@@ -203,7 +203,7 @@ def test_demo_prints_its_table_and_recalls_aloud(cli: Cli, model: Path) -> None:
         for method in ("base", "tokmem", "tokmem_dc")
     ]
     assert done.stdout.count("recalled  ") == done.stdout.count("reference  ") == 5
-    assert "tokmem recall --bank runs/demo/banks/tokmem-query-0" in done.stdout
+    assert "tokmem recall --bank runs/demo/banks/tokmem_dc-query-0" in done.stdout
     assert cli("demo", *args).exit_code == 0, "an earlier demo is replaced"
     Path("mine").mkdir()
     Path("mine/thesis.txt").write_text("precious")

@@ -51,7 +51,7 @@ def demo(
     workers = workers or min(4, cores())
     summary = run(config, out, workers=workers, backbone=backbone)
     show_results(summary, out)
-    bank = out / "banks" / cell_name("tokmem", "query", config.seeds[0])
+    bank = out / "banks" / cell_name("tokmem_dc", "query", config.seeds[0])  # answers best
     _recall_aloud(config, backbone, bank)
     _write_page(summary, bank, out / "report")
     console().print(f'Try next:  {command_line("recall", "--bank", bank)} "..."', markup=False)
