@@ -52,6 +52,7 @@ bench: $(STAMP) ## Measure a training step, whole epochs, large banks and recall
 	$(BIN)/python -m bench.epochs
 	$(BIN)/python -m bench.bank_scale
 	$(BIN)/python -m bench.recall
+	$(BIN)/python -m bench.recall --backbone mini --dtype float32 --out results/bench/recall_float32.json
 	$(BIN)/python tools/update_tables.py
 
 clean: ## Remove the environment and the caches; results and trained models stay

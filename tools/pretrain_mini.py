@@ -87,25 +87,37 @@ class Encoder:
 
     def document(self, document: Document) -> Example:
         made = Example([self.bos], [False], [False])
+        for e in document:
+            user, response = self.plain(e.user), self.plain(e.response)
+            self.lay_out(made, user, response, e.train_user, e.train_response, e.look_ahead)
+        return made
 
-        def add(tokens: list[int], trained: bool = False, ahead: bool = False) -> None:
+    def lay_out(
+        self,
+        made: Example,
+        user: list[int],
+        response: list[int],
+        train_user: bool = False,
+        train_response: bool = True,
+        look_ahead: bool = False,
+    ) -> None:
+        """Adds an exchange to the end of an example."""
+        for tokens, trained, ahead in (
+            (self.user, False, False),
+            (user, train_user, False),
+            ([self.stop, *self.assistant], False, False),
+            ([*response, self.stop], train_response, look_ahead),
+        ):
             made.ids.extend(tokens)
             made.trained.extend([trained] * len(tokens))
             made.ahead.extend([ahead] * len(tokens))
 
-        for exchange in document:
-            add(self.user)
-            add(self.plain(exchange.user), exchange.train_user)
-            add([self.stop, *self.assistant])
-            add([*self.plain(exchange.response), self.stop], exchange.train_response, exchange.look_ahead)
-        return made
-
     def copy(self, rng: random.Random, vocab: int) -> Example:
         """Random tokens to be repeated: teaches copying before there is language."""
         tokens = [rng.randrange(self.first_plain, vocab) for _ in range(rng.randint(4, 24))]
-        asked = [self.bos, *self.user, *tokens, self.stop, *self.assistant]
-        trained = [False] * len(asked) + [True] * (len(tokens) + 1)
-        return Example([*asked, *tokens, self.stop], trained, [False] * len(trained))
+        made = Example([self.bos], [False], [False])
+        self.lay_out(made, tokens, tokens)
+        return made
 
 
 class Batches:
