@@ -50,6 +50,7 @@ format: $(STAMP) ## Format the code and mend what can be mended
 bench: $(STAMP) ## Measure a training step, whole epochs, large banks and recall; half an hour or more on two cores
 	$(BIN)/python -m bench.train_step
 	$(BIN)/python -m bench.epochs
+	$(BIN)/python -m bench.profile
 	$(BIN)/python -m bench.bank_scale
 	$(BIN)/python -m bench.recall
 	$(BIN)/python -m bench.recall --backbone mini --dtype float32 --out results/bench/recall_float32.json

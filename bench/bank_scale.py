@@ -136,7 +136,7 @@ def run(settings: Settings, sizes: Sequence[int] = SIZES) -> dict[str, Any]:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measures, writes the result file, prints the table."""
-    settings, out = parse(arguments, __doc__ or "", OUT, steps=5, procedures=10)
+    settings, out = parse(arguments, __doc__ or "", OUT, steps=12, procedures=10)
     result = run(settings)
     atomic_write_json(out, result)
     Console().print(Table(result["rows"], COLUMNS, FORMATS, "Size of the bank").rich())

@@ -31,6 +31,12 @@ BENCH = {
         "peak_gb": "peak GB",
         "memory_share": "of plain",
     },
+    "profile": {
+        "part": "a suffix step, one batch",
+        "seconds": "seconds",
+        "share": "share",
+        "gflops": "GFLOP/s",
+    },
     "bank_scale": {
         "memory_tokens": "memory tokens",
         "step_seconds": "step s",
@@ -61,6 +67,7 @@ def table(kind: str, path: Path) -> str:
     result: dict[str, Any] = json.loads(path.read_text("utf-8"))
     if "bench" in path.parts:
         formats = dict.fromkeys(TWO_DIGITS, ".2f") | {"bank_gb": ".4f", "identical": ".1%"}
+        formats |= {"seconds": ".3f", "share": ".1%", "gflops": ".0f"}
         return Table(result["rows"], BENCH[path.stem], formats).markdown()
     if kind == "table":
         return results_table(result).markdown()

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from bench import bank_scale, epochs
+from bench import bank_scale, epochs, profile
 from bench.bank_scale import build_large_bank, measure, spread
 from bench.setup import build_model, load_queries
 from bench.train_step import parse
@@ -50,6 +50,27 @@ def test_a_tiny_bank_is_measured(small: list[str]) -> None:
     row = measure(settings, build_model(settings), load_queries(settings), settings.procedures)
     assert row["memory_tokens"] == settings.procedures
     assert row["step_seconds"] > row["suffix_seconds"] > 0 < row["routing_ms"]
+
+
+def test_kernels_are_told_apart_by_the_shapes_they_take(small: list[str]) -> None:
+    settings, _ = parse(small)  # hidden 32, intermediate 48, vocabulary 500
+    assert profile.kind("aten::mm", [[9, 32], [32, 48]], settings) == profile.LAYERS
+    assert profile.kind("aten::addmm", [[9, 32], [32, 500]], settings) == profile.VOCABULARY
+    assert (
+        profile.kind("aten::_scaled_dot_product_flash_attention_for_cpu", [], settings) == profile.ATTENTION
+    )
+    assert profile.kind("aten::silu", [[9, 48]], settings) is None
+
+
+def test_the_profile_shares_a_step_out(small: list[str]) -> None:
+    sums = {profile.LAYERS: (4.0, 8e9), profile.VOCABULARY: (2.0, 8e9), profile.ATTENTION: (1.0, 0.0)}
+    rows = profile.summarise(sums, whole=10.0, large=8e9, count=2)
+    assert [row["seconds"] for row in rows] == [2.0, 1.0, 0.5, 1.5, 5.0, 3.0]
+    assert sum(row["share"] for row in rows[:4]) == pytest.approx(1.0)
+    assert [row.get("gflops") for row in rows] == [2.0, 4.0, None, None, None, 8.0]
+    measured = profile.run(parse(small)[0])["rows"]
+    assert all(row["gflops"] > 0 for row in (measured[0], measured[1], measured[-1]))
+    assert sum(row["seconds"] for row in measured[:4]) == pytest.approx(measured[4]["seconds"])
 
 
 @pytest.mark.slow
