@@ -42,7 +42,9 @@ def rounds(runs: Sequence[Run]) -> Section:
         norms = largest(run.result.get("norms") or [], "train_max_calls")
         norms = [row for row in norms if row.get("mean_norm") is not None]
         if norms:
-            blocks += [_norm_table(run, norms), Figures([_norm_plot(run, norms)])]
+            blocks.append(_norm_table(run, norms))
+        if len({row["round"] for row in norms}) > 1:
+            blocks.append(Figures([_norm_plot(run, norms)]))
     return Section("rounds", "Tools round by round", blocks)
 
 
