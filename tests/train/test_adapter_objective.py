@@ -181,6 +181,15 @@ def test_dropout_depends_on_stage_step_and_micro_batch() -> None:
     assert len({*losses, other.loss(piece(4)).total.item()}) == 4
 
 
+def test_the_trial_of_packing_sees_no_dropout() -> None:
+    made = objective(lora_dropout=0.5)
+    with made.adapter.dropping(0, 0):
+        before = torch.get_rng_state()
+        assert made.lm.longest_packed == float("inf")
+        assert torch.equal(before, torch.get_rng_state())
+        assert any(module.training for module in made.lm.model.modules())
+
+
 def test_validation_draws_nothing() -> None:
     made = objective(lora_dropout=0.5)
     with torch.no_grad():

@@ -14,7 +14,7 @@ from tokmem.records import Encoded
 from tokmem.train import loss as loss_module
 from tokmem.train.loss import token_losses
 from tokmem.train.prefix import read_prefixes
-from tokmem.train.step import frozen_prefix_loss, plain_loss
+from tokmem.train.step import frozen_prefix_loss, plain_loss, whole_loss
 
 CLOSE = {"rtol": 1e-5, "atol": 1e-6}
 
@@ -100,6 +100,18 @@ def set_window(lm: MemoryLM, window: int) -> None:
 def test_plain_path_equals_the_oracle(name: str) -> None:
     lm = tiny_lm(name, False)
     assert_equal(lm, tiny_examples(lm.bank, 7), frozen=False)
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_whole_sequences_without_padding_equal_the_plain_loop(name: str) -> None:
+    lm = tiny_lm(name, False)
+    examples = tiny_examples(lm.bank, 7)
+    want, wanted = oracle(lm, examples)
+    loss = whole_loss(lm, examples)
+    (loss.total / loss.count).backward()
+    torch.testing.assert_close(loss.total.detach() / loss.count, want, **CLOSE)
+    for table, right in zip(lm.bank.tables, wanted, strict=True):
+        torch.testing.assert_close(table.fresh.grad, right, **CLOSE)
 
 
 @pytest.mark.parametrize("coupled", [True, False], ids=["coupled", "decoupled"])

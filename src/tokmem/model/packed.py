@@ -9,7 +9,8 @@ Letters: N tokens in the row, S sequences, H heads, G key-value heads, D head si
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -177,19 +178,32 @@ def longest_packed(model: PreTrainedModel) -> float:
         return 0
     embedding = input_embedding(model)
     embedded = embedding(torch.arange(sum(_TRIAL), device=embedding.weight.device))
-    row = PackedRow(_TRIAL)
-    try:
-        packed = run_packed(model, embedded, row)
-    except _Unpackable:
-        return 0
-    if sorted(row.layers) != list(range(config.num_hidden_layers)) or row.window < max(_TRIAL):
-        return 0
-    body = getattr(model, model.base_model_prefix)
-    alone = [
-        body(inputs_embeds=x[None], use_cache=False).last_hidden_state[0] for x in embedded.split(_TRIAL)
-    ]
+    row, body = PackedRow(_TRIAL), getattr(model, model.base_model_prefix)
+    with _evaluating(model):
+        try:
+            packed = run_packed(model, embedded, row)
+        except _Unpackable:
+            return 0
+        if sorted(row.layers) != list(range(config.num_hidden_layers)) or row.window < max(_TRIAL):
+            return 0
+        alone = [
+            body(inputs_embeds=x[None], use_cache=False).last_hidden_state[0] for x in embedded.split(_TRIAL)
+        ]
     apart = (packed - torch.cat(alone)).float().norm() / packed.float().norm()
     return min(row.window, _same_rotation(config)) if apart < _CLOSE.get(packed.dtype, 0.05) else 0
+
+
+@contextmanager
+def _evaluating(model: PreTrainedModel) -> Iterator[None]:
+    """No dropout within the block, and no random number drawn for one."""
+    training = [module for module in model.modules() if module.training]
+    for module in training:
+        module.training = False
+    try:
+        yield
+    finally:
+        for module in training:
+            module.training = True
 
 
 def _same_rotation(config: PreTrainedConfig) -> float:

@@ -19,7 +19,7 @@ from tokmem.train.responses import AdapterObjective
 class JointObjective:
     """Eq. 3 over the fresh rows of a bank and over a LoRA adapter, each at a rate of its own.
 
-    Plain forwards: the adapter changes the query's states too, so no prefix is frozen.
+    Whole sequences: the adapter changes the query's states too, so no prefix is frozen.
 
     Args:
         lm: the adapted model and its bank.

@@ -17,7 +17,7 @@ from tokmem.records import Encoded
 from tokmem.train.loss import LossSum
 from tokmem.train.objective import Piece
 from tokmem.train.optim import Group
-from tokmem.train.step import plain_loss
+from tokmem.train.step import whole_loss
 
 
 class ResponseObjective(ABC):
@@ -88,7 +88,7 @@ class AdapterObjective(ResponseObjective):
 
     def response_loss(self, examples: Sequence[Encoded]) -> LossSum:
         """Without dropout."""
-        return plain_loss(self.lm, examples)
+        return whole_loss(self.lm, examples)
 
     def loss(self, piece: Piece) -> LossSum:
         """Under dropout."""

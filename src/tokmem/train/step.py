@@ -1,4 +1,4 @@
-"""One forward pass of training, in its two equal forms: over frozen prefixes, and plain.
+"""One forward pass of training, in its equal forms: plain, unpadded, and over frozen prefixes.
 
 Which states are supervised is known on the host: no step waits for the device to tell.
 """
@@ -19,7 +19,7 @@ from tokmem.train.prefix import Prefix, stack_prefixes
 
 
 def plain_loss(lm: MemoryLM, examples: Sequence[Encoded]) -> LossSum:
-    """Runs whole sequences with a graph. The reference, and the path where the backbone itself trains."""
+    """Runs whole sequences with a graph, padded to one length: the reference."""
     return memory_loss(lm.head, *plain_states(lm, examples))
 
 
@@ -29,6 +29,19 @@ def plain_states(lm: MemoryLM, examples: Sequence[Encoded]) -> tuple[Tensor, Ten
     positions = torch.arange(batch.ids.shape[1], device=lm.device).expand_as(batch.ids)
     hidden = lm.hidden(batch.ids, batch.mask, positions)
     return _supervised(hidden.flatten(0, 1), examples, [1] * len(examples), [hidden.shape[1]] * len(examples))
+
+
+def whole_loss(lm: MemoryLM, examples: Sequence[Encoded]) -> LossSum:
+    """`plain_loss` without padding, for training the backbone itself: its prompts are never frozen."""
+    return memory_loss(lm.head, *whole_states(lm, examples))
+
+
+def whole_states(lm: MemoryLM, examples: Sequence[Encoded]) -> tuple[Tensor, Tensor]:
+    """What `plain_states` gives, from sequences side by side where the backbone can be packed."""
+    parts = [e.ids[:-1] for e in examples]
+    if max(map(len, parts)) > lm.longest_packed:
+        return plain_states(lm, examples)
+    return _supervised(lm.packed(parts), examples, [1] * len(parts), [*map(len, parts)])
 
 
 def frozen_prefix_loss(lm: MemoryLM, examples: Sequence[Encoded], prefixes: Sequence[Prefix]) -> LossSum:
