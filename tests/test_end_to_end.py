@@ -50,3 +50,14 @@ def test_query_alone_then_a_second_stage(mini: Backbone, tmp_path: Path) -> None
     assert loaded.prompt == "query"
     assert [a.response for a in loaded.answer(tests)] == [a.response for a in memory.answer(tests)]
     assert fingerprint(mini.model) == before
+
+
+def test_decoupled_tokens_learn_and_are_counted(mini: Backbone) -> None:
+    given, settings = corpus(LATER), FitSettings(lr=0.03, epochs=8, batch_size=8)
+    memory = TokMem(mini, coupled=False, prompt="query", settings=settings, recall=RECALL)
+    memory.learn(given.procedures, given.examples("train"), given.examples("validation"))
+    assert memory.trainable_parameters == 2 * 256, "an address and a steering row"
+    tests = given.examples("test")
+    answers = memory.answer(tests)
+    assert routed(tests, answers) == 1
+    assert rouge(tests, answers) >= rouge(tests, Base(mini, prompt="query", recall=RECALL).answer(tests)) + 15

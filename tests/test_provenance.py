@@ -70,7 +70,7 @@ def test_source_state_is_that_of_the_tracked_folder_alone(
 
 
 def test_run_folder_holds_config_metrics_and_summary(tmp_path: Path) -> None:
-    with RunFolder(tmp_path / "run", earlier_seconds=100) as run:
+    with RunFolder(tmp_path / "run") as run:
         run.write_config(Config(steps=4))
         run.metrics.write(1, {"loss": 2.0})
         run.write_summary({"accuracy": 50.0})
@@ -78,7 +78,16 @@ def test_run_folder_holds_config_metrics_and_summary(tmp_path: Path) -> None:
     assert json.loads((run.path / "metrics.jsonl").read_text()) == {"step": 1, "loss": 2.0}
     summary = json.loads((run.path / "summary.json").read_text())
     assert summary["accuracy"] == 50.0
-    assert 100 <= summary["wall_seconds"] < 160
+    assert 0 <= summary["wall_seconds"] < 60
+
+
+def test_the_clock_of_a_resumed_run_goes_on_from_its_last_file(tmp_path: Path) -> None:
+    RunFolder(tmp_path).write_config(Config())  # killed: nothing says that it has ended
+    began = json.loads((tmp_path / "clock.json").read_text())["began"]
+    os.utime(tmp_path / "config.yaml", (began + 100, began + 100))
+    assert 100 <= RunFolder(tmp_path, resume=True).seconds < 160
+    os.utime(tmp_path / "config.yaml", (began - 100, began - 100))  # nothing was written since
+    assert 100 <= RunFolder(tmp_path, resume=True).seconds < 160
 
 
 def test_a_folder_that_holds_a_run_is_not_written_over(tmp_path: Path) -> None:

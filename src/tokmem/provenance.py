@@ -16,10 +16,11 @@ from typing import Any, NamedTuple
 
 from tokmem.config import dump_config
 from tokmem.errors import ConfigError
-from tokmem.files import atomic_write_json, atomic_write_text
+from tokmem.files import atomic_write_json, atomic_write_text, read_json
 from tokmem.log import Metrics
 
 _PACKAGES = ("tokmem", "torch", "transformers")
+_CLOCK = "clock.json"
 
 
 class SourceState(NamedTuple):
@@ -86,21 +87,32 @@ def _version(package: str) -> str | None:
         return None
 
 
+def _earlier_seconds(folder: Path) -> float:
+    """How long the run of a folder had taken when its last file was written; 0 where none is known."""
+    if not (folder / _CLOCK).is_file():
+        return 0.0
+    clock = read_json(folder / _CLOCK, dict, f"remove {folder / _CLOCK}: wall time is counted anew")
+    files = (path for path in folder.rglob("*") if path.is_file() and path.name != _CLOCK)
+    last = max((path.stat().st_mtime for path in files), default=0.0)
+    return float(clock["seconds_before"]) + max(0.0, last - float(clock["began"]))
+
+
 class RunFolder:
     """The folder of one run: `config.yaml`, `metrics.jsonl` and `summary.json`. Its clock starts at once.
+
+    A resumed run's clock goes on from where the run was left: `clock.json` says when that part of it began,
+    and the latest file in the folder when it ended, however it did.
 
     Args:
         path: the folder; made if it is missing.
         resume: whether to go on with the run that it holds.
-        earlier_seconds: wall time of the run before it was resumed.
 
     Raises:
         ConfigError: the folder holds a run, and `resume` is not set.
     """
 
-    def __init__(self, path: Path, *, resume: bool = False, earlier_seconds: float = 0.0) -> None:
+    def __init__(self, path: Path, *, resume: bool = False) -> None:
         self.path = path
-        self._started = time.monotonic() - earlier_seconds
         if not resume and any(
             (path / name).exists() for name in ("config.yaml", "metrics.jsonl", "summary.json")
         ):
@@ -108,6 +120,9 @@ class RunFolder:
                 f"{path} already holds a run", "a new folder", "name another one, or resume the run"
             )
         path.mkdir(parents=True, exist_ok=True)
+        earlier = _earlier_seconds(path)
+        self._started = time.monotonic() - earlier
+        atomic_write_json(path / _CLOCK, {"seconds_before": round(earlier, 2), "began": time.time()})
 
     @property
     def seconds(self) -> float:

@@ -17,7 +17,9 @@ from tokmem.config import help_table
 ROOT = Path(__file__).parents[2]
 PUBLISHED = """tasks_dir model_name num_tasks train_size val_size test_size num_epochs batch_size
 eval_batch_size gradient_accumulation_steps max_length max_instruction_tokens validate_every_n_steps lr seed
-device dtype decouple_embeddings few_shot shuffle_train skip_training load_task_tokens save_path""".split()
+device dtype decouple_embeddings few_shot shuffle_train skip_training load_task_tokens save_path
+lora_r lora_alpha lora_dropout target_modules load_model continual_replay continual_replay_ratio
+block_size""".split()
 
 
 def summary(folder: Path) -> dict:
@@ -268,3 +270,44 @@ def test_a_bank_is_trained_on_and_measured_in_its_own_prompt_mode(
     told = cli("run", "more.yaml", "--set", "skip_training=true", "--out", "measured")
     assert told.exit_code == 0, told.output
     assert "is measured with instruction+query" in " ".join(told.stderr.split())
+
+
+def test_fine_tuning_from_the_published_arguments(cli: Cli, model: Path, corpus: Path) -> None:
+    pytest.importorskip("peft")
+    common = ("train", "--corpus", corpus, "--model_name", model, "--max_new_tokens", 2)
+    shape = ("--lora_r", 2, "--lora_dropout", 0, "--target_modules", "q_proj, o_proj", "--lr", 0.01)
+    done = cli(*common, *shape, "--continual_replay", "--continual_replay_ratio", 0.5, "--block_size", 1)
+    assert done.exit_code == 0, done.output
+    (row,) = summary(Path("runs/train"))["rows"]
+    assert (row["method"], row["settings"]["lora_r"]) == ("replay", 2)
+    assert row["replayed_examples"] > 0
+    config = yaml.safe_load(Path("runs/train/config.yaml").read_text())
+    assert config["lora"]["target_modules"] == ["q_proj", "o_proj"]
+    assert (config["lora"]["lr"], config["schedule"], config["block_size"]) == (0.01, "blocks", 1)
+    adapter = Path("runs/train/learned/replay-instruction-query-0")
+    assert f"Adapter: {adapter}" in done.stdout
+    measured = cli(*common, *shape, "--method", "replay", "--skip_training", "--load_model", adapter)
+    assert measured.exit_code == 0, measured.output
+    assert summary(Path("runs/train-2"))["rows"][0]["rouge_l"] == row["rouge_l"]
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        (("--lora-r", 2), "--lora-r and method tokmem"),
+        (("--continual-replay", "--method", "rag"), "--continual-replay and method rag"),
+        (("--decouple-embeddings", "--method", "lora"), "--decouple-embeddings and method lora"),
+        (("--skip-training", "--method", "lora"), "skip_training and method lora"),
+        (("--skip-training", "--method", "icl"), "skip_training and method icl"),
+    ],
+)
+def test_options_of_different_methods_are_refused(cli: Cli, options: tuple, named: str) -> None:
+    done = cli("train", *options)
+    assert done.exit_code == 2
+    assert named in done.stderr
+
+
+def test_a_demo_recalls_with_the_memory_tokens_that_it_has(cli: Cli) -> None:
+    refused = cli("demo", "--set", "methods=[base]")
+    assert refused.exit_code == 2
+    assert "without memory tokens" in refused.stderr

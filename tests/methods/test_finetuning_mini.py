@@ -49,6 +49,18 @@ def test_fine_tuning_learns_a_procedure(mini: Backbone, tmp_path: Path) -> None:
     assert fingerprint(mini.model) == before
 
 
+def test_replay_learns_and_shows_earlier_examples_again(mini: Backbone) -> None:
+    tests = corpus(LATER).examples("test")
+    made = Replay(mini, **options(epochs=2), continual_replay_ratio=0.25)
+    first = corpus(FIRST[1:2])
+    made.learn(first.procedures, first.examples("train")[:24], [])
+    learned = made.learn(corpus(LATER).procedures, corpus(LATER).examples("train"), [])
+    assert (learned.new_examples, learned.replayed_examples) == (96, 32)
+    assert made.trainable_parameters == LoRA(mini, **options(epochs=1)).trainable_parameters
+    base = Base(mini, prompt="query", recall=RECALL)
+    assert rouge(tests, made.answer(tests)) >= rouge(tests, base.answer(tests)) + 15
+
+
 @pytest.mark.slow
 def test_a_later_stage_makes_it_forget_and_replay_holds_most(mini: Backbone) -> None:
     tests, lost, later = corpus(FIRST).examples("test"), {}, {}

@@ -13,7 +13,7 @@ from tests.data.tiny_chat import LLAMA, tiny_tokenizer
 from tests.tiny import tiny_backbone
 from tokmem.log import Metrics
 from tokmem.recall.generate import RecallSettings
-from tokmem.tracks import cell
+from tokmem.tracks import kept
 from tokmem.tracks.atomic import AtomicConfig, run
 from tokmem.tracks.data import DataConfig
 from tokmem.tracks.rivals import LoraConfig
@@ -41,5 +41,5 @@ class Slow(Metrics):
 
 def main(folder: Path, config: AtomicConfig) -> None:
     torch.set_num_threads(1)
-    cell.Metrics = Slow
+    kept.Metrics = Slow
     run(config, folder, backbone=tiny_backbone(tiny_tokenizer(LLAMA)), resume=folder.exists())

@@ -87,6 +87,7 @@ def test_the_best_rows_are_kept_and_patience_ends_the_run() -> None:
     early, stopped = trained(patience=2, **options)
     assert stopped.steps < 18
     assert stopped.steps == stopped.best_step + 2
+    assert 0 < stopped.examples < report.examples
     if stopped.best_step == report.best_step:
         assert all(torch.equal(a, b) for a, b in zip(rows(lm), rows(early), strict=True))
 

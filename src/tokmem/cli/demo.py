@@ -39,8 +39,12 @@ def demo(
 
     with as_file(files("tokmem.tracks") / "demo.yaml") as path:
         config = load_config(AtomicConfig, path, set_ or [])
-    if "tokmem" not in config.methods or "query" not in config.prompts:
-        raise ConfigError("a demo without method tokmem and prompt query", "both: it recalls with that bank")
+    ours = next((m for m in ("tokmem_dc", "tokmem") if m in config.methods), None)  # the better one first
+    if ours is None or "query" not in config.prompts:
+        raise ConfigError(
+            "a demo without memory tokens or without prompt query",
+            "method tokmem_dc or tokmem, and prompt query: it recalls with that bank",
+        )
     _clear(out)
     backbone = load(config.backbone)
     console().print(
@@ -51,7 +55,7 @@ def demo(
     workers = workers or min(4, cores())
     summary = run(config, out, workers=workers, backbone=backbone)
     show_results(summary, out)
-    bank = out / "banks" / cell_name("tokmem_dc", "query", config.seeds[0])  # answers best
+    bank = out / "banks" / cell_name(ours, "query", config.seeds[0])
     _recall_aloud(config, backbone, bank)
     _write_page(summary, bank, out / "report")
     console().print(f'Try next:  {command_line("recall", "--bank", bank)} "..."', markup=False)

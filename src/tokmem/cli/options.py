@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from tokmem.tracks.backbone import BackboneConfig
 
 _DATA, _MODEL, _TRAINING = "Corpus", "Backbone", "Training"
-_RECALL, _OUTPUT = "Recall", "Output"
+_RECALL, _OUTPUT, _LORA = "Recall", "Output", "LoRA"
 
 TasksDir = Annotated[
     Path | None, typer.Option(help="Folder of Super-NaturalInstructions task files.", rich_help_panel=_DATA)
@@ -153,6 +153,49 @@ LoadTaskTokens = Annotated[
         help="A saved bank: to evaluate, or to add this corpus's procedures to.", rich_help_panel=_TRAINING
     ),
 ]
+MethodName = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        help="tokmem, or a rival: base, icl, rag, rag_instructed, lora or replay.",
+        rich_help_panel=_TRAINING,
+    ),
+]
+LoraR = Annotated[int | None, typer.Option(help="Rank of the adapter (8).", rich_help_panel=_LORA)]
+LoraAlpha = Annotated[
+    int | None, typer.Option(help="The adapter counts alpha/r (32).", rich_help_panel=_LORA)
+]
+LoraDropout = Annotated[
+    float | None, typer.Option(help="Dropout of the adapter's input (0.1).", rich_help_panel=_LORA)
+]
+TargetModules = Annotated[
+    str | None,
+    typer.Option(metavar="A,B,...", help="Layers to adapt (q_proj,v_proj).", rich_help_panel=_LORA),
+]
+LoadModel = Annotated[
+    Path | None,
+    typer.Option(
+        help="A saved adapter: to train on, or to evaluate with --skip-training.", rich_help_panel=_LORA
+    ),
+]
+ContinualReplay = Annotated[
+    bool,
+    typer.Option(
+        "--continual-replay",
+        help="Method replay: tasks come in blocks, and earlier examples again.",
+        rich_help_panel=_LORA,
+    ),
+]
+ReplayRatio = Annotated[
+    float | None,
+    typer.Option(
+        "--continual-replay-ratio", help="Replayed examples among all (0.2).", rich_help_panel=_LORA
+    ),
+]
+BlockSize = Annotated[
+    int | None,
+    typer.Option(help="Learn the tasks in blocks of so many, one after another.", rich_help_panel=_TRAINING),
+]
 EvalBatchSize = Annotated[
     int | None, typer.Option(help="Queries answered together (32).", rich_help_panel=_RECALL)
 ]
@@ -194,6 +237,13 @@ SETTINGS = {
     "renorm": "renorm",
     "negatives": "negatives",
     "max_length": "max_length",
+    "lora_r": "lora.lora_r",
+    "lora_alpha": "lora.lora_alpha",
+    "lora_dropout": "lora.lora_dropout",
+    "target_modules": "lora.target_modules",
+    "load_model": "lora.load_model",
+    "continual_replay_ratio": "replay.continual_replay_ratio",
+    "block_size": "block_size",
     "skip_training": "skip_training",
     "load_task_tokens": "load_task_tokens",
 }
@@ -213,7 +263,9 @@ def atomic_config(name: str, given: Mapping[str, Any]) -> AtomicConfig:
     from tokmem.config.convert import build
     from tokmem.tracks.atomic import AtomicConfig
 
-    raw: dict[str, Any] = {"name": name, "data": {}, "backbone": {}, "training": {}, "recall": {}}
+    method = _method(given)
+    sections = ("data", "backbone", "training", "recall", "lora", "replay")
+    raw: dict[str, Any] = {"name": name} | {section: {} for section in sections}
     raw["training"] |= _preset(given.get("preset") or "paper")
     for option, key in SETTINGS.items():
         if (value := given.get(option)) is not None and value != []:
@@ -224,10 +276,41 @@ def atomic_config(name: str, given: Mapping[str, Any]) -> AtomicConfig:
     )
     if given.get("plain"):
         raw["training"]["frozen_prefix"] = False
-    raw["methods"] = ["tokmem_dc" if given.get("decouple_embeddings") else "tokmem"]
+    if isinstance(modules := given.get("target_modules"), str):
+        raw["lora"]["target_modules"] = [module.strip() for module in modules.split(",")]
+    if method in _ADAPTED and given.get("lr") is not None:
+        raw["lora"]["lr"] = given["lr"]
+    if given.get("continual_replay") or given.get("block_size"):
+        raw["schedule"] = "blocks"
+    raw["methods"] = [method]
     raw["prompts"] = [given.get("prompt") or "instruction+query"]
     raw["seeds"] = [given.get("seed") or 0]
     return build(AtomicConfig, raw, None, "")
+
+
+_ADAPTED = ("lora", "replay")
+_OF_LORA = ("lora_r", "lora_alpha", "lora_dropout", "target_modules", "load_model", "continual_replay_ratio")
+
+
+def _method(given: Mapping[str, Any]) -> str:
+    """The method that the options name.
+
+    Raises:
+        ConfigError: options of different methods were given.
+    """
+    method: str = given.get("method") or ("replay" if given.get("continual_replay") else "tokmem")
+    if given.get("continual_replay") and method == "lora":
+        method = "replay"
+    stray = [name for name in _OF_LORA if given.get(name) is not None and method not in _ADAPTED]
+    stray += ["continual_replay"] * bool(given.get("continual_replay") and method != "replay")
+    stray += ["decouple_embeddings"] * bool(given.get("decouple_embeddings") and "tokmem" not in method)
+    if stray:
+        raise ConfigError(
+            f"--{stray[0].replace('_', '-')} and method {method}",
+            "options of one method",
+            "leave it out, or name its method with --method",
+        )
+    return "tokmem_dc" if given.get("decouple_embeddings") else method
 
 
 def prompt_of(bank: Path, given: str | None) -> str | None:

@@ -133,6 +133,9 @@ def show_results(summary: Mapping[str, Any], folder: Path) -> None:
         )
     facts += [f"backbone {summary['backbone']}", f"{summary['wall_seconds']:.0f} s. Run folder: {folder}"]
     out.print("; ".join(facts), markup=False)
+    if summary.get("chosen_rates"):
+        rates = ", ".join(f"{name} {rate:g}" for name, rate in summary["chosen_rates"].items())
+        out.print(f"Learning rates chosen on validation: {rates}", markup=False)
     if summary.get("memorised"):
         _show_memorised(summary["memorised"])
 

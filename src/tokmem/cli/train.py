@@ -38,8 +38,10 @@ def train(
     batch_size: o.BatchSize = None,
     gradient_accumulation_steps: o.Accumulation = None,
     lr: o.LearningRate = None,
+    method: o.MethodName = None,
     validate_every_n_steps: o.ValidateEvery = None,
     shuffle_train: o.Shuffle = None,
+    block_size: o.BlockSize = None,
     seed: o.Seed = None,
     start: o.StartName = None,
     width: o.Width = None,
@@ -49,12 +51,19 @@ def train(
     plain: o.Plain = False,
     skip_training: o.SkipTraining = False,
     load_task_tokens: o.LoadTaskTokens = None,
+    lora_r: o.LoraR = None,
+    lora_alpha: o.LoraAlpha = None,
+    lora_dropout: o.LoraDropout = None,
+    target_modules: o.TargetModules = None,
+    load_model: o.LoadModel = None,
+    continual_replay: o.ContinualReplay = False,
+    continual_replay_ratio: o.ReplayRatio = None,
     eval_batch_size: o.EvalBatchSize = None,
     max_new_tokens: o.MaxNewTokens = None,
     save_path: o.SavePath = None,
     resume: o.Resume = False,
 ) -> None:
-    """Learn a bank and measure it on the test examples (--test-size 0: learn only).
+    """Learn a bank (--method: or a rival) and measure it on the test examples (--test-size 0: learn only).
 
     Without --tasks-dir and --corpus it learns the generated procedures of the demo. The prompt is that of the
     bank of --load-task-tokens, where there is one.
@@ -79,7 +88,12 @@ def measure(config: AtomicConfig, folder: Path, resume: bool) -> None:
 def _say_what_next(config: AtomicConfig, folder: Path) -> None:
     from tokmem.tracks.atomic import cell_name
 
-    bank = folder / "banks" / cell_name(config.methods[0], config.prompts[0], config.seeds[0])
+    name, method = cell_name(config.methods[0], config.prompts[0], config.seeds[0]), config.methods[0]
+    if not method.startswith("tokmem"):
+        if method in ("lora", "replay"):
+            console().print(f"Adapter: {folder / 'learned' / name}", markup=False)
+        return
+    bank = folder / "banks" / name
     model = config.backbone.model_name
     chosen = [] if model == type(config.backbone).model_name else ["--model-name", model]
     asked = '"..."' if config.prompts[0] == "query" else '"..." --instruction "..."'

@@ -6,7 +6,6 @@ call by call; descriptions are an object of ``{"name", "description", "parameter
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from tokmem.data.arguments import arguments_json
 from tokmem.data.compose import Composed, ComposeSpec
 from tokmem.data.corpus import SPLITS, Split
 from tokmem.data.fields import expect, read_bytes, take, take_texts
+from tokmem.data.raw_rows import strict_json
 from tokmem.data.tool_schema import json_schema
 from tokmem.data.xlam import ToolRange
 from tokmem.errors import DataError
@@ -129,7 +129,7 @@ def _row(example: Example) -> dict[str, object]:
 
 def _json(path: Path) -> object:
     try:
-        return json.loads(read_bytes(path))
+        return strict_json(read_bytes(path))
     except ValueError as error:
         raise DataError(f"{path}: {error}", "JSON in UTF-8", "mend the file") from error
 
@@ -153,7 +153,7 @@ def _arguments(call: object, name: str, where: str) -> Mapping[str, Any]:
     """A call's arguments; in ``{"name", "arguments"}`` only where the name is the tool's."""
     if isinstance(call, str):
         try:
-            call = json.loads(call)
+            call = strict_json(call)
         except ValueError as error:
             raise DataError(f"{where}: {error}", "arguments as JSON", "mend the row") from error
     value: dict[str, Any] = expect(call, dict, where)

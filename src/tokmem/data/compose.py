@@ -200,6 +200,12 @@ def _examples(split: Split, sources: Sources, spec: ComposeSpec, joiner: Joiner)
     size, shares = spec.size(split), spec.shares(split, len(sources))
     if not size:
         return ()
+    if not shares and min(spec.max_calls(split), len(sources)) > 1:
+        raise DataError(
+            f"{split}: no ratio above 0 for up to {min(spec.max_calls(split), len(sources))} tools a query",
+            "a number of tools that is there, and calls for them",
+            "raise a ratio of fewer tools, take more tools, or allow more calls",
+        )
     rng = stream(spec.seed, "compose", split)
     most_alone = size if not shares else 0 if split == "test" else size // 2
     alone = [(row,) for row in _alone(sources, spec.max_calls(split), rng)[:most_alone]]

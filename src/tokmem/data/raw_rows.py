@@ -7,7 +7,7 @@ import json
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from tokmem.data.fields import read_bytes
 from tokmem.errors import DataError
@@ -46,9 +46,18 @@ def parsed(value: object) -> object:
     if not isinstance(value, str | bytes):
         return value
     try:
-        return json.loads(value, parse_constant=_refuse)
+        return strict_json(value)
     except ValueError:
         return None
+
+
+def strict_json(text: str | bytes) -> Any:
+    """What JSON text says.
+
+    Raises:
+        ValueError: it is no JSON; NaN and infinity are none.
+    """
+    return json.loads(text, parse_constant=_refuse)
 
 
 def _refuse(constant: str) -> NoReturn:
@@ -61,7 +70,7 @@ def _json_rows(path: Path, content: bytes) -> Iterator[object]:
     content = content.removeprefix(b"\xef\xbb\xbf")
     if content.lstrip()[:1] == b"[":
         try:
-            yield from json.loads(content, parse_constant=_refuse)
+            yield from strict_json(content)
         except ValueError as error:
             raise DataError(f"{path}: {error}", "a list of objects in UTF-8", "mend the file") from error
         return

@@ -10,7 +10,7 @@ from random import Random
 from typing import Any
 
 from tokmem.data.jsonl import example_from_json, example_to_json
-from tokmem.data.stream import MicroBatch, Stream, optimizer_steps
+from tokmem.data.stream import MicroBatch, Stream, seen
 from tokmem.errors import ConfigError
 from tokmem.records import Example
 from tokmem.seeds import stream
@@ -107,14 +107,8 @@ class ReplayOrder:
 
     def totals(self, steps: int, accumulation: int) -> tuple[int, int]:
         """New and replayed examples in the first `steps` optimizer steps of `accumulation` micro-batches."""
-        new = replayed = epoch = 0
-        while steps > 0:
-            groups = optimizer_steps(self, epoch, accumulation)[:steps]
-            indices = [i for group in groups for batch in group for i in batch.indices]
-            fresh = sum(i < self.new.count for i in indices)
-            new, replayed = new + fresh, replayed + len(indices) - fresh
-            steps, epoch = steps - len(groups), epoch + 1
-        return new, replayed
+        fresh = [i < self.new.count for i in seen(self, steps, accumulation)]
+        return sum(fresh), len(fresh) - sum(fresh)
 
     @property
     def _replays(self) -> bool:

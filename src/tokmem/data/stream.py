@@ -7,6 +7,7 @@ batches, whatever the epoch, whatever was cached, wherever a run was resumed.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -35,6 +36,15 @@ def optimizer_steps(order: Order, epoch: int, accumulation: int) -> list[list[Mi
     """The micro-batches of an epoch, `accumulation` to an optimizer step; the last step may have fewer."""
     batches = order.epoch(epoch)
     return [batches[i : i + accumulation] for i in range(0, len(batches), accumulation)]
+
+
+def seen(order: Order, steps: int, accumulation: int) -> Iterator[int]:
+    """The index of each example in the first `steps` optimizer steps of `accumulation` micro-batches."""
+    epoch = 0
+    while steps > 0:
+        groups = optimizer_steps(order, epoch, accumulation)[:steps]
+        yield from (i for group in groups for batch in group for i in batch.indices)
+        steps, epoch = steps - len(groups), epoch + 1
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ _SCALARS = {
 }  # fmt: skip
 _ARRAYS = {"list", "array", "set", "frozenset", "sequence", "iterable", "tuple"}
 _OBJECTS = {"dict", "object", "mapping"}
-_REMARK = re.compile(r",\s*(?:optional|default)\b.*$", re.IGNORECASE | re.DOTALL)
+_REMARK = re.compile(r"[,(]\s*(?:optional|default)\b.*$", re.IGNORECASE | re.DOTALL)
 _PYTHON: dict[str, type | tuple[type, ...]] = {
     "string": str,
     "integer": int,
@@ -49,8 +49,11 @@ def json_schema(parameters: Mapping[str, Any]) -> Schema:
     Raises:
         TypeError: an argument's description is no mapping.
     """
-    if parameters.get("type") == "object" and isinstance(parameters.get("properties"), Mapping):
-        return dict(parameters)
+    if parameters.get("type") == "object":  # xlam's description of an argument called so would be a mapping
+        properties = parameters.get("properties", {})
+        if not isinstance(properties, Mapping):
+            raise TypeError(f"`properties` is {type(properties).__name__}")
+        return {**parameters, "properties": properties}
     properties, required = {}, []
     for name, described in parameters.items():
         if not isinstance(described, Mapping):

@@ -28,7 +28,7 @@ class XlamRow:
     """A query and the calls that answer it.
 
     Attributes:
-        id: unique among the rows.
+        id: unique among the rows; its place in the source where it has none.
         query: the user's text.
         calls: at least one, in order.
         tools: what the row offers; each called tool is among them.
@@ -210,7 +210,8 @@ def _row(raw: object, number: int) -> XlamRow:
     tools = tuple(_tool(item) for item in _objects(raw, "tools"))
     if not {call.name for call in calls} <= {tool.name for tool in tools}:
         raise _BrokenRow("a called tool is not among its tools")
-    return XlamRow(str(raw.get("id", number)), query.strip(), calls, tools)
+    own = raw.get("id")
+    return XlamRow(f"row {number}" if own is None else str(own), query.strip(), calls, tools)
 
 
 def _objects(raw: dict[str, Any], key: str) -> list[dict[str, Any]]:

@@ -121,8 +121,7 @@ class PeftPrompt:
             checkpoint=checkpoint,
             metrics=metrics,
         )
-        seen = len(train) * self.settings.epochs
-        return Learned(report.seconds, report.steps, report.best_loss, new_examples=seen)
+        return Learned(report.seconds, report.steps, report.best_loss, new_examples=report.examples)
 
     def answer(self, examples: Sequence[Example], *, forced: bool = False) -> list[Answer]:
         """Answers each query greedily; there is nothing to route and so nothing to force."""

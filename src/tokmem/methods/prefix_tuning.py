@@ -141,8 +141,7 @@ class PrefixTuning:
             checkpoint=checkpoint,
             metrics=metrics,
         )
-        seen = len(train) * settings.epochs
-        return Learned(report.seconds, report.steps, report.best_loss, new_examples=seen)
+        return Learned(report.seconds, report.steps, report.best_loss, new_examples=report.examples)
 
     def answer(self, examples: Sequence[Example], *, forced: bool = False) -> list[Answer]:
         """Answers each query behind the embeddings of its example's procedure, which is given in any case.

@@ -222,8 +222,7 @@ class TokMem:
             self.bank.renorm()
         if self.negatives:
             self._keep_states(procedures, train)
-        seen = len(train) * self.settings.epochs
-        return Learned(report.seconds, report.steps, report.best_loss, new_examples=seen)
+        return Learned(report.seconds, report.steps, report.best_loss, new_examples=report.examples)
 
     def _keep_states(self, procedures: Sequence[Procedure], train: Sequence[Example]) -> None:
         """Keeps a few states of each procedure that choose its memory token, drawn by the seed."""

@@ -215,6 +215,11 @@ class Adapter:
         facts, config = _read_json(folder / FACTS), _read_json(folder / CONFIG)
         if facts.get("format") != FORMAT:
             raise AdapterError(f"{folder / FACTS} has format {facts.get('format')}", f"format {FORMAT}")
+        missing = [key for key in ("fingerprint", "backbone", "notes", "tensors") if key not in facts]
+        if missing:
+            raise AdapterError(
+                f"{folder / FACTS} without {missing[0]}", "a whole file", "save the adapter again"
+            )
         if facts["fingerprint"] != self.backbone.fingerprint:
             raise AdapterError(
                 f"adapter {folder} was trained on backbone {facts['fingerprint']} ({facts['backbone']})",

@@ -55,6 +55,10 @@ class SentenceEncoder:
     ) -> None:
         self.name, self.batch_size = name, batch_size
         self.model = _load(name, str(device))
+        if Path(name).is_dir():  # results name it: no path of a machine
+            weights = sorted(Path(name).rglob("*.safetensors"))
+            digest = hashlib.sha256(b"".join(path.read_bytes() for path in weights)).hexdigest()
+            self.name = f"{Path(name).resolve().name}@{digest[:12]}"
 
     def __call__(self, texts: Sequence[str]) -> Tensor:
         """(T, D) float32 vectors of T texts, T at least 1, on the CPU."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
@@ -84,10 +84,23 @@ class AtomicConfig:
                 "leave out data.few_shot; theirs are demonstrations.few_shot and demonstrations.retrieval_k",
             )
         check_search(rates_of(self, variant) for variant in parsed if trains(variant))
-        if self.skip_training and not self.load_task_tokens and any(map(learns, parsed)):
-            raise ConfigError(
-                "skip_training without load_task_tokens", "a saved bank to evaluate", "give its folder"
-            )
+        if self.skip_training:
+            for variant in parsed:
+                _check_saved(self, variant)
+
+
+def _check_saved(config: AtomicConfig, variant: Variant) -> None:
+    """Refuses to measure without training what was not saved by an earlier run."""
+    if not learns(variant):
+        return
+    if variant.method in ("tokmem", "tokmem_dc"):
+        saved, given, do = "a saved bank", config.load_task_tokens, "give its folder as load_task_tokens"
+    elif variant.method in ("lora", "replay"):
+        saved, given, do = "a saved adapter", config.lora.load_model, "give its folder as lora.load_model"
+    else:
+        saved, given, do = "methods that load what they know", "", "leave it out, or train"
+    if not given:
+        raise ConfigError(f"skip_training and method {variant.name}", saved, do)
 
 
 CONFIG = AtomicConfig
@@ -268,7 +281,7 @@ class Experiment:
             learns=learns(variant) and not config.skip_training,
             origin={
                 "experiment": config.name,
-                "settings": asdict(config.training) | {"seed": seed} | ({} if rate is None else {"lr": rate}),
+                "settings": config.training.facts | {"seed": seed} | ({} if rate is None else {"lr": rate}),
                 "provenance": provenance(
                     seed, self.corpus.checksum, self.backbone.fingerprint, str(self.backbone.device)
                 ),

@@ -69,7 +69,7 @@ class Cell:
         method = self.build()
         if not method.continual:
             return self._run_at_once(method, state)
-        if state.done:
+        if state.done and self.learns:
             method.restore(self._saved(method, state.done - 1))
         for index in range(state.done, len(self.blocks)):
             self._block(method, state, index)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -239,7 +239,7 @@ class Experiment:
             save_checkpoints=config.save_checkpoints,
             origin={
                 "experiment": config.name,
-                "settings": asdict(config.training) | {"seed": seed} | ({} if rate is None else {"lr": rate}),
+                "settings": config.training.facts | {"seed": seed} | ({} if rate is None else {"lr": rate}),
                 "provenance": self.provenance(seed, backbone),
             },
         )

@@ -149,6 +149,12 @@ def _from_files(folder: Path, tools: ToolRange, spec: ComposeSpec) -> Composed:
     if path("validation").is_file():
         held = read_calls(path("validation"))[: spec.val_size]
     elif spec.val_size:
+        if len(train) <= spec.val_size:
+            raise DataError(
+                f"{path('train')}: {len(train)} queries, {spec.val_size} of which are to be held out",
+                "more than val_size",
+                "lower val_size, or add a file of validation queries",
+            )
         train, held = train[: -spec.val_size], train[-spec.val_size :]
     test = read_calls(path("test"))[: spec.test_size]
     described = read_descriptions(descriptions_path(folder, chosen))

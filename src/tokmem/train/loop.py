@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
-from tokmem.data.stream import MicroBatch, Order, Stream, optimizer_steps
+from tokmem.data.stream import MicroBatch, Order, Stream, optimizer_steps, seen
 from tokmem.errors import TrainingError
 from tokmem.log import Metrics, logger, postfix, progress
 from tokmem.model.memory_lm import MemoryLM
@@ -264,6 +264,7 @@ class _Run:
             loss=math.nan if done.loss is None else done.loss,
             best_loss=done.best_loss,
             best_step=done.best_step if done.best_loss is not None else done.step,
+            examples=sum(1 for _ in seen(self.order, done.step, self.settings.accumulation)),
             supervised_tokens=done.supervised,
             prompt_tokens=done.prompt,
             seconds=done.seconds,

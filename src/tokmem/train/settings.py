@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +76,13 @@ class FitSettings:
             "disk_folder": Path(self.prefix_cache_dir) if self.prefix_cache_dir else None,
         }
 
+    @property
+    def facts(self) -> dict[str, Any]:
+        """The settings as a saved bank names them: no path of a machine among them."""
+        facts = asdict(self)
+        del facts["prefix_cache_dir"]
+        return facts
+
     def stream(self, count: int) -> Stream:
         """The order of `count` examples."""
         return Stream(count, self.batch_size, self.window, self.shuffle, self.seed)
@@ -93,7 +100,8 @@ class FitReport:
         loss: mean loss of the last step, per supervised token.
         best_loss: lowest validation loss, None without validation.
         best_step: the step whose parameters were kept.
-        supervised_tokens, prompt_tokens: seen in all epochs, by all processes.
+        examples: trained on, counted once an epoch, by all processes.
+        supervised_tokens, prompt_tokens: of these.
         seconds: wall time, prefixes and validation included.
         prefix_hits, prefix_misses: windows found in the cache, and read; by this process since it began.
         prefix_disk_hits: the windows among those found that were on disk.
@@ -105,6 +113,7 @@ class FitReport:
     loss: float
     best_loss: float | None
     best_step: int
+    examples: int
     supervised_tokens: int
     prompt_tokens: int
     seconds: float
