@@ -20,6 +20,7 @@ from bench.contenders import FrozenPrefix
 from bench.epochs import timed
 from bench.setup import Settings, build_bank, build_model, load_queries, prepare
 from bench.train_step import describe_model, describe_queries, parse
+from tokmem.errors import ConfigError
 from tokmem.files import atomic_write_json
 from tokmem.model.backbone import fingerprint, pick_device
 from tokmem.provenance import provenance
@@ -102,6 +103,8 @@ def summarise(
 
 def run(settings: Settings) -> dict[str, Any]:
     """Measures; the content of the result file."""
+    if pick_device(settings.device) != "cpu":
+        raise ConfigError(f"device {settings.device}", "cpu: a GPU's kernels run while the host goes on")
     prepare(settings)
     queries, model = load_queries(settings), build_model(settings)
     ours = FrozenPrefix(model, build_bank(settings, model, queries.names))

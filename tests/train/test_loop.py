@@ -146,3 +146,16 @@ def test_targets_inside_the_prefix_need_the_plain_path() -> None:
     ]
     with pytest.raises(TrainingError, match="before its first memory token"):
         fit(lm, early, FitSettings())
+
+
+def test_packing_can_be_turned_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = FitSettings(lr=0.02, epochs=2)
+    lm = tiny_lm("llama")
+    assert lm.longest_packed > 100
+    fit(lm, tiny_examples(lm.bank, 8), settings)
+    monkeypatch.setattr(MemoryLM, "packed", None)
+    other = tiny_lm("llama")
+    fit(other, tiny_examples(other.bank, 8), replace(settings, packed_rows=False))
+    assert other.longest_packed > 100, "as before"
+    for ours, plain in zip(rows(lm), rows(other), strict=True):
+        torch.testing.assert_close(ours, plain, rtol=1e-3, atol=1e-4)

@@ -89,6 +89,15 @@ def exact_match(prediction: str, references: Sequence[str]) -> float:
     return 100.0 * any(normalise(prediction) == normalise(reference) for reference in references)
 
 
+def check_scorer() -> None:
+    """To be called before hours of training, not after.
+
+    Raises:
+        TokMemError: rouge_score is not installed.
+    """
+    _scorer()
+
+
 def normalise(text: str) -> str:
     """Lower case, without ASCII punctuation, single blanks between words."""
     return " ".join(text.lower().translate(_NO_PUNCTUATION).split())

@@ -205,6 +205,8 @@ class PeftPrompt:
 class PeftObjective(ResponseObjective):
     """The loss of a model with PEFT's prompt."""
 
+    lm = None  # PEFT's own model runs the sequences
+
     def __init__(self, method: PeftPrompt) -> None:
         self.method = method
 

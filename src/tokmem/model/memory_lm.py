@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import cached_property
 
 import torch
@@ -79,6 +80,15 @@ class MemoryLM:
     def longest_packed(self) -> float:
         """The longest sequence, in tokens, that `packed` may hold; 0 where the backbone cannot be packed."""
         return longest_packed(self.model)
+
+    @contextmanager
+    def padded(self) -> Iterator[None]:
+        """Within the block nothing is packed: sequences are padded to one length."""
+        longest, self.longest_packed = self.longest_packed, 0.0
+        try:
+            yield
+        finally:
+            self.longest_packed = longest
 
     def packed(
         self, sequences: Sequence[Sequence[int]], past: Sequence[Past] = (), cache: Cache | None = None

@@ -14,6 +14,7 @@ from tokmem.data import SPLITS, Corpus, PromptMode
 from tokmem.data.probes import Probe
 from tokmem.errors import ConfigError, DataError
 from tokmem.eval.duplicates import near_duplicates
+from tokmem.eval.rouge import check_scorer
 from tokmem.log import logger
 from tokmem.methods.tokmem import Renorm
 from tokmem.model.backbone import Backbone
@@ -177,6 +178,7 @@ def prepare(config: AtomicConfig, folder: Path, backbone: Backbone) -> list[Expe
     Raises:
         TokMemError: the corpus cannot be used, or not for this.
     """
+    check_scorer()
     corpus = load_corpus(config.data, backbone)
     blocks = plan(len(corpus.names), config.stages, config.schedule, config.block_size)
     _check_corpus(config, corpus)

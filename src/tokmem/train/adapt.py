@@ -46,7 +46,7 @@ class JointObjective:
     ) -> None:
         self.rows = BankObjective(lm, frozen_prefix=False, cache_bytes=0, renorm=renorm)
         self.lora = AdapterObjective(lm, adapter, seed=seed, stage=stage)
-        self.rate, self.weight_decay = rate, weight_decay
+        self.lm, self.rate, self.weight_decay = lm, rate, weight_decay
 
     @property
     def parameters(self) -> Sequence[nn.Parameter]:

@@ -6,6 +6,7 @@ import math
 import time
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict
 from itertools import accumulate
 from pathlib import Path
@@ -59,7 +60,9 @@ def fit(
     """
     if isinstance(lm, MemoryLM):
         lm = BankObjective(lm, **settings.prefixes)
-    return _Run(lm, examples, settings, validation, order, checkpoint, metrics).go()
+    padded = nullcontext() if settings.packed_rows or lm.lm is None else lm.lm.padded()
+    with padded:
+        return _Run(lm, examples, settings, validation, order, checkpoint, metrics).go()
 
 
 class _Run:

@@ -54,6 +54,10 @@ class Objective(Protocol):
     """A loss and the parameters that are to lower it."""
 
     @property
+    def lm(self) -> MemoryLM | None:
+        """What runs the sequences; None where something else does."""
+
+    @property
     def parameters(self) -> Sequence[nn.Parameter]:
         """What the optimizer moves, always in the same order."""
 

@@ -32,6 +32,8 @@ class FitSettings:
         frozen_prefix: read queries once and without a graph (exact, and much faster).
         window: examples whose prefixes are read together.
         share_prefixes: read once what prompts have in common, such as a task's instruction (exact).
+        packed_rows: put sequences side by side instead of padding them, where the backbone allows it. Sharing
+            needs it.
         prefix_cache_mb: how much memory may hold prefixes for later epochs.
         prefix_disk_mb: how much of a disk may hold prefixes for later runs; 0 writes nothing.
         prefix_cache_dir: where; empty takes tokmem/prefixes in the user's cache folder. What is written there
@@ -53,6 +55,7 @@ class FitSettings:
     frozen_prefix: bool = True
     window: int = 64
     share_prefixes: bool = True
+    packed_rows: bool = True
     prefix_cache_mb: int = 1024
     prefix_disk_mb: int = 0
     prefix_cache_dir: str = ""
