@@ -3,6 +3,7 @@ from __future__ import annotations
 import errno
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -14,7 +15,9 @@ from tokmem.errors import BankError, TokMemError
 from tokmem.model.memory_lm import MemoryLM
 from tokmem.records import Procedure
 
-ORIGIN = Origin("mini", "f1", "c1", {"lr": 5e-3, "rounds": {2: "b", 10: "a"}})
+ORIGIN = Origin(
+    "mini", "f1", "c1", {"lr": 5e-3, "rounds": {2: "b", 10: "a"}}, {"rms_norm_eps": 1e-6, "head_dim": 4}
+)
 
 
 @pytest.fixture
@@ -72,10 +75,11 @@ def test_the_folder_holds_tensors_json_and_a_card_and_nothing_else(saved: Path) 
     [
         ({"fingerprint": "f2"}, "backbone f1.*wanted: backbone f2"),
         ({"fingerprint": "f1", "chat": "c2"}, "chat format c1.*wanted: chat format c2"),
+        ({"configuration": {"rms_norm_eps": 1e-2}}, "rms_norm_eps 1e-06.*wanted: .* rms_norm_eps 0.01"),
     ],
 )
 def test_another_backbone_or_chat_format_is_refused(
-    saved: Path, at_hand: dict[str, str], message: str
+    saved: Path, at_hand: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(BankError, match=message):
         load_bank(saved, **at_hand)
@@ -164,3 +168,9 @@ def test_a_saved_name_that_no_bank_takes_is_refused(
         save_bank(bank, tmp_path / "bank", ORIGIN)
     with pytest.raises(BankError, match=r"named 'weather\\n'"):
         load_bank(tmp_path / "bank")
+
+
+def test_settings_that_only_one_side_names_are_not_compared(saved: Path) -> None:
+    """Versions of transformers name some of them differently."""
+    _, origin = load_bank(saved, configuration={"rope_theta": 1e4, "head_dim": 4})
+    assert origin.configuration == ORIGIN.configuration

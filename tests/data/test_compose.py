@@ -120,6 +120,12 @@ def test_ratios_are_shares_of_numbers_of_tools(ratios, most, expected):
     assert Counter(dict(by_tools(turned.train)) | {1: 0}) == Counter(expected)
 
 
+def test_ratios_of_more_tools_than_there_are_are_refused():
+    names = "alpha beta gamma"
+    with pytest.raises(DataError, match="test: no ratio above 0 for up to 3 tools"):
+        made(replace(SPEC, test_multi_tool_ratios=(0, 0, 1)), rows(names, 40), names)
+
+
 def test_one_call_at_most(caplog):
     composed = made(replace(SPEC, train_max_calls=1, test_max_calls=1, train_size=500, test_size=12))
     assert by_calls(composed.test) == {1: 12}

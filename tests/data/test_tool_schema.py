@@ -92,3 +92,14 @@ def test_what_does_not_fit_its_type_is_no_constraint():
 def test_parameters_that_are_not_described_are_refused():
     with pytest.raises(TypeError, match="'city' is str"):
         json_schema({"city": "str"})
+
+
+def test_a_schema_without_properties_takes_no_arguments() -> None:
+    assert json_schema({"type": "object"}) == {"type": "object", "properties": {}}
+    with pytest.raises(TypeError, match="`properties` is list"):
+        json_schema({"type": "object", "properties": ["a"]})
+
+
+def test_optional_in_brackets_is_a_remark() -> None:
+    schema = json_schema({"city": {"type": "str (optional)"}})
+    assert schema == {"type": "object", "properties": {"city": {"type": "string"}}, "required": []}

@@ -131,6 +131,14 @@ def test_broken_rows_are_counted_by_reason(tmp_path, broken, reason):
     assert data.broken == {reason: 2}
 
 
+def test_a_row_without_an_id_takes_none_of_a_later_row(tmp_path):
+    first = {key: value for key, value in raw().items() if key != "id"}
+    (tmp_path / "rows.json").write_text(json.dumps([first, raw(0)]))
+    data = read_xlam(tmp_path / "rows.json")
+    assert [one.id for one in data.rows] == ["row 0", "0"]
+    assert not data.broken
+
+
 def test_a_broken_line_is_no_broken_file(tmp_path):
     (tmp_path / "rows.jsonl").write_text(json.dumps(raw(0)) + '\n{"query": \n')
     data = read_xlam(tmp_path / "rows.jsonl")

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import copy
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -198,3 +199,20 @@ def test_learning_a_known_procedure_goes_on_from_its_rows(backbone: Backbone) ->
     assert torch.equal(made.bank.rows("date")[1], rows["date"])
     assert not torch.equal(made.bank.rows("capital")[1], rows["capital"])
     assert made.bank.slots.ids("capital") == ids
+
+
+def test_a_backbone_with_another_configuration_is_refused(backbone: Backbone, tmp_path: Path) -> None:
+    """The weights are the same, their states are not."""
+    made = memory(backbone)
+    made.add(procedures("capital"))
+    made.save(tmp_path / "bank")
+    model = copy.copy(backbone.model)
+    model.config = copy.deepcopy(model.config)
+    model.config.rms_norm_eps = 0.01
+    other = replace(backbone, model=model)
+    assert other.fingerprint == backbone.fingerprint
+    with pytest.raises(BankError, match="rms_norm_eps"):
+        TokMem.load(tmp_path / "bank", other)
+    made.backbone = other
+    with pytest.raises(BankError, match="rms_norm_eps"):
+        made.restore(tmp_path / "bank")

@@ -317,6 +317,9 @@ def test_a_tool_is_learned_once_whatever_a_folder_says(backbone: Backbone, tmp_p
     composed = compose(rows, rank_tools(rows)[50:53], spec)
     write_calls(tmp_path, None, spec, composed)
     data = replace(DATA, source="files", path=str(tmp_path), train_size=40, val_size=0)
+    greedy = replace(CONFIG, data=replace(data, val_size=500))
+    with pytest.raises(DataError, match="500 of which are to be held out"):
+        run(greedy, tmp_path / "greedy", backbone=backbone)
     with pytest.raises(DataError, match="is among tools 51-53 and 54-56"):
         run(replace(CONFIG, data=data), tmp_path / "rounds", backbone=backbone)
     config = with_methods("tokmem+adaptation=auxiliary", data=data, rounds=RoundsConfig(tools="51-53"))

@@ -32,6 +32,7 @@ class Origin:
         backbone: id of the backbone.
         fingerprint: of its weights; a bank is refused by any other backbone.
         chat: fingerprint of the chat format it was trained with.
+        configuration: settings of the backbone that change the states which its weights give.
         training: provenance and settings of its training, free in form.
     """
 
@@ -39,6 +40,7 @@ class Origin:
     fingerprint: str
     chat: str = ""
     training: Mapping[str, Any] = field(default_factory=dict)
+    configuration: Mapping[str, Any] = field(default_factory=dict)
 
 
 def save_bank(bank: Bank, folder: Path, origin: Origin) -> None:
@@ -62,7 +64,11 @@ def save_bank(bank: Bank, folder: Path, origin: Origin) -> None:
 
 
 def load_bank(
-    folder: Path, *, fingerprint: str | None = None, chat: str | None = None
+    folder: Path,
+    *,
+    fingerprint: str | None = None,
+    chat: str | None = None,
+    configuration: Mapping[str, Any] | None = None,
 ) -> tuple[Bank, Origin]:
     """Reads a bank back; all its rows are frozen.
 
@@ -70,6 +76,7 @@ def load_bank(
         folder: as written by `save_bank`.
         fingerprint: of the backbone at hand; None skips the comparison.
         chat: fingerprint of the chat format at hand; None skips the comparison.
+        configuration: of the backbone at hand; settings that one of the two does not name are not compared.
 
     Raises:
         BankError: a file is missing, truncated or edited, or the bank is of another backbone or chat format;
@@ -79,9 +86,11 @@ def load_bank(
     facts = _read_facts(folder)
     tensors = _read_tensors(folder, facts)
     origin = Origin(**facts["origin"])
+    at_hand, own = configuration or {}, origin.configuration
     for what, got, wanted in (
         ("backbone", origin.fingerprint, fingerprint),
         ("chat format", origin.chat, chat),
+        *((f"a backbone with {key}", own[key], at_hand[key]) for key in own.keys() & at_hand.keys()),
     ):
         if wanted is not None and got != wanted:
             raise BankError(

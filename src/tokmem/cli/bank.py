@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -168,17 +169,19 @@ def merge(
     out: Out,
 ) -> None:
     """Merge two banks of one backbone; clashing token ids of the second are given anew."""
-    from tokmem.bank.store import Origin, load_bank
+    from tokmem.bank.store import load_bank
 
     bank, origin = load_bank(folder)
-    second, second_origin = load_bank(other, fingerprint=origin.fingerprint, chat=origin.chat)
+    second, second_origin = load_bank(
+        other, fingerprint=origin.fingerprint, chat=origin.chat, configuration=origin.configuration
+    )
     bank.merge(second)
     training: dict[str, object] = {"merged": [dict(origin.training), dict(second_origin.training)]}
     for name in ("prompt", "adapter"):
         values = {one.training.get(name) for one in (origin, second_origin)}
         if len(values) == 1 and None not in values:
             training[name] = values.pop()
-    _save(bank, out, Origin(origin.backbone, origin.fingerprint, origin.chat, training), folder, other)
+    _save(bank, out, replace(origin, training=training), folder, other)
 
 
 def _save(bank: Bank, out: Path, origin: Origin, *inputs: Path) -> None:

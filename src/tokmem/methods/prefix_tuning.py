@@ -154,7 +154,8 @@ class PrefixTuning:
     def save(self, folder: Path, training: Mapping[str, Any] | None = None) -> None:
         """Writes the embeddings as a bank; its notes say where they are to stand."""
         notes = {"prompt": self.prompt, "placement": self.placement, **(training or {})}
-        origin = Origin(self.backbone.id, self.backbone.fingerprint, self.chat.fingerprint, notes)
+        own = self.backbone
+        origin = Origin(own.id, own.fingerprint, self.chat.fingerprint, notes, own.configuration)
         save_bank(self.bank, folder, origin)
 
     def restore(self, folder: Path) -> None:
@@ -163,8 +164,10 @@ class PrefixTuning:
         Raises:
             BankError: it is damaged, or of another backbone, chat format or placement.
         """
-        fingerprint, chat = self.backbone.fingerprint, self.chat.fingerprint
-        bank, origin = load_bank(folder, fingerprint=fingerprint, chat=chat)
+        own = self.backbone
+        bank, origin = load_bank(
+            folder, fingerprint=own.fingerprint, chat=self.chat.fingerprint, configuration=own.configuration
+        )
         saved = origin.training.get("placement", "infix")
         if saved != self.placement:
             raise BankError(f"{folder} holds embeddings of placement {saved}", f"placement {self.placement}")

@@ -103,7 +103,12 @@ class TokMem:
         """
         loaded = load_backbone(backbone) if isinstance(backbone, str) else backbone
         chat = options.get("chat") or Chat(loaded.tokenizer)
-        bank, origin = load_bank(Path(folder), fingerprint=loaded.fingerprint, chat=chat.fingerprint)
+        bank, origin = load_bank(
+            Path(folder),
+            fingerprint=loaded.fingerprint,
+            chat=chat.fingerprint,
+            configuration=loaded.configuration,
+        )
         if "prompt" in origin.training and "prompt" not in options:
             options["prompt"] = origin.training["prompt"]
         return cls(loaded, bank, **options)
@@ -111,7 +116,8 @@ class TokMem:
     def save(self, folder: Path | str, training: Mapping[str, Any] | None = None) -> None:
         """Saves the bank as a folder; `training` goes into its provenance."""
         notes = {"prompt": self.prompt, **(training or {})}
-        origin = Origin(self.backbone.id, self.backbone.fingerprint, self.chat.fingerprint, notes)
+        own = self.backbone
+        origin = Origin(own.id, own.fingerprint, self.chat.fingerprint, notes, own.configuration)
         save_bank(self.bank, Path(folder), origin)
 
     def restore(self, folder: Path) -> None:
@@ -120,8 +126,13 @@ class TokMem:
         Raises:
             BankError: the bank is damaged, or of another backbone, chat format or coupling.
         """
-        fingerprint, chat = self.backbone.fingerprint, self.chat.fingerprint
-        bank, _ = load_bank(Path(folder), fingerprint=fingerprint, chat=chat)
+        own = self.backbone
+        bank, _ = load_bank(
+            Path(folder),
+            fingerprint=own.fingerprint,
+            chat=self.chat.fingerprint,
+            configuration=own.configuration,
+        )
         if bank.coupled != self.bank.coupled:
             kinds = ("decoupled", "coupled")
             raise BankError(f"a bank that is {kinds[bank.coupled]}", f"a {kinds[self.bank.coupled]} one")

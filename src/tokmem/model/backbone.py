@@ -27,6 +27,14 @@ from tokmem.files import replace_folder
 MINI = "mini"
 DTypeName = Literal["auto", "float32", "bfloat16", "float16"]
 Quantization = Literal["none", "8bit", "4bit"]
+# What changes the states that the same weights give; names of all architectures side by side.
+_CONFIGURATION = (
+    *("hidden_act", "hidden_activation", "rms_norm_eps", "layer_norm_eps", "layer_norm_epsilon"),
+    *("num_attention_heads", "num_key_value_heads", "head_dim", "sliding_window", "query_pre_attn_scalar"),
+    *("rope_theta", "rope_scaling", "rope_parameters", "partial_rotary_factor", "rotary_pct"),
+    *("attn_logit_softcapping", "final_logit_softcapping", "logits_scaling", "logit_scale"),
+    *("embedding_multiplier", "residual_multiplier", "attention_multiplier"),
+)
 _RESERVED = re.compile(r"<\|reserved_special_token_(\d+)\|>")
 
 
@@ -55,6 +63,14 @@ class Backbone:
     def dim(self) -> int:
         """Hidden size d."""
         return input_embedding(self.model).embedding_dim
+
+    @property
+    def configuration(self) -> dict[str, Any]:
+        """Settings that change the states which the weights give: norms, rotary frequencies, caps, ..."""
+        config = self.model.config.get_text_config(decoder=True)
+        found = {name: getattr(config, name, None) for name in _CONFIGURATION}
+        facts: dict[str, Any] = json.loads(json.dumps(found, default=str))
+        return {name: value for name, value in facts.items() if value is not None}
 
     def id_space(self) -> IdSpace:
         """Reserved tokens in their numeric order, then rows past the tokenizer; counted from the weight."""
