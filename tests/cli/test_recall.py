@@ -42,9 +42,12 @@ def test_file_and_piped_lines_give_what_single_queries_give(cli: Cli, bank: Path
     single = [lines(cli("recall", q, *common).stdout)[0]["routes"] for q in ("France", "Chad is")]
     Path("queries.txt").write_text("France\n\nChad is\n")
     Path("queries.jsonl").write_text('{"query": "France", "id": "x"}\n{"query": "Chad is"}\n')
+    composed = [{"user_input": q, "tools": ["a"], "function_calls": ["{}"]} for q in ("France", "Chad is")]
+    Path("queries.json").write_text(json.dumps(composed, indent=1))
     for done in (
         cli("recall", "--file", "queries.txt", *common),
         cli("recall", "--file", "queries.jsonl", *common),
+        cli("recall", "--file", "queries.json", *common),
         cli("recall", *common, input="France\nChad is\n"),
     ):
         records = lines(done.stdout)

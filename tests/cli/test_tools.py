@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
 import yaml
 
 from tests.cli.conftest import Cli
@@ -45,6 +46,16 @@ def test_rounds_are_learned_measured_and_recalled(cli: Cli, model: Path, tmp_pat
     )
     assert told.exit_code == 0, told.output
     assert json.loads(told.output)["turns"][0]["procedure"] in summary["procedures"]
+
+
+def test_a_bank_finds_the_backbone_that_its_run_adapted(cli: Cli, model: Path) -> None:
+    pytest.importorskip("peft")
+    args = ("tools", "--model", model, "--tools", "51-53", *SMALL, "--save_path", "run")
+    adapted = ("--adaptation", "auxiliary", "--auxiliary_tools", "1-3", "--auxiliary_train_size", 8)
+    done = cli(*args, *adapted)
+    assert done.exit_code == 0, done.output
+    told = cli("recall", "some query", "--chain", "--bank", "run/banks/tokmem-0", "--json")
+    assert told.exit_code == 0, told.output
 
 
 def test_mistakes_are_told(cli: Cli, tmp_path: Path) -> None:

@@ -26,7 +26,8 @@ def recall(
     bank: Annotated[Path, typer.Option("--bank", help="Folder of a saved bank.", show_default=False)],
     query: Annotated[str | None, typer.Argument(help="The query.", show_default=False)] = None,
     file: Annotated[
-        Path | None, typer.Option(help="Queries: one a line (.txt), or JSON lines (.jsonl).")
+        Path | None,
+        typer.Option(help="Queries: one a line, JSON lines (.jsonl), or composed ones (.json)."),
     ] = None,
     instruction: Annotated[str, typer.Option(help="Stands before the query, if the bank wants one.")] = "",
     procedure: Annotated[
@@ -97,6 +98,10 @@ def _queries(query: str | None, file: Path | None, instruction: str) -> list[Exa
 
     if query is not None:
         return [Example(query, instruction=instruction)]
+    if file is not None and file.suffix == ".json":
+        from tokmem.data.call_files import read_calls
+
+        return [Example(row.query, instruction=instruction) for row in read_calls(file)]
     source = "standard input" if file is None else str(file)
     try:
         text = sys.stdin.read() if file is None else read_bytes(file).decode("utf-8-sig")
@@ -125,11 +130,18 @@ def _open(bank: Path, given: dict[str, Any]) -> TokMem:
     settings = RecallSettings(mode="chain" if given["chain"] else "atomic", **{n: given[n] for n in names})
     home = home_of(bank)
     _, origin = load_bank(home / BANK if home else bank)
-    backbone = load(o.backbone_config({**given, "model_name": given["model_name"] or origin.backbone}))
+    model = given["model_name"] or _own_backbone(bank, origin.backbone)
+    backbone = load(o.backbone_config({**given, "model_name": model}))
     options = {name: given[name] for name in ("prompt", "max_length") if given[name] is not None}
     if home:
         return TokMemLora.load(home, backbone, recall=settings, **options)
     return TokMem.load(bank, backbone, recall=settings, **options)
+
+
+def _own_backbone(bank: Path, name: str) -> str:
+    """The backbone that a run adapted for its banks, where it lies beside them; else the name."""
+    adapted = bank.parent.parent / name
+    return str(adapted) if (adapted / "config.json").is_file() else name
 
 
 def _note_missing_instruction(memory: TokMem, instructions: Sequence[str]) -> None:
