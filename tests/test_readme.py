@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -15,6 +16,17 @@ def test_tables_come_from_the_result_files() -> None:
     done = subprocess.run([sys.executable, str(ROOT / "tools/update_tables.py"), "--check"], check=False)
     assert done.returncode == 0, "run tools/update_tables.py"
     assert "| tokmem |" in (ROOT / "README.md").read_text()
+
+
+@pytest.mark.parametrize(
+    "path", sorted((ROOT / "results").glob("*/*.json")), ids=lambda path: f"{path.parent.name}/{path.stem}"
+)
+def test_a_result_is_of_the_experiment_that_is_shipped(path: Path) -> None:
+    result = json.loads(path.read_text("utf-8"))
+    shipped = ROOT / "experiments" / path.parent.name / f"{path.stem}.yaml"
+    assert ("experiment" in result) == shipped.is_file()
+    if shipped.is_file():
+        assert result["experiment"] == shipped.read_text("utf-8"), "run it again, or take the change back"
 
 
 def test_forgetting_is_a_matrix(monkeypatch: pytest.MonkeyPatch) -> None:

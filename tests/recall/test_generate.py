@@ -46,7 +46,10 @@ def eager(lm: MemoryLM) -> MemoryLM:
 @pytest.mark.parametrize("mode", ["atomic", "chain"])
 @pytest.mark.parametrize(
     ("name", "coupled", "width"),
-    [("llama", True, 1), ("gemma2", False, 1), ("mistral", True, 2), ("gpt-neox", False, 2)],
+    [
+        *(("llama", True, 1), ("gemma2", False, 1), ("mistral", True, 2), ("gpt-neox", False, 2)),
+        *(("llama-tied", False, 2), ("qwen2", True, 1), ("qwen3", False, 1), ("gemma3", True, 2)),
+    ],
 )
 def test_recall_equals_plain_greedy_decoding(name: str, coupled: bool, width: int, mode: str) -> None:
     lm = eager(tiny_lm(name, coupled, width=width))

@@ -115,7 +115,7 @@ def test_whole_sequences_without_padding_equal_the_plain_loop(name: str) -> None
 
 
 @pytest.mark.parametrize("coupled", [True, False], ids=["coupled", "decoupled"])
-@pytest.mark.parametrize("name", ["llama-tied", "gemma2", "mistral"])
+@pytest.mark.parametrize("name", CONFIGS)
 def test_wide_procedures_in_chains(name: str, coupled: bool) -> None:
     lm = tiny_lm(name, coupled, "auto", width=2)
     assert len(set(lm.bank.slots.token_ids)) == 10
