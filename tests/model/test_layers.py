@@ -11,6 +11,7 @@ from tests.tiny import CONFIGS, DIM, SPARE, VOCAB, tiny_bank, tiny_lm, tiny_mode
 from tokmem.bank.bank import Bank
 from tokmem.bank.slots import IdSpace
 from tokmem.errors import BackboneError, BankError
+from tokmem.model import layers
 from tokmem.model.layers import MemoryHead, MemoryLookup
 from tokmem.model.memory_lm import MemoryLM
 
@@ -155,3 +156,19 @@ def test_addresses_get_their_gradient_in_float32_under_a_half_precision_backbone
     assert rows.grad.dtype == torch.float32
     torch.testing.assert_close(rows.grad, weights.float().T @ hidden.float(), rtol=1e-6, atol=1e-6)
     torch.testing.assert_close(states.grad, weights @ rows.detach().to(torch.bfloat16))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_products_in_parts_are_those_of_the_whole(
+    dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hidden = torch.randn(2, 5, 8, dtype=dtype, requires_grad=True)
+    rows, upstream = torch.randn(11, 8, requires_grad=True), torch.randn(2, 5, 11, dtype=dtype)
+    whole = nn.functional.linear(hidden, rows.to(dtype))
+    wanted = torch.autograd.grad(whole, (hidden, rows), upstream)
+    monkeypatch.setattr(layers, "_PART", 4)
+    made = layers._Product.apply(hidden, rows)
+    close = {"rtol": 1e-5, "atol": 1e-5} if dtype == torch.float32 else {"rtol": 0.02, "atol": 0.05}
+    torch.testing.assert_close(made, whole, **close)
+    for got, right in zip(torch.autograd.grad(made, (hidden, rows), upstream), wanted, strict=True):
+        torch.testing.assert_close(got, right, **close)

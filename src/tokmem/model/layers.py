@@ -24,6 +24,8 @@ from tokmem.bank.bank import Bank
 from tokmem.errors import BackboneError
 from tokmem.model.backbone import input_embedding
 
+_PART = 8192  # rows of a large bank that are cast together
+
 
 class MemoryLookup:
     """Token ids to input vectors: a bank row where an id is a memory id, else the frozen embedding."""
@@ -61,22 +63,30 @@ class _Hidden(nn.Module):
 class _Product(torch.autograd.Function):
     """(B, N, d) states, (P, d) float32 rows -> (B, N, P) products in the states' dtype.
 
-    The rows' gradient is made in float32 at once: of a large bank, that of a cast is one more copy.
+    The rows are cast a part at a time, and again in the backward pass: of a large bank no copy is held. Their
+    gradient is made in float32 at once, where that of a cast would be one more.
     """
 
     @staticmethod
     def forward(ctx: Any, hidden: Tensor, rows: Tensor) -> Tensor:
-        cast = rows.to(hidden.dtype)
-        ctx.save_for_backward(hidden, cast)
-        return nn.functional.linear(hidden, cast)
+        ctx.save_for_backward(hidden, rows)
+        parts = [nn.functional.linear(hidden, part.to(hidden.dtype)) for part in rows.split(_PART)]
+        return torch.cat(parts, -1) if len(parts) > 1 else parts[0]
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor | None, Tensor | None]:
-        hidden, cast = ctx.saved_tensors
-        states = upstream @ cast if ctx.needs_input_grad[0] else None
-        flat = upstream.flatten(0, -2).float(), hidden.flatten(0, -2).float()
-        return states, flat[0].T @ flat[1] if ctx.needs_input_grad[1] else None
+        hidden, rows = ctx.saved_tensors
+        states = gradient = None
+        parts = list(zip(upstream.split(_PART, -1), rows.split(_PART), strict=True))
+        if ctx.needs_input_grad[0]:
+            products = torch.stack([part @ few.to(hidden.dtype) for part, few in parts])
+            states = products.float().sum(0).to(hidden.dtype)
+        if ctx.needs_input_grad[1]:
+            flat, gradient = hidden.flatten(0, -2).float(), torch.empty_like(rows)
+            for (part, _), few in zip(parts, gradient.split(_PART), strict=True):
+                torch.mm(part.flatten(0, -2).float().T, flat, out=few)
+        return states, gradient
 
 
 class _Rows(nn.Module):
