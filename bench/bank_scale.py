@@ -39,6 +39,7 @@ from tokmem.train.step import frozen_prefix_loss
 
 OUT = Path("results/bench/bank_scale.json")
 SIZES = (10, 1_000, 100_000)
+WARM_UP = 3  # steps
 COLUMNS = {
     "memory_tokens": "memory tokens",
     "step_seconds": "step, seconds",
@@ -75,38 +76,51 @@ def spread(queries: Queries, settings: Settings, bank: Bank) -> list[list[Encode
     return [[moved(example) for example in batch] for batch in queries.batches]
 
 
-def measure(settings: Settings, model: PreTrainedModel, queries: Queries, size: int) -> dict[str, Any]:
-    """A row of the table."""
-    lm = MemoryLM(model, build_large_bank(settings, size))
-    optimizer = build_adamw([Group([lm.bank.steering.fresh])], settings.lr, 0.0)
-    batches = spread(queries, settings, lm.bank)
-    read: list[Prefix] = []
+class Sized:
+    """A bank of one size, its optimizer, and the queries with its memory tokens."""
 
-    def prompts(batch: Sequence[Encoded]) -> None:
-        read[:] = read_prefixes(lm, [e.ids[: e.prefix] for e in batch])
+    def __init__(self, settings: Settings, model: PreTrainedModel, queries: Queries, size: int) -> None:
+        self.size, self.lm = size, MemoryLM(model, build_large_bank(settings, size))
+        self.optimizer = build_adamw([Group([self.lm.bank.steering.fresh])], settings.lr, 0.0)
+        self.batches = spread(queries, settings, self.lm.bank)
+        self.read: list[Prefix] = []
+        reset_peak()
+        for batch in self.batches[:WARM_UP]:  # makes AdamW's moments, and the memory that a step takes
+            self.step(batch)
+        self.peak = peak_bytes()
 
-    def suffixes(batch: Sequence[Encoded]) -> None:
-        optimizer.zero_grad(set_to_none=True)
-        loss = frozen_prefix_loss(lm, batch, read)
+    def step(self, batch: Sequence[Encoded]) -> tuple[float, float]:
+        """Seconds to read the prompts of a batch, and of what follows."""
+        return timed(lambda: self._prompts(batch), self.lm.device), timed(
+            lambda: self._suffixes(batch), self.lm.device
+        )
+
+    def _prompts(self, batch: Sequence[Encoded]) -> None:
+        self.read = read_prefixes(self.lm, [e.ids[: e.prefix] for e in batch])
+
+    def _suffixes(self, batch: Sequence[Encoded]) -> None:
+        self.optimizer.zero_grad(set_to_none=True)
+        loss = frozen_prefix_loss(self.lm, batch, self.read)
         (loss.total / loss.count).backward()
-        optimizer.step()
+        self.optimizer.step()
 
-    reset_peak()
-    prompts(batches[0])
-    suffixes(batches[0])  # warms up, and makes AdamW's moments
-    times = [
-        (timed(lambda b=b: prompts(b), lm.device), timed(lambda b=b: suffixes(b), lm.device)) for b in batches
-    ]
-    peak = peak_bytes()
-    states = torch.stack([p.hidden for p in read])
-    return {
-        "memory_tokens": size,
-        "step_seconds": median(a + b for a, b in times),
-        "suffix_seconds": median(b for _, b in times),
-        "routing_ms": median(routing(lm, states) for _ in range(5)) * 1e3 / len(states),
-        "bank_gb": lm.bank.steering.fresh.nbytes / 1e9,
-        "peak_gb": peak / 1e9,
-    }
+    def row(self, times: Sequence[tuple[float, float]]) -> dict[str, Any]:
+        """A row of the table, of the seconds that its steps took."""
+        states = torch.stack([p.hidden for p in self.read])
+        return {
+            "memory_tokens": self.size,
+            "step_seconds": median(a + b for a, b in times),
+            "suffix_seconds": median(b for _, b in times),
+            "routing_ms": median(routing(self.lm, states) for _ in range(5)) * 1e3 / len(states),
+            "bank_gb": self.lm.bank.steering.fresh.nbytes / 1e9,
+            "peak_gb": self.peak / 1e9,
+        }
+
+
+def measure(made: Sequence[Sized], queries: Queries) -> list[dict[str, Any]]:
+    """A row a bank. A round is a step of each, so that a machine that grows slow grows slow for all."""
+    rounds = [[one.step(one.batches[i]) for one in made] for i in range(len(queries.batches))]
+    return [one.row(times) for one, times in zip(made, zip(*rounds, strict=True), strict=True)]
 
 
 @torch.no_grad()
@@ -120,7 +134,7 @@ def run(settings: Settings, sizes: Sequence[int] = SIZES) -> dict[str, Any]:
     """Measures every size; the content of the result file."""
     prepare(settings)
     queries, model = load_queries(settings), build_model(settings)
-    rows = [measure(settings, model, queries, size) for size in sizes]
+    rows = measure([Sized(settings, model, queries, size) for size in sizes], queries)
     ratios = {"step_ratio": "step_seconds", "suffix_ratio": "suffix_seconds"}
     return {
         "rows": [row | {k: row[v] / rows[0][v] for k, v in ratios.items()} for row in rows],

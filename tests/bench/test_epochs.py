@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from bench import bank_scale, epochs, profile
-from bench.bank_scale import build_large_bank, measure, spread
+from bench.bank_scale import Sized, build_large_bank, measure, spread
 from bench.setup import build_model, load_queries
 from bench.train_step import parse
 from tests.tiny import tiny_lm
@@ -47,7 +47,8 @@ def test_memory_tokens_are_spread_over_a_large_bank(small: list[str]) -> None:
 
 def test_a_tiny_bank_is_measured(small: list[str]) -> None:
     settings, _ = parse(small)
-    row = measure(settings, build_model(settings), load_queries(settings), settings.procedures)
+    queries = load_queries(settings)
+    (row,) = measure([Sized(settings, build_model(settings), queries, settings.procedures)], queries)
     assert row["memory_tokens"] == settings.procedures
     assert row["step_seconds"] > row["suffix_seconds"] > 0 < row["routing_ms"]
 
