@@ -58,6 +58,10 @@ def test_alone_where_nothing_was_launched(monkeypatch: pytest.MonkeyPatch) -> No
     assert Processes().add(torch.ones(2)).tolist() == [1, 1]
 
 
+def test_texts_alone_are_ones_own() -> None:
+    assert Processes().gather("päß") == ["päß"]
+
+
 def test_everything_has_one_owner() -> None:
     both = [Processes(index, 3) for index in range(3)]
     assert all(sum(p.own(i) for p in both) == 1 for i in range(10))

@@ -1,0 +1,40 @@
+"""Recall over several processes: each answers its share of the queries, and all get all answers."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from tokmem.methods.protocol import Method
+from tokmem.records import Answer, Choice, Example, Route, Turn
+from tokmem.train.parallel import Processes
+
+
+def answer_shared(
+    method: Method, examples: Sequence[Example], processes: Processes, *, forced: bool = False
+) -> list[Answer]:
+    """What `method.answer` gives, in the order of the examples; to be called in every process.
+
+    Args:
+        method: the same in each of them.
+        examples: likewise; a process answers every `count`-th from its index on.
+        processes: of `join_processes`.
+        forced: with the right procedures given.
+    """
+    own = examples[processes.index :: processes.count]
+    answers = method.answer(own, forced=forced) if own else []
+    parts = [json.loads(text) for text in processes.gather(json.dumps([asdict(a) for a in answers]))]
+    return [_answer(parts[i % processes.count][i // processes.count]) for i in range(len(examples))]
+
+
+def _answer(facts: Mapping[str, Any]) -> Answer:
+    turns = tuple(Turn(**turn) for turn in facts["turns"])
+    routes = tuple(map(_route, facts["routes"]))
+    route = None if facts["route"] is None else _route(facts["route"])
+    return Answer(**{**facts, "turns": turns, "routes": routes, "route": route})
+
+
+def _route(facts: Mapping[str, Any]) -> Route:
+    return Route(**{**facts, "choices": tuple(Choice(**choice) for choice in facts["choices"])})

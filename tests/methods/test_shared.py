@@ -1,0 +1,68 @@
+"""Two processes answer what one does."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import asdict
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.data.tiny_chat import LLAMA, tiny_tokenizer
+from tests.tiny import tiny_backbone
+from tests.train.test_parallel import free_port
+from tokmem.methods.base import Base
+from tokmem.methods.shared import answer_shared
+from tokmem.methods.tokmem import TokMem
+from tokmem.recall.generate import RecallSettings
+from tokmem.records import Example, Procedure
+from tokmem.train.parallel import Processes, join_processes
+
+QUERIES = ["France", "Chad is", "Peru", "Göteborg", "Today"]
+
+
+def memory() -> TokMem:
+    recall = RecallSettings(mode="chain", max_new_tokens=4, batch_size=2)
+    made = TokMem(tiny_backbone(tiny_tokenizer(LLAMA)), prompt="query", recall=recall)
+    made.add([Procedure("capital"), Procedure("date")])
+    made.bank.freeze()
+    return made
+
+
+def answered(processes: Processes) -> str:
+    answers = answer_shared(memory(), [Example(query) for query in QUERIES], processes)
+    return json.dumps([asdict(answer) for answer in answers])
+
+
+def main(index: int, port: int, folder: Path) -> None:
+    """What `torchrun` would start."""
+    names = {"RANK": index, "LOCAL_RANK": index, "WORLD_SIZE": 2, "LOCAL_WORLD_SIZE": 2}
+    os.environ |= {name: str(value) for name, value in names.items()}
+    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    torch.set_num_threads(1)
+    (folder / f"{index}.json").write_text(answered(join_processes()))
+    torch.distributed.destroy_process_group()
+
+
+def test_alone_it_is_the_methods_own() -> None:
+    made, examples = memory(), [Example(query) for query in QUERIES]
+    assert answer_shared(made, examples, Processes()) == made.answer(examples)
+    base = Base(made.backbone, recall=RecallSettings(max_new_tokens=2))
+    assert answer_shared(base, examples, Processes()) == base.answer(examples), "without a route"
+    assert answer_shared(base, [], Processes()) == []
+
+
+@pytest.mark.slow
+def test_two_processes_give_all_answers_in_order(tmp_path: Path) -> None:
+    torch.multiprocessing.spawn(main, (free_port(), tmp_path), nprocs=2)
+    first, second = (json.loads((tmp_path / f"{i}.json").read_text()) for i in (0, 1))
+    assert first == second
+    alone = json.loads(answered(Processes()))
+    assert [a["query"] for a in first] == QUERIES == [a["query"] for a in alone]
+    assert [a["turns"] for a in first] == [a["turns"] for a in alone]
+    for got, wanted in zip(first, alone, strict=True):
+        likely = wanted["route"]["choices"][0]
+        assert got["route"]["choices"][0]["procedure"] == likely["procedure"]
+        assert got["route"]["choices"][0]["probability"] == pytest.approx(likely["probability"], rel=1e-4)
