@@ -18,16 +18,15 @@ from rich.console import Console
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from bench.contenders import suffix_step
 from bench.epochs import timed
 from bench.peak import reset_peak
 from bench.setup import Queries, Settings, build_model, load_queries, prepare
-from bench.train_step import describe_model, describe_queries, parse
+from bench.train_step import describe, parse
 from tokmem.bank.bank import Bank
 from tokmem.bank.slots import IdSpace
 from tokmem.files import atomic_write_json
-from tokmem.model.backbone import fingerprint, pick_device
 from tokmem.model.memory_lm import MemoryLM
-from tokmem.provenance import provenance
 from tokmem.recall.route import route
 from tokmem.records import Encoded, Procedure
 from tokmem.report.tables import Table
@@ -35,7 +34,6 @@ from tokmem.seeds import generator
 from tokmem.train.optim import Group, build_adamw
 from tokmem.train.prefix import Prefix, read_prefixes
 from tokmem.train.speed import peak_bytes
-from tokmem.train.step import frozen_prefix_loss
 
 OUT = Path("results/bench/bank_scale.json")
 SIZES = (10, 1_000, 100_000)
@@ -99,10 +97,7 @@ class Sized:
         self.read = read_prefixes(self.lm, [e.ids[: e.prefix] for e in batch])
 
     def _suffixes(self, batch: Sequence[Encoded]) -> None:
-        self.optimizer.zero_grad(set_to_none=True)
-        loss = frozen_prefix_loss(self.lm, batch, self.read)
-        (loss.total / loss.count).backward()
-        self.optimizer.step()
+        suffix_step(self.lm, self.optimizer, batch, self.read)
 
     def row(self, times: Sequence[tuple[float, float]]) -> dict[str, Any]:
         """A row of the table, of the seconds that its steps took."""
@@ -138,13 +133,7 @@ def run(settings: Settings, sizes: Sequence[int] = SIZES) -> dict[str, Any]:
     ratios = {"step_ratio": "step_seconds", "suffix_ratio": "suffix_seconds"}
     return {
         "rows": [row | {k: row[v] / rows[0][v] for k, v in ratios.items()} for row in rows],
-        "backbone": "random weights",
-        "model": describe_model(model, settings),
-        "queries": describe_queries(queries),
-        "threads": torch.get_num_threads(),
-        "provenance": provenance(
-            settings.seed, queries.checksum, fingerprint(model), pick_device(settings.device)
-        ),
+        **describe(settings, model, queries),
     }
 
 

@@ -15,7 +15,7 @@ from tokmem.bank.bank import Bank
 from tokmem.model.memory_lm import MemoryLM
 from tokmem.records import Encoded
 from tokmem.train.optim import Group, build_adamw
-from tokmem.train.prefix import read_prefixes
+from tokmem.train.prefix import Prefix, read_prefixes
 from tokmem.train.step import frozen_prefix_loss
 
 
@@ -65,6 +65,16 @@ class FrozenPrefix:
         prefixes = read_prefixes(self.lm, [e.ids[: e.prefix] for e in examples])
         loss = frozen_prefix_loss(self.lm, examples, prefixes)
         return loss.total / loss.count
+
+
+def suffix_step(
+    lm: MemoryLM, optimizer: torch.optim.Optimizer, examples: Sequence[Encoded], prefixes: Sequence[Prefix]
+) -> None:
+    """TokMem's step where the prefixes have been read: forward, backward, the optimizer."""
+    optimizer.zero_grad(set_to_none=True)
+    loss = frozen_prefix_loss(lm, examples, prefixes)
+    (loss.total / loss.count).backward()
+    optimizer.step()
 
 
 BUILDERS: dict[str, Callable[[PreTrainedModel, Bank], Contender]] = {

@@ -22,12 +22,11 @@ from transformers import PreTrainedModel
 from bench.contenders import BUILDERS, Trainer
 from bench.peak import measure_peak, reset_peak
 from bench.setup import Settings, build_bank, build_model, load_queries, prepare
-from bench.train_step import check_equal_work, compare, describe_model, describe_queries, parse, wait
+from bench.train_step import check_equal_work, compare, describe, parse, wait
 from tokmem.data.stream import Stream
 from tokmem.files import atomic_write_json
-from tokmem.model.backbone import fingerprint, pick_device
+from tokmem.model.backbone import pick_device
 from tokmem.model.memory_lm import MemoryLM
-from tokmem.provenance import provenance
 from tokmem.records import Encoded
 from tokmem.report.tables import Table
 from tokmem.train.loop import FitReport, FitSettings, fit
@@ -169,19 +168,13 @@ def run(settings: Settings) -> dict[str, Any]:
     ]
     return {
         "rows": [compared(row, made.tokens, speeds["plain"], bare, peaks["plain"]) for row in rows],
-        "backbone": "random weights",
-        "model": describe_model(made.model, settings),
-        "queries": describe_queries(made.queries),
+        **describe(settings, made.model, made.queries),
         "unique_prompt_tokens": report.read_tokens,
         "bare_prompt_tokens": read,
         "hits": {"one epoch": report.prefix_hits, "three epochs": later.prefix_hits},
         "prefix_gb": {"one epoch": report.prefix_bytes / 1e9, "three epochs": later.prefix_bytes / 1e9},
         "sampled_steps": len(made.queries.batches[:: max(1, len(made.queries.batches) // SAMPLED)]),
         "agreement": agreement,
-        "threads": torch.get_num_threads(),
-        "provenance": provenance(
-            settings.seed, made.queries.checksum, fingerprint(made.model), made.device.type
-        ),
     }
 
 

@@ -16,19 +16,16 @@ import torch
 from rich.console import Console
 from torch.profiler import ProfilerActivity, profile
 
-from bench.contenders import FrozenPrefix
+from bench.contenders import FrozenPrefix, suffix_step
 from bench.epochs import timed
 from bench.setup import Settings, build_bank, build_model, load_queries, prepare
-from bench.train_step import describe_model, describe_queries, parse
+from bench.train_step import describe, parse
 from tokmem.errors import ConfigError
 from tokmem.files import atomic_write_json
-from tokmem.model.backbone import fingerprint, pick_device
-from tokmem.provenance import provenance
-from tokmem.records import Encoded
+from tokmem.model.backbone import pick_device
 from tokmem.report.tables import Table
 from tokmem.train.optim import Group, build_adamw
-from tokmem.train.prefix import Prefix, read_prefixes
-from tokmem.train.step import frozen_prefix_loss
+from tokmem.train.prefix import read_prefixes
 
 OUT = Path("results/bench/profile.json")
 LARGE = 4096  # rows of the product that the others are held against
@@ -111,28 +108,16 @@ def run(settings: Settings) -> dict[str, Any]:
     lm, optimizer = ours.lm, build_adamw([Group([ours.rows])], settings.lr, 0.0)
     read = [read_prefixes(lm, [e.ids[: e.prefix] for e in batch]) for batch in queries.batches]
 
-    def step(batch: Sequence[Encoded], prefixes: Sequence[Prefix]) -> None:
-        optimizer.zero_grad(set_to_none=True)
-        loss = frozen_prefix_loss(lm, batch, prefixes)
-        (loss.total / loss.count).backward()
-        optimizer.step()
-
     def steps() -> None:
         for batch, prefixes in zip(queries.batches, read, strict=True):
-            step(batch, prefixes)
+            suffix_step(lm, optimizer, batch, prefixes)
 
     steps()  # warms up
     whole = min(timed(steps, lm.device) for _ in range(3))  # without the recorder, whose time would be in it
     sums, large = kernels(steps, settings), large_rate(settings, lm.device)
     return {
         "rows": summarise(sums, whole, large, len(queries.batches)),
-        "backbone": "random weights",
-        "model": describe_model(model, settings),
-        "queries": describe_queries(queries),
-        "threads": torch.get_num_threads(),
-        "provenance": provenance(
-            settings.seed, queries.checksum, fingerprint(model), pick_device(settings.device)
-        ),
+        **describe(settings, model, queries),
     }
 
 

@@ -131,17 +131,26 @@ def run(settings: Settings) -> dict[str, Any]:
     trainers = {name: Trainer(contender, settings.lr) for name, contender in contenders.items()}
     device = torch.device(pick_device(settings.device))
     rounds = time_rounds(trainers, queries, device)
-    facts = describe_queries(queries)
+    facts = describe(settings, model, queries)
     return {
         "rows": summarise(rounds, [sum(len(e.ids) for e in batch) for batch in queries.batches], peaks),
-        "backbone": "random weights",
-        "model": describe_model(model, settings),
-        "queries": facts,
-        "supervised_share": facts["supervised_tokens"] / facts["tokens"],
+        **facts,
+        "supervised_share": facts["queries"]["supervised_tokens"] / facts["queries"]["tokens"],
         "agreement": {"tolerance": TOLERANCE[settings.dtype], **agreement},
         "rounds": rounds,
+    }
+
+
+def describe(settings: Settings, model: PreTrainedModel, queries: Queries) -> dict[str, Any]:
+    """What a result file says of what was measured, and where it comes from."""
+    return {
+        "backbone": "random weights",
+        "model": describe_model(model, settings),
+        "queries": describe_queries(queries),
         "threads": torch.get_num_threads(),
-        "provenance": provenance(settings.seed, queries.checksum, fingerprint(model), device.type),
+        "provenance": provenance(
+            settings.seed, queries.checksum, fingerprint(model), pick_device(settings.device)
+        ),
     }
 
 

@@ -12,6 +12,7 @@ from bench.setup import build_model, load_queries
 from bench.train_step import parse
 from tests.tiny import tiny_lm
 from tests.train.shared import shared_examples
+from tokmem.errors import ConfigError
 from tokmem.train.loop import FitSettings, fit
 
 pytest.importorskip("peft")
@@ -69,6 +70,8 @@ def test_the_profile_shares_a_step_out(small: list[str]) -> None:
     assert [row["seconds"] for row in rows] == [2.0, 1.0, 0.5, 1.5, 5.0, 3.0]
     assert sum(row["share"] for row in rows[:4]) == pytest.approx(1.0)
     assert [row.get("gflops") for row in rows] == [2.0, 4.0, None, None, None, 8.0]
+    with pytest.raises(ConfigError, match="cpu: a GPU's kernels"):
+        profile.run(replace(parse(small)[0], device="meta"))
     measured = profile.run(parse(small)[0])["rows"]
     assert all(row["gflops"] > 0 for row in (measured[0], measured[1], measured[-1]))
     assert sum(row["seconds"] for row in measured[:4]) == pytest.approx(measured[4]["seconds"])

@@ -307,7 +307,7 @@ def test_options_of_different_methods_are_refused(cli: Cli, options: tuple, name
     assert named in done.stderr
 
 
-def test_a_demo_recalls_with_the_memory_tokens_that_it_has(cli: Cli) -> None:
+def test_a_demo_without_memory_tokens_is_refused(cli: Cli) -> None:
     refused = cli("demo", "--set", "methods=[base]")
     assert refused.exit_code == 2
     assert "without memory tokens" in refused.stderr

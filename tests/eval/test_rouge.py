@@ -65,3 +65,5 @@ def test_the_extra_is_named_where_it_is_missing(monkeypatch: pytest.MonkeyPatch)
     rouge._scorer.cache_clear()
     with pytest.raises(TokMemError, match=r"tokmem\[eval\]"):
         rouge_l("a", ["a"])
+    with pytest.raises(TokMemError, match=r"tokmem\[eval\]"):
+        rouge.check_scorer()

@@ -213,6 +213,9 @@ def test_the_retriever_is_loaded_by_name(backbone: Backbone) -> None:
     made = learned(backbone, retriever=str(weights.get_model_path()), prompt="query")
     (answer,) = made.answer([Example("the town of Lyon")])
     assert answer.route.procedure == "capital"
+    named = made.notes["retriever"]
+    assert "/" not in named, "a result holds no path"
+    assert named.startswith(f"{Path(weights.get_model_path()).name}@")
 
 
 @pytest.mark.slow

@@ -162,6 +162,11 @@ def of_peft_alone(folder: Path) -> Adapter:
     return adapted()
 
 
+def without_facts(folder: Path) -> Adapter:
+    (folder / FACTS).write_text(json.dumps({"format": 1}))
+    return adapted()
+
+
 def of_a_later_version(folder: Path) -> Adapter:
     (folder / FACTS).write_text(json.dumps({"format": 99}))
     return adapted()
@@ -178,6 +183,7 @@ def of_a_later_version(folder: Path) -> Adapter:
         (missing, "adapter_model.safetensors is missing, truncated or edited"),
         (half_written, "tokmem.json is truncated"),
         (of_peft_alone, "no tokmem.json in"),
+        (without_facts, "tokmem.json without fingerprint; wanted: a whole file"),
         (of_a_later_version, "has format 99; wanted: format 1"),
     ],
 )

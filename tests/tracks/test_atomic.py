@@ -117,6 +117,7 @@ def test_rate_is_the_one_with_the_lowest_validation_loss(backbone: Backbone, tmp
     assert min(losses, key=losses.__getitem__) == 0.05
     _, origin = load_bank(tmp_path / "banks/tokmem-query-1")
     assert origin.training["settings"]["lr"] == 0.05
+    assert "prefix_cache_dir" not in origin.training["settings"], "a path of this machine"
     with pytest.raises(ConfigError, match="no validation examples"):
         run(replace(config, data=replace(DATA, val_size=0)), tmp_path / "none", backbone=backbone)
 

@@ -111,6 +111,21 @@ def test_a_run_stopped_in_a_block_goes_on_as_if_it_had_not(
     assert len(ours.states) == (5 if "negatives" in method else 0)
 
 
+def test_measuring_a_saved_bank_goes_on_where_it_stopped(
+    whole: Path, backbone: Backbone, tmp_path: Path
+) -> None:
+    """Nothing was learned, so nothing was saved that could be taken up."""
+    bank = str(whole / "banks/tokmem-query-0")
+    config = replace(CONFIG, methods=("tokmem",), skip_training=True, load_task_tokens=bank)
+    rows = run(config, tmp_path / "run", backbone=backbone)["rows"]
+    path = tmp_path / "run/cells/tokmem-query-0.json"
+    state = json.loads(path.read_text())
+    path.write_text(json.dumps(state | {"done": 1, "rows": state["rows"][:1]}))
+    again = run(config, tmp_path / "run", backbone=backbone, resume=True)["rows"]
+    scores = [[row[name] for name in ("stage", "rouge_l", "routing_accuracy")] for row in (*rows, *again)]
+    assert scores[:2] == scores[2:]
+
+
 def test_renorm_gives_new_rows_the_norm_of_the_old(backbone: Backbone, tmp_path: Path) -> None:
     config = replace(CONFIG, methods=("tokmem", "tokmem+renorm=stage"))
     run(config, tmp_path / "run", backbone=backbone)

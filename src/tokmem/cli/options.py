@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from tokmem.tracks.backbone import BackboneConfig
 
 _DATA, _MODEL, _TRAINING = "Corpus", "Backbone", "Training"
-_RECALL, _OUTPUT, _LORA = "Recall", "Output", "LoRA"
+_RECALL, _OUTPUT = "Recall", "Output"
 
 TasksDir = Annotated[
     Path | None, typer.Option(help="Folder of Super-NaturalInstructions task files.", rich_help_panel=_DATA)
@@ -161,37 +161,6 @@ MethodName = Annotated[
         rich_help_panel=_TRAINING,
     ),
 ]
-LoraR = Annotated[int | None, typer.Option(help="Rank of the adapter (8).", rich_help_panel=_LORA)]
-LoraAlpha = Annotated[
-    int | None, typer.Option(help="The adapter counts alpha/r (32).", rich_help_panel=_LORA)
-]
-LoraDropout = Annotated[
-    float | None, typer.Option(help="Dropout of the adapter's input (0.1).", rich_help_panel=_LORA)
-]
-TargetModules = Annotated[
-    str | None,
-    typer.Option(metavar="A,B,...", help="Layers to adapt (q_proj,v_proj).", rich_help_panel=_LORA),
-]
-LoadModel = Annotated[
-    Path | None,
-    typer.Option(
-        help="A saved adapter: to train on, or to evaluate with --skip-training.", rich_help_panel=_LORA
-    ),
-]
-ContinualReplay = Annotated[
-    bool,
-    typer.Option(
-        "--continual-replay",
-        help="Method replay: tasks come in blocks, and earlier examples again.",
-        rich_help_panel=_LORA,
-    ),
-]
-ReplayRatio = Annotated[
-    float | None,
-    typer.Option(
-        "--continual-replay-ratio", help="Replayed examples among all (0.2).", rich_help_panel=_LORA
-    ),
-]
 BlockSize = Annotated[
     int | None,
     typer.Option(help="Learn the tasks in blocks of so many, one after another.", rich_help_panel=_TRAINING),
@@ -276,7 +245,7 @@ def atomic_config(name: str, given: Mapping[str, Any]) -> AtomicConfig:
     )
     if given.get("plain"):
         raw["training"]["frozen_prefix"] = False
-    if isinstance(modules := given.get("target_modules"), str):
+    if modules := given.get("target_modules"):
         raw["lora"]["target_modules"] = [module.strip() for module in modules.split(",")]
     if method in _ADAPTED and given.get("lr") is not None:
         raw["lora"]["lr"] = given["lr"]

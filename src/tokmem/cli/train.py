@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from tokmem.cli import lora_options as lora
 from tokmem.cli import options as o
 from tokmem.cli.shared import command_line, console, load, run_folder, show_results
 
@@ -51,13 +52,13 @@ def train(
     plain: o.Plain = False,
     skip_training: o.SkipTraining = False,
     load_task_tokens: o.LoadTaskTokens = None,
-    lora_r: o.LoraR = None,
-    lora_alpha: o.LoraAlpha = None,
-    lora_dropout: o.LoraDropout = None,
-    target_modules: o.TargetModules = None,
-    load_model: o.LoadModel = None,
-    continual_replay: o.ContinualReplay = False,
-    continual_replay_ratio: o.ReplayRatio = None,
+    lora_r: lora.LoraR = None,
+    lora_alpha: lora.LoraAlpha = None,
+    lora_dropout: lora.LoraDropout = None,
+    target_modules: lora.TargetModules = None,
+    load_model: lora.LoadModel = None,
+    continual_replay: lora.ContinualReplay = False,
+    continual_replay_ratio: lora.ReplayRatio = None,
     eval_batch_size: o.EvalBatchSize = None,
     max_new_tokens: o.MaxNewTokens = None,
     save_path: o.SavePath = None,
