@@ -28,7 +28,7 @@ from tokmem.train.memorise import MemoriseSettings
 EXPERIMENTS = Path(__file__).parents[2] / "experiments/capacity"
 MEMORISE = CapacityConfig(
     task="memorise",
-    methods=("tokmem", "prefix", "prefix+placement=before_bos+lr=0.1"),
+    methods=("tokmem", "prefix", "prefix+placement=before_bos+lr=0.1", "peft_prompt", "peft_prefix+lr=0.1"),
     embeddings=(1, 3),
     passages=PassagesConfig(
         sequence_length=6, sequences=(2, 1), runs=2, dimensions=(4,), dimension_embeddings=3, id_method="hash"
@@ -60,7 +60,7 @@ def untimed(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 def test_memorisation(backbone: Backbone, tmp_path: Path) -> None:
     summary = run(MEMORISE, tmp_path / "run", backbone=backbone)
     rows = {(r["method"], r["embeddings"], r["sequences"], r["dimension"]): r for r in summary["rows"]}
-    assert len(rows) == 3 * (2 * 2 + 1)
+    assert len(rows) == 3 * (2 * 2 + 1) + 2 * 2 * 2, "PEFT's prompts train all their coordinates"
     for (method, embeddings, sequences, dimension), row in rows.items():
         assert (row["tokens"], row["seeds"]) == (6 * sequences, 2)
         assert row["perplexity"] < row["untrained_perplexity"] or dimension == 4
@@ -69,8 +69,10 @@ def test_memorisation(backbone: Backbone, tmp_path: Path) -> None:
         assert row["steps_to_90"] <= row["best_step"] <= 6
         assert -1 <= row["cosine"] <= 1
         assert row["angle"] >= 0
-        twin = rows["tokmem", embeddings, sequences, dimension]
-        assert row["norm_start"] == twin["norm_start"], "every method starts from the same rows"
+        own = method.startswith("peft_prefix")  # keys and values start as PEFT's do
+        twin = rows["tokmem", embeddings, sequences, backbone.dim if own else dimension]
+        assert own or row["norm_start"] == twin["norm_start"], "every method starts from the same rows"
+        assert not own or dimension == 64
         assert row["untrained_perplexity"] == twin["untrained_perplexity"], method
     assert json.loads((tmp_path / "run/summary.json").read_text())["rows"] == summary["rows"]
     assert len(summary["memorised"]) == len(rows)

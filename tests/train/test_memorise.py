@@ -17,8 +17,9 @@ from tokmem.errors import ConfigError, TrainingError
 from tokmem.eval.perplexity import TokenTally
 from tokmem.model.memory_lm import MemoryLM
 from tokmem.records import Encoded, Procedure
-from tokmem.train import memorise as module
-from tokmem.train.memorise import MemoriseSettings, RunRecord, memorise, tallies
+from tokmem.train import memory_tokens as module
+from tokmem.train.memorise import MemoriseSettings, RunRecord
+from tokmem.train.memory_tokens import memorise, tallies
 from tokmem.train.prefix import read_prefixes
 from tokmem.train.step import frozen_prefix_loss, plain_loss
 

@@ -127,6 +127,14 @@ class PeftPrompt:
         """Answers each query greedily; there is nothing to route and so nothing to force."""
         prompts = [self.encoder.prompt(example) for example in examples]
         self.encoder.report_cuts()
+        written = self.write(prompts)
+        return [
+            Answer(e.query, text=self.chat.decode(ids), finished=done, prompt_tokens=len(p) + self.width)
+            for e, p, (ids, done) in zip(examples, prompts, written, strict=True)
+        ]
+
+    def write(self, prompts: Sequence[Sequence[int]]) -> list[tuple[list[int], bool]]:
+        """For each prompt the ids written greedily behind it, and whether one came that ends a response."""
         order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
         written: dict[int, tuple[list[int], bool]] = {}
         with torch.inference_mode(), progress(len(prompts), "recall", unit="query") as bar:
@@ -136,12 +144,18 @@ class PeftPrompt:
                     chosen = rows[start : start + self.recall.batch_size]
                     written |= zip(chosen, self._write([prompts[i] for i in chosen]), strict=True)
                     bar.update(len(chosen))
-        return [
-            Answer(e.query, text=self.chat.decode(ids), finished=done, prompt_tokens=len(p) + self.width)
-            for e, p, (ids, done) in zip(
-                examples, prompts, (written[i] for i in range(len(prompts))), strict=True
-            )
-        ]
+        return [written[i] for i in range(len(prompts))]
+
+    def logits(self, sequences: Sequence[Encoded]) -> tuple[Tensor, Tensor]:
+        """(N, V) float32 at the N supervised positions, one sequence after the other, and (N,) their tokens.
+
+        Over whole batches, logits at every position: PEFT shows no others.
+        """
+        batch = collate(sequences, whole=True).to(self.backbone.device)
+        output = self.model(input_ids=batch.ids, attention_mask=batch.mask)
+        logits, targets = output.logits[:, -batch.ids.shape[1] :], batch.targets[:, 1:]
+        chosen = targets != IGNORE
+        return logits[chosen].float(), targets[chosen]
 
     def _write(self, prompts: Sequence[Sequence[int]]) -> list[tuple[list[int], bool]]:
         """Ids written for prompts of one length, and whether one came that ends a response.
@@ -220,14 +234,11 @@ class PeftObjective(ResponseObjective):
         return self.method._identity(), [p.detach() for p in self.parameters]
 
     def response_loss(self, examples: Sequence[Encoded]) -> LossSum:
-        """Over whole batches, logits at every position: PEFT shows no others."""
-        batch = collate(examples, whole=True).to(self.method.backbone.device)
-        output = self.method.model(input_ids=batch.ids, attention_mask=batch.mask)
-        logits, targets = output.logits[:, -batch.ids.shape[1] :], batch.targets[:, 1:]
-        chosen = targets != IGNORE
-        total = nn.functional.cross_entropy(logits[chosen].float(), targets[chosen], reduction="sum")
+        """The sum over responses."""
+        logits, targets = self.method.logits(examples)
+        total = nn.functional.cross_entropy(logits, targets, reduction="sum")
         none = torch.zeros((), device=total.device)
-        return LossSum(total, none, int(chosen.sum()), none.long())
+        return LossSum(total, none, len(targets), none.long())
 
 
 def _tuned(backbone: Backbone, kind: Kind, width: int, seed: int) -> Any:

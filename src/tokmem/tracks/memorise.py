@@ -29,6 +29,8 @@ from tokmem.data.placement import Placement, insert_memory, memory_position
 from tokmem.errors import ConfigError
 from tokmem.eval.memorisation import Drift, bits_gained, drift, recovered
 from tokmem.eval.perplexity import TokenTally
+from tokmem.methods.peft_memory import PeftMemory
+from tokmem.methods.peft_prompts import Kind, PeftPrompt
 from tokmem.model.backbone import Backbone, input_embedding
 from tokmem.model.memory_lm import MemoryLM
 from tokmem.recall.generate import Recaller, RecallSettings
@@ -36,7 +38,8 @@ from tokmem.records import Encoded, Procedure
 from tokmem.seeds import generator
 from tokmem.tracks.summary import grouped_means
 from tokmem.tracks.variants import Variant
-from tokmem.train.memorise import RunRecord, memorise, tallies
+from tokmem.train.memorise import MemoriseSettings, RunRecord, train_memories
+from tokmem.train.memory_tokens import memorise, tallies
 
 if TYPE_CHECKING:
     from tokmem.tracks.capacity import CapacityConfig
@@ -44,7 +47,10 @@ if TYPE_CHECKING:
 METHODS: Mapping[str, Mapping[str, Any]] = {
     "tokmem": {"lr": float},
     "prefix": {"lr": float, "placement": Placement},
+    "peft_prompt": {"lr": float},
+    "peft_prefix": {"lr": float},
 }
+PEFT: Mapping[str, Kind] = {"peft_prompt": "prompt_tuning", "peft_prefix": "prefix_tuning"}
 KEYS = ("method", "embeddings", "sequences", "tokens", "dimension")
 MEASURES = (
     *("perplexity", "untrained_perplexity", "token_accuracy", "recovered_sequences", "recovered_tokens"),
@@ -87,6 +93,20 @@ class PassagesConfig:
             return read_passages(Path(self.file), self.column)
         with as_file(files("tokmem.mini") / "passages.csv") as path:
             return read_passages(path)
+
+
+class Trained(NamedTuple):
+    """What became of a part.
+
+    Attributes:
+        records: of each run.
+        written: of each run the ids that were written for each sequence.
+        seconds: of training, a run.
+    """
+
+    records: list[RunRecord]
+    written: list[list[list[int]]]
+    seconds: float
 
 
 class Part(NamedTuple):
@@ -149,32 +169,58 @@ class Memorisation:
         self.facts = {"examples": counts, "sequence_length": given.sequence_length}
 
     def run(self, part: str, out: Path) -> list[dict[str, Any]]:
-        """Trains all runs of a part side by side and writes their sequences out from memory: a row a run."""
+        """Trains all runs of a part and writes their sequences out from memory: a row a run."""
         chosen = self._parts[part]
         lm = MemoryLM(self.backbone.model, Bank(self.backbone.dim, self.backbone.id_space()), writes=False)
         untrained = [tallies(lm, self._encoded(run, (), chosen)) for run in self._runs(chosen)]
-        names = [Procedure(f"run {number}") for number in range(len(self.runs))]
-        lm.read.add(names, self._start(chosen))
-        memory = lm.read.memory.values()
-        runs = [self._encoded(run, ids, chosen) for run, ids in zip(self._runs(chosen), memory, strict=True)]
-        changes = {key: value for key, value in chosen.variant.changes.items() if key == "lr"}
-        started = perf_counter()
-        records = memorise(
-            lm,
-            runs,
-            replace(self.config.memorise, **changes),
-            frozen_prefix=chosen.placement == "infix",
-            dimension=chosen.dimension,
-            desc=part,
-        )
-        seconds = (perf_counter() - started) / len(runs)  # they train side by side: a share each
-        written = self._write(lm, runs)
+        lr = chosen.variant.changes.get("lr", self.config.memorise.lr)
+        learn = self._with_peft if chosen.variant.method in PEFT else self._side_by_side
+        records, written, seconds = learn(chosen, lm, replace(self.config.memorise, lr=lr))
         return [
             self._row(chosen, record, sum(before, TokenTally()), run, texts) | {"train_seconds": seconds}
             for record, before, run, texts in zip(
                 records, untrained, self._runs(chosen), written, strict=True
             )
         ]
+
+    def _side_by_side(self, part: Part, lm: MemoryLM, settings: MemoriseSettings) -> Trained:
+        """All runs as slots of one bank; each has its share of the time."""
+        lm.read.add([Procedure(f"run {number}") for number in range(len(self.runs))], self._start(part))
+        memory = lm.read.memory.values()
+        runs = [self._encoded(run, ids, part) for run, ids in zip(self._runs(part), memory, strict=True)]
+        started = perf_counter()
+        records = memorise(
+            lm,
+            runs,
+            settings,
+            frozen_prefix=part.placement == "infix",
+            dimension=part.dimension,
+            desc=part.name,
+        )
+        return Trained(records, self._write(lm, runs), (perf_counter() - started) / len(runs))
+
+    def _with_peft(self, part: Part, lm: MemoryLM, settings: MemoriseSettings) -> Trained:
+        """One run after the other, for PEFT's model has one prompt."""
+        recall = replace(self.config.recall, max_new_tokens=self.config.passages.sequence_length)
+        records, written, spent = [], [], 0.0
+        starts = self._start(part)
+        for number, (run, start) in enumerate(zip(self._runs(part), starts, strict=True)):
+            prompt = PeftPrompt(
+                self.backbone,
+                PEFT[part.variant.method],
+                width=part.embeddings,
+                recall=recall,
+                seed=generator(self.config.seeds[0], "memorise", number).initial_seed(),
+            )
+            memory = PeftMemory(prompt, self._encoded(run, (), part))
+            if prompt.kind == "prompt_tuning":  # it starts where all memory tokens do
+                memory.put([start])
+            started = perf_counter()
+            records += train_memories(memory, settings, f"{part.name} run {number}")
+            spent += perf_counter() - started
+            prompts = [e.ids[: e.supervised.index(True)] for e in memory.sequences]
+            written.append([ids for ids, _ in prompt.write(prompts)])
+        return Trained(records, written, spent / len(records))
 
     def summarise(self, rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
         """Means over runs, and what was written from memory by the best run of each part."""
@@ -246,7 +292,7 @@ class Memorisation:
             "embeddings": part.embeddings,
             "sequences": part.sequences,
             "tokens": best.tokens,
-            "dimension": part.dimension or self.backbone.dim,
+            "dimension": part.dimension or record.rows.shape[-1],
             "perplexity": best.perplexity,
             "untrained_perplexity": untrained.perplexity,
             "token_accuracy": best.accuracy,
@@ -271,4 +317,5 @@ def _parts(config: CapacityConfig, variants: Sequence[Variant]) -> list[Part]:
     given = config.passages
     parts = [Part(v, k, n, None) for v in variants for n in given.sequences for k in config.embeddings]
     largest, few = max(given.sequences), given.dimension_embeddings
-    return parts + [Part(v, few, largest, d) for v in variants for d in given.dimensions]
+    ours = [v for v in variants if v.method not in PEFT]
+    return parts + [Part(v, few, largest, d) for v in ours for d in given.dimensions]
