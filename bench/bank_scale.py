@@ -21,7 +21,7 @@ from transformers import PreTrainedModel
 from bench.contenders import suffix_step
 from bench.epochs import timed
 from bench.peak import reset_peak
-from bench.setup import Queries, Settings, build_model, load_queries, prepare
+from bench.setup import Queries, Settings, build_model, load_queries, memory_ids, prepare
 from bench.train_step import describe, parse
 from tokmem.bank.bank import Bank
 from tokmem.bank.slots import IdSpace
@@ -65,11 +65,11 @@ def build_large_bank(settings: Settings, size: int) -> Bank:
 
 def spread(queries: Queries, settings: Settings, bank: Bank) -> list[list[Encoded]]:
     """The queries' batches with the memory tokens of `bank`."""
-    ids, first = bank.slots.token_ids, settings.vocab - settings.procedures
-    every = len(ids) // settings.procedures
+    ids, every = bank.slots.token_ids, len(bank) // settings.procedures
+    moved_to = {i: ids[slot * every] for slot, i in enumerate(memory_ids(settings).spare)}
 
     def moved(example: Encoded) -> Encoded:
-        return replace(example, ids=tuple(i if i < first else ids[(i - first) * every] for i in example.ids))
+        return replace(example, ids=tuple(moved_to.get(i, i) for i in example.ids))
 
     return [[moved(example) for example in batch] for batch in queries.batches]
 

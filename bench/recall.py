@@ -26,7 +26,7 @@ from rich.console import Console
 from transformers import PreTrainedModel
 
 from bench.recall_contenders import Answers, Contender, Ids, contenders
-from bench.setup import Settings, build_bank, build_model, load_queries, prepare
+from bench.setup import RANDOM, SHAPE, Settings, build_bank, build_model, load_queries, prepare
 from tokmem.bank.bank import Bank
 from tokmem.bank.init import start_rows
 from tokmem.errors import ConfigError
@@ -37,7 +37,7 @@ from tokmem.records import Encoded, Procedure
 from tokmem.report.tables import Table
 from tokmem.seeds import generator
 
-BACKBONES = ("mini", "random")
+BACKBONES = ("mini", RANDOM)
 BOTH = ("bfloat16", "float32")
 SHOWN = 3  # divergences of a contender in the terminal; the result file lists all
 
@@ -187,7 +187,7 @@ def _limit(example: Encoded, options: argparse.Namespace) -> int:
 
 def _build(settings: Settings, name: str, names: Sequence[str]) -> tuple[PreTrainedModel, Bank]:
     """The backbone, and a bank whose rows are drawn from the backbone's own."""
-    if name == "random":
+    if name == RANDOM:
         model = build_model(settings)
         return model, build_bank(settings, model, names)
     backbone = load_backbone(name, dtype=settings.dtype, device=settings.device)
@@ -254,13 +254,13 @@ def parse(arguments: Sequence[str] | None) -> tuple[Settings, argparse.Namespace
     parser.add_argument("--max-length", type=int, default=512, help="most tokens in a sequence")
     parser.add_argument("--dtype", default="bfloat16", choices=["bfloat16", "float16", "float32", "both"])
     parser.add_argument("--seed", type=int, default=0)
-    shape = {"layers": 24, "hidden": 896, "heads": 14, "kv-heads": 2, "intermediate": 4864, "vocab": 151936}
-    for name, value in shape.items():
+    for name, value in SHAPE.items():
         parser.add_argument(f"--{name}", type=int, default=value)
     options = parser.parse_args(arguments)
     tasks = options.tasks_dir and str(Path(options.tasks_dir).resolve())
     settings = Settings(
-        **{name: getattr(options, name.replace("-", "_")) for name in map(_field, shape)},
+        backbone=RANDOM,  # for the queries; each backbone is built apart
+        **{name: getattr(options, name.replace("-", "_")) for name in map(_field, SHAPE)},
         dtype=BOTH[0] if options.dtype == "both" else options.dtype,
         batch=options.queries,
         steps=1,

@@ -1,4 +1,4 @@
-"""What a measurement is made of: the settings, the random backbone, and the real queries."""
+"""What a measurement is made of: the settings, the backbone, and the real queries."""
 
 from __future__ import annotations
 
@@ -19,10 +19,12 @@ from tokmem.data.sni import SniSpec, load_tasks
 from tokmem.errors import ConfigError, DataError
 from tokmem.mini.corpus import procedures_corpus
 from tokmem.mini.procedures import FAMILIES
-from tokmem.model.backbone import pick_device
+from tokmem.model.backbone import load_backbone, pick_device
 from tokmem.records import Encoded, Example, Procedure
 from tokmem.seeds import generator, stream
 
+RANDOM = "random"
+SHAPE = {"layers": 24, "hidden": 896, "heads": 14, "kv-heads": 2, "intermediate": 4864, "vocab": 151936}
 DRAWN = 40  # examples of a procedure that batches are drawn from
 
 
@@ -31,6 +33,7 @@ class Settings:
     """Shape, data and machine of a measurement; the defaults are a 0.5B-shaped Llama and the paper's batch.
 
     Attributes:
+        backbone: random weights of the shape below, or what `load_backbone` takes: then the shape is its own.
         layers, hidden, heads, kv_heads, intermediate, vocab: of the backbone.
         dtype: of the backbone.
         batch: queries in a training step.
@@ -45,6 +48,7 @@ class Settings:
         seed: of weights and batches.
     """
 
+    backbone: str
     layers: int
     hidden: int
     heads: int
@@ -96,7 +100,10 @@ def prepare(settings: Settings) -> None:
 
 
 def build_model(settings: Settings) -> PreTrainedModel:
-    """A frozen Llama with random weights; the embedding is the output head too."""
+    """The backbone, frozen; a random one is a Llama whose embedding is the output head too."""
+    if settings.backbone != RANDOM:
+        model = load_backbone(settings.backbone, dtype=settings.dtype, device=settings.device).model
+        return model.requires_grad_(False)
     config = LlamaConfig(
         vocab_size=settings.vocab,
         hidden_size=settings.hidden,
@@ -114,9 +121,9 @@ def build_model(settings: Settings) -> PreTrainedModel:
 
 
 def build_bank(settings: Settings, model: PreTrainedModel, names: Sequence[str]) -> Bank:
-    """A bank on the vocabulary's last rows. It starts from the backbone's rows, exact in its dtype."""
-    weight = model.get_parameter("model.embed_tokens.weight")
-    bank = Bank(settings.hidden, _space(settings))
+    """A bank on rows that no text uses. It starts from the backbone's rows, exact in its dtype."""
+    weight = model.get_input_embeddings().weight
+    bank = Bank(settings.hidden, memory_ids(settings))
     # By hand: the library's own starts read the whole weight as float32, a transient as large as the model.
     picks = torch.randint(len(weight), (len(names),), generator=generator(settings.seed, "start"))
     rows = weight[picks.to(weight.device)].float()
@@ -124,7 +131,11 @@ def build_bank(settings: Settings, model: PreTrainedModel, names: Sequence[str])
     return bank
 
 
-def _space(settings: Settings) -> IdSpace:
+def memory_ids(settings: Settings) -> IdSpace:
+    """Ids within the vocabulary, one a procedure: its last rows, or those that the backbone has to spare."""
+    if settings.backbone != RANDOM:
+        space = load_backbone(settings.backbone, dtype=settings.dtype).id_space()
+        return IdSpace(space.rows, space.spare[: settings.procedures])
     return IdSpace(settings.vocab, tuple(range(settings.vocab - settings.procedures, settings.vocab)))
 
 
@@ -135,8 +146,8 @@ def load_queries(settings: Settings) -> Queries:
         ConfigError: the vocabulary is too small for tokenizer and bank, or there are too few procedures.
     """
     tokenizer = AutoTokenizer.from_pretrained(settings.tokenizer)
-    spare = _space(settings).spare
-    if spare[0] < len(tokenizer):
+    spare = memory_ids(settings).spare
+    if settings.backbone == RANDOM and spare[0] < len(tokenizer):
         raise ConfigError(
             f"a vocabulary of {settings.vocab} rows",
             f"{len(tokenizer)} for the tokenizer and {len(spare)} beside it",

@@ -24,10 +24,10 @@ from transformers import PreTrainedModel
 
 from bench.contenders import BUILDERS, Contender, Trainer
 from bench.peak import measure_peak
-from bench.setup import Queries, Settings, build_bank, build_model, load_queries, prepare
+from bench.setup import RANDOM, SHAPE, Queries, Settings, build_bank, build_model, load_queries, prepare
 from tokmem.errors import TrainingError
 from tokmem.files import atomic_write_json
-from tokmem.model.backbone import fingerprint, mini_path, pick_device
+from tokmem.model.backbone import fingerprint, load_backbone, mini_path, pick_device
 from tokmem.provenance import provenance
 from tokmem.records import Encoded
 from tokmem.report.tables import Table
@@ -144,7 +144,7 @@ def run(settings: Settings) -> dict[str, Any]:
 def describe(settings: Settings, model: PreTrainedModel, queries: Queries) -> dict[str, Any]:
     """What a result file says of what was measured, and where it comes from."""
     return {
-        "backbone": "random weights",
+        "backbone": "random weights" if settings.backbone == RANDOM else settings.backbone,
         "model": describe_model(model, settings),
         "queries": describe_queries(queries),
         "threads": torch.get_num_threads(),
@@ -155,13 +155,14 @@ def describe(settings: Settings, model: PreTrainedModel, queries: Queries) -> di
 
 
 def describe_model(model: PreTrainedModel, settings: Settings) -> dict[str, Any]:
-    """Shape and size of the backbone; it has random weights."""
+    """Shape and size of the backbone."""
+    weights = "random weights, tied embeddings" if settings.backbone == RANDOM else settings.backbone
     shape = {
         k: getattr(settings, k) for k in ("layers", "hidden", "heads", "kv_heads", "intermediate", "vocab")
     }
     parameters = list(model.parameters())
     return {
-        "architecture": f"{type(model).__name__}, random weights, tied embeddings",
+        "architecture": f"{type(model).__name__}, {weights}",
         **shape,
         "dtype": settings.dtype,
         "parameters": sum(p.numel() for p in parameters),
@@ -226,16 +227,40 @@ def parse(
     parser.add_argument("--dtype", default="bfloat16", choices=sorted(TOLERANCE))
     parser.add_argument("--lr", type=float, default=5e-3)
     parser.add_argument("--seed", type=int, default=0)
-    shape = {"layers": 24, "hidden": 896, "heads": 14, "kv-heads": 2, "intermediate": 4864, "vocab": 151936}
-    for name, value in shape.items():
+    parser.add_argument(
+        "--backbone", default=RANDOM, help="random weights of the shape below; mini, a hub id, or a folder"
+    )
+    for name, value in SHAPE.items():
         parser.add_argument(f"--{name}", type=int, default=value)
     parser.set_defaults(**defaults)
     given = vars(parser.parse_args(arguments))
     out = given.pop("out")
+    if given["backbone"] != RANDOM:
+        given |= shape_of(given["backbone"])
+        if Path(given["backbone"]).is_dir():
+            given["backbone"] = str(Path(given["backbone"]).resolve())  # peaks are measured elsewhere
     if given["tasks_dir"]:
         given["tasks_dir"] = str(Path(given["tasks_dir"]).resolve())
     given["tokenizer"] = str(Path(given["tokenizer"]).resolve())
     return Settings(**given), out
+
+
+def shape_of(backbone: str) -> dict[str, int]:
+    """The shape of a backbone that has weights, under the names of `SHAPE`.
+
+    Raises:
+        TokMemError: there is no such backbone.
+    """
+    config = load_backbone(backbone).model.config
+    names = {
+        "layers": "num_hidden_layers",
+        "hidden": "hidden_size",
+        "heads": "num_attention_heads",
+        "kv_heads": "num_key_value_heads",
+        "intermediate": "intermediate_size",
+        "vocab": "vocab_size",
+    }
+    return {name: getattr(config, theirs) for name, theirs in names.items()}
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

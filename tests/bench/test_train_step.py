@@ -8,10 +8,11 @@ import torch
 
 from bench.contenders import BUILDERS, Contender, Trainer
 from bench.peak import measure_peak
-from bench.setup import load_queries
+from bench.setup import build_bank, build_model, load_queries
 from bench.train_step import check_equal_work, compare, main, parse, summarise
 from tests.tiny import tiny_bank, tiny_examples, tiny_model
 from tokmem.errors import TrainingError
+from tokmem.model.backbone import load_backbone, mini_path
 from tokmem.train.speed import peak_bytes
 
 pytest.importorskip("peft")
@@ -59,6 +60,24 @@ def test_batches_are_the_same_in_every_process(small: list[str]) -> None:
     first, second = load_queries(settings), load_queries(settings)
     assert first == second
     assert first.batches[0] != first.batches[1]
+
+
+def test_the_bundled_backbone_has_its_own_shape_and_ids(small: list[str]) -> None:
+    settings, _ = parse([*small, "--backbone", "mini", "--tokenizer", str(mini_path()), "--batch", "2"])
+    model, queries = build_model(settings), load_queries(settings)
+    config = model.config
+    assert (settings.layers, settings.hidden, settings.kv_heads) == (
+        config.num_hidden_layers,
+        config.hidden_size,
+        config.num_key_value_heads,
+    )
+    bank = build_bank(settings, model, queries.names)
+    assert set(bank.slots.token_ids) < set(load_backbone("mini").id_space().spare)
+    assert all(e.ids[e.prefix] in bank.slots.token_ids for batch in queries.batches for e in batch)
+    built = {
+        name: build(model, build_bank(settings, model, queries.names)) for name, build in BUILDERS.items()
+    }
+    check_equal_work(compare(built, queries.batches[0]), settings.dtype)
 
 
 @pytest.mark.slow
