@@ -9,7 +9,7 @@ from tokmem.data.compose import ComposeSpec, compose
 from tokmem.data.xlam import ToolRange, rank_tools
 from tokmem.errors import ConfigError
 from tokmem.mini.tool_rows import mini_tool_rows
-from tokmem.mini.tools import AUXILIARY, HELD_OUT, TOOLS
+from tokmem.mini.tools import AUXILIARY, HELD_OUT, TOOLS, TRAINING
 
 DATA = mini_tool_rows(50)
 
@@ -45,6 +45,24 @@ def test_seeded_and_more_rows_begin_with_the_same() -> None:
     for row in DATA.rows:
         queries[row.tool].append(row)
     assert few.rows == tuple(row for own in queries.values() for row in own[:10])
+
+
+def test_more_tools_follow_the_hundred_and_are_none_of_them() -> None:
+    few, many = mini_tool_rows(12, more_tools=45), mini_tool_rows(12, more_tools=60)
+    hundred = mini_tool_rows(12)
+    assert few.rows[: len(hundred.rows)] == hundred.rows
+    assert many.rows[: len(few.rows)] == few.rows
+    assert len({hundred.checksum, few.checksum, many.checksum}) == 3
+    names = [tool.name for tool in rank_tools(many.rows)]
+    assert len(names) == len(set(names)) == 160
+    assert names[100:140] == [tool.name for tool in TRAINING]
+    assert set(Counter(row.tool for row in many.rows).values()) == {12}
+    random = {tool.name: tool for tool in rank_tools(many.rows)[140:]}
+    for row in many.rows[-20 * 12 :]:
+        (call,) = row.calls
+        schema = random[call.name].parameters
+        assert set(schema["required"]) <= set(call.arguments) <= set(schema["properties"])
+    assert mini_tool_rows(12, 1, 60).rows[-1] != many.rows[-1]
 
 
 def test_impossible_numbers_are_refused() -> None:

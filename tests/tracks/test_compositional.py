@@ -17,9 +17,10 @@ from tokmem.bank.store import load_bank
 from tokmem.config import load_config
 from tokmem.data.call_files import write_calls
 from tokmem.data.compose import ComposeSpec, compose
-from tokmem.data.xlam import rank_tools
+from tokmem.data.xlam import ToolRange, rank_tools
 from tokmem.errors import BankError, ConfigError, DataError, TokMemError
 from tokmem.mini.tool_rows import mini_tool_rows
+from tokmem.mini.tools import TOOLS, TRAINING
 from tokmem.model.backbone import Backbone, fingerprint, load_backbone
 from tokmem.records import Procedure
 from tokmem.tracks import tool_build, tool_data
@@ -283,6 +284,21 @@ def test_call_limits_are_told_apart_though_no_query_reaches_them(backbone: Backb
     assert [row["train_max_calls"] for row in summary["rows"] if row["calls"] == "all"] == [3, 4]
 
 
+def test_tools_beyond_the_hundred_adapt_the_backbone(backbone: Backbone, tmp_path: Path) -> None:
+    adaptation = replace(CONFIG.adaptation, auxiliary_tools="1-3,101-104", auxiliary_train_size=20)
+    config = with_methods("tokmem+adaptation=auxiliary", adaptation=adaptation)
+    with pytest.raises(DataError, match="tools 101-104, but 100 tools have rows"):
+        run(config, tmp_path / "few", backbone=backbone)
+    more = replace(config, data=replace(DATA, more_tools=4))
+    source = ToolSource(more.data)
+    made = source.composed(ToolRange.parse_all("1-3,101-104"), more.data.spec(0))
+    assert [tool.name for tool in made.procedures][:4] == [*(t.name for t in TOOLS[:3]), TRAINING[0].name]
+    summary = run(more, tmp_path / "more", backbone=backbone)
+    (adapted,) = summary["adaptations"].values()
+    assert (adapted["tools"], adapted["examples"]) == ("1-3,101-104", 20)
+    assert summary["procedures"] == [tool.name for tool in TOOLS[50:56]], "only what is learned later"
+
+
 def test_mistakes_are_told_before_anything_is_trained(backbone: Backbone, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="51-60 and 55-70 overlap"):
         RoundsConfig(training_rounds="51-60:1,55-70:1")
@@ -292,6 +308,12 @@ def test_mistakes_are_told_before_anything_is_trained(backbone: Backbone, tmp_pa
         with_methods(
             "tokmem+adaptation=auxiliary", adaptation=replace(CONFIG.adaptation, auxiliary_tools="1-60")
         )
+    with pytest.raises(ConfigError, match=r"1-3 and 2-4 overlap"):
+        replace(CONFIG.adaptation, auxiliary_tools="1-3,2-4")
+    with pytest.raises(ConfigError, match=r"more_tools 5 with source files.*only generated"):
+        replace(DATA, source="files", path=str(tmp_path), more_tools=5)
+    with pytest.raises(ConfigError, match="more_tools"):
+        replace(DATA, more_tools=-1)
     with pytest.raises(ConfigError, match="'allways' in method"):
         with_methods("tokmem+adaptation=allways")
     with pytest.raises(ConfigError, match=r"training\.epochs 2"):

@@ -69,7 +69,7 @@ def compose(
 
 def _ranges(given: Mapping[str, Any]) -> tuple[ToolRange, ...]:
     """The ranges that one of three ways names."""
-    from tokmem.data.xlam import ToolRange, consecutive_ranges, parse_rounds, require_disjoint
+    from tokmem.data.xlam import ToolRange, consecutive_ranges, parse_rounds
 
     named = [f"--{way.replace('_', '-')}" for way in ("top_k", "training_rounds", "num_rounds") if given[way]]
     if len(named) > 1:
@@ -84,9 +84,7 @@ def _ranges(given: Mapping[str, Any]) -> tuple[ToolRange, ...]:
         return consecutive_ranges(start or 1, each, given["num_rounds"])
     if given["training_rounds"]:
         return tuple(tools for tools, _ in parse_rounds(given["training_rounds"]))
-    ranges = tuple(ToolRange.parse(part) for part in (given["top_k"] or o.DEFAULT_TOOLS).split(","))
-    require_disjoint(ranges)
-    return ranges
+    return ToolRange.parse_all(given["top_k"] or o.DEFAULT_TOOLS)
 
 
 def _specs(given: Mapping[str, Any], ranges: Sequence[ToolRange]) -> list[ComposeSpec]:

@@ -146,6 +146,17 @@ class ToolRange:
             raise ConfigError(f"tools {text!r}", "a range such as 51-100, or a number such as 20")
         return cls(int(match[1] or 1), int(match[2]))
 
+    @classmethod
+    def parse_all(cls, text: str) -> tuple[ToolRange, ...]:
+        """Reads ranges with commas between them, such as ``1-50,101-250``.
+
+        Raises:
+            ConfigError: one is malformed, or two overlap.
+        """
+        ranges = tuple(map(cls.parse, text.split(",")))
+        require_disjoint(ranges)
+        return ranges
+
     def select(self, ranked: Sequence[Procedure]) -> tuple[Procedure, ...]:
         """The tools of this range.
 

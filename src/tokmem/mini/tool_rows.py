@@ -1,14 +1,17 @@
-"""Single calls of the 100 generated tools, as rows that queries for several tools are put together from."""
+"""Single calls of generated tools, as rows that queries for several tools are put together from."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
+from contextlib import suppress
+from itertools import chain, islice, repeat
 from random import Random
 
 from tokmem.data.xlam import XlamRow, XlamRows
 from tokmem.errors import ConfigError
-from tokmem.mini.tools import TOOLS, Tool, sample_call
+from tokmem.mini.random_tools import sample_tool
+from tokmem.mini.tools import TOOLS, TRAINING, Tool, sample_call
 from tokmem.records import Call, Procedure
 from tokmem.seeds import stream
 
@@ -20,23 +23,37 @@ _FRAMES = (
 _DRAWS = 3000  # of requests in each frame
 
 
-def mini_tool_rows(samples_per_tool: int, seed: int = 0) -> XlamRows:
+def mini_tool_rows(samples_per_tool: int, seed: int = 0, more_tools: int = 0) -> XlamRows:
     """Draws as many rows for each tool, every query once.
 
     The tools stand in the order of their table, and rank in it: 1-50 are the auxiliary ones, whose requests
-    the bundled backbone was trained on, 51-100 those that it never saw. A tool that has few requests, such as
-    one without arguments, is also asked for politely.
+    the bundled backbone was trained on, 51-100 those that it never saw. Tools from 101 on are for adaptation:
+    the forty others of the backbone's training, and then tools put together at random. A tool that has few
+    requests, such as one without arguments, is also asked for politely.
 
     Args:
         samples_per_tool: rows of a tool.
-        seed: of every draw; more rows begin with the same ones.
+        seed: of every draw; more rows begin with the same ones, and so do more tools.
+        more_tools: how many tools after the hundred.
 
     Raises:
         ConfigError: ``samples_per_tool`` is below 1, or a tool has fewer different requests.
     """
     check_generated(samples_per_tool)
-    rows = tuple(row for tool in TOOLS for row in _rows(tool, samples_per_tool, seed))
-    return XlamRows(rows, {}, hashlib.sha256(repr(rows).encode()).hexdigest())
+    rows = [row for tool in TOOLS for row in _rows(tool, samples_per_tool, seed)]
+    for own in islice(_more_rows(samples_per_tool, seed), more_tools):
+        rows += own
+    return XlamRows(tuple(rows), {}, hashlib.sha256(repr(tuple(rows)).encode()).hexdigest())
+
+
+def _more_rows(count: int, seed: int) -> Iterator[list[XlamRow]]:
+    """The rows of one further tool after the other, without end; one with too few requests is left out."""
+    rng, seen = stream(seed, "more tools"), set[str]()
+    for tool in chain(TRAINING, (sample_tool(rng) for _ in repeat(None))):
+        if tool.samplers and tool.name not in seen:
+            seen.add(tool.name)
+            with suppress(ConfigError):
+                yield _rows(tool, count, seed)
 
 
 def check_generated(samples_per_tool: int) -> None:

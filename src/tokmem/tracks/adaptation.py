@@ -40,7 +40,7 @@ class AdaptationConfig:
     freeze_lora_after_first: bool = setting(False, "with use_lora: adaptation: first_round")
     lora_lr: float = setting(5e-5, "AdamW's rate of the adapter, where it trains beside memory tokens")
     lora_weight_decay: float = setting(1e-2, "its decay")
-    auxiliary_tools: str = setting("1-50", "tools to adapt on")
+    auxiliary_tools: str = setting("1-50", "tools to adapt on: a range, or more, such as 1-50,101-250")
     auxiliary_train_size: int = setting(5000, "queries to adapt on")
     auxiliary_epochs: int = setting(1, "passes over them")
     auxiliary_lr: float = setting(5e-3, "AdamW's rate of the temporary memory tokens")
@@ -52,7 +52,7 @@ class AdaptationConfig:
         check_least(vars(self), dict.fromkeys(("lora_lr", "lora_weight_decay", "auxiliary_lr"), 0))
         if self.auxiliary_lr == 0:
             raise ConfigError("auxiliary_lr 0", "above 0: the adapter's rate is a multiple of it")
-        ToolRange.parse(self.auxiliary_tools)
+        ToolRange.parse_all(self.auxiliary_tools)
         if self.freeze_lora_after_first and not self.use_lora:
             raise ConfigError("freeze_lora_after_first without use_lora", "both, or adaptation: first_round")
         if self.use_lora and self.adaptation not in ("none", self.published):
@@ -126,10 +126,11 @@ class Auxiliary:
             )
         config = self.config
         data = replace(self.data, train_size=config.auxiliary_train_size, test_size=0, max_samples=None)
-        tools = ToolRange.parse(config.auxiliary_tools)
+        tools = ToolRange.parse_all(config.auxiliary_tools)
         composed = source.composed(tools, data.spec(0, train_max_calls))
-        check_new_tools({f"{tools} (auxiliary)": composed, **self.rounds})
-        logger.info("adaptation on tools %s: %d queries", tools, len(composed.train))
+        named = config.auxiliary_tools
+        check_new_tools({f"{named} (auxiliary)": composed, **self.rounds})
+        logger.info("adaptation on tools %s: %d queries", named, len(composed.train))
         training = replace(
             self.training,
             lr=config.auxiliary_lr,
@@ -156,7 +157,7 @@ class Auxiliary:
         merged = wrap_backbone(method.adapter.merged(), plain.tokenizer, folder.name)
         save_backbone(merged, folder)
         return {
-            "tools": str(tools),
+            "tools": ",".join(map(str, tools)),
             "examples": len(composed.train),
             "epochs": config.auxiliary_epochs,
             "lora": asdict(self.lora),

@@ -95,7 +95,7 @@ def make_rounds(
         DataError: a round's queries cannot be made, or two rounds have a tool in common.
     """
     rounds = [
-        Round(tools, epochs, source.composed(tools, data.spec(index, train_max_calls)))
+        Round(tools, epochs, source.composed((tools,), data.spec(index, train_max_calls)))
         for index, (tools, epochs) in enumerate(config.plan())
     ]
     check_new_tools({str(one.tools): one.data for one in rounds})
@@ -139,4 +139,4 @@ def check_disjoint(rounds: RoundsConfig, auxiliary: str) -> None:
     Raises:
         ConfigError: they overlap.
     """
-    require_disjoint([ToolRange.parse(auxiliary), *(tools for tools, _ in rounds.plan())])
+    require_disjoint([*ToolRange.parse_all(auxiliary), *(tools for tools, _ in rounds.plan())])

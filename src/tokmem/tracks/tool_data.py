@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from tokmem.config import setting
+from tokmem.config import check_least, setting
 from tokmem.data.call_files import calls_path, descriptions_path, named_files, read_calls, read_descriptions
 from tokmem.data.compose import CONNECTORS, Composed, ComposeSpec, compose
 from tokmem.data.corpus import SPLITS, Split
@@ -35,6 +36,9 @@ class ToolDataConfig:
         EXCLUDED, "tools to leave out of the ranks, which close up (generated and xlam)"
     )
     samples_per_tool: int = setting(50, "rows of a tool to make queries from; 0: all (xlam)")
+    more_tools: int = setting(
+        0, "generated: tools beside the hundred, ranked from 101, to adapt on; most put together at random"
+    )
     train_size: int = setting(5000, "training queries a round")
     val_size: int = setting(100, "validation queries a round, to choose rates and the best rows by")
     test_size: int = setting(500, "test queries a round")
@@ -57,8 +61,13 @@ class ToolDataConfig:
                 f"source {self.source} with path {self.path!r}",
                 "a path for xlam and files, none for generated tools",
             )
+        check_least(vars(self), {"more_tools": 0})
         if self.source == "generated":
             check_generated(self.samples_per_tool)
+        elif self.more_tools:
+            raise ConfigError(
+                f"more_tools {self.more_tools} with source {self.source}", "0: only generated tools have more"
+            )
         if self.source == "files" and self.exclude != EXCLUDED:
             raise ConfigError(
                 f"exclude {list(self.exclude)} with source files",
@@ -108,7 +117,7 @@ class ToolSource:
         self.config = config
         self.rows: XlamRows | None = None
         if config.source == "generated":
-            self.rows = mini_tool_rows(config.samples_per_tool, config.seed)
+            self.rows = mini_tool_rows(config.samples_per_tool, config.seed, config.more_tools)
         elif config.source == "xlam":
             self.rows = read_xlam(config.path)
         self.ranked = rank_tools(self.rows.rows, config.exclude) if self.rows else ()
@@ -118,19 +127,24 @@ class ToolSource:
         """Rows that could not be used, by reason."""
         return dict(self.rows.broken) if self.rows else {}
 
-    def composed(self, tools: ToolRange, spec: ComposeSpec) -> Composed:
-        """The queries of a range of tools.
+    def composed(self, tools: Sequence[ToolRange], spec: ComposeSpec) -> Composed:
+        """The queries of one or more ranges of tools.
 
         Raises:
+            ConfigError: files of queries are for one range each.
             DataError: a tool has no rows or no valid schema, or a file of queries names others.
         """
+        named = ",".join(map(str, tools))
         if self.rows:
-            made = compose(self.rows.rows, tools.select(self.ranked), spec)
+            chosen = [tool for part in tools for tool in part.select(self.ranked)]
+            made = compose(self.rows.rows, chosen, spec)
+        elif len(tools) == 1:
+            made = _from_files(Path(self.config.path), tools[0], spec)
         else:
-            made = _from_files(Path(self.config.path), tools, spec)
+            raise ConfigError(f"tools {named} of source files", "one range: a file has the queries of one")
         for tool in made.procedures:
             check_schema(tool)
-        _check_rows(made, tools)
+        _check_rows(made, named)
         return replace(made, test=made.test[: self.config.max_samples])
 
 
@@ -186,7 +200,7 @@ def _has_own_files(folder: Path, tools: ToolRange, spec: ComposeSpec) -> bool:
     return False
 
 
-def _check_rows(made: Composed, tools: ToolRange) -> None:
+def _check_rows(made: Composed, tools: str) -> None:
     """Refuses a tool that nothing calls, and a call of no tool of the round."""
     names = {tool.name for tool in made.procedures}
     called = {turn.procedure for example in made.train for turn in example.turns}
