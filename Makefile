@@ -53,6 +53,8 @@ bench: $(STAMP) ## Measure a training step, whole epochs, large banks and recall
 	$(BIN)/python -m bench.profile
 	$(BIN)/python -m bench.bank_scale
 	$(BIN)/python -m bench.recall
+	for part in train_step epochs bank_scale; do \
+	  $(BIN)/python -m bench.$$part --backbone mini --dtype float32 --out results/bench/$${part}_mini.json || exit; done
 	$(BIN)/python -m bench.recall --backbone mini --dtype float32 --out results/bench/recall_float32.json
 	$(BIN)/python tools/update_tables.py
 

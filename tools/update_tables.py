@@ -68,7 +68,7 @@ def table(kind: str, path: Path) -> str:
     if "bench" in path.parts:
         formats = dict.fromkeys(TWO_DIGITS, ".2f") | {"bank_gb": ".4f", "identical": ".1%"}
         formats |= {"seconds": ".3f", "share": ".1%", "gflops": ".0f"}
-        return Table(result["rows"], BENCH[path.stem], formats).markdown()
+        return Table(result["rows"], BENCH[path.stem.removesuffix("_mini")], formats).markdown()
     if kind == "table":
         return results_table(result).markdown()
     return (forgetting_table if kind == "forgetting" else probes_table)(result[kind]).markdown()

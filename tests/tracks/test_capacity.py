@@ -28,7 +28,13 @@ from tokmem.train.memorise import MemoriseSettings
 EXPERIMENTS = Path(__file__).parents[2] / "experiments/capacity"
 MEMORISE = CapacityConfig(
     task="memorise",
-    methods=("tokmem", "prefix", "prefix+placement=before_bos+lr=0.1", "peft_prompt", "peft_prefix+lr=0.1"),
+    methods=(
+        "tokmem",
+        "prefix",
+        "prefix+placement=before_bos+lr=0.1",
+        "peft_prompt",
+        "peft_prefix+lr=0.1+embeddings=3",
+    ),
     embeddings=(1, 3),
     passages=PassagesConfig(
         sequence_length=6, sequences=(2, 1), runs=2, dimensions=(4,), dimension_embeddings=3, id_method="hash"
@@ -60,7 +66,8 @@ def untimed(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 def test_memorisation(backbone: Backbone, tmp_path: Path) -> None:
     summary = run(MEMORISE, tmp_path / "run", backbone=backbone)
     rows = {(r["method"], r["embeddings"], r["sequences"], r["dimension"]): r for r in summary["rows"]}
-    assert len(rows) == 3 * (2 * 2 + 1) + 2 * 2 * 2, "PEFT's prompts train all their coordinates"
+    assert len(rows) == 3 * (2 * 2 + 1) + 2 * 2 + 2, "PEFT's prompts train all their coordinates"
+    assert {key[1] for key in rows if key[0] == "peft_prefix+lr=0.1"} == {3}
     for (method, embeddings, sequences, dimension), row in rows.items():
         assert (row["tokens"], row["seeds"]) == (6 * sequences, 2)
         assert row["perplexity"] < row["untrained_perplexity"] or dimension == 4
@@ -81,6 +88,20 @@ def test_memorisation(backbone: Backbone, tmp_path: Path) -> None:
     table = results_table(summary)
     assert "perplexity" in table.columns
     assert "compliance" not in table.columns
+
+
+@pytest.mark.parametrize(
+    ("methods", "told"),
+    [
+        (("tokmem", "tokmem+embeddings=3"), "tokmem with 3 embeddings twice"),
+        (("tokmem+embeddings=0",), "embeddings=0"),
+    ],
+)
+def test_a_number_of_embeddings_of_ones_own_is_checked(
+    backbone: Backbone, methods: tuple[str, ...], told: str
+) -> None:
+    with pytest.raises(ConfigError, match=told):
+        prepare(replace(MEMORISE, methods=methods), backbone)
 
 
 def test_reasoning(backbone: Backbone, tmp_path: Path) -> None:

@@ -45,10 +45,10 @@ if TYPE_CHECKING:
     from tokmem.tracks.capacity import CapacityConfig
 
 METHODS: Mapping[str, Mapping[str, Any]] = {
-    "tokmem": {"lr": float},
-    "prefix": {"lr": float, "placement": Placement},
-    "peft_prompt": {"lr": float},
-    "peft_prefix": {"lr": float},
+    "tokmem": {"lr": float, "embeddings": int},
+    "prefix": {"lr": float, "embeddings": int, "placement": Placement},
+    "peft_prompt": {"lr": float, "embeddings": int},
+    "peft_prefix": {"lr": float, "embeddings": int},
 }
 PEFT: Mapping[str, Kind] = {"peft_prompt": "prompt_tuning", "peft_prefix": "prefix_tuning"}
 KEYS = ("method", "embeddings", "sequences", "tokens", "dimension")
@@ -122,6 +122,11 @@ class Part(NamedTuple):
         """Of its files."""
         shape = f"{self.variant.name}-{self.embeddings}-{self.sequences}"
         return shape if self.dimension is None else f"{shape}-d{self.dimension}"
+
+    @property
+    def label(self) -> str:
+        """Of its rows, which say the number of embeddings by themselves."""
+        return "+".join(p for p in self.variant.name.split("+") if not p.startswith("embeddings="))
 
     @property
     def placement(self) -> Placement:
@@ -288,7 +293,7 @@ class Memorisation:
         moved: Drift = drift(record.start, record.rows)
         bits = bits_gained(untrained, best)
         return {
-            "method": part.variant.name,
+            "method": part.label,
             "embeddings": part.embeddings,
             "sequences": part.sequences,
             "tokens": best.tokens,
@@ -314,8 +319,23 @@ class Memorisation:
 
 
 def _parts(config: CapacityConfig, variants: Sequence[Variant]) -> list[Part]:
+    """Every number of embeddings, or the one that a variant names, for every size; then the dimensions.
+
+    Raises:
+        ConfigError: a variant names no number of embeddings, or one that another row has.
+    """
     given = config.passages
-    parts = [Part(v, k, n, None) for v in variants for n in given.sequences for k in config.embeddings]
+    own = {v.name: v.changes["embeddings"] for v in variants if "embeddings" in v.changes}
+    check_least(own, dict.fromkeys(own, 1))
+    parts = [
+        Part(v, k, n, None)
+        for v in variants
+        for n in given.sequences
+        for k in ((own[v.name],) if v.name in own else config.embeddings)
+    ]
+    labels = [(part.label, part.embeddings, part.sequences) for part in parts]
+    if twice := next((label for label in labels if labels.count(label) > 1), None):
+        raise ConfigError(f"{twice[0]} with {twice[1]} embeddings twice in methods", "once", "remove one")
     largest, few = max(given.sequences), given.dimension_embeddings
-    ours = [v for v in variants if v.method not in PEFT]
+    ours = [v for v in variants if v.method not in PEFT and v.name not in own]
     return parts + [Part(v, few, largest, d) for v in ours for d in given.dimensions]
