@@ -15,8 +15,9 @@ COMMON = {"track": "capacity", "backbone": "mini", "examples": {"test": 4}, "pro
 
 
 def memorised(dimensions: tuple[int, ...] = (16,)) -> dict[str, Any]:
-    """Two methods, two numbers of embeddings and of tokens, five runs; the most embeddings in part too."""
+    """Two numbers of embeddings and of tokens, five runs; the most embeddings in part too; and a rival."""
     shapes = [(k, n, 256) for n in (16, 32) for k in (1, 5)] + [(5, 32, d) for d in dimensions]
+    wide = [(5, n, 1536) for n in (16, 32)]  # keys and values of all layers
     rows = [
         {
             "method": method, "embeddings": k, "sequences": n // 16, "tokens": n, "dimension": d, "seeds": 5,
@@ -27,8 +28,8 @@ def memorised(dimensions: tuple[int, ...] = (16,)) -> dict[str, Any]:
             "bits_per_embedding": 12.5, "bits_per_embedding_std": 2.0,
             "norm_start": 1.0, "norm": 4.5, "angle": 80.5, "cosine": 0.125,
         }
-        for method in ("tokmem", "prefix")
-        for k, n, d in shapes
+        for method in ("tokmem", "prefix", "peft_prefix")
+        for k, n, d in (wide if method == "peft_prefix" else shapes)
     ]  # fmt: skip
     written = [{"marker": "zuva", "passage": NASTY, "written": "Four score"}]
     keys = ("method", "embeddings", "sequences", "tokens", "dimension")
@@ -67,6 +68,7 @@ def test_tables_in_the_form_of_the_paper(page: Page) -> None:
     assert ["method", "16 tokens", "32 tokens", "1,024 tokens", "2,048 tokens", "4,096 tokens"] in rows
     assert ["TokMem-5", "116 ± 20 / 5.70 ± 0.25", "132 ± 20 / 8.90 ± 0.25", "-", "-", "-"] in rows
     assert ["TokMem-5", "-", "-", "200 / 1.03", "500 / 1.15", "1400 / 1.91"] in rows
+    assert ["PEFT prefix tuning-5", "116 ± 20 / 5.70 ± 0.25", "132 ± 20 / 8.90 ± 0.25", "-", "-", "-"] in rows
     assert ["base", "7.5 / 1.5", "-", "-", "-", "-"] in rows
     assert ["TokMem-1", "-", "90.0 ± 1.5 / 2.0 ± 0.5", "90.0 ± 1.5 / 10.0 ± 0.5", "-", "-"] in rows
     assert ["prefix-1", "-", "-", "-", "45.9 / 33.1", "97.2 / 64.1"] in rows
@@ -76,7 +78,7 @@ def test_tables_in_the_form_of_the_paper(page: Page) -> None:
 
 def test_what_was_held_and_how_it_moved(page: Page) -> None:
     rows = page.rows()
-    held = ["TokMem-1", "99.5", "18.50 ± 0.25", "75.0", "50.0", "8.0 ± 1.0", "12.5 ± 2.0", "116 ± 20"]
+    held = ["TokMem-1", "256", "99.5", "18.50 ± 0.25", "75.0", "50.0", "8.0 ± 1.0", "12.5 ± 2.0", "116 ± 20"]
     assert held in rows
     assert ["TokMem-5", "16", "1.00", "4.50", "80.5", "0.125"] in rows
     assert repr(NASTY) in page.text

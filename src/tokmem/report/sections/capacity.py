@@ -80,9 +80,12 @@ def _of_task(runs: Sequence[Run], task: str) -> list[Run]:
 
 
 def _full(rows: Sequence[Row]) -> tuple[list[Row], list[Row]]:
-    """Rows whose embeddings train as a whole, and those that train fewer coordinates."""
-    whole = max(row["dimension"] for row in rows)
-    return [r for r in rows if r["dimension"] == whole], [r for r in rows if r["dimension"] < whole]
+    """Rows whose embeddings train as a whole, and those of the same methods that train fewer coordinates."""
+    whole: dict[str, int] = {}
+    for row in rows:
+        whole[row["method"]] = max(row["dimension"], whole.get(row["method"], 0))
+    full = [r for r in rows if r["dimension"] == whole[r["method"]]]
+    return full, [r for r in rows if r["dimension"] < whole[r["method"]]]
 
 
 def _title(row: Row) -> str:
@@ -170,7 +173,10 @@ def _capacity_plots(run: Run, rows: Sequence[Row]) -> list[tuple[Plot, str]]:
 def _dimension_plots(run: Run, rows: Sequence[Row]) -> list[tuple[Plot, str]]:
     """Over the number of coordinates that train, for the portion in which several were tried."""
     few = next(row for row in rows if row["dimension"] == min(r["dimension"] for r in rows))
-    part = [r for r in rows if (r["embeddings"], r["tokens"]) == (few["embeddings"], few["tokens"])]
+    _, fewer = _full(rows)
+    tried = {row["method"] for row in fewer}
+    shape = (few["embeddings"], few["tokens"])
+    part = [r for r in rows if r["method"] in tried and (r["embeddings"], r["tokens"]) == shape]
     plots = []
     for measure, title in _CURVES.items():
         caption = f"{run.title}: {title} by coordinates trained, {few['embeddings']} embeddings"
