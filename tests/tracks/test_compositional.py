@@ -29,6 +29,7 @@ from tokmem.tracks.rounds import RoundsConfig, checksum, make_rounds
 from tokmem.tracks.tool_config import CompositionalConfig
 from tokmem.tracks.tool_data import ToolSource
 from tokmem.train import loop
+from tokmem.train.objective import BankObjective
 
 pytest.importorskip("peft")
 
@@ -297,6 +298,26 @@ def test_tools_beyond_the_hundred_adapt_the_backbone(backbone: Backbone, tmp_pat
     (adapted,) = summary["adaptations"].values()
     assert (adapted["tools"], adapted["examples"]) == ("1-3,101-104", 20)
     assert summary["procedures"] == [tool.name for tool in TOOLS[50:56]], "only what is learned later"
+
+
+def test_a_constrained_variant_answers_from_the_training_of_its_twin(
+    backbone: Backbone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("llguidance")
+    steps: list[Any] = []
+    after = BankObjective.after_step
+    monkeypatch.setattr(BankObjective, "after_step", lambda self: steps.append(1) or after(self))
+    free, held = "tokmem_dc", "tokmem_dc+constrained=true"
+    summary = run(with_methods(free, held), tmp_path, backbone=backbone)
+    costs = {
+        name: [row for row in summary["rows"] if row["method"] == name and row["calls"] == "all"]
+        for name in (free, held)
+    }
+    assert len(steps) == costs[free][-1]["steps"] == costs[held][-1]["steps"] > 0
+    assert costs[held][-1]["train_seconds"] > 0.5 * costs[free][-1]["train_seconds"], "it cost as much"
+    rows = [load_bank(tmp_path / "banks" / f"{name}-0")[0].address.rows() for name in costs]
+    assert torch.equal(*rows)
+    assert costs[held][-1]["invalid_json"] <= costs[free][-1]["invalid_json"]
 
 
 def test_mistakes_are_told_before_anything_is_trained(backbone: Backbone, tmp_path: Path) -> None:

@@ -23,6 +23,7 @@ from tokmem.tracks.tool_build import (
     lora_shape,
     method_name,
     rates_of,
+    training_name,
     variants,
 )
 from tokmem.tracks.tool_config import CompositionalConfig
@@ -123,13 +124,19 @@ def parts(config: CompositionalConfig) -> list[tuple[int, Variant]]:
 
 
 def run_parts(config: CompositionalConfig, folder: Path, workers: int) -> None:
-    """Runs the parts in several processes; each leaves its cells in the folder."""
-    share(workers, _run_part, [(config, folder, number) for number in range(len(parts(config)))])
+    """Runs the parts in several processes; each leaves its cells in the folder.
+
+    Parts that share their training are one process's: the second finds what the first has learned.
+    """
+    jobs: dict[tuple[int, str], list[int]] = {}
+    for number, (limit, variant) in enumerate(parts(config)):
+        jobs.setdefault((limit, training_name(variant)), []).append(number)
+    share(workers, _run_parts, [(config, folder, numbers) for numbers in jobs.values()])
 
 
-def _run_part(config: CompositionalConfig, folder: Path, number: int) -> None:
-    limit, variant = parts(config)[number]
-    _prepared(config, folder)[limit].rows(variant)
+def _run_parts(config: CompositionalConfig, folder: Path, numbers: Sequence[int]) -> None:
+    for limit, variant in (parts(config)[number] for number in numbers):
+        _prepared(config, folder)[limit].rows(variant)
 
 
 @lru_cache(maxsize=1)
@@ -228,10 +235,10 @@ class Experiment:
         config, adaptation = self.config, adaptation_of(self.config, variant)
         backbone = self.adapted[0] if self.adapted and adaptation == "auxiliary" else self.backbone
         order = Order(config, backbone, adaptation, seed, rate)
-        name = self.label(f"{variant.name}-{seed}")
+        trained = self.label(f"{training_name(variant)}-{seed}")
         return RoundCell(
-            name=name,
-            key=name if rate is None else f"{name}-{rate:g}",
+            name=self.label(f"{variant.name}-{seed}"),
+            key=trained if rate is None else f"{trained}-{rate:g}",
             build=lambda: build(variant, order),
             rounds=self.rounds,
             out=self.out,

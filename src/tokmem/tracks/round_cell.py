@@ -41,7 +41,7 @@ class RoundCell:
     Attributes:
         name: of its files: `cells/<name>.json`; `banks/<name>` (TokMem) or `learned/<name>` holds what it
             learned, and with `-round<k>` at its end what it knew after an earlier round.
-        key: of its metrics and checkpoints: the name and the rate.
+        key: of its metrics and checkpoints; cells of one key train alike, and the second finds it done.
         build: makes the method, untrained.
         rounds: in order.
         out: the run's folder.

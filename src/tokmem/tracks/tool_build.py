@@ -194,6 +194,11 @@ def method_name(variant: Variant) -> str:
     return "+".join(part for part in variant.name.split("+") if not part.startswith("adaptation="))
 
 
+def training_name(variant: Variant) -> str:
+    """A variant's name without what changes its answers alone: variants that share it train but once."""
+    return "+".join(part for part in variant.name.split("+") if not part.startswith("constrained="))
+
+
 def trains(variant: Variant) -> bool:
     """Whether it has a learning rate."""
     return variant.method not in ("icl", "rag")
