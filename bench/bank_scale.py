@@ -25,6 +25,7 @@ from bench.setup import Queries, Settings, build_model, load_queries, memory_ids
 from bench.train_step import describe, parse
 from tokmem.bank.bank import Bank
 from tokmem.bank.slots import IdSpace
+from tokmem.errors import ConfigError
 from tokmem.files import atomic_write_json
 from tokmem.model.memory_lm import MemoryLM
 from tokmem.recall.route import route
@@ -126,7 +127,15 @@ def routing(lm: MemoryLM, states: Tensor) -> float:
 
 
 def run(settings: Settings, sizes: Sequence[int] = SIZES) -> dict[str, Any]:
-    """Measures every size; the content of the result file."""
+    """Measures every size; the content of the result file.
+
+    Raises:
+        ConfigError: a bank is smaller than the number of procedures.
+    """
+    if settings.procedures > min(sizes):
+        raise ConfigError(
+            f"{settings.procedures} procedures in a bank of {min(sizes)}", "a memory token each"
+        )
     prepare(settings)
     queries, model = load_queries(settings), build_model(settings)
     rows = measure([Sized(settings, model, queries, size) for size in sizes], queries)

@@ -105,14 +105,21 @@ class Epochs:
 
         return timed(work, self.device), timed(work, self.device)
 
-    def sample(self, name: str) -> float:
-        """Tokens per second of a contender over steps that are spread evenly over the epoch."""
-        lm = self.lm()
-        trainer = Trainer(BUILDERS[name](self.model, lm.bank), self.settings.lr)
+    def sample(self, name: str) -> tuple[float, float]:
+        """Tokens per second of a contender's steps and of its validation, spread evenly over the epoch."""
+        contender = BUILDERS[name](self.model, self.lm().bank)
+        trainer = Trainer(contender, self.settings.lr)
         batches = self.queries.batches[:: max(1, len(self.queries.batches) // SAMPLED)]
+        tokens = sum(len(e.ids) for batch in batches for e in batch)
+
+        def validate() -> None:
+            with torch.no_grad():
+                for batch in batches:
+                    contender.loss(batch)
+
         trainer.step(batches[0])
-        seconds = timed(lambda: [trainer.step(batch) for batch in batches], self.device)
-        return sum(len(e.ids) for batch in batches for e in batch) / seconds
+        trained = timed(lambda: [trainer.step(batch) for batch in batches], self.device)
+        return tokens / trained, tokens / timed(validate, self.device)
 
 
 @torch.no_grad()
@@ -155,19 +162,26 @@ def run(settings: Settings) -> dict[str, Any]:
     check_equal_work(agreement, settings.dtype)
     del built
     speeds = {name: made.sample(name) for name in ("plain", "peft")}
-    rows = [
+    rows: list[dict[str, Any]] = [
         {"name": f"{name}, one epoch", "seconds": made.tokens / speed, "peak_gb": peaks[name], "epochs": 1}
-        for name, speed in speeds.items()
+        for name, (speed, _) in speeds.items()
     ]
     rows += [
         {"name": "bare forward, one epoch", "seconds": bare, "epochs": 1},
         {"name": "tokmem, one epoch", "seconds": one, "peak_gb": one_peak / 1e9, "epochs": 1},
         {"name": "tokmem, three epochs", "seconds": three, "peak_gb": three_peak / 1e9, "epochs": 3},
-        {"name": "tokmem, first validation", "seconds": validated[0], "epochs": 1},
-        {"name": "tokmem, later validation", "seconds": validated[1], "epochs": 1},
     ]
+    checks = [{"name": f"{name}, validation", "seconds": made.tokens / v} for name, (_, v) in speeds.items()]
+    checks += [
+        {"name": "tokmem, first validation", "seconds": validated[0]},
+        {"name": "tokmem, later validation", "seconds": validated[1]},
+    ]
+    trained, checked = speeds["plain"]
     return {
-        "rows": [compared(row, made.tokens, speeds["plain"], bare, peaks["plain"]) for row in rows],
+        "rows": [
+            *(compared(row, made.tokens, trained, bare, peaks["plain"]) for row in rows),
+            *(compared(row | {"epochs": 1}, made.tokens, checked, bare, peaks["plain"]) for row in checks),
+        ],
         **describe(settings, made.model, made.queries),
         "unique_prompt_tokens": report.read_tokens,
         "bare_prompt_tokens": read,

@@ -132,9 +132,19 @@ def build_bank(settings: Settings, model: PreTrainedModel, names: Sequence[str])
 
 
 def memory_ids(settings: Settings) -> IdSpace:
-    """Ids within the vocabulary, one a procedure: its last rows, or those that the backbone has to spare."""
+    """Ids within the vocabulary, one a procedure: its last rows, or those that the backbone has to spare.
+
+    Raises:
+        ConfigError: it has fewer.
+    """
     if settings.backbone != RANDOM:
         space = load_backbone(settings.backbone, dtype=settings.dtype).id_space()
+        if len(space.spare) < settings.procedures:
+            raise ConfigError(
+                f"{settings.procedures} procedures, and {len(space.spare)} rows to spare in the vocabulary",
+                "a row of the vocabulary each: the plain loop and PEFT train no others",
+                "lower --procedures, or take another backbone",
+            )
         return IdSpace(space.rows, space.spare[: settings.procedures])
     return IdSpace(settings.vocab, tuple(range(settings.vocab - settings.procedures, settings.vocab)))
 
@@ -171,16 +181,28 @@ def load_queries(settings: Settings) -> Queries:
 
 
 def _encodable(encoder: Encoder, corpus: Corpus, names: Sequence[str], rng: Random) -> Iterator[Encoded]:
-    """Examples in a random order, without those whose instruction alone is over the length limit."""
+    """Examples in a random order, without those whose instruction alone is over the length limit.
+
+    Raises:
+        ConfigError: that is all of them.
+    """
     pool = [example for name in names for example in corpus.train[name]]
     while True:
         rng.shuffle(pool)
+        found = False
         for example in pool:
             try:
                 encoded = encoder.encode(example)
             except DataError:
                 continue
+            found = True
             yield encoded
+        if not found:
+            raise ConfigError(
+                f"{len(pool)} queries, none within {encoder.max_length} tokens",
+                "instructions that leave room for a query",
+                "raise --max-length",
+            )
 
 
 def _generated(settings: Settings) -> Corpus:

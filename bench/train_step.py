@@ -27,7 +27,7 @@ from bench.peak import measure_peak
 from bench.setup import RANDOM, SHAPE, Queries, Settings, build_bank, build_model, load_queries, prepare
 from tokmem.errors import TrainingError
 from tokmem.files import atomic_write_json
-from tokmem.model.backbone import fingerprint, load_backbone, mini_path, pick_device
+from tokmem.model.backbone import MINI, fingerprint, load_backbone, mini_path, pick_device
 from tokmem.provenance import provenance
 from tokmem.records import Encoded
 from tokmem.report.tables import Table
@@ -144,7 +144,7 @@ def run(settings: Settings) -> dict[str, Any]:
 def describe(settings: Settings, model: PreTrainedModel, queries: Queries) -> dict[str, Any]:
     """What a result file says of what was measured, and where it comes from."""
     return {
-        "backbone": "random weights" if settings.backbone == RANDOM else settings.backbone,
+        "backbone": named(settings),
         "model": describe_model(model, settings),
         "queries": describe_queries(queries),
         "threads": torch.get_num_threads(),
@@ -154,9 +154,16 @@ def describe(settings: Settings, model: PreTrainedModel, queries: Queries) -> di
     }
 
 
+def named(settings: Settings) -> str:
+    """What a result calls the backbone: a folder by its last part, for no result holds a path."""
+    if settings.backbone == RANDOM:
+        return "random weights"
+    return Path(settings.backbone).name if Path(settings.backbone).is_dir() else settings.backbone
+
+
 def describe_model(model: PreTrainedModel, settings: Settings) -> dict[str, Any]:
     """Shape and size of the backbone."""
-    weights = "random weights, tied embeddings" if settings.backbone == RANDOM else settings.backbone
+    weights = f"{named(settings)}, tied embeddings" if settings.backbone == RANDOM else named(settings)
     shape = {
         k: getattr(settings, k) for k in ("layers", "hidden", "heads", "kv_heads", "intermediate", "vocab")
     }
@@ -221,7 +228,9 @@ def parse(
         default=os.environ.get("TOKMEM_SNI_DIR"),
         help="Super-NaturalInstructions task files (or TOKMEM_SNI_DIR); without them, generated procedures",
     )
-    parser.add_argument("--tokenizer", default=str(mini_path()), help="folder of a tokenizer")
+    parser.add_argument(
+        "--tokenizer", help="folder of a tokenizer (default: the backbone's, or the bundled one)"
+    )
     parser.add_argument("--procedures", type=int, default=50, help="memory tokens in the bank")
     parser.add_argument("--max-length", type=int, default=512, help="most tokens in a sequence")
     parser.add_argument("--dtype", default="bfloat16", choices=sorted(TOLERANCE))
@@ -239,9 +248,12 @@ def parse(
         given |= shape_of(given["backbone"])
         if Path(given["backbone"]).is_dir():
             given["backbone"] = str(Path(given["backbone"]).resolve())  # peaks are measured elsewhere
+    own = given["backbone"] if given["backbone"] not in (RANDOM, MINI) else mini_path()
+    given["tokenizer"] = given["tokenizer"] or str(own)
+    if Path(given["tokenizer"]).is_dir():
+        given["tokenizer"] = str(Path(given["tokenizer"]).resolve())
     if given["tasks_dir"]:
         given["tasks_dir"] = str(Path(given["tasks_dir"]).resolve())
-    given["tokenizer"] = str(Path(given["tokenizer"]).resolve())
     return Settings(**given), out
 
 

@@ -46,6 +46,16 @@ def test_memory_tokens_are_spread_over_a_large_bank(small: list[str]) -> None:
             assert after - settings.vocab == 10 * (before - settings.vocab + settings.procedures)
 
 
+def test_what_cannot_be_measured_is_told(small: list[str]) -> None:
+    settings, _ = parse(small)
+    with pytest.raises(ConfigError, match="9 procedures in a bank of 3"):
+        bank_scale.run(settings, (3, 90))
+    with pytest.raises(ConfigError, match="none within 20 tokens"):
+        load_queries(replace(settings, max_length=20))
+    with pytest.raises(ConfigError, match="90 procedures, and 64 rows to spare"):
+        load_queries(replace(settings, backbone="mini", procedures=90))
+
+
 def test_a_tiny_bank_is_measured(small: list[str]) -> None:
     settings, _ = parse(small)
     queries = load_queries(settings)
@@ -81,7 +91,10 @@ def test_the_profile_shares_a_step_out(small: list[str]) -> None:
 def test_whole_runs_from_a_bare_clone(small: list[str], tmp_path: Path) -> None:
     epochs.main(small)
     result = json.loads((tmp_path / "result.json").read_text())
-    assert len(result["rows"]) == 7
+    rows = {row["name"]: row for row in result["rows"]}
+    assert len(rows) == 9
+    assert rows["plain, validation"]["speedup"] == pytest.approx(1.0)
+    assert rows["tokmem, later validation"]["speedup"] > rows["tokmem, first validation"]["speedup"]
     assert result["bare_prompt_tokens"] == result["unique_prompt_tokens"] > 0
     assert result["hits"]["three epochs"] > result["hits"]["one epoch"]
     settings, _ = parse(small)

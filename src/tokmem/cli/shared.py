@@ -128,9 +128,8 @@ def show_results(summary: Mapping[str, Any], folder: Path) -> None:
     show_table(table, names, lines=fits)
     facts = [f"{len(summary['procedures'])} procedures"] if "procedures" in summary else []
     if "examples" in summary:
-        facts.append(
-            ", ".join(f"{count:,} {split}" for split, count in summary["examples"].items()) + " examples"
-        )
+        counts = ", ".join(f"{count:,} {name}" for name, count in summary["examples"].items())
+        facts.append(counts if summary.get("task") == "memorise" else f"{counts} examples")
     facts += [f"backbone {summary['backbone']}", f"{summary['wall_seconds']:.0f} s. Run folder: {folder}"]
     out.print("; ".join(facts), markup=False)
     if summary.get("chosen_rates"):

@@ -27,9 +27,9 @@ def mini_tool_rows(samples_per_tool: int, seed: int = 0, more_tools: int = 0) ->
     """Draws as many rows for each tool, every query once.
 
     The tools stand in the order of their table, and rank in it: 1-50 are the auxiliary ones, whose requests
-    the bundled backbone was trained on, 51-100 those that it never saw. Tools from 101 on are for adaptation:
-    the forty others of the backbone's training, and then tools put together at random. A tool that has few
-    requests, such as one without arguments, is also asked for politely.
+    the bundled backbone was trained on, 51-100 those that it never saw. Tools from 101 on are for adaptation,
+    and it never saw them either: forty written by hand, then tools put together at random. A tool that has
+    few requests, such as one without arguments, is also asked for politely.
 
     Args:
         samples_per_tool: rows of a tool.

@@ -156,7 +156,7 @@ def _parse_table(table: str) -> list[Tool]:
 AUXILIARY = tuple(_parse_table(AUXILIARY_TABLE))  # may be used in the backbone's training
 HELD_OUT = tuple(_parse_table(HELD_OUT_TABLE))  # evaluation only
 TOOLS: tuple[Tool, ...] = AUXILIARY + HELD_OUT
-TRAINING = tuple(_parse_table(TRAINING_TABLE))  # in the backbone's training only
+TRAINING = tuple(_parse_table(TRAINING_TABLE))  # to train or adapt on, never evaluated
 
 _CONNECTORS = (
     " and ", ", then ", ", and then ", "; also ", ", and also ", "; then ", "; after that, ",

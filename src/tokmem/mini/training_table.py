@@ -1,4 +1,7 @@
-"""Tools for the bundled backbone's training alone, in the form of `tool_table`; none is ever evaluated."""
+"""Tools to train or adapt a backbone on, in the form of `tool_table`; none is ever evaluated.
+
+The weights that the package ships were trained before these were written.
+"""
 
 from __future__ import annotations
 

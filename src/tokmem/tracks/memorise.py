@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from importlib.resources import as_file, files
 from pathlib import Path
@@ -33,7 +34,7 @@ from tokmem.methods.peft_memory import PeftMemory
 from tokmem.methods.peft_prompts import Kind, PeftPrompt
 from tokmem.model.backbone import Backbone, input_embedding
 from tokmem.model.memory_lm import MemoryLM
-from tokmem.recall.generate import Recaller, RecallSettings
+from tokmem.recall.generate import Recaller
 from tokmem.records import Encoded, Procedure
 from tokmem.seeds import generator
 from tokmem.tracks.summary import grouped_means
@@ -158,6 +159,7 @@ class Memorisation:
     def __init__(self, config: CapacityConfig, variants: Sequence[Variant], backbone: Backbone) -> None:
         given = config.passages
         self.config, self.backbone, self.chat = config, backbone, Chat(backbone.tokenizer)
+        self.recall = replace(config.recall, max_new_tokens=given.sequence_length)
         passages = given.read()
         cuts = cut(passages.texts, self.chat.text_ids, given.sequence_length)
         seed = config.seeds[0]
@@ -166,8 +168,11 @@ class Memorisation:
             mark(run, given.id_method, given.id_length, seed, number) for number, run in enumerate(chosen)
         ]
         self._parts = {part.name: part for part in _parts(config, variants)}
-        if any(d > backbone.dim for d in given.dimensions):
-            raise ConfigError(f"dimensions {list(given.dimensions)}", f"up to the backbone's {backbone.dim}")
+        if any(d >= backbone.dim for d in given.dimensions):
+            raise ConfigError(
+                f"dimensions {list(given.dimensions)}",
+                f"each below the backbone's {backbone.dim}: all of them are trained anyway",
+            )
         self.parts = tuple(self._parts)
         self.checksum = passages.checksum
         counts = {"passages": len(passages.texts), "sequences": len(cuts), "runs": given.runs}
@@ -193,20 +198,21 @@ class Memorisation:
         lm.read.add([Procedure(f"run {number}") for number in range(len(self.runs))], self._start(part))
         memory = lm.read.memory.values()
         runs = [self._encoded(run, ids, part) for run, ids in zip(self._runs(part), memory, strict=True)]
-        started = perf_counter()
-        records = memorise(
-            lm,
-            runs,
-            settings,
-            frozen_prefix=part.placement == "infix",
-            dimension=part.dimension,
-            desc=part.name,
-        )
-        return Trained(records, self._write(lm, runs), (perf_counter() - started) / len(runs))
+        training, started = self.config.training, perf_counter()
+        with nullcontext() if training.packed_rows else lm.padded():
+            records = memorise(
+                lm,
+                runs,
+                settings,
+                frozen_prefix=training.frozen_prefix and part.placement == "infix",
+                dimension=part.dimension,
+                desc=part.name,
+            )
+        seconds = (perf_counter() - started) / len(runs)
+        return Trained(records, self._write(lm, runs), seconds)
 
     def _with_peft(self, part: Part, lm: MemoryLM, settings: MemoriseSettings) -> Trained:
         """One run after the other, for PEFT's model has one prompt."""
-        recall = replace(self.config.recall, max_new_tokens=self.config.passages.sequence_length)
         records, written, spent = [], [], 0.0
         starts = self._start(part)
         for number, (run, start) in enumerate(zip(self._runs(part), starts, strict=True)):
@@ -214,7 +220,7 @@ class Memorisation:
                 self.backbone,
                 PEFT[part.variant.method],
                 width=part.embeddings,
-                recall=recall,
+                recall=self.recall,
                 seed=generator(self.config.seeds[0], "memorise", number).initial_seed(),
             )
             memory = PeftMemory(prompt, self._encoded(run, (), part))
@@ -273,10 +279,8 @@ class Memorisation:
 
     def _write(self, lm: MemoryLM, runs: Sequence[Sequence[Encoded]]) -> list[list[list[int]]]:
         """What the model writes greedily after each marker and memory, as many tokens as the sequence has."""
-        length = self.config.passages.sequence_length
-        settings = RecallSettings(max_new_tokens=length, batch_size=self.config.recall.batch_size)
         prompts = [e.ids[: e.supervised.index(True)] for run in runs for e in run]
-        written = iter(Recaller(lm, (), settings)(prompts, desc="writing"))
+        written = iter(Recaller(lm, (), self.recall)(prompts, desc="writing"))
         return [[next(written).text for _ in run] for run in runs]
 
     def _row(
