@@ -56,6 +56,8 @@ def test_a_bank_finds_the_backbone_that_its_run_adapted(cli: Cli, model: Path) -
     assert done.exit_code == 0, done.output
     told = cli("recall", "some query", "--chain", "--bank", "run/banks/tokmem-0", "--json")
     assert told.exit_code == 0, told.output
+    added = cli("bank", "add", "run/banks/tokmem-0", "--name", "another", "--out", "larger")
+    assert added.exit_code == 0, added.output
 
 
 def test_mistakes_are_told(cli: Cli, tmp_path: Path) -> None:

@@ -115,6 +115,7 @@ def test_sources_that_are_none(tmp_path):
             raw(1) | {"answers": '[{"name": "weather", "arguments": {"x": NaN}}]'},
             "`answers` is no list of objects",
         ),
+        (raw(1) | {"answers": "[" * 100_000}, "`answers` is no list of objects"),
         (raw(1) | {"tools": None}, "`tools` is no list of objects"),
         (raw(1, answers=[{"name": "", "arguments": {}}]), "a call or tool without a name"),
         (raw(1, answers=[{"name": "weather", "arguments": [1]}]), "arguments are no object"),
@@ -150,9 +151,11 @@ def test_calls_without_arguments_are_kept(tmp_path):
         {"name": "weather", "arguments": {}},
         {"name": "weather"},
         {"name": "weather", "arguments": "{}"},
+        {"name": "weather", "arguments": None},
+        {"name": "weather", "arguments": ""},
     ]
     (tmp_path / "rows.json").write_text(json.dumps([raw(0, answers=answers)]))
-    assert read_xlam(tmp_path / "rows.json").rows[0].calls == (Call("weather", {}),) * 3
+    assert read_xlam(tmp_path / "rows.json").rows[0].calls == (Call("weather", {}),) * 5
 
 
 def test_tools_rank_by_rows_that_call_them_alone():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +12,14 @@ import torch
 
 from tests.data.tiny_chat import LLAMA, tiny_tokenizer
 from tests.tiny import tiny_backbone
+from tests.tracks.tiny_tools import CONFIG as TOOLS
 from tokmem.log import Metrics
 from tokmem.recall.generate import RecallSettings
-from tokmem.tracks import kept
-from tokmem.tracks.atomic import AtomicConfig, run
+from tokmem.tracks import atomic, compositional, kept
+from tokmem.tracks.atomic import AtomicConfig
 from tokmem.tracks.data import DataConfig
 from tokmem.tracks.rivals import LoraConfig
+from tokmem.tracks.tool_config import CompositionalConfig
 from tokmem.train.loop import FitSettings
 
 CONFIG = AtomicConfig(
@@ -30,6 +33,8 @@ CONFIG = AtomicConfig(
     block_size=2,
 )
 
+IN_ROUNDS = replace(TOOLS, rounds=replace(TOOLS.rounds, epochs_per_round=2))
+
 
 class Slow(Metrics):
     """Leaves time to kill the run between two steps."""
@@ -39,7 +44,11 @@ class Slow(Metrics):
         time.sleep(0.03)
 
 
-def main(folder: Path, config: AtomicConfig) -> None:
+def main(folder: Path, config: AtomicConfig | CompositionalConfig) -> None:
     torch.set_num_threads(1)
     kept.Metrics = Slow
-    run(config, folder, backbone=tiny_backbone(tiny_tokenizer(LLAMA)), resume=folder.exists())
+    given: dict[str, Any] = {"backbone": tiny_backbone(tiny_tokenizer(LLAMA)), "resume": folder.exists()}
+    if isinstance(config, AtomicConfig):
+        atomic.run(config, folder, **given)
+    else:
+        compositional.run(config, folder, **given)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -318,6 +319,34 @@ def test_a_constrained_variant_answers_from_the_training_of_its_twin(
     rows = [load_bank(tmp_path / "banks" / f"{name}-0")[0].address.rows() for name in costs]
     assert torch.equal(*rows)
     assert costs[held][-1]["invalid_json"] <= costs[free][-1]["invalid_json"]
+
+
+def test_what_answers_is_looked_for_before_anything_is_trained(
+    backbone: Backbone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(BankObjective, "begin", lambda *_: pytest.fail("trained"))
+    monkeypatch.setitem(sys.modules, "llguidance", None)
+    with pytest.raises(ConfigError, match="llguidance"):
+        run(with_methods("tokmem", "tokmem+constrained=true"), tmp_path / "a", backbone=backbone)
+
+    def none(name: str, device: str) -> None:
+        raise ConfigError(f"retriever {name!r} cannot be loaded", "a folder")
+
+    monkeypatch.setattr(tool_build, "_retriever", none)
+    with pytest.raises(ConfigError, match="retriever"):
+        run(with_methods("tokmem", "rag"), tmp_path / "b", backbone=backbone)
+
+
+def test_words_that_another_one_overrides_are_refused() -> None:
+    for given, unused in (
+        ({"tools": "51-60"}, {"num_rounds": 2}),
+        ({"tools": "51-60"}, {"tools_per_round": 10}),
+        ({"training_rounds": "51-60:1"}, {"start_tool": 7}),
+        ({"training_rounds": "51-60:1"}, {"epochs_per_round": 3}),
+    ):
+        with pytest.raises(ConfigError, match=f"{next(iter(given))} .* and {next(iter(unused))}"):
+            RoundsConfig(**given, **unused)
+    RoundsConfig(tools="51-60", epochs_per_round=3)
 
 
 def test_mistakes_are_told_before_anything_is_trained(backbone: Backbone, tmp_path: Path) -> None:

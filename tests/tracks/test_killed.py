@@ -1,4 +1,4 @@
-"""A run that is killed in the middle of a stage, and resumed, ends as if nothing had happened."""
+"""A run that is killed in the middle of a stage or round, and resumed, ends as if nothing had happened."""
 
 from __future__ import annotations
 
@@ -12,14 +12,16 @@ from pathlib import Path
 
 import pytest
 
-from tests.tracks.killed_run import CONFIG, main
+from tests.tracks.killed_run import CONFIG, IN_ROUNDS, main
 from tokmem.tracks.atomic import AtomicConfig
+from tokmem.tracks.tool_config import CompositionalConfig
 
 TIMED = ("train_seconds", "adaptation_seconds", "queries_per_second")
+Config = AtomicConfig | CompositionalConfig
 SAVED = {"tokmem": "banks", "lora": "learned", "replay": "learned"}
 
 
-def start(folder: Path, config: AtomicConfig) -> BaseProcess:
+def start(folder: Path, config: Config) -> BaseProcess:
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["tests.tracks.killed_run"])
     process = context.Process(target=main, args=(folder, config))
@@ -27,14 +29,15 @@ def start(folder: Path, config: AtomicConfig) -> BaseProcess:
     return process
 
 
-def kill_in_the_second_stage(folder: Path, config: AtomicConfig) -> None:
-    """Kills the run once the second stage's third checkpoint is written."""
+def kill_in_the_second_stage(folder: Path, config: Config) -> None:
+    """Kills the run once the third checkpoint of the second stage, or round, is written."""
+    second = "*-4/state.json" if isinstance(config, AtomicConfig) else "*-round2/state.json"
     process = start(folder, config)
     states = folder / "checkpoints"
     try:
         while True:
             assert process.is_alive(), "ended before it could be killed"
-            found = list(states.glob("*-4/state.json"))
+            found = list(states.glob(second))
             if found and json.loads(found[0].read_text())["progress"]["step"] >= 3:
                 return
             time.sleep(0.005)
@@ -43,13 +46,9 @@ def kill_in_the_second_stage(folder: Path, config: AtomicConfig) -> None:
         process.join()
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="a program is killed here as POSIX does it")
-@pytest.mark.parametrize("method", ["tokmem", "lora", "replay"])
-def test_a_run_killed_in_a_stage_ends_the_same(method: str, tmp_path: Path) -> None:
-    if method != "tokmem":
-        pytest.importorskip("peft")
-    config = replace(CONFIG, methods=(method,))
-    whole, broken = tmp_path / "whole", tmp_path / "broken"
+def same_end(folders: tuple[Path, Path], config: Config, learned: str) -> None:
+    """One run to its end, one that is killed and started again: equal scores, equal weights."""
+    whole, broken = folders
     reference = start(whole, config)
     kill_in_the_second_stage(broken, config)
     assert not (broken / "summary.json").exists()
@@ -62,8 +61,25 @@ def test_a_run_killed_in_a_stage_ends_the_same(method: str, tmp_path: Path) -> N
         assert {k: v for k, v in row.items() if k not in TIMED} == {
             k: v for k, v in other.items() if k not in TIMED
         }
-    name = f"{SAVED[method]}/{method}-query-0"
-    weights = sorted(p.name for p in (whole / name).glob("*.safetensors"))
+    weights = sorted(p.name for p in (whole / learned).glob("*.safetensors"))
     assert weights
     for file in weights:
-        assert (whole / name / file).read_bytes() == (broken / name / file).read_bytes(), file
+        assert (whole / learned / file).read_bytes() == (broken / learned / file).read_bytes(), file
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a program is killed here as POSIX does it")
+@pytest.mark.parametrize("method", ["tokmem", "lora", "replay"])
+def test_a_run_killed_in_a_stage_ends_the_same(method: str, tmp_path: Path) -> None:
+    if method != "tokmem":
+        pytest.importorskip("peft")
+    config = replace(CONFIG, methods=(method,))
+    same_end((tmp_path / "whole", tmp_path / "broken"), config, f"{SAVED[method]}/{method}-query-0")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a program is killed here as POSIX does it")
+@pytest.mark.parametrize("method", ["tokmem_dc+adaptation=auxiliary", "replay"])
+def test_a_run_killed_in_a_round_ends_the_same(method: str, tmp_path: Path) -> None:
+    pytest.importorskip("peft")
+    saved = SAVED[method.partition("_")[0]]
+    config = replace(IN_ROUNDS, methods=(method,))
+    same_end((tmp_path / "whole", tmp_path / "broken"), config, f"{saved}/{method}-0")

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from tokmem.config import load_config
+from tokmem.data.xlam import ToolRange
 from tokmem.tracks.rounds import make_rounds
 from tokmem.tracks.tool_config import CompositionalConfig
 from tokmem.tracks.tool_data import ToolSource
@@ -23,10 +25,15 @@ def test_it_can_be_read_and_its_queries_made(path: Path, monkeypatch: pytest.Mon
     assert config.name == path.stem
     assert len(config.seeds) == 3
     if config.data.source == "generated":
-        rounds = make_rounds(config.rounds, config.data, ToolSource(config.data), None)
-        assert [len(one.data.train) for one in rounds] == [config.data.train_size] * len(rounds)
-        assert [len(one.data.test) for one in rounds] == [config.data.test_size] * len(rounds)
-        assert {len(e.turns) for one in rounds for e in one.data.test} == {2, 3, 4}
+        source, auxiliary = ToolSource(config.data), config.adaptation
+        size = replace(config.data, train_size=auxiliary.auxiliary_train_size, test_size=0)
+        for limit in config.call_limits or (None,):
+            rounds = make_rounds(config.rounds, config.data, source, limit)
+            assert [len(one.data.train) for one in rounds] == [config.data.train_size] * len(rounds)
+            assert [len(one.data.test) for one in rounds] == [config.data.test_size] * len(rounds)
+            assert {len(e.turns) for one in rounds for e in one.data.test} == {2, 3, 4}
+            adapted = source.composed(ToolRange.parse_all(auxiliary.auxiliary_tools), size.spec(0, limit))
+            assert len(adapted.train) == auxiliary.auxiliary_train_size
 
 
 @pytest.mark.realdata

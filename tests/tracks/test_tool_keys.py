@@ -250,6 +250,17 @@ def test_switches_of_the_rivals(backbone: Backbone, monkeypatch: pytest.MonkeyPa
     assert (replayed.ratio, replayed.reservoir.size, replayed.reinit_lora) == (0.4, 7, True)
     assert not isinstance(made(with_methods("lora"), backbone), Replay)
     assert isinstance(made(with_methods("lora+use_replay_buffer=true"), backbone), Replay)
+    replayed = replace(CONFIG, lora=replace(CONFIG.lora, use_replay_buffer=True))
+    for config, method, told in (
+        (CONFIG, "lora+use_replay_buffer=true+lora_r=3", "replay+lora_r=3"),
+        (replayed, "lora", "replay"),
+        (CONFIG, "replay", "replay"),
+        (CONFIG, "icl+use_rag=true", "rag"),
+        (CONFIG, "rag+use_rag=false", "icl"),
+        (CONFIG, "tokmem_dc+adaptation=auxiliary+constrained=true", "tokmem_dc+constrained=true"),
+    ):
+        (variant,) = tool_build.variants(replace(config, methods=(method,)))
+        assert tool_build.method_name(config, variant) == told
     prompting = replace(CONFIG.prompting, use_rag=True, retrieval_k=3)
     retrieving = made(with_methods("icl", prompting=prompting), backbone)
     assert isinstance(retrieving, ToolPrompt)

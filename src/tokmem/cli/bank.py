@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tokmem.cli import options as o
-from tokmem.cli.shared import console, load, show_json, show_table
+from tokmem.cli.shared import console, load, own_backbone, show_json, show_table
 from tokmem.errors import BankError, ConfigError, DataError
 from tokmem.report.tables import Table
 
@@ -122,7 +122,7 @@ def add(
     for procedure in new:
         check_schema(procedure)
     _, origin = load_bank(folder)
-    backbone = load(o.backbone_config({"model_name": model_name or origin.backbone}))
+    backbone = load(o.backbone_config({"model_name": model_name or own_backbone(folder, origin.backbone)}))
     memory = TokMem.load(folder, backbone, start=start, width=width)
     memory.add(new)
     _save(memory.bank, out, origin, folder)

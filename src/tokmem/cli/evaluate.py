@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from tokmem.cli import options as o
-from tokmem.cli.shared import run_folder
+from tokmem.cli.shared import own_backbone, run_folder
 from tokmem.cli.train import measure
 from tokmem.errors import DataError
 from tokmem.log import logger
@@ -61,7 +61,7 @@ def evaluate(
         "train_size": 0,
         "val_size": 0,
         "decouple_embeddings": not loaded.coupled,
-        "model_name": model_name or origin.backbone,
+        "model_name": model_name or own_backbone(bank, origin.backbone),
         "prompt": prompt or origin.training.get("prompt"),
     }
     config = o.atomic_config("eval", given)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from tokmem.cli import options as o
-from tokmem.cli.shared import answer_record, complain, console, load, show_answer, show_json
+from tokmem.cli.shared import answer_record, complain, console, load, own_backbone, show_answer, show_json
 from tokmem.errors import BankError, ConfigError, DataError, TokMemError
 from tokmem.log import logger
 
@@ -130,18 +130,12 @@ def _open(bank: Path, given: dict[str, Any]) -> TokMem:
     settings = RecallSettings(mode="chain" if given["chain"] else "atomic", **{n: given[n] for n in names})
     home = home_of(bank)
     _, origin = load_bank(home / BANK if home else bank)
-    model = given["model_name"] or _own_backbone(bank, origin.backbone)
+    model = given["model_name"] or own_backbone(bank, origin.backbone)
     backbone = load(o.backbone_config({**given, "model_name": model}))
     options = {name: given[name] for name in ("prompt", "max_length") if given[name] is not None}
     if home:
         return TokMemLora.load(home, backbone, recall=settings, **options)
     return TokMem.load(bank, backbone, recall=settings, **options)
-
-
-def _own_backbone(bank: Path, name: str) -> str:
-    """The backbone that a run adapted for its banks, where it lies beside them; else the name."""
-    adapted = bank.parent.parent / name
-    return str(adapted) if (adapted / "config.json").is_file() else name
 
 
 def _note_missing_instruction(memory: TokMem, instructions: Sequence[str]) -> None:

@@ -151,6 +151,12 @@ def _show_memorised(parts: Sequence[Mapping[str, Any]]) -> None:
         out.print()
 
 
+def own_backbone(bank: Path, name: str) -> str:
+    """The backbone that a run adapted for its banks, where it lies beside them; else the name."""
+    adapted = bank.parent.parent / name
+    return str(adapted) if (adapted / "config.json").is_file() else name
+
+
 def answer_record(answer: Answer, procedures: Mapping[str, Procedure]) -> dict[str, Any]:
     """An answer for JSON; a tool's turn has its arguments, and why they are not valid if they are not."""
     route = answer.route

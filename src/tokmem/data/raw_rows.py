@@ -42,12 +42,12 @@ def load_rows(source: str | Path) -> tuple[Iterable[object], str]:
 
 
 def parsed(value: object) -> object:
-    """What JSON text says, None where it is no JSON; another value as it is."""
+    """What JSON text says, None where it is no JSON or nested too deep; another value as it is."""
     if not isinstance(value, str | bytes):
         return value
     try:
         return strict_json(value)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
 
 

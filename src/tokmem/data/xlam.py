@@ -241,7 +241,8 @@ def _name(item: dict[str, Any]) -> str:
 
 
 def _call(item: dict[str, Any]) -> Call:
-    arguments = parsed(item.get("arguments", {}))
+    given = item.get("arguments")
+    arguments = {} if given is None or given == "" else parsed(given)  # a call without arguments
     if not isinstance(arguments, dict):
         raise _BrokenRow("arguments are no object")
     return Call(_name(item), arguments)

@@ -147,7 +147,8 @@ class TokMem:
     def notes(self) -> dict[str, Any]:
         """The settings that a result must name."""
         names = ("start", "width", "renorm", "negatives")
-        return {name: getattr(self, name) for name in names}
+        held = {"constrained": True} if self.recall_settings.guided else {}
+        return {name: getattr(self, name) for name in names} | held
 
     @property
     def encoder(self) -> Encoder:

@@ -20,6 +20,7 @@ from tokmem.tracks.tool_build import (
     Order,
     adaptation_of,
     build,
+    check_means,
     lora_shape,
     method_name,
     rates_of,
@@ -107,13 +108,17 @@ def prepare(
     """The experiment with its rounds, once for each of `call_limits`; backbones are adapted here.
 
     Raises:
-        TokMemError: the tools cannot be used.
+        TokMemError: the tools cannot be used, or a library that a method answers with is missing.
     """
     made = []
     for limit in config.call_limits or (None,):
         rounds = make_rounds(config.rounds, config.data, source, limit)
         made.append(Experiment(config, backbone, checksum(rounds), rounds, folder, limit))
-    for experiment in made:  # what fails early, fails before this takes its time
+    for variant in variants(config):  # what fails early, fails before the rest takes its time
+        check_means(
+            config, variant, backbone, [tool for one in made[0].rounds for tool in one.data.procedures]
+        )
+    for experiment in made:
         experiment.adapt(source)
     return made
 
@@ -220,7 +225,7 @@ class Experiment:
         adaptation = adaptation_of(self.config, variant)
         spent = self.adapted[1] if self.adapted and adaptation == "auxiliary" else {}
         known = {
-            "method": method_name(variant),
+            "method": method_name(self.config, variant),
             "adaptation": adaptation,
             "adaptation_seconds": spent.get("train_seconds"),
             "adaptation_lora_parameters": spent.get("lora_parameters"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 
 from tokmem.config import setting
 from tokmem.data.compose import Composed
@@ -33,10 +33,25 @@ class RoundsConfig:
             raise ConfigError(
                 f"training_rounds {self.training_rounds!r} and tools {self.tools!r}", "one of them"
             )
+        self._check_unused()
         epochs = self.epochs_per_round
         if min((epochs,) if isinstance(epochs, int) else epochs, default=0) < 1:
             raise ConfigError(f"epochs_per_round {epochs}", "at least 1")
         self.plan()
+
+    def _check_unused(self) -> None:
+        """Refuses words that another one overrides."""
+        given = "training_rounds" if self.training_rounds else "tools"
+        counted = ("num_rounds", "tools_per_round", "start_tool")
+        unused = [*counted, "epochs_per_round"] if self.training_rounds else counted if self.tools else []
+        defaults = {field.name: field.default for field in fields(self)}
+        for name in unused:
+            if getattr(self, name) != defaults[name]:
+                raise ConfigError(
+                    f"{given} {getattr(self, given)!r} and {name} {getattr(self, name)}",
+                    "one of them",
+                    f"leave one out; `{given}: ''` takes that of a file away",
+                )
 
     def plan(self) -> tuple[tuple[ToolRange, int], ...]:
         """The ranges and their epochs, in order.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
@@ -19,8 +19,10 @@ from tokmem.methods.tokmem_lora import TokMemLora, check_negatives
 from tokmem.methods.tool_prompt import ToolPrompt, prompt_room
 from tokmem.model.backbone import Backbone
 from tokmem.model.lora import LoraSettings
+from tokmem.recall.constrained import Guides
 from tokmem.recall.generate import RecallSettings
 from tokmem.recall.text_encoder import SentenceEncoder
+from tokmem.records import Procedure
 from tokmem.tracks.adaptation import Adaptation
 from tokmem.tracks.variants import Variant
 from tokmem.train.loop import FitSettings
@@ -181,6 +183,24 @@ def check_settings(config: CompositionalConfig, variant: Variant) -> None:
                 )
 
 
+def check_means(
+    config: CompositionalConfig, variant: Variant, backbone: Backbone, tools: Sequence[Procedure]
+) -> None:
+    """Finds out before any training whether a variant will be able to answer.
+
+    Raises:
+        ConfigError: the library or the model is missing that retrieves, or that constrains arguments.
+        RecallError: a tool's schema cannot be made a grammar.
+    """
+    if variant.method in ("icl", "rag"):
+        if variant.changes.get("use_rag", variant.method == "rag" or config.prompting.use_rag):
+            _retriever(config.prompting.retriever, str(backbone.device))
+    elif variant.method.startswith("tokmem") and variant.changes.get(
+        "constrained", config.recall.constrained
+    ):
+        Guides(tools, backbone.tokenizer, backbone.model.config.get_text_config().vocab_size, ())
+
+
 def adaptation_of(config: CompositionalConfig, variant: Variant) -> Adaptation:
     """How a variant's backbone is adapted; a rival's never is."""
     if not variant.method.startswith("tokmem"):
@@ -189,9 +209,23 @@ def adaptation_of(config: CompositionalConfig, variant: Variant) -> Adaptation:
     return chosen
 
 
-def method_name(variant: Variant) -> str:
-    """A variant's name without its adaptation, which rows say by itself."""
-    return "+".join(part for part in variant.name.split("+") if not part.startswith("adaptation="))
+def method_name(config: CompositionalConfig, variant: Variant) -> str:
+    """What rows call a variant: by the method that its switches make it, and without its adaptation.
+
+    Rows say the adaptation by itself.
+    """
+    method, *changes = variant.name.split("+")
+    switches = {
+        "lora": ("use_replay_buffer", config.lora.use_replay_buffer, ("lora", "replay")),
+        "replay": ("use_replay_buffer", True, ("lora", "replay")),
+        "icl": ("use_rag", config.prompting.use_rag, ("icl", "rag")),
+        "rag": ("use_rag", True, ("icl", "rag")),
+    }
+    if method in switches:
+        switch, default, names = switches[method]
+        method = names[variant.changes.get(switch, default)]
+    told = ("adaptation=", "use_replay_buffer=", "use_rag=")
+    return "+".join([method, *(part for part in changes if not part.startswith(told))])
 
 
 def training_name(variant: Variant) -> str:

@@ -73,7 +73,7 @@ class CompositionalConfig:
             check_settings(self, variant)
         if any(rates_of(self, variant) for variant in parsed) and not self.data.val_size:
             raise ConfigError("rates to choose from and no validation queries", "data.val_size of at least 1")
-        cells = [(method_name(variant), adaptation_of(self, variant)) for variant in parsed]
+        cells = [(method_name(self, variant), adaptation_of(self, variant)) for variant in parsed]
         if len(set(cells)) < len(cells):
             raise ConfigError(f"methods {list(self.methods)}", "each once: a mean would count one twice")
         check_search(rates_of(self, variant) for variant in parsed if trains(variant))
