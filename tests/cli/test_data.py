@@ -71,6 +71,11 @@ def test_generated_tools_where_no_rows_are_named(cli: Cli) -> None:
     assert done.exit_code == 0, done.output
     assert len(read_calls(Path("data/validation/function_calling_validation_tools51-60_4calls.json"))) == 4
     assert set(calls("data/test/function_calling_test_tools51-60_4calls.json")) == {2, 3, 4}
+    beyond = cli(
+        "data", "compose", "--top_k", "139-142", "--train_size", 20, "--test_size", 0, "--out", "more"
+    )
+    assert beyond.exit_code == 0, beyond.output
+    assert len(read_descriptions(Path("more/tool_descriptions_tools139-142.json"))) == 4
     endless = cli(*compose, "--samples_per_tool", 0, "--out", "none")
     assert endless.exit_code == 2
     assert "samples_per_tool 0 of generated tools" in endless.stderr

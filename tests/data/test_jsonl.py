@@ -138,3 +138,10 @@ def test_procedures_beside_the_file(path, tmp_path):
 def test_shares_are_checked(path):
     with pytest.raises(ConfigError, match="validation"):
         load_jsonl(write(path, row()), validation=0.5, test=0.5)
+
+
+def test_a_file_of_composed_calls_is_told_where_it_belongs(tmp_path):
+    path = tmp_path / "function_calling_test.json"
+    path.write_text("[]")
+    with pytest.raises(DataError, match=r"is a JSON file.*JSON lines.*`tokmem tools`"):
+        load_jsonl(path)

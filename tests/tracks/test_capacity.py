@@ -173,7 +173,7 @@ def test_data_that_does_not_suit_is_refused_before_training(backbone: Backbone, 
     for passages, message in (
         ({"file": str(short), "sequence_length": 90}, "at least the 90 of one sequence"),
         ({"runs": 5000}, "runs of 2 in a row"),
-        ({"dimensions": (4096,)}, "up to the backbone's"),
+        ({"dimensions": (32,)}, "each below the backbone's 32"),
     ):
         with pytest.raises((ConfigError, DataError), match=message):
             prepare(replace(MEMORISE, passages=replace(MEMORISE.passages, **passages)), backbone)

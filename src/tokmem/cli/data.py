@@ -57,7 +57,7 @@ def compose(
     if single and len(ranges) > 1:
         raise ConfigError(f"--single with {len(ranges)} ranges", "one range", "name one by --top-k")
     specs = _specs(ctx.params, ranges)
-    data = _read(source, specs[0])
+    data = _read(source, specs[0], max(tools.last for tools in ranges))
     composed = _compose(data, exclude, ranges, specs)
     files = _write(composed, None if single else ranges, specs, output_dir)
     _show_counts(ranges, composed)
@@ -119,13 +119,15 @@ def _numbers(name: str, text: str | None, kind: Callable[[str], T]) -> tuple[T, 
         raise ConfigError(f"{name} {text}", "numbers between commas") from error
 
 
-def _read(source: str | None, spec: ComposeSpec) -> XlamRows:
+def _read(source: str | None, spec: ComposeSpec, last: int) -> XlamRows:
+    """The rows of a source, or of as many generated tools as the last rank asks for."""
     from tokmem.data.xlam import read_xlam
     from tokmem.mini.tool_rows import mini_tool_rows
+    from tokmem.mini.tools import TOOLS
 
     if source:
         return read_xlam(source)
-    return mini_tool_rows(spec.samples_per_tool, spec.seed)
+    return mini_tool_rows(spec.samples_per_tool, spec.seed, max(0, last - len(TOOLS)))
 
 
 def _compose(

@@ -73,6 +73,9 @@ def load_jsonl(
             f"validation={validation}, test={test}", "from 0 up, together below 1", "lower them"
         )
     path = Path(path)
+    if path.suffix == ".json":
+        do = "queries that call several tools are for `tokmem tools`, with data.source: files"
+        raise DataError(f"{path} is a JSON file", "JSON lines, an object a line (.jsonl)", do)
     sibling = path.with_name(f"{path.stem}.procedures.jsonl")
     listing = procedures or (sibling if sibling.exists() else None)
     content = read_bytes(path)

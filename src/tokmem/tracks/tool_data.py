@@ -170,7 +170,7 @@ def _from_files(folder: Path, tools: ToolRange, spec: ComposeSpec) -> Composed:
                 "lower val_size, or add a file of validation queries",
             )
         train, held = train[: -spec.val_size], train[-spec.val_size :]
-    test = read_calls(path("test"))[: spec.test_size]
+    test = read_calls(path("test"))[: spec.test_size] if spec.test_size else ()
     described = read_descriptions(descriptions_path(folder, chosen))
     if chosen is None and len(described) != len(tools):
         raise DataError(
