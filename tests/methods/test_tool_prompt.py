@@ -45,6 +45,8 @@ def test_a_tool_is_one_line() -> None:
     odd = {"properties": {"a": {"type": ["string", "null"]}, "b": {}}, "required": ["b"]}
     assert signature(Procedure("f", "Two\nlines", odd)) == "f(a?: string or null, b: any): Two lines"
     assert signature(Procedure("f")) == "f(): "
+    either = {"a": {"anyOf": [{"type": "string"}, {"type": "null"}]}, "b": {"enum": ["on", 1]}}
+    assert signature(Procedure("f", "", {"properties": either})) == 'f(a?: string or null, b?: "on" or 1): '
 
 
 def test_all_tools_and_two_demonstrations_stand_before_the_query(
@@ -60,6 +62,18 @@ def test_all_tools_and_two_demonstrations_stand_before_the_query(
     assert text.count('{"name": "') == 2
     assert text.index(WEATHER.query) > places[-1]
     assert made.notes == {"few_shot": 2, "fewest_tools_shown": 6, "most_tools_shown": 6}
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_one_demonstration_shows_a_chain(backbone: Backbone, seed: int) -> None:
+    chain = Example("both", (Turn(CHOSEN[0].name, '{"name": "a"}\n{"name": "b"}'),))
+    made = ToolPrompt(backbone, recall=RECALL, seed=seed)
+    made.learn(CHOSEN, [*TRAIN, chain], [])
+    assert [one.query for one in made.shown].count("both") == 1
+    assert len({one.query for one in made.shown}) == 2
+    none = ToolPrompt(backbone, recall=RECALL, few_shot=0, seed=seed)
+    none.learn(CHOSEN, [*TRAIN, chain], [])
+    assert none.shown == ()
 
 
 def test_as_many_tools_as_fit(backbone: Backbone, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,6 +7,7 @@ float]".
 from __future__ import annotations
 
 import ast
+import json
 import re
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
@@ -159,8 +160,15 @@ def signature(tool: Procedure) -> str:
 
 
 def _kind(schema: Any) -> str:
-    kind = schema.get("type", "any") if isinstance(schema, Mapping) else "any"
-    return " or ".join(kind) if isinstance(kind, list) else str(kind)
+    """The type of an argument; where it names none, its alternatives or its values."""
+    if not isinstance(schema, Mapping):
+        return "any"
+    if "type" in schema:
+        kind = schema["type"]
+        return " or ".join(kind) if isinstance(kind, list) else str(kind)
+    if "enum" in schema:
+        return " or ".join(json.dumps(value, ensure_ascii=False) for value in schema["enum"])
+    return " or ".join(dict.fromkeys(map(_kind, schema.get("anyOf", ())))) or "any"
 
 
 def start_text(procedure: Procedure) -> str:

@@ -58,8 +58,8 @@ class ToolPrompt:
         retriever: chooses the tools whose lines are most alike to the query: a text encoder, or the hub id or
             folder of a sentence-transformers model; None shows as many tools as fit, in their order.
         retrieval_k: tools to retrieve.
-        few_shot: demonstrations, drawn from the first stage's training examples; these have one turn, which
-            holds the calls as text.
+        few_shot: demonstrations, drawn from the first stage's training examples, one of them with several
+            calls; examples have one turn, which holds the calls as text, one a line.
         max_length: most tokens in a prompt and its answer; the last tools are left out until it fits.
         recall: how to generate.
         seed: of the choice of demonstrations.
@@ -125,10 +125,16 @@ class ToolPrompt:
         refuse_demonstrations(train)
         started = perf_counter()
         if not self.shown:
-            drawn = stream(self.seed, "tool prompt").sample(list(train), min(self.few_shot, len(train)))
-            self.shown = tuple(demonstration(example, instruction="") for example in drawn)
+            self.shown = tuple(demonstration(e, instruction="") for e in self._drawn(train))
         self._add(procedures)
         return Learned(perf_counter() - started)
+
+    def _drawn(self, train: Sequence[Example]) -> list[Example]:
+        """As many examples as are to be shown, among them one with several calls where there is one."""
+        order = stream(self.seed, "tool prompt").sample(list(train), len(train))
+        chains = [e for e in order if "\n" in e.turns[0].response]
+        first = chains[:1] if self.few_shot else []
+        return (first + [e for e in order if e not in first])[: self.few_shot]
 
     def _add(self, procedures: Sequence[Procedure]) -> None:
         self.tools |= {tool.name: tool for tool in procedures}
