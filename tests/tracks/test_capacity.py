@@ -22,6 +22,7 @@ from tokmem.tracks.capacity import CapacityConfig, prepare, run
 from tokmem.tracks.memorise import PassagesConfig
 from tokmem.tracks.reason import ProblemsConfig
 from tokmem.tracks.registry import track_of
+from tokmem.train import memory_tokens
 from tokmem.train.loop import FitSettings
 from tokmem.train.memorise import MemoriseSettings
 
@@ -88,6 +89,18 @@ def test_memorisation(backbone: Backbone, tmp_path: Path) -> None:
     table = results_table(summary)
     assert "perplexity" in table.columns
     assert "compliance" not in table.columns
+
+
+def test_the_frozen_prefix_can_be_turned_off(
+    backbone: Backbone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    passages = replace(MEMORISE.passages, dimensions=(), runs=1)
+    config = replace(MEMORISE, methods=("tokmem",), passages=passages)
+    (fast, *_) = prepare(config, backbone).run("tokmem-3-1", tmp_path)
+    monkeypatch.setattr(memory_tokens, "frozen_prefix_states", lambda *_: pytest.fail("not turned off"))
+    training = replace(config.training, frozen_prefix=False, packed_rows=False)
+    (slow, *_) = prepare(replace(config, training=training), backbone).run("tokmem-3-1", tmp_path)
+    assert fast["perplexity"] == pytest.approx(slow["perplexity"], rel=1e-3)
 
 
 @pytest.mark.parametrize(
