@@ -44,8 +44,8 @@ class PeftMemory:
         return sum(sum(example.supervised) for example in self.sequences)
 
     def forwards(self, active: Sequence[int], batch_size: int) -> Iterator[Forward]:
-        """The sequences, at most so many at a time; none where the run has stopped."""
-        for start in range(0, len(self.sequences) if active else 0, batch_size):
+        """The sequences, at most so many at a time; the only run is the active one."""
+        for start in range(0, len(self.sequences), batch_size):
             part = self.sequences[start : start + batch_size]
             logits, targets = self.prompt.logits(part)
             losses = nn.functional.cross_entropy(logits, targets, reduction="none")

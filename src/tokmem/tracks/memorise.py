@@ -181,11 +181,11 @@ class Memorisation:
     def run(self, part: str, out: Path) -> list[dict[str, Any]]:
         """Trains all runs of a part and writes their sequences out from memory: a row a run."""
         chosen = self._parts[part]
-        lm = MemoryLM(self.backbone.model, Bank(self.backbone.dim, self.backbone.id_space()), writes=False)
+        lm = self._reader()
         untrained = [tallies(lm, self._encoded(run, (), chosen)) for run in self._runs(chosen)]
         lr = chosen.variant.changes.get("lr", self.config.memorise.lr)
         learn = self._with_peft if chosen.variant.method in PEFT else self._side_by_side
-        records, written, seconds = learn(chosen, lm, replace(self.config.memorise, lr=lr))
+        records, written, seconds = learn(chosen, replace(self.config.memorise, lr=lr))
         return [
             self._row(chosen, record, sum(before, TokenTally()), run, texts) | {"train_seconds": seconds}
             for record, before, run, texts in zip(
@@ -193,8 +193,14 @@ class Memorisation:
             )
         ]
 
-    def _side_by_side(self, part: Part, lm: MemoryLM, settings: MemoriseSettings) -> Trained:
+    def _reader(self) -> MemoryLM:
+        """The backbone with an empty bank, which it reads and never predicts."""
+        bank = Bank(self.backbone.dim, self.backbone.id_space())
+        return MemoryLM(self.backbone.model, bank, writes=False)
+
+    def _side_by_side(self, part: Part, settings: MemoriseSettings) -> Trained:
         """All runs as slots of one bank; each has its share of the time."""
+        lm = self._reader()
         lm.read.add([Procedure(f"run {number}") for number in range(len(self.runs))], self._start(part))
         memory = lm.read.memory.values()
         runs = [self._encoded(run, ids, part) for run, ids in zip(self._runs(part), memory, strict=True)]
@@ -211,7 +217,7 @@ class Memorisation:
         seconds = (perf_counter() - started) / len(runs)
         return Trained(records, self._write(lm, runs), seconds)
 
-    def _with_peft(self, part: Part, lm: MemoryLM, settings: MemoriseSettings) -> Trained:
+    def _with_peft(self, part: Part, settings: MemoriseSettings) -> Trained:
         """One run after the other, for PEFT's model has one prompt."""
         records, written, spent = [], [], 0.0
         starts = self._start(part)

@@ -192,9 +192,8 @@ def check_means(
         ConfigError: the library or the model is missing that retrieves, or that constrains arguments.
         RecallError: a tool's schema cannot be made a grammar.
     """
-    if variant.method in ("icl", "rag"):
-        if variant.changes.get("use_rag", variant.method == "rag" or config.prompting.use_rag):
-            _retriever(config.prompting.retriever, str(backbone.device))
+    if method_name(config, variant).partition("+")[0] == "rag":
+        _retriever(config.prompting.retriever, str(backbone.device))
     elif variant.method.startswith("tokmem") and variant.changes.get(
         "constrained", config.recall.constrained
     ):
