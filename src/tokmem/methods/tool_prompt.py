@@ -132,8 +132,7 @@ class ToolPrompt:
     def _drawn(self, train: Sequence[Example]) -> list[Example]:
         """As many examples as are to be shown, among them one with several calls where there is one."""
         order = stream(self.seed, "tool prompt").sample(list(train), len(train))
-        chains = [e for e in order if "\n" in e.turns[0].response]
-        first = chains[:1] if self.few_shot else []
+        first = [e for e in order if "\n" in e.turns[0].response][:1]
         return (first + [e for e in order if e not in first])[: self.few_shot]
 
     def _add(self, procedures: Sequence[Procedure]) -> None:
