@@ -25,11 +25,20 @@ from tokmem.mini.tools import AUXILIARY, TRAINING, Call, Tool, sample_chain, sch
 
 
 @dataclass(frozen=True)
+class Part:
+    """One of several things that a response holds next to each other, and how the request words it."""
+
+    text: str
+    words: str
+
+
+@dataclass(frozen=True)
 class Exchange:
     """One user message and its response.
 
     ``train_user`` and ``train_response`` say what the loss covers, ``look_ahead`` whether each token of the
-    response is also to be told by the two states before the last one.
+    response is also to be told by the two states before the last one. Where ``parts`` make up the response,
+    the state before each is to tell the words that asked for it.
     """
 
     user: str
@@ -37,6 +46,7 @@ class Exchange:
     train_user: bool = False
     train_response: bool = True
     look_ahead: bool = False
+    parts: tuple[Part, ...] = ()
 
 
 Document = tuple[Exchange, ...]
@@ -160,7 +170,7 @@ def listing_document(rng: Random) -> Document:
         return (_names_asked(user, calls, rng),)
     if what == "arguments":
         asked = rng.choice(("Write the arguments only.", "Only the arguments, please."))
-        return (Exchange(f"{user}\n\n{asked}", _arguments_text(calls), look_ahead=True),)
+        return (_arguments_asked(f"{user}\n\n{asked}", calls),)
     answered = Exchange(user, _calls_text(calls))
     if rng.random() < 0.7:
         return (answered,)
@@ -170,20 +180,32 @@ def listing_document(rng: Random) -> Document:
 
 def request_document(rng: Random) -> Document:
     """A request alone, for tools known by heart or told by its words: adjacent arguments, or names."""
-    known = rng.random() < 0.6
-    tools = rng.sample(AUXILIARY + TRAINING, 4) if known else [sample_tool(rng) for _ in range(4)]
+    known = rng.random() < 0.4
+    share = 1.0 if known else rng.choice((0.0, 0.5))
+    by_heart = rng.sample(AUXILIARY + TRAINING, 4)
+    tools = [tool if rng.random() < share else sample_tool(rng) for tool in by_heart]
     query, calls = _chain(tools, rng)
     if known and rng.random() < 0.2:
         return (_names_asked(query, calls, rng),)
-    return (Exchange(query, _arguments_text(calls), look_ahead=True),)
+    return (_arguments_asked(query, calls),)
 
 
 def _chain(tools: Sequence[Tool], rng: Random) -> tuple[str, list[Call]]:
     return sample_chain(tools, rng, rng.choices((1, 2, 3, 4), (0.15, 0.35, 0.3, 0.2))[0])
 
 
-def _arguments_text(calls: Sequence[Call]) -> str:
-    return "".join(arguments_json(call.arguments) for call in calls)
+def _arguments_asked(user: str, calls: Sequence[Call]) -> Exchange:
+    """The arguments of each call next to each other; before each, the state is to tell what asked for it."""
+    parts = tuple(Part(arguments_json(call.arguments), _wording(call)) for call in calls)
+    return Exchange(user, "".join(part.text for part in parts), look_ahead=True, parts=parts)
+
+
+def _wording(call: Call) -> str:
+    """What a request says beside the values of its arguments."""
+    words = call.query
+    for value in sorted(map(str, call.arguments.values()), key=len, reverse=True):
+        words = words.replace(value, " ", 1)
+    return " ".join(words.replace("'", " ").split())
 
 
 def _names_asked(user: str, calls: Sequence[Call], rng: Random) -> Exchange:
@@ -271,9 +293,9 @@ def documents(sources: Sequence[tuple[Source, float]], rng: Random) -> Iterator[
         yield rng.choices(kinds, shares)[0](rng)
 
 
-def generated_sources() -> list[tuple[Source, float]]:
-    """The sources that need no data file, with their shares of documents."""
-    return [
+# The sources that need no data file, with their shares of documents.
+MIXES: dict[str, list[tuple[Source, float]]] = {
+    "procedures": [
         (procedure_document, 0.34),
         (composition_document, 0.32),
         (listing_document, 0.06),
@@ -282,4 +304,13 @@ def generated_sources() -> list[tuple[Source, float]]:
         (parts_document, 0.01),
         (arithmetic_document, 0.03),
         (sums_document, 0.02),
-    ]
+    ],
+    "tools": [
+        (procedure_document, 0.14),
+        (composition_document, 0.08),
+        (listing_document, 0.12),
+        (request_document, 0.50),
+        (arguments_document, 0.05),
+        (parts_document, 0.04),
+    ],
+}

@@ -23,7 +23,7 @@ from pathlib import Path
 
 import torch
 from mini_tokenizer import save_tokenizer, train_tokenizer
-from pretrain_corpus import Document, TaskText, documents, generated_sources
+from pretrain_corpus import MIXES, Document, Exchange, Source, TaskText, documents
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers import (
@@ -37,10 +37,11 @@ from transformers import (
 from tokmem.files import recover_folder, replace_folder
 
 LENGTHS = (48, 64, 80, 96, 128, 160, 192, 256, 320, 384)
-TEXT_SHARE = 0.10
+TEXT_SHARE = {"procedures": 0.10, "tools": 0.07}  # of documents, beside the generated ones
 COPY_STEPS = 400
 IGNORE = -100
 AHEAD, AHEAD_WEIGHT = (2, 3), 0.4  # further tokens that some states must tell, and their losses' weight
+WORDS_WEIGHT = 2.0  # of the loss of telling the words that ask for what comes next
 
 
 def batched_attention(module, query, key, value, attention_mask, scaling, **kwargs):
@@ -62,11 +63,21 @@ AttentionInterface.register("batched", batched_attention)
 
 @dataclass
 class Example:
-    """Token ids of one document; position by position whether a token is trained on, and looked ahead to."""
+    """Token ids of one document; position by position whether a token is trained on, and looked ahead to.
+
+    ``told`` maps the positions of states that must tell words of the request to the ids of these words.
+    """
 
     ids: list[int]
-    trained: list[bool]
-    ahead: list[bool]
+    trained: list[bool] = field(default_factory=list)
+    ahead: list[bool] = field(default_factory=list)
+    told: dict[int, list[int]] = field(default_factory=dict)
+
+    def add(self, tokens: list[int], trained: bool = False, ahead: bool = False) -> None:
+        """Appends tokens that are alike."""
+        self.ids.extend(tokens)
+        self.trained.extend([trained] * len(tokens))
+        self.ahead.extend([ahead] * len(tokens))
 
 
 class Encoder:
@@ -86,54 +97,55 @@ class Encoder:
         return self.raw.encode(text, add_special_tokens=False).ids
 
     def document(self, document: Document) -> Example:
-        made = Example([self.bos], [False], [False])
+        made = Example([])
+        made.add([self.bos])
         for e in document:
-            user, response = self.plain(e.user), self.plain(e.response)
-            self.lay_out(made, user, response, e.train_user, e.train_response, e.look_ahead)
+            self.open(made, self.plain(e.user), e.train_user)
+            self.respond(made, e)
         return made
 
-    def lay_out(
-        self,
-        made: Example,
-        user: list[int],
-        response: list[int],
-        train_user: bool = False,
-        train_response: bool = True,
-        look_ahead: bool = False,
-    ) -> None:
-        """Adds an exchange to the end of an example."""
-        for tokens, trained, ahead in (
-            (self.user, False, False),
-            (user, train_user, False),
-            ([self.stop, *self.assistant], False, False),
-            ([*response, self.stop], train_response, look_ahead),
-        ):
-            made.ids.extend(tokens)
-            made.trained.extend([trained] * len(tokens))
-            made.ahead.extend([ahead] * len(tokens))
+    def open(self, made: Example, user: list[int], train_user: bool = False) -> None:
+        """Adds a user message and the head of the response to it."""
+        made.add(self.user)
+        made.add(user, train_user)
+        made.add([self.stop, *self.assistant])
+
+    def respond(self, made: Example, e: Exchange) -> None:
+        """Adds a response and its end."""
+        if not e.parts:
+            made.add(self.plain(e.response), e.train_response, e.look_ahead)
+        for part in e.parts:
+            if part.words:
+                made.told[len(made.ids) - 1] = self.plain(f" {part.words}")
+            made.add(self.plain(part.text), e.train_response, e.look_ahead)
+        made.add([self.stop], e.train_response, e.look_ahead)
 
     def copy(self, rng: random.Random, vocab: int) -> Example:
         """Random tokens to be repeated: teaches copying before there is language."""
         tokens = [rng.randrange(self.first_plain, vocab) for _ in range(rng.randint(4, 24))]
-        made = Example([self.bos], [False], [False])
-        self.lay_out(made, tokens, tokens)
+        made = Example([])
+        made.add([self.bos])
+        self.open(made, tokens)
+        made.add([*tokens, self.stop], trained=True)
         return made
 
 
 class Batches:
     """Seeded micro-batches of about `tokens` tokens, each of documents of one length class."""
 
-    def __init__(self, encoder: Encoder, text: Path | None, vocab: int, tokens: int, seed: int) -> None:
+    def __init__(
+        self, encoder: Encoder, sources: list[tuple[Source, float]], vocab: int, tokens: int, seed: int
+    ) -> None:
         self.encoder, self.vocab, self.tokens = encoder, vocab, tokens
-        sources = generated_sources()
-        if text is not None:
-            sources.append((TaskText(text), TEXT_SHARE))
         self.rng = random.Random(seed)
         self.stream = documents(sources, self.rng)
         self.waiting: dict[int, list[Example]] = {length: [] for length in LENGTHS}
 
-    def __call__(self, copy_share: float) -> tuple[Tensor, Tensor, Tensor]:
-        """Returns ids, labels and labels to look ahead to, each (B, T), IGNORE where there is no loss."""
+    def __call__(self, copy_share: float) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Returns ids, labels and labels to look ahead to, each (B, T), IGNORE where there is no loss.
+
+        Last, (N, 2 + W): row and position of each state that must tell words, and the words.
+        """
         while True:
             copying = self.rng.random() < copy_share
             example = (
@@ -149,7 +161,7 @@ class Batches:
                 chosen, self.waiting[length] = self.waiting[length], []
                 return self.collate(chosen, length)
 
-    def collate(self, examples: list[Example], length: int) -> tuple[Tensor, Tensor, Tensor]:
+    def collate(self, examples: list[Example], length: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         ids = torch.full((len(examples), length), self.encoder.stop)
         labels, ahead = torch.full_like(ids, IGNORE), torch.full_like(ids, IGNORE)
         for row, example in enumerate(examples):
@@ -157,7 +169,10 @@ class Batches:
             ids[row, :end] = tokens
             labels[row, :end] = tokens.where(torch.tensor(example.trained), IGNORE)
             ahead[row, :end] = tokens.where(torch.tensor(example.ahead), IGNORE)
-        return ids, labels, ahead
+        told = [(row, at, words) for row, e in enumerate(examples) for at, words in e.told.items()]
+        width = max((len(words) for _, _, words in told), default=1)
+        rows = [[row, at, *words, *[IGNORE] * (width - len(words))] for row, at, words in told]
+        return ids, labels, ahead, torch.tensor(rows, dtype=torch.long).reshape(-1, 2 + width)
 
 
 def build_model(args: argparse.Namespace, tokenizer: PreTrainedTokenizerFast) -> LlamaForCausalLM:
@@ -179,7 +194,8 @@ def build_model(args: argparse.Namespace, tokenizer: PreTrainedTokenizerFast) ->
     )
     model = LlamaForCausalLM(config)
     model.ahead = nn.ModuleList(nn.Linear(args.width, args.width, bias=False) for _ in AHEAD)
-    for head in model.ahead:
+    model.words = nn.Linear(args.width, args.width, bias=False)
+    for head in (*model.ahead, model.words):
         nn.init.eye_(head.weight)
     for name, parameter in model.named_parameters():
         if name.endswith(("o_proj.weight", "down_proj.weight")):
@@ -202,12 +218,15 @@ def rate(step: int, args: argparse.Namespace) -> float:
     return min(1.0, (step + 1) / args.warmup, max(0.0, (args.steps - step) / decay))
 
 
-def loss_sum(model: LlamaForCausalLM, ids: Tensor, labels: Tensor, ahead: Tensor) -> tuple[Tensor, float]:
+def loss_sum(
+    model: LlamaForCausalLM, ids: Tensor, labels: Tensor, ahead: Tensor, told: Tensor
+) -> tuple[Tensor, float]:
     """Loss to train on, and summed cross-entropy of the next token alone; at trained positions.
 
     Where ``ahead`` holds labels, states must also tell the two tokens after the next, through a matrix each
     that is not exported: they then know what comes, not only how it opens (Gloeckle et al., 2024, arXiv
-    2404.19737).
+    2404.19737). The states that ``told`` names, those before each of several parts of a response, must tell
+    the words of the request that ask for that part, as a bag, through one more such matrix.
     """
     with torch.autocast(ids.device.type, dtype=torch.bfloat16):
         hidden = model.model(input_ids=ids, use_cache=False).last_hidden_state
@@ -216,7 +235,18 @@ def loss_sum(model: LlamaForCausalLM, ids: Tensor, labels: Tensor, ahead: Tensor
         for offset, head in zip(AHEAD, model.ahead, strict=True):
             later = _later_loss(lambda states, head=head: model.lm_head(head(states)), hidden, ahead, offset)
             total = total + AHEAD_WEIGHT * later
+        if len(told):
+            total = total + WORDS_WEIGHT * _words_loss(model, hidden, told)
     return total, float(own.detach())
+
+
+def _words_loss(model: LlamaForCausalLM, hidden: Tensor, told: Tensor) -> Tensor:
+    """Cross-entropy of words (N, W) told by states of (B, T, D): a mean over each state's words, summed."""
+    row, at, words = told[:, 0], told[:, 1], told[:, 2:]
+    chances = model.lm_head(model.words(hidden[row, at])).float().log_softmax(-1)
+    there = words != IGNORE
+    chosen = chances.gather(1, words.where(there, 0)) * there
+    return -(chosen.sum(1) / there.sum(1)).sum()
 
 
 def _later_loss(logits: Callable[[Tensor], Tensor], hidden: Tensor, labels: Tensor, offset: int) -> Tensor:
@@ -302,13 +332,15 @@ def resume(out: Path, model, optimizers, batches: Batches) -> State:
     return State(**stored)
 
 
-def tokenizer_texts(text: Path | None, seed: int) -> Iterator[str]:
+def get_sources(args: argparse.Namespace, text_share: float) -> list[tuple[Source, float]]:
+    """The chosen mix, and task text where there is some."""
+    text = [] if args.text is None else [(TaskText(args.text), text_share)]
+    return [*MIXES[args.mix], *text]
+
+
+def tokenizer_texts(args: argparse.Namespace) -> Iterator[str]:
     """A sample of the training documents, to fit the tokenizer to."""
-    rng = random.Random(seed)
-    sources = generated_sources()
-    if text is not None:
-        sources.append((TaskText(text), 0.25))
-    stream = documents(sources, rng)
+    stream = documents(get_sources(args, 0.25), random.Random(args.seed))
     for _ in range(60_000):
         for exchange in next(stream):
             yield exchange.user
@@ -320,7 +352,7 @@ def get_tokenizer(args: argparse.Namespace) -> PreTrainedTokenizerFast:
     if not folder.exists() and args.start_from:
         save_tokenizer(PreTrainedTokenizerFast.from_pretrained(args.start_from), folder)
     if not folder.exists():
-        save_tokenizer(train_tokenizer(tokenizer_texts(args.text, args.seed), args.vocab), folder)
+        save_tokenizer(train_tokenizer(tokenizer_texts(args), args.vocab), folder)
     return PreTrainedTokenizerFast.from_pretrained(folder)
 
 
@@ -332,9 +364,9 @@ def train(args: argparse.Namespace) -> None:
     if args.start_from:
         model.load_state_dict(load_file(args.start_from / "model.safetensors"), strict=False)
     optimizers = build_optimizers(model, args)
-    batches = Batches(
-        Encoder(tokenizer), args.text, len(tokenizer), args.batch_tokens // args.micro, args.seed
-    )
+    sources = get_sources(args, TEXT_SHARE[args.mix])
+    micro_tokens = args.batch_tokens // args.micro
+    batches = Batches(Encoder(tokenizer), sources, len(tokenizer), micro_tokens, args.seed)
     state = resume(args.out, model, optimizers, batches)
     if args.start_from and not state.earlier:
         state.earlier = totals(args.start_from / "training.json")
@@ -349,7 +381,7 @@ def train(args: argparse.Namespace) -> None:
                 group["lr"] = full * rate(state.step, args)
         copy_share = 0.5 if state.step < args.copy_steps else 0.04
         micro = [batches(copy_share) for _ in range(args.micro)]
-        supervised = sum(int((labels != IGNORE).sum()) for _, labels, _ in micro)
+        supervised = sum(int((labels != IGNORE).sum()) for _, labels, *_ in micro)
         total = 0.0
         for batch in micro:
             loss, own = loss_sum(model, *(part.to(args.device) for part in batch))
@@ -391,6 +423,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument(
         "--start-from", type=Path, help="folder of a backbone to train on, in place of random weights"
     )
+    parser.add_argument("--mix", choices=MIXES, default="procedures", help="what most documents are")
     parser.add_argument("--steps", type=int, default=5000, help="optimizer steps; may be raised on resume")
     parser.add_argument("--batch-tokens", type=int, default=8192, help="tokens a step, padding included")
     parser.add_argument("--micro", type=int, default=2, help="micro-batches a step, each of one length class")

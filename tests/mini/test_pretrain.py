@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from argparse import Namespace
+from types import ModuleType
 
 import pytest
 import torch
@@ -13,34 +14,82 @@ from tests.mini.test_procedures import TOOLS
 from tokmem.model.backbone import mini_path
 
 
-def test_some_states_must_tell_three_tokens(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def training(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """`tools/pretrain_mini.py`."""
     monkeypatch.syspath_prepend(str(TOOLS))
     sys.modules.pop("pretrain_mini", None)
-    import pretrain_mini as training
+    import pretrain_mini
 
+    return pretrain_mini
+
+
+def test_some_states_must_tell_three_tokens_or_words_of_the_request(training: ModuleType) -> None:
     torch.manual_seed(0)
     tokenizer = AutoTokenizer.from_pretrained(mini_path())
     args = Namespace(width=128, inner=64, layers=1)
     model = training.build_model(args, tokenizer)
-    for head in model.ahead:
+    for head in (*model.ahead, model.words):
         torch.nn.init.normal_(head.weight, std=0.1)
     ids = torch.randint(10, 900, (2, 9))
     labels = torch.full_like(ids, training.IGNORE)
     labels[0, 3:7], labels[1, 5:] = ids[0, 3:7], ids[1, 5:]
     ahead = torch.full_like(ids, training.IGNORE)
     ahead[1, 5:] = ids[1, 5:]
+    none = training.IGNORE
+    told = torch.tensor([[1, 4, 20, 30, 40], [0, 2, 50, none, none]])  # row, position, words
 
-    total, own = training.loss_sum(model, ids, labels, ahead)
+    total, own = training.loss_sum(model, ids, labels, ahead, told)
 
-    steps = {1: 0.0, 2: 0.0, 3: 0.0}
+    steps, bags = {1: 0.0, 2: 0.0, 3: 0.0}, 0.0
     with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16):
         states = model.model(input_ids=ids).last_hidden_state
         for row, first, last in ((0, 3, 7), (1, 5, 9)):  # a response's positions
-            for told in range(first, last):
+            for at in range(first, last):
                 for offset in (1, 2, 3) if row else (1,):
-                    state = states[row, told - offset]
+                    state = states[row, at - offset]
                     logits = model.lm_head(state if offset == 1 else model.ahead[offset - 2](state))
-                    steps[offset] -= float(logits.float().log_softmax(-1)[ids[row, told]])
-    weight = training.AHEAD_WEIGHT
+                    steps[offset] -= float(logits.float().log_softmax(-1)[ids[row, at]])
+        for row, at, words in ((1, 4, [20, 30, 40]), (0, 2, [50])):
+            chances = model.lm_head(model.words(states[row, at])).float().log_softmax(-1)
+            bags -= float(chances[words].mean())
+    expected = steps[1] + training.AHEAD_WEIGHT * (steps[2] + steps[3]) + training.WORDS_WEIGHT * bags
     assert own == pytest.approx(steps[1], rel=1e-3)
-    assert float(total.detach()) == pytest.approx(steps[1] + weight * (steps[2] + steps[3]), rel=1e-3)
+    assert float(total.detach()) == pytest.approx(expected, rel=1e-3)
+
+
+def test_the_state_before_each_call_tells_what_asked_for_it(training: ModuleType) -> None:
+    import pretrain_corpus
+    from pretrain_corpus import Exchange
+
+    from tokmem.mini.tools import Call
+
+    calls = (
+        Call("write 'Rome is far' to Ann", "send_text", {"person": "Ann", "text": "Rome is far"}),
+        Call("wake me at 7:15", "set_alarm", {"time": "7:15"}),
+        Call("Ann", "call", {"person": "Ann"}),
+    )
+    exchange = pretrain_corpus._arguments_asked("Do all that.", calls)
+    assert [part.words for part in exchange.parts] == ["write to", "wake me at", ""]
+
+    tokenizer = AutoTokenizer.from_pretrained(mini_path())
+    encoder = training.Encoder(tokenizer)
+    example = encoder.document((exchange,))
+    plain = encoder.document((Exchange("Do all that.", exchange.response),))
+    assert tokenizer.decode(example.ids) == tokenizer.decode(plain.ids)
+    texts = [part.text for part in exchange.parts]
+    assert {
+        tokenizer.decode(example.ids[at + 1 :]): tokenizer.decode(w) for at, w in example.told.items()
+    } == {
+        "".join(texts) + "<|eot_id|>": " write to",
+        "".join(texts[1:]) + "<|eot_id|>": " wake me at",
+    }
+
+    batches = training.Batches(encoder, [(lambda rng: (exchange,), 1.0)], 6144, 256, seed=0)
+    ids, _, ahead, told = batches(copy_share=0.0)
+    assert len(told) == 2 * len(ids)
+    for row, at, *words in told.tolist():
+        assert encoder.plain(" write to" if at == told[0, 1] else " wake me at") == [
+            w for w in words if w != training.IGNORE
+        ]
+        assert ahead[row, at + 1] == ids[row, at + 1]  # a part's first token

@@ -77,14 +77,15 @@ def test_held_out_inputs_are_an_eighth_and_never_trained_on() -> None:
         assert is_held_out_input(sample_input(family, rng, held_out=True)[0])
 
 
-def test_backbone_documents_hold_nothing_that_is_evaluated(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("mix", ["procedures", "tools"])
+def test_backbone_documents_hold_nothing_that_is_evaluated(mix: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(TOOLS))
     sys.modules.pop("pretrain_corpus", None)
     import pretrain_corpus
 
     from tokmem.mini.tools import HELD_OUT
 
-    stream = pretrain_corpus.documents(pretrain_corpus.generated_sources(), Random(0))
+    stream = pretrain_corpus.documents(pretrain_corpus.MIXES[mix], Random(0))
     texts = [e.user + "\n" + e.response for _ in range(3000) for e in next(stream)]
     wordings = [w for f in (*SETTINGS, *DEMO) for w in f.wordings]
     for text in texts:
