@@ -1,8 +1,11 @@
-"""Processes that share work: how many threads each has."""
+"""Processes that share work: how many threads each has, and that they end with their parent."""
 
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -13,6 +16,36 @@ from tokmem.tracks.processes import cores, share, threads_each
 
 def count_threads(path: Path) -> None:
     path.write_text(str(torch.get_num_threads()))
+
+
+def write_forever(path: Path) -> None:
+    while True:
+        path.write_text(f"{os.getpid()} {time.time()}")
+        time.sleep(0.05)
+
+
+def test_a_killed_parent_leaves_no_process_at_work(tmp_path: Path) -> None:
+    sign = tmp_path / "sign"
+    code = f"""if __name__ == "__main__":
+        from pathlib import Path
+        from tests.tracks.test_processes import write_forever
+        from tokmem.tracks.processes import share
+        share(1, write_forever, [(Path({str(sign)!r}),)])"""
+    script = tmp_path / "parent.py"
+    script.write_text(code)
+    root = Path(__file__).parents[2]
+    with subprocess.Popen(
+        [sys.executable, str(script)], env={**os.environ, "PYTHONPATH": str(root)}
+    ) as parent:
+        until = time.monotonic() + 60
+        while not sign.exists() and time.monotonic() < until:
+            time.sleep(0.05)
+        parent.kill()
+    assert sign.exists()
+    time.sleep(1.0)
+    last = sign.read_text()
+    time.sleep(0.5)
+    assert sign.read_text() == last
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="processes are not bound to cores here")

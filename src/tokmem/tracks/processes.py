@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from multiprocessing.connection import wait
 from multiprocessing.queues import SimpleQueue
 from typing import Any
 
@@ -60,9 +62,18 @@ def share(workers: int, work: Callable[..., None], jobs: Sequence[tuple[Any, ...
 
 def _begin(threads: int | None, lines: SimpleQueue[int], lock: Any, level: int) -> None:
     """What each process does first."""
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     if threads is not None:
         torch.set_num_threads(threads)
     tqdm.set_lock(lock)
     bars_on_line(lines.get())
     if level:
         configure(level)
+
+
+def _end_with_parent() -> None:
+    """Ends this process when its parent is gone: one that is killed cannot stop those that work for it."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        wait([parent.sentinel])
+        os._exit(1)
