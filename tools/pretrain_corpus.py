@@ -165,7 +165,7 @@ def listing_document(rng: Random) -> Document:
     lines = [schema_line(tool) for tool in tools[: rng.randint(4, 7)]]
     rng.shuffle(lines)
     user = "Tools:\n" + "\n".join(lines) + f"\n\n{query}"
-    what = rng.choices(("calls", "names", "arguments"), (0.4, 0.25, 0.35))[0]
+    what = rng.choices(("calls", "names", "arguments"), (0.25, 0.15, 0.6))[0]
     if what == "names":
         return (_names_asked(user, calls, rng),)
     if what == "arguments":
@@ -179,7 +179,11 @@ def listing_document(rng: Random) -> Document:
 
 
 def request_document(rng: Random) -> Document:
-    """A request alone, for tools known by heart or told by its words: adjacent arguments, or names."""
+    """A request alone, and each call's arguments next to each other, which are read and not learned.
+
+    What they are called nobody can tell who was not told the tools: a model that learns them by heart here
+    writes them for every tool.
+    """
     known = rng.random() < 0.4
     share = 1.0 if known else rng.choice((0.0, 0.5))
     by_heart = rng.sample(AUXILIARY + TRAINING, 4)
@@ -187,17 +191,18 @@ def request_document(rng: Random) -> Document:
     query, calls = _chain(tools, rng)
     if known and rng.random() < 0.2:
         return (_names_asked(query, calls, rng),)
-    return (_arguments_asked(query, calls),)
+    return (_arguments_asked(query, calls, learned=False),)
 
 
 def _chain(tools: Sequence[Tool], rng: Random) -> tuple[str, list[Call]]:
     return sample_chain(tools, rng, rng.choices((1, 2, 3, 4), (0.15, 0.35, 0.3, 0.2))[0])
 
 
-def _arguments_asked(user: str, calls: Sequence[Call]) -> Exchange:
+def _arguments_asked(user: str, calls: Sequence[Call], *, learned: bool = True) -> Exchange:
     """The arguments of each call next to each other; before each, the state is to tell what asked for it."""
     parts = tuple(Part(arguments_json(call.arguments), _wording(call)) for call in calls)
-    return Exchange(user, "".join(part.text for part in parts), look_ahead=True, parts=parts)
+    response = "".join(part.text for part in parts)
+    return Exchange(user, response, train_response=learned, look_ahead=learned, parts=parts)
 
 
 def _wording(call: Call) -> str:
@@ -306,11 +311,11 @@ MIXES: dict[str, list[tuple[Source, float]]] = {
         (sums_document, 0.02),
     ],
     "tools": [
-        (procedure_document, 0.14),
+        (procedure_document, 0.12),
         (composition_document, 0.08),
-        (listing_document, 0.12),
-        (request_document, 0.50),
-        (arguments_document, 0.05),
+        (listing_document, 0.30),
+        (request_document, 0.25),
+        (arguments_document, 0.14),
         (parts_document, 0.04),
     ],
 }

@@ -154,7 +154,7 @@ class Batches:
                 else self.encoder.document(next(self.stream))
             )
             length = next((n for n in LENGTHS if n >= len(example.ids)), None)
-            if length is None or not any(example.trained):
+            if length is None or not (any(example.trained) or example.told):
                 continue
             self.waiting[length].append(example)
             if len(self.waiting[length]) * length >= self.tokens:

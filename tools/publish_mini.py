@@ -1,6 +1,7 @@
 """Puts a trained backbone where the package carries it, and writes its card.
 
 python tools/publish_mini.py build/mini/backbone results/mini/backbone.json
+python tools/publish_mini.py build/tools/backbone results/mini/backbone_tools.json --name mini-tools
 """
 
 from __future__ import annotations
@@ -12,24 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from tokmem.files import replace_folder
-from tokmem.model.backbone import mini_path
+from tokmem.model.backbone import BUNDLED, MINI, MINI_TOOLS, mini_path
 
-CARD = """---
-library_name: transformers
-pipeline_tag: text-generation
-license: apache-2.0
-language: en
----
-
-# The bundled backbone
-
-A Llama-architecture model of {parameters:,} parameters ({layers} layers, width {width}, vocabulary {vocab:,}, bfloat16) with
-its own byte-level BPE tokenizer (digits split, Llama-3-like chat tokens, 64 reserved tokens). It exists so that TokMem shows
-on any machine, with no download, what it does: it is a test bench for memory tokens, not an assistant.
-
-## Training
-
-- {tokens:.1f} M tokens (padding included; {supervised:.1f} M of them trained on) in {steps:,} steps, {hours:.1f} hours on two CPU
+TRAINING = {
+    MINI: """- {tokens:.1f} M tokens (padding included; {supervised:.1f} M of them trained on) in {steps:,} steps, {hours:.1f} hours on two CPU
   cores, most of them shared with other work (`tools/pretrain_mini.py`), in three runs: from random weights with Muon at 0.02 for
   matrices and AdamW at 3e-3 for the rest, then twice on from those weights (`--start-from`) at 0.012 and 2e-3. The weights are the mean of
   those after the second run and after the third (`tools/average_mini.py`): better than either by nearly every figure below.
@@ -41,14 +28,42 @@ on any machine, with no download, what it does: it is a test bench for memory to
 - Instructions, inputs and outputs of 70 Super-NaturalInstructions tasks (allenai/natural-instructions v2.8, Apache-2.0 collection,
   tasks with permissive instance licences), up to 900 characters each.
 - The mix changed on the way: less task text from step 1,190 of the first run on, framed answers from step 2,700 on, compositions in the
-  second run, named procedures and sums in the third. The tool has a later mix, which no weights here have seen: without named procedures; with
-  tools put together at random or renamed, and with requests whose states must tell two tokens beyond the next.
-- Held out by definition: the 16 families whose split is `settings` or `demo` (and every composition that would amount to one), tools
+  second run, named procedures and sums in the third. The tool's present mixes are later ones, on which only
+  [the backbone for tools](../backbone_tools/README.md) was trained.
+""",
+    MINI_TOOLS: """- {tokens:.1f} M tokens (padding included; {supervised:.1f} M of them trained on) in {steps:,} steps, {hours:.1f} hours on two CPU
+  cores, most of them shared with other work (`tools/pretrain_mini.py`): on from the weights of [the bundled backbone](../backbone/README.md), which saw
+  68.6 M of these tokens, by 1,500 steps of the mix `procedures` and {last_steps:,} of the mix `tools`, Muon at 0.012 and AdamW at 2e-3.
+- Seven documents in ten of the last mix are requests for one to four tools: 50 auxiliary tools and 40 made for training, the same under other names and
+  with other words for their arguments, and tools put together at random (`tokmem/mini/random_tools.py`), by the thousand. They are answered with calls from a list of
+  tools, with the tools' names, or with the arguments of each call next to each other. The rest are procedures and task text, as before.
+- Where arguments stand next to each other, a state must also tell the two tokens after the next (Gloeckle et al., 2024), and the state before each call's arguments
+  the words of the request that ask for that call. Both through matrices that are not in these weights.
+""",
+}
+TITLES = {MINI: "The bundled backbone", MINI_TOOLS: "The bundled backbone for tools"}
+
+CARD = """---
+library_name: transformers
+pipeline_tag: text-generation
+license: apache-2.0
+language: en
+---
+
+# {title}
+
+A Llama-architecture model of {parameters:,} parameters ({layers} layers, width {width}, vocabulary {vocab:,}, bfloat16) with
+its own byte-level BPE tokenizer (digits split, Llama-3-like chat tokens, 64 reserved tokens). It exists so that TokMem shows
+on any machine, with no download, what it does: it is a test bench for memory tokens, not an assistant.
+
+## Training
+
+{training}- Held out by definition: the 16 families whose split is `settings` or `demo` (and every composition that would amount to one), tools
   51 to 100, every other task. Held out by input: the eighth of all inputs that `is_held_out_input` names. No memory token, reserved token or stand-in for one occurs.
 
 ## What it can and cannot do
 
-On inputs that training never saw (requests for tools are drawn at random), {count} a family, greedy (`results/mini/backbone.json`, `tools/eval_mini.py`):
+On inputs that training never saw (requests for tools are drawn at random), {count} a family, greedy (`{source}`, `tools/eval_mini.py`):
 
 | | |
 |---|---:|
@@ -71,37 +86,41 @@ Licence: Apache-2.0.
 """
 
 
-def card(backbone: Path, result: dict[str, Any]) -> str:
+def card(backbone: Path, result: dict[str, Any], name: str = MINI) -> str:
     """The card's text, every figure from the model's own files and the result file."""
     config = json.loads((backbone / "config.json").read_text())
     seen, exact = result["training"], result["exact_trained"]
     natural = result.get("natural_instructions_mean_rouge_l")
     held = result["exact_held_out_instructed"]
-    return CARD.format(
-        parameters=result["parameters"],
-        layers=config["num_hidden_layers"],
-        width=config["hidden_size"],
-        vocab=config["vocab_size"],
-        tokens=seen["tokens"] / 1e6,
-        supervised=seen["supervised"] / 1e6,
-        steps=seen["step"],
-        hours=seen["seconds"] / 3600,
-        families=len(exact),
-        count=result["examples_per_family"],
-        median=result["median_exact_trained"],
-        mean=result["mean_exact_trained"],
-        copy=result["copy"],
-        weak=sum(value < 50 for value in exact.values()),
-        tools=result["exact_other"]["tool_arguments"],
-        held_tools=result["exact_other"]["held_out_tool_arguments"],
-        problems=result["exact_other"]["word_problem"],
-        held=sum(held.values()) / len(held),
-        loss=result["held_out_loss"],
-        natural=""
+    figures = {
+        "title": TITLES[name],
+        "source": f"results/mini/{BUNDLED[name]}.json",
+        "last_steps": seen["step"] - seen.get("earlier", {}).get("step", 0),
+        "parameters": result["parameters"],
+        "layers": config["num_hidden_layers"],
+        "width": config["hidden_size"],
+        "vocab": config["vocab_size"],
+        "tokens": seen["tokens"] / 1e6,
+        "supervised": seen["supervised"] / 1e6,
+        "steps": seen["step"],
+        "hours": seen["seconds"] / 3600,
+        "families": len(exact),
+        "count": result["examples_per_family"],
+        "median": result["median_exact_trained"],
+        "mean": result["mean_exact_trained"],
+        "copy": result["copy"],
+        "weak": sum(value < 50 for value in exact.values()),
+        "tools": result["exact_other"]["tool_arguments"],
+        "held_tools": result["exact_other"]["held_out_tool_arguments"],
+        "problems": result["exact_other"]["word_problem"],
+        "held": sum(held.values()) / len(held),
+        "loss": result["held_out_loss"],
+        "natural": ""
         if natural is None
         else f"| ROUGE-L on 89 unseen Natural Instructions tasks, mean | {natural:.1f} |\n",
-        weakest=", ".join(f"{name} {value:.0f}%" for name, value in list(exact.items())[-8:]),
-    )
+        "weakest": ", ".join(f"{family} {value:.0f}%" for family, value in list(exact.items())[-8:]),
+    }
+    return CARD.format(training=TRAINING[name].format(**figures), **figures)
 
 
 if __name__ == "__main__":
@@ -110,8 +129,11 @@ if __name__ == "__main__":
     )
     parser.add_argument("backbone", type=Path)
     parser.add_argument("result", type=Path)
+    parser.add_argument(
+        "--name", choices=BUNDLED, default=MINI, help="which of the package's backbones it is"
+    )
     args = parser.parse_args()
-    text = card(args.backbone, json.loads(args.result.read_text()))
-    with replace_folder(mini_path()) as draft:
+    text = card(args.backbone, json.loads(args.result.read_text()), args.name)
+    with replace_folder(mini_path(args.name)) as draft:
         shutil.copytree(args.backbone, draft, dirs_exist_ok=True)
         (draft / "README.md").write_text(text, "utf-8")

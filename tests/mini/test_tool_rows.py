@@ -65,6 +65,21 @@ def test_more_tools_follow_the_hundred_and_are_none_of_them() -> None:
     assert mini_tool_rows(12, 1, 60).rows[-1] != many.rows[-1]
 
 
+def test_what_more_tools_call_their_arguments_is_not_in_their_requests() -> None:
+    tables = {tool.name: tool for tool in TRAINING}
+    shown = {tool.name: tool.parameters for tool in rank_tools(mini_tool_rows(12, more_tools=40).rows)[100:]}
+    assert shown.keys() == tables.keys()
+    own = {name: list(tool.parameters["properties"]) for name, tool in tables.items()}
+    new = {name: list(parameters["properties"]) for name, parameters in shown.items()}
+    for name, keys in new.items():
+        assert len(set(keys)) == len(own[name])
+        assert list(shown[name]["properties"].values()) == list(
+            tables[name].parameters["properties"].values()
+        )
+    changed = [a != b for name in own for a, b in zip(own[name], new[name], strict=True)]
+    assert 0.6 < sum(changed) / len(changed) < 0.95  # a few keep their names
+
+
 def test_impossible_numbers_are_refused() -> None:
     with pytest.raises(ConfigError, match="samples_per_tool 0 of generated"):
         mini_tool_rows(0)

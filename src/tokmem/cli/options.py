@@ -49,7 +49,7 @@ ModelName = Annotated[
     typer.Option(
         "--model-name",
         "--backbone",
-        help="mini (bundled), a hub id, or a local folder.",
+        help="mini or mini-tools (bundled), a hub id, or a local folder.",
         rich_help_panel=_MODEL,
     ),
 ]

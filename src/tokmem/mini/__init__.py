@@ -1,1 +1,1 @@
-"""The bundled backbone and the generators of its procedures."""
+"""The bundled backbones and the generators of their procedures and tools."""

@@ -1,4 +1,4 @@
-"""Tools put together at random, for the bundled backbone's training: by the thousand, not one by one.
+"""Tools put together at random or renamed, to train and adapt backbones on: by the thousand, not one by one.
 
 A model that sees fifty tools learns their arguments by heart; one that sees a new tool each time learns to
 read a schema, and to find in a request what an argument asks for.
@@ -7,6 +7,7 @@ read a schema, and to find in a request what an argument asks for.
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from random import Random
 
 from tokmem.mini.lexicon import NOUNS, PLACES, THINGS, VERBS
@@ -53,10 +54,10 @@ def sample_tool(rng: Random) -> Tool:
     return parse_tool(f"{name}({listed}) {verbs.capitalize()} the {thing}.", phrasings)
 
 
-def rename_tool(tool: Tool, rng: Random) -> Tool:
-    """The same tool under another name, with other words for its arguments and for what it does.
+def rename_arguments(tool: Tool, rng: Random) -> Tool:
+    """The same tool with other names for its arguments.
 
-    Requests stay as natural as they were, but what to call its arguments can only be read.
+    Requests stay as natural as they were, but no longer tell what the arguments are called.
     """
     keys: dict[str, str] = {}
     for label in tool.samplers:
@@ -67,21 +68,30 @@ def rename_tool(tool: Tool, rng: Random) -> Tool:
     def replaced(text: str) -> str:
         return re.sub(r"\{(\w+)\}", lambda m: f"{{{keys[m[1]]}}}", text)
 
-    _, _, thing = tool.name.partition("_")
-    name = f"{rng.choice(VERBS)[0]}_{thing if rng.random() < 0.7 else rng.choice(_OBJECTS)}"
-    words = " ".join(re.sub(r"\[.*?\]|'?\{\w+\}'?", "", rng.choice(tool.phrasings)).split())
     parameters = {
         "type": "object",
         "properties": {keys[k]: schema for k, schema in tool.parameters["properties"].items()},
         "required": [keys[k] for k in tool.parameters["required"]],
     }
     return Tool(
-        tool.name if name in TAKEN else name,
-        tool.description if rng.random() < 0.5 else f"{words.capitalize()}.",
+        tool.name,
+        tool.description,
         parameters,
         tuple(replaced(phrasing) for phrasing in tool.phrasings),
         {keys[k]: sampler for k, sampler in tool.samplers.items()},
         {keys[k]: said for k, said in tool.spoken.items()},
+    )
+
+
+def rename_tool(tool: Tool, rng: Random) -> Tool:
+    """The same tool under another name, with other words for its arguments and for what it does."""
+    _, _, thing = tool.name.partition("_")
+    name = f"{rng.choice(VERBS)[0]}_{thing if rng.random() < 0.7 else rng.choice(_OBJECTS)}"
+    words = " ".join(re.sub(r"\[.*?\]|'?\{\w+\}'?", "", rng.choice(tool.phrasings)).split())
+    return replace(
+        rename_arguments(tool, rng),
+        name=tool.name if name in TAKEN else name,
+        description=tool.description if rng.random() < 0.5 else f"{words.capitalize()}.",
     )
 
 

@@ -10,7 +10,7 @@ from random import Random
 
 from tokmem.data.xlam import XlamRow, XlamRows
 from tokmem.errors import ConfigError
-from tokmem.mini.random_tools import sample_tool
+from tokmem.mini.random_tools import rename_arguments, sample_tool
 from tokmem.mini.tools import TOOLS, TRAINING, Tool, sample_call
 from tokmem.records import Call, Procedure
 from tokmem.seeds import stream
@@ -27,8 +27,9 @@ def mini_tool_rows(samples_per_tool: int, seed: int = 0, more_tools: int = 0) ->
     """Draws as many rows for each tool, every query once.
 
     The tools stand in the order of their table, and rank in it: 1-50 are the auxiliary ones, whose requests
-    the bundled backbone was trained on, 51-100 those that it never saw. Tools from 101 on are for adaptation,
-    and it never saw them either: forty written by hand, then tools put together at random. A tool that has
+    the bundled backbones were trained on, 51-100 those that they never saw. Tools from 101 on are for
+    adaptation: forty written by hand, then tools put together at random. Their requests do not tell what
+    their arguments are called, so that a backbone can only have that from the memory token. A tool that has
     few requests, such as one without arguments, is also asked for politely.
 
     Args:
@@ -53,7 +54,7 @@ def _more_rows(count: int, seed: int) -> Iterator[list[XlamRow]]:
         if tool.samplers and tool.name not in seen:
             seen.add(tool.name)
             with suppress(ConfigError):
-                yield _rows(tool, count, seed)
+                yield _rows(rename_arguments(tool, rng), count, seed)
 
 
 def check_generated(samples_per_tool: int) -> None:

@@ -1,6 +1,6 @@
 """Tools to train or adapt a backbone on, in the form of `tool_table`; none is ever evaluated.
 
-The weights that the package ships were trained before these were written.
+Of the weights that the package ships, those of ``mini-tools`` have seen them.
 """
 
 from __future__ import annotations

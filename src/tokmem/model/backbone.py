@@ -24,7 +24,8 @@ from tokmem.bank.slots import IdSpace
 from tokmem.errors import BackboneError
 from tokmem.files import replace_folder
 
-MINI = "mini"
+MINI, MINI_TOOLS = "mini", "mini-tools"
+BUNDLED = {MINI: "backbone", MINI_TOOLS: "backbone_tools"}  # backbones of the package, and their folders
 DTypeName = Literal["auto", "float32", "bfloat16", "float16"]
 Quantization = Literal["none", "8bit", "4bit"]
 # What changes the states that the same weights give; names of all architectures side by side.
@@ -45,7 +46,7 @@ class Backbone:
     Attributes:
         model: the causal LM in evaluation mode; no parameter of it takes a gradient.
         tokenizer: its tokenizer.
-        id: the hub id, ``mini``, or the name of the local folder.
+        id: the hub id, ``mini``, ``mini-tools``, or the name of the local folder.
         fingerprint: identifies configuration and weights (see `fingerprint`).
     """
 
@@ -83,9 +84,9 @@ class Backbone:
         return IdSpace(rows, (*(i for _, i in sorted(numbered)), *past))
 
 
-def mini_path() -> Path:
-    """Folder of the bundled backbone."""
-    return Path(str(files("tokmem.mini"))) / "backbone"
+def mini_path(name: str = MINI) -> Path:
+    """Folder of a bundled backbone; ``mini-tools`` is ``mini``, trained on for tool calls."""
+    return Path(str(files("tokmem.mini"))) / BUNDLED[name]
 
 
 def load_backbone(
@@ -99,8 +100,8 @@ def load_backbone(
     """Loads and freezes a backbone.
 
     Args:
-        name: ``mini`` (bundled), a hub id, or a local folder.
-        dtype: ``auto`` takes the checkpoint's own; float32 for the bundled backbone on a CPU.
+        name: ``mini`` or ``mini-tools`` (bundled), a hub id, or a local folder.
+        dtype: ``auto`` takes the checkpoint's own; float32 for the bundled backbones on a CPU.
         device: ``auto`` takes an accelerator where there is one.
         quantization: 8-bit or 4-bit loading through bitsandbytes (needs it installed).
         attention: attention implementation of transformers; None lets it choose.
@@ -113,7 +114,7 @@ def load_backbone(
     if quantization not in get_args(Quantization):
         raise BackboneError(f"quantization {quantization!r}", f"one of {', '.join(get_args(Quantization))}")
     place = pick_device(device)
-    source = str(mini_path()) if name == MINI else name
+    source = str(mini_path(name)) if name in BUNDLED else name
     options: dict[str, Any] = {"dtype": _dtype(name, dtype, place)}
     if attention:
         options["attn_implementation"] = attention
@@ -132,12 +133,12 @@ def load_backbone(
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise BackboneError(
             f"backbone {name!r} cannot be loaded ({reason})",
-            "'mini', a local folder, or a hub id that can be reached",
+            "'mini' or 'mini-tools', a local folder, or a hub id that can be reached",
             "check the name, or download the model first and give its folder",
         ) from error
     if quantization == "none":
         nn.Module.to(model, place)
-    shown = name if name == MINI or not Path(name).exists() else Path(name).resolve().name
+    shown = name if name in BUNDLED or not Path(name).exists() else Path(name).resolve().name
     return wrap_backbone(model, tokenizer, shown)
 
 
@@ -176,7 +177,7 @@ def _dtype(name: str, dtype: str, device: str) -> torch.dtype | str:
     if dtype != "auto":
         kind: torch.dtype = getattr(torch, dtype)
         return kind
-    return torch.float32 if name == MINI and device == "cpu" else "auto"
+    return torch.float32 if name in BUNDLED and device == "cpu" else "auto"
 
 
 def input_embedding(model: PreTrainedModel) -> nn.Embedding:

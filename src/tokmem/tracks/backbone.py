@@ -12,7 +12,7 @@ from tokmem.model.backbone import MINI, Backbone, DTypeName, Quantization, load_
 class BackboneConfig:
     """Which model, and how it is loaded."""
 
-    model_name: str = setting(MINI, "'mini' (bundled), a hub id, or a local folder")
+    model_name: str = setting(MINI, "'mini' or 'mini-tools' (bundled), a hub id, or a local folder")
     dtype: DTypeName = setting("auto", "of the weights; 'auto': the checkpoint's own")
     device: str = setting("auto", "'auto', 'cpu', 'cuda', ...")
     quantization: Quantization = setting("none", "'8bit' or '4bit', through bitsandbytes")

@@ -69,13 +69,13 @@ _FIGURES = {
 
 
 def backbones(results: Sequence[Mapping[str, Any]]) -> Section:
-    """What the bundled backbone can do before any memory token is trained."""
+    """What the bundled backbones can do before any memory token is trained."""
     blocks: list[Block] = []
     for result in results:
         facts = {title: _plain(result[key]) for key, title in _FIGURES.items() if result.get(key) is not None}
         tokens = (result.get("training") or {}).get("tokens")
         facts |= {"trained on": f"{tokens:,} tokens"} if tokens else {}
-        blocks.append(Facts("The backbone alone", facts))
+        blocks.append(Facts(f"{result.get('backbone', 'mini')} alone", facts))
         groups = {title: result[key] for key, title in _GROUPS.items() if result.get(key)}
         summary = [_summary(title, values) for title, values in groups.items()]
         columns = {
@@ -97,7 +97,7 @@ def backbones(results: Sequence[Mapping[str, Any]]) -> Section:
                 "Exact answers of each family", table, group="group", bars=frozenset({"exact"}), folded=True
             )
         )
-    return Section("backbone", "The bundled backbone", blocks)
+    return Section("backbone", "The bundled backbones", blocks)
 
 
 def _summary(title: str, values: Mapping[str, float]) -> dict[str, Any]:
