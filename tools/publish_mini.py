@@ -33,12 +33,14 @@ TRAINING = {
 """,
     MINI_TOOLS: """- {tokens:.1f} M tokens (padding included; {supervised:.1f} M of them trained on) in {steps:,} steps, {hours:.1f} hours on two CPU
   cores, most of them shared with other work (`tools/pretrain_mini.py`): on from the weights of [the bundled backbone](../backbone/README.md), which saw
-  68.6 M of these tokens, by 1,500 steps of the mix `procedures` and {last_steps:,} of the mix `tools`, Muon at 0.012 and AdamW at 2e-3.
-- Seven documents in ten of the last mix are requests for one to four tools: 50 auxiliary tools and 40 made for training, the same under other names and
-  with other words for their arguments, and tools put together at random (`tokmem/mini/random_tools.py`), by the thousand. They are answered with calls from a list of
-  tools, with the tools' names, or with the arguments of each call next to each other. The rest are procedures and task text, as before.
-- Where arguments stand next to each other, a state must also tell the two tokens after the next (Gloeckle et al., 2024), and the state before each call's arguments
-  the words of the request that ask for that call. Both through matrices that are not in these weights.
+  68.6 M of these tokens, by 1,500 steps of a mix of procedures and tools, then {last_steps:,} of the mix `tools`, Muon at 0.012 and AdamW at 2e-3.
+- Seven documents in ten of that mix are requests for one to four tools at once: 50 auxiliary tools and 40 made for training, the same under other names and with other
+  words for their arguments, and tools put together at random (`tokmem/mini/random_tools.py`), by the thousand. From a list of tools they are answered with calls, with the
+  tools' names, or with the arguments of each call next to each other; from one tool's schema with its arguments. The rest are procedures and task text, as before.
+- The state before each call's arguments must also tell the words of the request that ask for that call, as a bag, and where arguments are answered a state must tell the two
+  tokens after the next (Gloeckle et al., 2024, arXiv 2404.19737); both through matrices that are not in these weights. That is what memory tokens route by.
+- The mix changed on the way: until step 828 of the last run requests without a list of tools were answered with arguments too, from then on they are only read, for what
+  an argument is called they cannot tell.
 """,
 }
 TITLES = {MINI: "The bundled backbone", MINI_TOOLS: "The bundled backbone for tools"}

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 from collections.abc import Iterator
 from contextlib import suppress
-from itertools import chain, islice, repeat
+from dataclasses import replace
 from random import Random
 
 from tokmem.data.xlam import XlamRow, XlamRows
 from tokmem.errors import ConfigError
-from tokmem.mini.random_tools import rename_arguments, sample_tool
-from tokmem.mini.tools import TOOLS, TRAINING, Tool, sample_call
+from tokmem.mini.random_tools import rename_arguments
+from tokmem.mini.tools import AUXILIARY, TOOLS, TRAINING, Tool, sample_call
 from tokmem.records import Call, Procedure
 from tokmem.seeds import stream
 
@@ -28,9 +29,9 @@ def mini_tool_rows(samples_per_tool: int, seed: int = 0, more_tools: int = 0) ->
 
     The tools stand in the order of their table, and rank in it: 1-50 are the auxiliary ones, whose requests
     the bundled backbones were trained on, 51-100 those that they never saw. Tools from 101 on are for
-    adaptation: forty written by hand, then tools put together at random. Their requests do not tell what
-    their arguments are called, so that a backbone can only have that from the memory token. A tool that has
-    few requests, such as one without arguments, is also asked for politely.
+    adaptation: twins of forty tools written for it and of the auxiliary ones. Twins are asked for in the
+    same words and call their arguments differently, which a backbone can then have from the memory token
+    alone. A tool that has few requests, such as one without arguments, is also asked for politely.
 
     Args:
         samples_per_tool: rows of a tool.
@@ -42,19 +43,20 @@ def mini_tool_rows(samples_per_tool: int, seed: int = 0, more_tools: int = 0) ->
     """
     check_generated(samples_per_tool)
     rows = [row for tool in TOOLS for row in _rows(tool, samples_per_tool, seed)]
-    for own in islice(_more_rows(samples_per_tool, seed), more_tools):
+    for own in itertools.islice(_more_rows(samples_per_tool, seed), more_tools):
         rows += own
     return XlamRows(tuple(rows), {}, hashlib.sha256(repr(tuple(rows)).encode()).hexdigest())
 
 
 def _more_rows(count: int, seed: int) -> Iterator[list[XlamRow]]:
     """The rows of one further tool after the other, without end; one with too few requests is left out."""
-    rng, seen = stream(seed, "more tools"), set[str]()
-    for tool in chain(TRAINING, (sample_tool(rng) for _ in repeat(None))):
-        if tool.samplers and tool.name not in seen:
-            seen.add(tool.name)
-            with suppress(ConfigError):
-                yield _rows(rename_arguments(tool, rng), count, seed)
+    rng = stream(seed, "more tools")
+    for number in itertools.count(2):
+        for tool in (*TRAINING, *AUXILIARY):
+            twin = replace(rename_arguments(tool, rng), name=f"{tool.name}_{number}")
+            if twin.samplers:
+                with suppress(ConfigError):
+                    yield _rows(twin, count, seed)
 
 
 def check_generated(samples_per_tool: int) -> None:
