@@ -36,9 +36,7 @@ class ToolDataConfig:
         EXCLUDED, "tools to leave out of the ranks, which close up (generated and xlam)"
     )
     samples_per_tool: int = setting(50, "rows of a tool to make queries from; 0: all (xlam)")
-    more_tools: int = setting(
-        0, "generated: tools beside the hundred, ranked from 101, to adapt on; most put together at random"
-    )
+    more_tools: int = setting(0, "generated: twins beside the hundred tools, ranked from 101, to adapt on")
     train_size: int = setting(5000, "training queries a round")
     val_size: int = setting(100, "validation queries a round, to choose rates and the best rows by")
     test_size: int = setting(500, "test queries a round")
