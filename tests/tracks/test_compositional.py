@@ -294,7 +294,10 @@ def test_tools_beyond_the_hundred_adapt_the_backbone(backbone: Backbone, tmp_pat
     more = replace(config, data=replace(DATA, more_tools=4))
     source = ToolSource(more.data)
     made = source.composed(ToolRange.parse_all("1-3,101-104"), more.data.spec(0))
-    assert [tool.name for tool in made.procedures][:4] == [*(t.name for t in TOOLS[:3]), TRAINING[0].name]
+    assert [tool.name for tool in made.procedures][:4] == [
+        *(tool.name for tool in TOOLS[:3]),
+        f"{TRAINING[0].name}_2",
+    ]
     summary = run(more, tmp_path / "more", backbone=backbone)
     (adapted,) = summary["adaptations"].values()
     assert (adapted["tools"], adapted["examples"]) == ("1-3,101-104", 20)
