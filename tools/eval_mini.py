@@ -32,7 +32,7 @@ from tokmem.mini.arithmetic import sample_problem
 from tokmem.mini.families.family import Family
 from tokmem.mini.procedures import DEMO, SETTINGS, TRAINED, is_held_out_input, sample_input
 from tokmem.mini.tools import AUXILIARY, HELD_OUT, Tool, sample_chain, schema_line
-from tokmem.model.backbone import MINI, load_backbone
+from tokmem.model.backbone import BUNDLED, MINI, load_backbone
 from tokmem.recall.generate import RecallSettings
 from tokmem.records import Example, Turn
 from tokmem.seeds import stream
@@ -163,7 +163,9 @@ if __name__ == "__main__":
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--backbone", type=Path, required=True)
-    parser.add_argument("--name", default=MINI, help="what the package calls it")
+    parser.add_argument(
+        "--name", choices=BUNDLED, default=MINI, help="which of the package's backbones it is"
+    )
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--count", type=int, default=20, help="inputs a family")
     parser.add_argument(

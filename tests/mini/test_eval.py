@@ -11,7 +11,9 @@ import pytest
 
 from tests.mini.test_procedures import TOOLS
 from tokmem.mini.tools import AUXILIARY, HELD_OUT, schema_line
-from tokmem.model.backbone import mini_path
+from tokmem.model.backbone import BUNDLED, MINI, mini_path
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(autouse=True)
@@ -46,6 +48,15 @@ def test_the_training_of_all_runs_is_counted(tmp_path: Path) -> None:
     assert "- 2.5 M tokens (padding included; 1.6 M of them trained on) in 1,300 steps, 1.5 hours" in text
     assert "| arguments of an auxiliary tool as JSON | 96% |" in text
     assert "| arguments of a held-out tool (51 to 100) as JSON | 21% |" in text
+
+
+@pytest.mark.parametrize("name", BUNDLED)
+def test_the_cards_are_those_of_the_committed_figures(name: str) -> None:
+    from publish_mini import card
+
+    result = json.loads((ROOT / "results" / "mini" / f"{BUNDLED[name]}.json").read_text())
+    assert result.get("backbone", MINI) == name
+    assert (mini_path(name) / "README.md").read_text("utf-8") == card(mini_path(name), result, name)
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from argparse import Namespace
+from random import Random
 from types import ModuleType
 
 import pytest
@@ -85,6 +86,12 @@ def test_the_state_before_each_call_tells_what_asked_for_it(training: ModuleType
         "".join(texts[1:]) + "<|eot_id|>": " wake me at",
     }
 
+    assert any(example.trained)
+    unlearned = encoder.document((pretrain_corpus._arguments_asked("Do all that.", calls, learned=False),))
+    assert not any(unlearned.trained)
+    assert not any(unlearned.ahead)
+    assert (unlearned.ids, unlearned.told) == (example.ids, example.told)
+
     batches = training.Batches(encoder, [(lambda rng: (exchange,), 1.0)], 6144, 256, seed=0)
     ids, _, ahead, told = batches(copy_share=0.0)
     assert len(told) == 2 * len(ids)
@@ -93,3 +100,16 @@ def test_the_state_before_each_call_tells_what_asked_for_it(training: ModuleType
             w for w in words if w != training.IGNORE
         ]
         assert ahead[row, at + 1] == ids[row, at + 1]  # a part's first token
+
+
+def test_arguments_are_learned_from_lists_of_tools_alone(training: ModuleType) -> None:
+    import pretrain_corpus
+
+    rng = Random(0)
+    for document, learned in (
+        (pretrain_corpus.listing_document, True),
+        (pretrain_corpus.request_document, False),
+    ):
+        exchanges = [e for _ in range(60) for e in document(rng) if e.parts]
+        assert len(exchanges) > 20
+        assert {e.train_response for e in exchanges} == {learned}

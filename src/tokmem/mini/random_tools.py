@@ -73,13 +73,12 @@ def rename_arguments(tool: Tool, rng: Random) -> Tool:
         "properties": {keys[k]: schema for k, schema in tool.parameters["properties"].items()},
         "required": [keys[k] for k in tool.parameters["required"]],
     }
-    return Tool(
-        tool.name,
-        tool.description,
-        parameters,
-        tuple(replaced(phrasing) for phrasing in tool.phrasings),
-        {keys[k]: sampler for k, sampler in tool.samplers.items()},
-        {keys[k]: said for k, said in tool.spoken.items()},
+    return replace(
+        tool,
+        parameters=parameters,
+        phrasings=tuple(replaced(phrasing) for phrasing in tool.phrasings),
+        samplers={keys[k]: sampler for k, sampler in tool.samplers.items()},
+        spoken={keys[k]: said for k, said in tool.spoken.items()},
     )
 
 
