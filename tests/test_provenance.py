@@ -84,9 +84,12 @@ def test_run_folder_holds_config_metrics_and_summary(tmp_path: Path) -> None:
 def test_the_clock_of_a_resumed_run_goes_on_from_its_last_file(tmp_path: Path) -> None:
     RunFolder(tmp_path).write_config(Config())  # killed: nothing says that it has ended
     began = json.loads((tmp_path / "clock.json").read_text())["began"]
-    os.utime(tmp_path / "config.yaml", (began + 100, began + 100))
+    cell = tmp_path / "cell.json"
+    cell.touch()
+    os.utime(cell, (began + 100, began + 100))
+    os.utime(tmp_path / "config.yaml", (began + 1000, began + 1000))  # by hand, to add seeds
     assert 100 <= RunFolder(tmp_path, resume=True).seconds < 160
-    os.utime(tmp_path / "config.yaml", (began - 100, began - 100))  # nothing was written since
+    os.utime(cell, (began - 100, began - 100))  # nothing was written since
     assert 100 <= RunFolder(tmp_path, resume=True).seconds < 160
 
 

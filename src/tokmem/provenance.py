@@ -20,7 +20,7 @@ from tokmem.files import atomic_write_json, atomic_write_text, read_json
 from tokmem.log import Metrics
 
 _PACKAGES = ("tokmem", "torch", "transformers")
-_CLOCK = "clock.json"
+_CONFIG, _CLOCK = "config.yaml", "clock.json"
 
 
 class SourceState(NamedTuple):
@@ -88,11 +88,14 @@ def _version(package: str) -> str | None:
 
 
 def _earlier_seconds(folder: Path) -> float:
-    """How long the run of a folder had taken when its last file was written; 0 where none is known."""
+    """How long the run of a folder had taken when its last file was written; 0 where none is known.
+
+    Its config tells no time: it is written first, and may be changed by hand between two parts of the run.
+    """
     if not (folder / _CLOCK).is_file():
         return 0.0
     clock = read_json(folder / _CLOCK, dict, f"remove {folder / _CLOCK}: wall time is counted anew")
-    files = (path for path in folder.rglob("*") if path.is_file() and path.name != _CLOCK)
+    files = (path for path in folder.rglob("*") if path.is_file() and path.name not in (_CONFIG, _CLOCK))
     last = max((path.stat().st_mtime for path in files), default=0.0)
     return float(clock["seconds_before"]) + max(0.0, last - float(clock["began"]))
 
@@ -114,7 +117,7 @@ class RunFolder:
     def __init__(self, path: Path, *, resume: bool = False) -> None:
         self.path = path
         if not resume and any(
-            (path / name).exists() for name in ("config.yaml", "metrics.jsonl", "summary.json")
+            (path / name).exists() for name in (_CONFIG, "metrics.jsonl", "summary.json")
         ):
             raise ConfigError(
                 f"{path} already holds a run", "a new folder", "name another one, or resume the run"
@@ -140,7 +143,7 @@ class RunFolder:
         Raises:
             ConfigError: the folder holds another one: a run is resumed with the settings it was begun with.
         """
-        path = self.path / "config.yaml"
+        path = self.path / _CONFIG
         if path.exists() and path.read_text("utf-8") != dump_config(config):
             raise ConfigError(
                 f"{path} is of another experiment", "the settings of the run", "use another folder"
