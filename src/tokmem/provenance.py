@@ -116,9 +116,7 @@ class RunFolder:
 
     def __init__(self, path: Path, *, resume: bool = False) -> None:
         self.path = path
-        if not resume and any(
-            (path / name).exists() for name in (_CONFIG, "metrics.jsonl", "summary.json")
-        ):
+        if not resume and any((path / name).exists() for name in (_CONFIG, "metrics.jsonl", "summary.json")):
             raise ConfigError(
                 f"{path} already holds a run", "a new folder", "name another one, or resume the run"
             )

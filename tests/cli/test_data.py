@@ -81,6 +81,17 @@ def test_generated_tools_where_no_rows_are_named(cli: Cli) -> None:
     assert "samples_per_tool 0 of generated tools" in endless.stderr
 
 
+def test_a_schema_that_is_not_valid_is_told_before_anything_is_written(cli: Cli, source: Path) -> None:
+    rows = [row for row in json.loads(source.read_text()) if isinstance(row, dict) and row["query"]]
+    for row in rows:
+        row["tools"][0]["parameters"] = {"type": "object", "properties": {"n": {"type": "txt"}}}
+    source.write_text(json.dumps(rows))
+    done = cli("data", "compose", "--source", source, "--top_k", "1-3", "--train_size", 8, "--test_size", 2)
+    assert done.exit_code == 2, done.output
+    assert "the schema of 'tool_" in done.stderr
+    assert not Path("data").exists()
+
+
 @pytest.mark.parametrize(
     ("args", "says"),
     [
@@ -90,6 +101,9 @@ def test_generated_tools_where_no_rows_are_named(cli: Cli) -> None:
         (("--top_k", "3", "--num_rounds", "2", "--tools_per_round", "1"), "--top-k and --num-rounds"),
         (("--num_rounds", "2"), "the first two together"),
         (("--start_tool", "2"), "the first two together"),
+        (("--num_rounds", "2", "--tools_per_round", "0"), "tools_per_round"),
+        (("--num_rounds", "0", "--tools_per_round", "2"), "num_rounds"),
+        (("--num_rounds", "1", "--tools_per_round", "2", "--start_tool", "0"), "tools 0-1"),
         (("--top_k", "1-3,4-6", "--single"), "--single with 2 ranges"),
         (("--top_k", "1-3", "--train_max_calls_per_round", "2,2"), "1 numbers"),
         (("--top_k", "1-3", "--test_multi_tool_ratios", "a,b"), "numbers between commas"),

@@ -80,12 +80,16 @@ def test_what_does_not_fit_its_type_is_no_constraint():
         "b": {"type": "int", "enum": ["one", "two"]},
         "c": {"type": "bool", "default": False},
         "d": {"type": "int", "default": True},
+        "e": {"type": "int", "enum": None},
+        "f": {"type": "str", "enum": "one, two"},
     }
     assert json_schema(of)["properties"] == {
         "a": INTEGER,
         "b": {"enum": ["one", "two"]},
         "c": {"type": "boolean", "default": False},
         "d": INTEGER,
+        "e": INTEGER,
+        "f": STRING,
     }
 
 

@@ -64,6 +64,30 @@ def test_parquet(tmp_path):
         read_xlam(tmp_path / "bad.parquet")
 
 
+def test_objects_within_objects_of_a_table_are_refused(tmp_path):
+    pa = pytest.importorskip("pyarrow")
+    from pyarrow.parquet import write_table
+
+    # As objects, the arguments of both calls would have both keys, one of them null.
+    answers = [[{"name": "a", "arguments": {"city": "Lima"}}], [{"name": "b", "arguments": {"hour": 7}}]]
+    rows = [raw(i) | {"answers": given} for i, given in enumerate(answers)]
+    write_table(pa.Table.from_pylist(rows), tmp_path / "rows.parquet")
+    with pytest.raises(DataError, match=r"'answers' holds objects within objects.*json\.dumps"):
+        read_xlam(tmp_path / "rows.parquet")
+    flat = [raw(0) | {"answers": [PERU | {"arguments": json.dumps(PERU["arguments"])}]}]
+    write_table(pa.Table.from_pylist(flat), tmp_path / "flat.parquet")
+    assert read_xlam(tmp_path / "flat.parquet").rows == (EXPECTED,)
+
+
+class HubRows(list):
+    """What `datasets` gives: rows, and the schema of their table."""
+
+    @property
+    def features(self):
+        pa = pytest.importorskip("pyarrow")
+        return SimpleNamespace(arrow_schema=pa.Table.from_pylist(list(self)).schema)
+
+
 def test_a_hub_id(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
 
@@ -71,7 +95,7 @@ def test_a_hub_id(monkeypatch, tmp_path):
         assert split == "train"
         if name != "some/rows":
             raise ConnectionError("no way there")
-        return [raw(0)]
+        return HubRows([raw(0)])
 
     monkeypatch.setitem(sys.modules, "datasets", SimpleNamespace(load_dataset=load_dataset))
     assert read_xlam("some/rows").rows == (EXPECTED,)

@@ -38,6 +38,7 @@ METHODS = (
     *("icl", "rag", "lora", "lora+reinit_lora=true", "replay", "tokmem", "tokmem_dc", "tokmem+negatives=2"),
     *(f"tokmem+adaptation={how}" for how in ("auxiliary", "first_round", "always")),
 )
+FILES = replace(DATA, source="files", path="data", samples_per_tool=50)
 LORA = 2 * 2 * (32 + 32 + 32 + 16)  # parameters of rank 2 on q_proj and v_proj of two layers
 
 
@@ -250,7 +251,10 @@ def test_rates_are_chosen_on_the_first_round(backbone: Backbone, tmp_path: Path)
 
 def test_composition_beyond_the_calls_of_training(backbone: Backbone, tmp_path: Path) -> None:
     config = with_methods(
-        "tokmem+adaptation=auxiliary", call_limits=(1, 2), rounds=RoundsConfig(tools="51-53")
+        "tokmem+adaptation=auxiliary",
+        call_limits=(1, 2),
+        rounds=RoundsConfig(tools="51-53"),
+        data=replace(DATA, train_max_calls=4),
     )
     summary = run(config, tmp_path, backbone=backbone)
     assert [(r["train_max_calls"], r["calls"]) for r in summary["rows"]] == [
@@ -277,7 +281,7 @@ def test_call_limits_are_told_apart_though_no_query_reaches_them(backbone: Backb
         "tokmem",
         call_limits=(3, 4),
         rounds=RoundsConfig(tools="51-53"),
-        data=replace(CONFIG.data, train_size=1),
+        data=replace(CONFIG.data, train_size=1, train_max_calls=4),
     )
     source = ToolSource(config.data)
     made = [make_rounds(config.rounds, config.data, source, limit)[0].data.train for limit in (3, 4)]
@@ -340,6 +344,56 @@ def test_what_answers_is_looked_for_before_anything_is_trained(
         run(with_methods("tokmem", "rag"), tmp_path / "b", backbone=backbone)
 
 
+def test_a_backbone_without_an_adapters_targets_is_told_before_anything_is_trained(
+    backbone: Backbone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(BankObjective, "begin", lambda *_: pytest.fail("trained"))
+    for changes, told in (({"target_modules": ("nope",)}, "nope"), ({"lora_layer_indices": (0, 7)}, "7")):
+        lora = replace(CONFIG.lora, **changes)
+        for last in ("lora", "replay", "tokmem+adaptation=first_round", "tokmem+adaptation=always"):
+            with pytest.raises(ConfigError, match=told):
+                run(with_methods("tokmem", last, lora=lora), tmp_path / f"{last}-{told}", backbone=backbone)
+
+
+def test_what_is_saved_names_the_settings_it_was_trained_with(backbone: Backbone, tmp_path: Path) -> None:
+    rounds = RoundsConfig(num_rounds=2, tools_per_round=3, epochs_per_round=(1, 2))
+    lora = replace(CONFIG.lora, lr=0.005, weight_decay=0.02)
+    run(with_methods("tokmem", "lora", "icl", rounds=rounds, lora=lora), tmp_path, backbone=backbone)
+    told = {
+        name: json.loads((tmp_path / name).read_text())
+        for name in ("banks/tokmem-0/bank.json", "learned/lora-0/tokmem.json")
+    }
+    own = told["banks/tokmem-0/bank.json"]["origin"]["training"]["settings"]
+    assert (own["lr"], own["weight_decay"], own["epochs"], own["seed"]) == (0.02, 0.0, [1, 2], 0)
+    own = told["learned/lora-0/tokmem.json"]["notes"]["training"]["settings"]
+    assert (own["lr"], own["weight_decay"], own["epochs"], own["seed"]) == (0.005, 0.02, [1, 2], 0)
+
+
+def test_rows_of_a_file_are_learned_and_broken_ones_are_counted(
+    backbone: Backbone, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "rows.jsonl"
+    rows = [
+        {
+            "query": row.query,
+            "answers": [{"name": call.name, "arguments": dict(call.arguments)} for call in row.calls],
+            "tools": [
+                {"name": tool.name, "description": tool.description, "parameters": tool.parameters}
+                for tool in row.tools
+            ],
+        }
+        for row in mini_tool_rows(16, 0).rows
+        if row.tool in {tool.name for tool in TOOLS[50:53]}
+    ]
+    path.write_text("".join(json.dumps(row) + "\n" for row in [*rows, {"query": ""}, {"query": ""}]))
+    data = replace(DATA, source="xlam", path=str(path))
+    config = with_methods("tokmem", data=data, rounds=RoundsConfig(tools="1-3"))
+    summary = run(config, tmp_path / "run", backbone=backbone)
+    assert summary["broken_rows"] == {"no query": 2}
+    assert "2 rows left out: no query" in caplog.text
+    assert set(summary["procedures"]) == {tool.name for tool in TOOLS[50:53]}
+
+
 def test_words_that_another_one_overrides_are_refused() -> None:
     for given, unused in (
         ({"tools": "51-60"}, {"num_rounds": 2}),
@@ -364,7 +418,7 @@ def test_mistakes_are_told_before_anything_is_trained(backbone: Backbone, tmp_pa
     with pytest.raises(ConfigError, match=r"1-3 and 2-4 overlap"):
         replace(CONFIG.adaptation, auxiliary_tools="1-3,2-4")
     with pytest.raises(ConfigError, match=r"more_tools 5 with source files.*only generated"):
-        replace(DATA, source="files", path=str(tmp_path), more_tools=5)
+        replace(FILES, path=str(tmp_path), more_tools=5)
     with pytest.raises(ConfigError, match="more_tools"):
         replace(DATA, more_tools=-1)
     with pytest.raises(ConfigError, match="'allways' in method"):
@@ -391,7 +445,7 @@ def test_a_tool_is_learned_once_whatever_a_folder_says(backbone: Backbone, tmp_p
     rows = mini_tool_rows(40, 0).rows
     composed = compose(rows, rank_tools(rows)[50:53], spec)
     write_calls(tmp_path, None, spec, composed)
-    data = replace(DATA, source="files", path=str(tmp_path), train_size=40, val_size=0)
+    data = replace(FILES, path=str(tmp_path), train_size=40, val_size=0)
     greedy = replace(CONFIG, data=replace(data, val_size=500))
     with pytest.raises(DataError, match="500 of which are to be held out"):
         run(greedy, tmp_path / "greedy", backbone=backbone)

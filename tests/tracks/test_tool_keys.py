@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +16,7 @@ from tests.tiny import WordCounts
 from tests.tracks.tiny_tools import CONFIG, tiny, with_methods
 from tokmem.config import load_config
 from tokmem.config.settings import help_table
-from tokmem.data.call_files import write_calls
+from tokmem.data.call_files import calls_path, write_calls
 from tokmem.data.xlam import ToolRange
 from tokmem.errors import ConfigError, DataError
 from tokmem.methods.replay import Replay
@@ -62,6 +63,7 @@ PUBLISHED = [
     ("--start_tool 7", "rounds.start_tool", 7),
     ("--epochs_per_round 2", "rounds.epochs_per_round", 2),
     ("--num_rounds 2 --epochs-per-round 1,3", "rounds.epochs_per_round", (1, 3)),
+    ("--num_rounds 2 --epochs-per-round [1,3]", "rounds.epochs_per_round", (1, 3)),
     ("--samples_per_tool 20", "data.samples_per_tool", 20),
     ("--exclude search,get_weather", "data.exclude", ("search", "get_weather")),
     ("--train_size 30", "data.train_size", 30),
@@ -73,20 +75,20 @@ PUBLISHED = [
     ("--model some/model", "backbone.model_name", "some/model"),
     ("--batch_size 2", "training.batch_size", 2),
     ("--lr 0.01", "training.lr", 0.01),
-    ("--lora_lr 1e-4", "adaptation.lora_lr", 1e-4),
+    ("--use_lora --lora_lr 1e-4", "adaptation.lora_lr", 1e-4),
     ("--use_lora", "adaptation.use_lora", True),
     ("--use_lora --freeze_lora_after_first", "adaptation.freeze_lora_after_first", True),
-    ("--lora_layer_indices 0,2", "lora.lora_layer_indices", (0, 2)),
+    ("--use_lora --lora_layer_indices 0,2", "lora.lora_layer_indices", (0, 2)),
     ("--curriculum_learning", "rounds.curriculum_learning", True),
     ("--renorm_active_tools", "renorm_active_tools", True),
-    ("--reinit_lora", "lora.reinit_lora", True),
-    ("--use_replay_buffer", "lora.use_replay_buffer", True),
-    ("--replay_buffer_size 9", "lora.replay_buffer_size", 9),
-    ("--replay_ratio 0.3", "lora.replay_ratio", 0.3),
+    ("--methods lora --reinit_lora", "lora.reinit_lora", True),
+    ("--methods lora --use_replay_buffer", "lora.use_replay_buffer", True),
+    ("--methods replay --replay_buffer_size 9", "lora.replay_buffer_size", 9),
+    ("--methods lora --use_replay_buffer --replay_ratio 0.3", "lora.replay_ratio", 0.3),
     ("--save_checkpoints", "save_checkpoints", True),
     ("--no-eval-all-previous", "rounds.eval_all_previous", False),
-    ("--use_rag", "prompting.use_rag", True),
-    ("--retrieval_k 3", "prompting.retrieval_k", 3),
+    ("--methods icl --use_rag", "prompting.use_rag", True),
+    ("--methods rag --retrieval_k 3", "prompting.retrieval_k", 3),
     ("--tools 51-60", "rounds.tools", "51-60"),
     ("--max_samples 5", "data.max_samples", 5),
     ("--renorm off", "renorm", "off"),
@@ -102,6 +104,28 @@ def test_an_option_sets_its_key(line: str, key: str, value: object, configured: 
         found = getattr(found, name)
     assert found == value
     assert next(row for row in help_table(CompositionalConfig) if row.key == key).doc
+
+
+@pytest.mark.parametrize(
+    ("methods", "line", "told"),
+    [
+        ("lora", "--lr 0.1", "training.lr with methods lora, none .* the rate of LoRA is lora.lr"),
+        ("lora", "--lora_lr 0.1", "adaptation.lora_lr .* the rate of LoRA is lora.lr"),
+        ("lora", "--use_lora", "adaptation.use_lora .* tokmem, tokmem_dc"),
+        ("lora,icl", "--renorm step", "renorm with"),
+        ("lora", "--replay_ratio 0.5", "one that does: replay"),
+        ("tokmem", "--use_replay_buffer", "one that does: lora, replay"),
+        ("tokmem", "--lora.lr 0.1", "one that does: lora, replay"),
+        ("tokmem", "--lora_r 4", "lora, replay, adaptation auxiliary"),
+        ("tokmem,icl", "--retrieval_k 3", "one that does: rag"),
+        ("tokmem+adaptation=always", "--auxiliary_lr 0.1", "one that does: adaptation auxiliary"),
+        ("icl", "--batch_size 3", "training.batch_size with"),
+    ],
+)
+def test_an_option_that_nothing_reads_is_refused(methods: str, line: str, told: str, cli: Cli) -> None:  # noqa: F811
+    done = cli("tools", "--methods", methods, *line.split())
+    assert done.exit_code == 2, done.output
+    assert re.search(told, " ".join(done.output.split())), done.output
 
 
 OUT_OF_RANGE = [
@@ -200,8 +224,33 @@ def test_excluded_tools_are_not_ranked() -> None:
     first, second, third, fourth = names()
     assert names(second)[:3] == [first, third, fourth]
     assert not {second, third} & set(names(second, third))
-    with pytest.raises(ConfigError, match=r"exclude \['search', 'x'\] with source files"):
-        ToolDataConfig(source="files", path="data", exclude=("search", "x"))
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"exclude": ("search", "x")},
+        {"samples_per_tool": 3},
+        {"same_tool_share": 0.5},
+        {"connectors": ("And",)},
+        {"seed": 1},
+        {"train_multi_tool_ratios": (1.0,)},
+        {"test_multi_tool_ratios": (1.0,)},
+    ],
+)
+def test_files_take_no_settings_of_how_queries_are_made(given: dict[str, Any]) -> None:
+    (name,) = given
+    with pytest.raises(ConfigError, match=rf"{name} .* with source files.*--{name.replace('_', '-')}"):
+        ToolDataConfig(source="files", path="data", **given)
+
+
+def test_settings_that_others_replace_are_refused() -> None:
+    with pytest.raises(ConfigError, match=r"training\.seed 3.*set seeds"):
+        replace(CONFIG, training=replace(CONFIG.training, seed=3))
+    with pytest.raises(ConfigError, match=r"call_limits and data\.train_max_calls"):
+        replace(CONFIG, call_limits=(1, 2))
+    four = replace(CONFIG, data=replace(CONFIG.data, train_max_calls=4))
+    assert replace(four, call_limits=(1, 2)).call_limits == (1, 2)
 
 
 def test_a_curriculum_goes_from_few_calls_to_many(backbone: Backbone) -> None:
@@ -325,8 +374,11 @@ def test_earlier_rounds_are_measured_unless_told_otherwise(backbone: Backbone, t
     assert {(row["round"], row["tools"]) for row in summary["rows"]} == {(1, "51-53"), (2, "54-56")}
 
 
-def test_queries_from_files(tmp_path: Path) -> None:
-    """What `tokmem data compose` writes is what a round reads; the last training queries are held out."""
+def test_queries_from_files(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """What `tokmem data compose` writes is what a round reads; the last training queries are held out.
+
+    That there are fewer than asked for, and queries of training among those of the test, is told.
+    """
     composed = [one.data for one in rounds_of(CONFIG)]
     for (tools, _), data in zip(CONFIG.rounds.plan(), composed, strict=True):
         write_calls(tmp_path, tools, CONFIG.data.spec(0), replace(data, validation=()))
@@ -345,6 +397,18 @@ def test_queries_from_files(tmp_path: Path) -> None:
         assert after.train == before.train[:-2]
         assert after.validation == before.train[-2:]
         assert after.test == before.test[:3]
+    assert [record.getMessage() for record in caplog.records if "held out" in record.getMessage()]
+    caplog.clear()
+    rounds_of(replace(CONFIG, data=replace(files, val_size=0, test_size=5)))
+    said = " ".join(record.getMessage() for record in caplog.records)
+    assert "4 queries, and not the 5 that were asked for" in said
+    assert "queries too" not in said
+    for tools, _ in CONFIG.rounds.plan():
+        training = calls_path(tmp_path, "train", tools, 2)
+        calls_path(tmp_path, "test", tools, 2).write_bytes(training.read_bytes())
+    caplog.clear()
+    rounds_of(replace(CONFIG, data=replace(files, val_size=0)))
+    assert "3 test queries are training queries too" in caplog.records[0].getMessage()
     few = replace(files, train_size=1)
     with pytest.raises(DataError, match="no training query calls"):
         rounds_of(replace(CONFIG, data=few))
@@ -355,7 +419,10 @@ def test_queries_from_files(tmp_path: Path) -> None:
 def test_the_single_pair_stands_in_for_no_other_files(tmp_path: Path) -> None:
     """Nor for a range of more tools: its rows would be labelled as what they are not."""
     data = rounds_of(CONFIG)[0].data
-    files = replace(CONFIG.data, source="files", path=str(tmp_path))
+    files = replace(CONFIG.data, source="files", path=str(tmp_path), samples_per_tool=50)
+    none = replace(CONFIG, data=replace(files, path=str(tmp_path / "none")))
+    with pytest.raises(DataError, match=r"no .*function_calling_train_tools51-53_2calls.json.*single pair"):
+        rounds_of(none)
     write_calls(tmp_path, None, CONFIG.data.spec(0), data)
     alone = replace(CONFIG, data=files, rounds=RoundsConfig(tools="51-53"))
     assert rounds_of(alone)[0].data == data

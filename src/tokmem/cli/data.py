@@ -71,17 +71,18 @@ def _ranges(given: Mapping[str, Any]) -> tuple[ToolRange, ...]:
     """The ranges that one of three ways names."""
     from tokmem.data.xlam import ToolRange, consecutive_ranges, parse_rounds
 
-    named = [f"--{way.replace('_', '-')}" for way in ("top_k", "training_rounds", "num_rounds") if given[way]]
+    ways = ("top_k", "training_rounds", "num_rounds")
+    named = [f"--{way.replace('_', '-')}" for way in ways if given[way] is not None]
     if len(named) > 1:
         raise ConfigError(" and ".join(named), "one of them", "leave the others out")
     each, start = given["tools_per_round"], given["start_tool"]
-    if (given["num_rounds"] is None) != (each is None) or (start and not each):
+    if (given["num_rounds"] is None) != (each is None) or (start is not None and each is None):
         raise ConfigError(
             "--num-rounds, --tools-per-round or --start-tool alone",
             "the first two together, and maybe the third",
         )
-    if each:
-        return consecutive_ranges(start or 1, each, given["num_rounds"])
+    if each is not None:
+        return consecutive_ranges(1 if start is None else start, each, given["num_rounds"])
     if given["training_rounds"]:
         return tuple(tools for tools, _ in parse_rounds(given["training_rounds"]))
     return ToolRange.parse_all(given["top_k"] or o.DEFAULT_TOOLS)
@@ -136,10 +137,14 @@ def _compose(
     """Every range, before the first is written: a mistake leaves no half of them."""
     from tokmem.data.compose import compose
     from tokmem.data.xlam import EXCLUDED, rank_tools
+    from tokmem.recall.calls import check_schema
 
     ranked = rank_tools(data.rows, exclude or EXCLUDED)
     console().print(f"{len(data.rows):,} rows; {len(ranked)} tools have rows of their own")
-    return [compose(data.rows, tools.select(ranked), spec) for tools, spec in zip(ranges, specs, strict=True)]
+    chosen = [tools.select(ranked) for tools in ranges]
+    for tool in (tool for tools in chosen for tool in tools):
+        check_schema(tool)
+    return [compose(data.rows, tools, spec) for tools, spec in zip(chosen, specs, strict=True)]
 
 
 def _write(

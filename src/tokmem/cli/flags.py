@@ -110,7 +110,7 @@ def _yaml(kind: str, value: str | bool) -> str:
     """The value as YAML of the setting's type: text is quoted, several values are a list."""
     if isinstance(value, bool):
         return json.dumps(value)
-    if kind.startswith("list") and value.startswith("["):
+    if "list" in kind and value.startswith("["):
         return value  # YAML itself, where a text holds a comma
     text = "str" in kind or "'" in kind
     parts = [json.dumps(part.strip()) if text else part.strip() for part in value.split(",")]

@@ -32,12 +32,16 @@ NumTasks = Annotated[
     int | None, typer.Option(help="How many procedures; all by default.", rich_help_panel=_DATA)
 ]
 TrainSize = Annotated[
-    int | None, typer.Option(help="Training examples a procedure (500; of --corpus all).", rich_help_panel=_DATA)
+    int | None,
+    typer.Option(help="Training examples a procedure (500; --corpus: all).", rich_help_panel=_DATA),
 ]
 ValSize = Annotated[
-    int | None, typer.Option(help="Validation examples a procedure (10; of --corpus all).", rich_help_panel=_DATA)
+    int | None,
+    typer.Option(help="Validation examples a procedure (10; --corpus: all).", rich_help_panel=_DATA),
 ]
-TestSize = Annotated[int | None, typer.Option(help="Test examples a procedure (50; of --corpus all).", rich_help_panel=_DATA)]
+TestSize = Annotated[
+    int | None, typer.Option(help="Test examples a procedure (50; --corpus: all).", rich_help_panel=_DATA)
+]
 FewShot = Annotated[
     int | None, typer.Option(help="Demonstrations before each query (0).", rich_help_panel=_DATA)
 ]

@@ -54,8 +54,11 @@ def tools(
     from tokmem.config import load_config
     from tokmem.tracks.compositional import run
     from tokmem.tracks.tool_config import CompositionalConfig
+    from tokmem.tracks.tool_reads import check_read
 
-    config = load_config(CompositionalConfig, experiment, overrides(CompositionalConfig, ctx.meta[SETTINGS]))
+    given = overrides(CompositionalConfig, ctx.meta[SETTINGS])
+    config = load_config(CompositionalConfig, experiment, given)
+    check_read(config, (one.partition("=")[0] for one in given))
     folder = run_folder(save_path, resume, Path("runs/tools"))
     summary = run(config, folder, resume=resume, workers=workers, backbone=load(config.backbone))
     show_results(summary, folder)

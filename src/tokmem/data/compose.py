@@ -1,7 +1,7 @@
 """Queries for several tools, put together from rows that call one tool each.
 
-Training, validation and test are built from rows of their own: no query of one stands within a query of
-another.
+Training, validation and test are built from rows of their own: no row goes into two of them, and no two rows
+that ask in the same words.
 """
 
 from __future__ import annotations
@@ -151,14 +151,14 @@ def _usable_rows(rows: Iterable[XlamRow], names: Sequence[str]) -> dict[str, lis
     usable: dict[str, list[XlamRow]] = {name: [] for name in names}
     seen: set[str] = set()
     for row in rows:
-        key = _plain(row.query)
+        key = plain_query(row.query)
         if row.tool in usable and key not in seen:
             seen.add(key)
             usable[row.tool].append(row)
     return usable
 
 
-def _plain(query: str) -> str:
+def plain_query(query: str) -> str:
     """A query without what is of no account: case, blanks, and marks at its end."""
     return " ".join(query.casefold().split()).rstrip(".!? ")
 
@@ -191,8 +191,9 @@ def _require_disjoint(splits: Mapping[Split, Sources]) -> None:
     home: dict[str, Split] = {}
     for split, sources in splits.items():
         for row in (row for own in sources.values() for row in own):
-            if home.setdefault(_plain(row.query), split) != split:
-                raise DataError(f"{row.query!r} is for {split} and {home[_plain(row.query)]}", "one of them")
+            if home.setdefault(plain_query(row.query), split) != split:
+                other = home[plain_query(row.query)]
+                raise DataError(f"{row.query!r} is for {split} and {other}", "one of them")
 
 
 def _examples(split: Split, sources: Sources, spec: ComposeSpec, joiner: Joiner) -> tuple[Example, ...]:

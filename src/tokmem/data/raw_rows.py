@@ -7,10 +7,13 @@ import json
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from tokmem.data.fields import read_bytes
 from tokmem.errors import DataError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 _FILES = (".json", ".jsonl", ".parquet")
@@ -86,9 +89,11 @@ def _parquet(path: Path) -> list[object]:
     except ImportError as error:
         raise DataError(f"{path} takes pyarrow", do='pip install "tokmem[data]"') from error
     try:
-        return list(read_table(path).to_pylist())
+        table = read_table(path)
     except (ArrowException, OSError) as error:
         raise DataError(f"{path}: {error}", "a parquet file", "check the file") from error
+    _refuse_nested(str(path), table.schema)
+    return list(table.to_pylist())
 
 
 def _hub(name: str) -> list[object]:
@@ -99,7 +104,31 @@ def _hub(name: str) -> list[object]:
             f"no file {name}; a hub id takes datasets", do='pip install "tokmem[data]"'
         ) from error
     try:
-        return list(load_dataset(name, split="train"))
+        rows = load_dataset(name, split="train")
     except (OSError, ValueError) as error:
         do = "check the name, the connection and the login; or download the file and name it"
         raise DataError(f"no file {name}, nor a data set to be had: {error}", "a source", do) from error
+    _refuse_nested(name, rows.features.arrow_schema)
+    return list(rows)
+
+
+def _refuse_nested(source: str, schema: pa.Schema) -> None:
+    """Refuses objects within objects: a table gives all of a column the same keys, absent ones as null.
+
+    Whether a call had an argument without a value, or none of that name, could not be told any more.
+    """
+    for column in schema:
+        if _object_depth(column.type) > 1:
+            raise DataError(
+                f"{source}: column {column.name!r} holds objects within objects, with each other's keys",
+                "such columns as JSON text",
+                "write them with json.dumps, or use a file of JSON",
+            )
+
+
+def _object_depth(kind: pa.DataType) -> int:
+    """How many objects stand within each other in values of a type."""
+    from pyarrow.types import is_struct
+
+    parts = [kind.field(index).type for index in range(kind.num_fields)]
+    return int(is_struct(kind)) + max(map(_object_depth, parts), default=0)

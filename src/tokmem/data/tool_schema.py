@@ -81,6 +81,8 @@ def type_schema(text: str) -> Schema:
 def _property(described: Mapping[str, Any]) -> Schema:
     schema = type_schema(str(described.get("type", "")))
     kept = {key: described[key] for key in _KEPT if key in described}
+    if not isinstance(kept.get("enum"), list):
+        kept.pop("enum", None)  # null, or words about the values
     if "enum" in kept and any(not _fits(value, schema) for value in kept["enum"]):
         schema = {}  # what is listed is what is meant
     if "default" in kept and not _fits(kept["default"], schema):

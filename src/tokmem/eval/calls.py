@@ -43,7 +43,7 @@ class CallScores:
         exact_ordered: the same in the expected order.
         turns: how many calls were written.
         invalid_json: of these, how many without a JSON object of arguments.
-        invalid_schema: of these, how many with arguments that the tool's schema refuses.
+        invalid_schema: of these, how many of no tool that is there, or with arguments its schema refuses.
     """
 
     tools: Overlap
@@ -63,7 +63,7 @@ class CallRates:
     Attributes:
         examples: how many there were.
         invalid_json: share of the calls written whose arguments are no JSON object; 0 where none was written.
-        invalid_schema: share of the calls written with arguments that the tool's schema refuses.
+        invalid_schema: share of the calls written that are of no tool, or with arguments its schema refuses.
     """
 
     examples: int

@@ -283,7 +283,7 @@ class Experiment:
             learns=learns(variant) and not config.skip_training,
             origin={
                 "experiment": config.name,
-                "settings": config.training.facts | {"seed": seed} | ({} if rate is None else {"lr": rate}),
+                "settings": {"seed": seed},
                 "provenance": provenance(
                     seed, self.corpus.checksum, self.backbone.fingerprint, str(self.backbone.device)
                 ),

@@ -16,7 +16,7 @@ from tokmem.files import atomic_write_json
 from tokmem.log import logger
 from tokmem.methods.protocol import Learned, Method
 from tokmem.records import Answer, Example
-from tokmem.tracks.kept import Kept, learn_kept, learned_folder
+from tokmem.tracks.kept import Kept, learn_kept, learned_folder, save_kept
 from tokmem.tracks.schedule import Block
 from tokmem.tracks.scores import predictions, score
 
@@ -102,7 +102,7 @@ class Cell:
             self._stage(method, state, block.end, answers, scores)
         state.done = index + 1
         if self.learns:
-            method.save(self._saved(method, index), self.origin)
+            save_kept(method, self._saved(method, index), self.origin)
         state.write(self.out, self.name)
         if self.learns and index and not self.blocks[index - 1].measured:
             shutil.rmtree(self._saved(method, index - 1))

@@ -251,7 +251,7 @@ class Experiment:
             save_checkpoints=config.save_checkpoints,
             origin={
                 "experiment": config.name,
-                "settings": config.training.facts | {"seed": seed} | ({} if rate is None else {"lr": rate}),
+                "settings": {"seed": seed},
                 "provenance": self.provenance(seed, backbone),
             },
         )

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, TypeVar
 
 from tokmem.files import atomic_write_json, damaged, read_json
 from tokmem.log import Metrics
+from tokmem.methods.adapted import Adapted
 from tokmem.methods.protocol import Learned, Method
 from tokmem.methods.tokmem import TokMem
 from tokmem.records import Example, Procedure
@@ -75,6 +76,19 @@ def _cell(out: Path, name: str) -> Path:
 def learned_folder(out: Path, method: Method, name: str) -> Path:
     """Where a method's knowledge is kept in a run's folder."""
     return out / ("banks" if isinstance(method, TokMem) else "learned") / name
+
+
+def save_kept(method: Method, folder: Path, origin: Mapping[str, Any], **settings: Any) -> None:
+    """Saves a method with its origin, and in it the settings that it was itself trained with.
+
+    Args:
+        method: with what it has learned.
+        folder: as `learned_folder` names it.
+        origin: where it comes from; its `settings` are what holds of every method.
+        settings: those that the method's own cannot say.
+    """
+    own = method.settings.facts | settings if isinstance(method, TokMem | Adapted) else {}
+    method.save(folder, {**origin, "settings": {**origin.get("settings", {}), **own}})
 
 
 def learn_kept(

@@ -17,7 +17,7 @@ from tokmem.methods.protocol import Learned, Method
 from tokmem.methods.tokmem import TokMem
 from tokmem.methods.tool_prompt import ToolPrompt
 from tokmem.records import Answer, Example, ParsedCall, Procedure
-from tokmem.tracks.kept import Kept, learn_kept, learned_folder
+from tokmem.tracks.kept import Kept, learn_kept, learned_folder, save_kept
 from tokmem.tracks.rounds import Round
 from tokmem.tracks.tool_build import set_epochs
 from tokmem.tracks.tool_text import as_text, expected_calls, read_answer
@@ -77,7 +77,8 @@ class RoundCell:
         if isinstance(method, TokMem):
             state.norms.append({"round": index + 1, **_norms(method, self.rounds[index])})
         state.rows += self._measure(method, state, index)
-        method.save(self._saved(method, index), self.origin)
+        epochs = [one.epochs for one in self.rounds[: index + 1]]
+        save_kept(method, self._saved(method, index), self.origin, epochs=epochs)
         state.done = index + 1
         state.write(self.out, self.name)
         if index and not self.save_checkpoints:

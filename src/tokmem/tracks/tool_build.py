@@ -18,7 +18,7 @@ from tokmem.methods.tokmem import Renorm, TokMem
 from tokmem.methods.tokmem_lora import TokMemLora, check_negatives
 from tokmem.methods.tool_prompt import ToolPrompt, prompt_room
 from tokmem.model.backbone import Backbone
-from tokmem.model.lora import LoraSettings
+from tokmem.model.lora import Adapter, LoraSettings
 from tokmem.recall.constrained import Guides
 from tokmem.recall.generate import RecallSettings
 from tokmem.recall.text_encoder import SentenceEncoder
@@ -186,12 +186,17 @@ def check_settings(config: CompositionalConfig, variant: Variant) -> None:
 def check_means(
     config: CompositionalConfig, variant: Variant, backbone: Backbone, tools: Sequence[Procedure]
 ) -> None:
-    """Finds out before any training whether a variant will be able to answer.
+    """Finds out before any training whether a variant can be built, and will be able to answer.
 
     Raises:
-        ConfigError: the library or the model is missing that retrieves, or that constrains arguments.
+        ConfigError: the library or the model is missing that retrieves, or that constrains arguments; or the
+            backbone lacks what an adapter is to be put on.
         RecallError: a tool's schema cannot be made a grammar.
     """
+    if variant.method in ("lora", "replay"):
+        Adapter(backbone, lora_shape(config, variant.changes))
+    elif adaptation_of(config, variant) != "none":
+        Adapter(backbone, lora_shape(config, {}))
     if method_name(config, variant).partition("+")[0] == "rag":
         _retriever(config.prompting.retriever, str(backbone.device))
     elif variant.method.startswith("tokmem") and variant.changes.get(

@@ -7,6 +7,7 @@ from typing import Literal
 
 from tokmem.bank.init import Start
 from tokmem.config import check_least, check_once, setting
+from tokmem.data.compose import ComposeSpec
 from tokmem.errors import ConfigError
 from tokmem.methods.tokmem import Renorm
 from tokmem.recall.generate import RecallSettings
@@ -65,6 +66,12 @@ class CompositionalConfig:
                 "epochs of each round",
                 "set rounds.epochs_per_round",
             )
+        if self.training.seed:
+            raise ConfigError(f"training.seed {self.training.seed}", "seeds of the experiment", "set seeds")
+        if self.call_limits and (
+            self.data.train_max_calls_per_round or self.data.train_max_calls != ComposeSpec().train_max_calls
+        ):
+            raise ConfigError("call_limits and data.train_max_calls", "one of them", "leave the other out")
         count = len(self.rounds.plan())
         for name in ("train_max_calls_per_round", "test_max_calls_per_round"):
             check_per_round(f"data.{name}", getattr(self.data, name), count)

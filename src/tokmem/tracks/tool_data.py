@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Literal
 
 from tokmem.config import check_least, setting
 from tokmem.data.call_files import calls_path, descriptions_path, named_files, read_calls, read_descriptions
-from tokmem.data.compose import CONNECTORS, Composed, ComposeSpec, compose
+from tokmem.data.compose import CONNECTORS, Composed, ComposeSpec, compose, plain_query
 from tokmem.data.corpus import SPLITS, Split
 from tokmem.data.fields import did_you_mean
 from tokmem.data.xlam import EXCLUDED, ToolRange, XlamRows, rank_tools, read_xlam
 from tokmem.errors import ConfigError, DataError
+from tokmem.log import logger
 from tokmem.mini.tool_rows import check_generated, mini_tool_rows
 from tokmem.recall.calls import check_schema
 from tokmem.records import Example
 
 Source = Literal["generated", "xlam", "files"]
+# Settings of `ToolDataConfig` that say how queries are made.
+_MAKING = (
+    *("exclude", "samples_per_tool", "same_tool_share", "connectors", "seed"),
+    *("train_multi_tool_ratios", "test_multi_tool_ratios"),
+)
 PerRound = int | tuple[int, ...]
 
 
@@ -66,17 +73,24 @@ class ToolDataConfig:
             raise ConfigError(
                 f"more_tools {self.more_tools} with source {self.source}", "0: only generated tools have more"
             )
-        if self.source == "files" and self.exclude != EXCLUDED:
-            raise ConfigError(
-                f"exclude {list(self.exclude)} with source files",
-                "none: files have their tools",
-                "make them with `tokmem data compose --exclude`",
-            )
+        if self.source == "files":
+            self._check_files()
         if self.max_samples is not None and self.max_samples < 1:
             raise ConfigError(f"max_samples {self.max_samples}", "at least 1")
         lists = [x for x in (self.train_max_calls_per_round, self.test_max_calls_per_round) if x]
         for index in range(min(map(len, lists), default=1)):
             self.spec(index)  # refuses what is out of range
+
+    def _check_files(self) -> None:
+        """Refuses settings that say how queries are made, where they are made already."""
+        plain = {one.name: one.default for one in fields(self)}
+        for name in _MAKING:
+            if getattr(self, name) != plain[name]:
+                raise ConfigError(
+                    f"{name} {getattr(self, name)!r} with source files",
+                    "none: the queries of files are made already",
+                    f"make them with `tokmem data compose --{name.replace('_', '-')}`",
+                )
 
     def spec(self, round_index: int, train_max_calls: int | None = None) -> ComposeSpec:
         """How a round's queries are made; a limit on the calls seen in training replaces its own."""
@@ -159,16 +173,12 @@ def _from_files(folder: Path, tools: ToolRange, spec: ComposeSpec) -> Composed:
     train = read_calls(path("train"))
     held: tuple[Example, ...] = ()
     if path("validation").is_file():
-        held = read_calls(path("validation"))[: spec.val_size]
+        held = _first(path("validation"), spec.val_size)
     elif spec.val_size:
-        if len(train) <= spec.val_size:
-            raise DataError(
-                f"{path('train')}: {len(train)} queries, {spec.val_size} of which are to be held out",
-                "more than val_size",
-                "lower val_size, or add a file of validation queries",
-            )
-        train, held = train[: -spec.val_size], train[-spec.val_size :]
-    test = read_calls(path("test"))[: spec.test_size] if spec.test_size else ()
+        train, held = _held_out(train, spec.val_size, path("train"))
+    test = _first(path("test"), spec.test_size) if spec.test_size else ()
+    train = _at_most(train, spec.train_size, path("train"))
+    _warn_of_overlap({"training": train, "validation": held, "test": test}, path("test"))
     described = read_descriptions(descriptions_path(folder, chosen))
     if chosen is None and len(described) != len(tools):
         raise DataError(
@@ -176,7 +186,48 @@ def _from_files(folder: Path, tools: ToolRange, spec: ComposeSpec) -> Composed:
             f"the {len(tools)} of tools {tools}",
             "name the range that the files were made for",
         )
-    return Composed(described, train[: spec.train_size], held, test)
+    return Composed(described, train, held, test)
+
+
+def _held_out(
+    train: tuple[Example, ...], size: int, path: Path
+) -> tuple[tuple[Example, ...], tuple[Example, ...]]:
+    """Training queries without the last so many, and these."""
+    if len(train) <= size:
+        raise DataError(
+            f"{path}: {len(train)} queries, {size} of which are to be held out",
+            "more than val_size",
+            "lower val_size, or add a file of validation queries",
+        )
+    logger.warning(
+        "%s: no file of validation queries; the last %d for training are held out, and parts of them may stand "
+        "in others (`tokmem data compose --val-size` makes some of rows of their own)",
+        *(path, size),
+    )
+    return train[:-size], train[-size:]
+
+
+def _first(path: Path, size: int) -> tuple[Example, ...]:
+    return _at_most(read_calls(path), size, path)
+
+
+def _at_most(examples: tuple[Example, ...], size: int, path: Path) -> tuple[Example, ...]:
+    """The first so many; that there are fewer is told."""
+    if len(examples) < size:
+        logger.warning("%s: %d queries, and not the %d that were asked for", path, len(examples), size)
+    return examples[:size]
+
+
+def _warn_of_overlap(parts: Mapping[str, Sequence[Example]], path: Path) -> None:
+    """Tells of queries that stand in two parts: scores on them are not of queries never seen."""
+    home: dict[str, str] = {}
+    twice: Counter[tuple[str, str]] = Counter()
+    for part, examples in parts.items():
+        for example in examples:
+            first = home.setdefault(plain_query(example.query), part)
+            twice[part, first] += first != part
+    for (part, first), count in (+twice).items():
+        logger.warning("%s: %d %s queries are %s queries too", path, count, part, first)
 
 
 def _has_own_files(folder: Path, tools: ToolRange, spec: ComposeSpec) -> bool:
@@ -194,6 +245,12 @@ def _has_own_files(folder: Path, tools: ToolRange, spec: ComposeSpec) -> bool:
             f"no {wanted}; there are {', '.join(found[:6])}{', ...' if found[6:] else ''}",
             "the file of these tools and this number of calls",
             "name a range and a number of calls that are there, or make theirs with `tokmem data compose`",
+        )
+    if not calls_path(folder, "train", None, spec.train_max_calls).is_file():
+        raise DataError(
+            f"no {wanted}",
+            "the folder that `tokmem data compose` wrote, or one with the single pair of files",
+            "check the path, or make the files",
         )
     return False
 
