@@ -48,6 +48,49 @@ def test_rounds_are_learned_measured_and_recalled(cli: Cli, model: Path, tmp_pat
     assert json.loads(told.output)["turns"][0]["procedure"] in summary["procedures"]
 
 
+def test_a_saved_bank_is_measured_on_composed_queries(cli: Cli, model: Path, tmp_path: Path) -> None:
+    """On the queries of its own run, which score what they scored there."""
+    spec = ("--train_size", 12, "--val_size", 2, "--test_size", 4)
+    calls = ("--train_max_calls", 2, "--test_max_calls", 2)
+    made = cli("data", "compose", "--top_k", "51-53", *spec, *calls, "--out", "data")
+    assert made.exit_code == 0, made.output
+    train = ("--source", "files", "--path", "data", "--tools", "51-53", "--methods", "tokmem_dc", *spec)
+    done = cli("tools", "--model", model, *train, *calls, "--max_new_tokens", 4, "--save_path", "run")
+    assert done.exit_code == 0, done.output
+    test = "data/test/function_calling_test_tools51-53_2calls.json"
+    ask = ("eval", "--bank", "run/banks/tokmem_dc-0", "--corpus", test, "--max_new_tokens", 4)
+    ask += ("--model_name", model)
+    done = cli(*ask, "--save_path", "asked")
+    assert done.exit_code == 0, done.output
+    assert "tool F1" in done.output
+    own, told = (json.loads((tmp_path / name / "summary.json").read_text()) for name in ("run", "asked"))
+    scores = ("tool_f1", "call_f1", "call_f1_forced", "invalid_json", "prompt_tokens_per_query")
+    for row, other in zip(told["rows"], own["rows"], strict=True):
+        assert [row[name] for name in scores] == [other[name] for name in scores]
+        assert row["calls"] == other["calls"]
+    predictions = [
+        json.loads((tmp_path / name).read_text())
+        for name in ("run/predictions/tokmem_dc-0-round1.json", "asked/predictions/calls.json")
+    ]
+    assert predictions[0] == predictions[1]
+    page = cli("report", "asked", "--out", "page")
+    assert page.exit_code == 0, page.output
+    for wrong, said in (
+        ((*ask, "--save_path", "asked"), "already holds a run"),
+        ((*ask, "--num_tasks", 3), "--num-tasks with composed queries"),
+        ((*ask, "--test_size", 0), "test_size 0"),
+        (("eval", "--bank", "run/banks/tokmem_dc-0", "--constrained"), "--constrained without composed"),
+    ):
+        refused = cli(*wrong)
+        assert refused.exit_code == 2, refused.output
+        assert said in " ".join(refused.output.split())
+    other = cli("data", "compose", "--top_k", "1-3", *spec, *calls, "--out", "more")
+    assert other.exit_code == 0, other.output
+    foreign = cli(*ask, "--corpus", "more/test/function_calling_test_tools1-3_2calls.json")
+    assert foreign.exit_code == 2
+    assert "no query whose tools are all in the bank" in foreign.output
+
+
 def test_a_bank_finds_the_backbone_that_its_run_adapted(cli: Cli, model: Path) -> None:
     pytest.importorskip("peft")
     args = ("tools", "--model", model, "--tools", "51-53", *SMALL, "--save_path", "run")

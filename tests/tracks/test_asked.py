@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tokmem.records import Answer, Call, Choice, Example, ParsedCall, Route, Turn
-from tokmem.tracks.round_cell import Asked
+from tokmem.tracks.asked import Asked
 
 
 def example(*tools: str) -> Example:

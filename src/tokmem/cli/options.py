@@ -22,7 +22,7 @@ TasksDir = Annotated[
 ]
 CorpusFile = Annotated[
     Path | None,
-    typer.Option("--corpus", help="JSON lines file of your own (docs/data.md).", rich_help_panel=_DATA),
+    typer.Option("--corpus", help="Your own JSON lines, or composed queries (.json).", rich_help_panel=_DATA),
 ]
 Tasks = Annotated[
     list[str] | None,

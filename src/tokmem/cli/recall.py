@@ -5,12 +5,13 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from tokmem.cli import options as o
-from tokmem.cli.shared import answer_record, complain, console, load, own_backbone, show_answer, show_json
+from tokmem.cli.memory import open_memory
+from tokmem.cli.shared import answer_record, complain, console, show_answer, show_json
 from tokmem.errors import BankError, ConfigError, DataError, TokMemError
 from tokmem.log import logger
 
@@ -74,7 +75,9 @@ def recall(
         )
     talks = query is None and file is None and _at_terminal()
     queries = [] if talks else _queries(query, file, instruction)
-    memory = _open(bank, ctx.params)
+    names = ("constrained", "reject", "max_new_tokens", "batch_size", "top_k", "temperature", "top_p", "seed")
+    told = {name: ctx.params[name] for name in names}
+    memory = open_memory(bank, ctx.params, mode="chain" if chain else "atomic", **told)
     forced = _known(memory, procedure or [])
     _note_missing_instruction(memory, [q.instruction for q in queries] or [instruction])
     if talks:
@@ -117,25 +120,6 @@ def _queries(query: str | None, file: Path | None, instruction: str) -> list[Exa
         Example(take(row, "query", str, where), instruction=take(row, "instruction", str, where, instruction))
         for row, where in rows
     ]
-
-
-def _open(bank: Path, given: dict[str, Any]) -> TokMem:
-    """The bank with its backbone, as the options say."""
-    from tokmem.bank.store import load_bank
-    from tokmem.methods.tokmem import TokMem
-    from tokmem.methods.tokmem_lora import BANK, TokMemLora, home_of
-    from tokmem.recall.generate import RecallSettings
-
-    names = ("constrained", "reject", "max_new_tokens", "batch_size", "top_k", "temperature", "top_p", "seed")
-    settings = RecallSettings(mode="chain" if given["chain"] else "atomic", **{n: given[n] for n in names})
-    home = home_of(bank)
-    _, origin = load_bank(home / BANK if home else bank)
-    model = given["model_name"] or own_backbone(bank, origin.backbone)
-    backbone = load(o.backbone_config({**given, "model_name": model}))
-    options = {name: given[name] for name in ("prompt", "max_length") if given[name] is not None}
-    if home:
-        return TokMemLora.load(home, backbone, recall=settings, **options)
-    return TokMem.load(bank, backbone, recall=settings, **options)
 
 
 def _note_missing_instruction(memory: TokMem, instructions: Sequence[str]) -> None:

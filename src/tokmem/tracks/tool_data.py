@@ -200,8 +200,8 @@ def _held_out(
             "lower val_size, or add a file of validation queries",
         )
     logger.warning(
-        "%s: no file of validation queries; the last %d for training are held out, and parts of them may stand "
-        "in others (`tokmem data compose --val-size` makes some of rows of their own)",
+        "%s: no file of validation queries; the last %d for training are held out, and parts of them may "
+        "stand in others (`tokmem data compose --val-size` makes some of rows of their own)",
         *(path, size),
     )
     return train[:-size], train[-size:]
