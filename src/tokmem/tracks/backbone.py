@@ -5,14 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tokmem.config import setting
-from tokmem.model.backbone import MINI, Backbone, DTypeName, Quantization, load_backbone
+from tokmem.model.backbone import MINI, MINI_TOOLS, Backbone, DTypeName, Quantization, load_backbone
+
+
+_NAMES = "'mini' or 'mini-tools' (bundled), a hub id, or a local folder"
 
 
 @dataclass(frozen=True)
 class BackboneConfig:
     """Which model, and how it is loaded."""
 
-    model_name: str = setting(MINI, "'mini' or 'mini-tools' (bundled), a hub id, or a local folder")
+    model_name: str = setting(MINI, _NAMES)
     dtype: DTypeName = setting("auto", "of the weights; 'auto': the checkpoint's own")
     device: str = setting("auto", "'auto', 'cpu', 'cuda', ...")
     quantization: Quantization = setting("none", "'8bit' or '4bit', through bitsandbytes")
@@ -26,3 +29,10 @@ class BackboneConfig:
         return load_backbone(
             self.model_name, dtype=self.dtype, device=self.device, quantization=self.quantization
         )
+
+
+@dataclass(frozen=True)
+class ToolBackboneConfig(BackboneConfig):
+    """The same where tools are called: by default what was trained for that."""
+
+    model_name: str = setting(MINI_TOOLS, _NAMES)

@@ -12,7 +12,7 @@ from tokmem.errors import ConfigError
 from tokmem.methods.tokmem import Renorm
 from tokmem.recall.generate import RecallSettings
 from tokmem.tracks.adaptation import AdaptationConfig
-from tokmem.tracks.backbone import BackboneConfig
+from tokmem.tracks.backbone import ToolBackboneConfig
 from tokmem.tracks.rivals import PromptingConfig, ToolLoraConfig, check_search
 from tokmem.tracks.rounds import RoundsConfig, check_disjoint, check_per_round
 from tokmem.tracks.tool_build import adaptation_of, check_settings, method_name, rates_of, trains, variants
@@ -28,7 +28,7 @@ class CompositionalConfig:
     name: str = setting("compositional", "names the run and its result file")
     data: ToolDataConfig = field(default_factory=ToolDataConfig)
     rounds: RoundsConfig = field(default_factory=RoundsConfig)
-    backbone: BackboneConfig = field(default_factory=BackboneConfig)
+    backbone: ToolBackboneConfig = field(default_factory=ToolBackboneConfig)
     training: FitSettings = field(default_factory=FitSettings)
     adaptation: AdaptationConfig = field(default_factory=AdaptationConfig)
     recall: RecallSettings = field(default_factory=RecallSettings)
