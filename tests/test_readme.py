@@ -29,6 +29,33 @@ def test_a_result_is_of_the_experiment_that_is_shipped(path: Path) -> None:
         assert result["experiment"] == shipped.read_text("utf-8"), "run it again, or take the change back"
 
 
+def test_rounds_are_what_is_left_of_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(ROOT / "tools"))
+    from update_tables import rounds_table
+
+    scores = {(1, 1): 90.0, (1, 2): 30.0, (2, 2): 80.0}
+    rows = [
+        {
+            "method": "tokmem",
+            "adaptation": how,
+            "learned": then,
+            "after": now,
+            "tool_f1": f1,
+            "call_f1": f1 / 2,
+        }
+        for how in ("auxiliary", "always")
+        for (then, now), f1 in scores.items()
+    ]
+    rows[1]["tool_f1_std"] = 2.5
+    assert rounds_table(rows).markdown().splitlines() == [
+        "| tool F1 in the end | round 1 | round 2 | tool F1, mean | tool F1, when learned | call F1, mean "
+        "| call F1, when learned |",
+        "| --- | ---: | ---: | ---: | ---: | ---: | ---: |",
+        "| TokMem | 30.0 ± 2.5 | 80.0 | 55.0 | 85.0 | 27.5 | 42.5 |",
+        "| TokMem, LoRA always trained | 30.0 | 80.0 | 55.0 | 85.0 | 27.5 | 42.5 |",
+    ]
+
+
 def test_forgetting_is_a_matrix(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(ROOT / "tools"))
     from update_tables import forgetting_table

@@ -1,4 +1,8 @@
-"""Writes the tables of README.md and docs/results.md from committed result files; `--check` only compares."""
+"""Writes the tables of README.md and docs from committed result files; `--check` only compares.
+
+A page marks them with `<!-- KIND: FILE -->`: `table` shows a whole result, `chains` its scores of tools and
+calls alone, `rounds` what is left of each round of tools, `forgetting` and `probes` those of tasks.
+"""
 
 from __future__ import annotations
 
@@ -6,14 +10,16 @@ import json
 import re
 import sys
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
+from tokmem.report.calls import by_variant, variant_title
 from tokmem.report.results import results_table
 from tokmem.report.tables import Spread, Table
 
 ROOT = Path(__file__).parents[1]
 PAGES = (ROOT / "README.md", ROOT / "docs/results.md", ROOT / "docs/performance.md")
-BLOCK = re.compile(r"(<!-- (table|forgetting|probes): (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
+BLOCK = re.compile(r"(<!-- (table|chains|rounds|forgetting|probes): (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
 PROBES = {"method": "method", "instruction": "instruction"}
 SCORES = {"rouge_l": "ROUGE-L", "routing_accuracy": "routing %"}
 BENCH = {
@@ -71,7 +77,33 @@ def table(kind: str, path: Path) -> str:
         return Table(result["rows"], BENCH[path.stem.removesuffix("_mini")], formats).markdown()
     if kind == "table":
         return results_table(result).markdown()
+    if kind == "chains":
+        whole = results_table(result)
+        shown = {
+            k: v for k, v in whole.titles.items() if k == "method" or k.split()[0] in ("tool_f1", "call_f1")
+        }
+        return Table(whole.rows, shown).markdown()
+    if kind == "rounds":
+        return rounds_table(result["forgetting"]).markdown()
     return (forgetting_table if kind == "forgetting" else probes_table)(result[kind]).markdown()
+
+
+def rounds_table(rows: list[dict[str, Any]]) -> Table:
+    """A row a method: tool F1 of each round's tools in the end; means over all, then and when learned."""
+    last = max(row["after"] for row in rows)
+    lines = []
+    for own in by_variant(rows).values():
+        ends = [row for row in own if row["after"] == last]
+        line: dict[str, Any] = {"method": variant_title(own[0])}
+        line |= {f"round {row['learned']}": score(row, "tool_f1") for row in ends}
+        for name in ("tool_f1", "call_f1"):
+            line[f"{name} end"] = fmean(row[name] for row in ends)
+            line[f"{name} own"] = fmean(row[name] for row in own if row["after"] == row["learned"])
+        lines.append(line)
+    columns = {"method": "tool F1 in the end"} | {f"round {k}": f"round {k}" for k in range(1, last + 1)}
+    for name, title in (("tool_f1", "tool F1"), ("call_f1", "call F1")):
+        columns |= {f"{name} end": f"{title}, mean", f"{name} own": f"{title}, when learned"}
+    return Table(lines, columns)
 
 
 def forgetting_table(rows: list[dict[str, Any]]) -> Table:
