@@ -245,6 +245,12 @@ def test_rates_are_chosen_on_the_first_round(backbone: Backbone, tmp_path: Path)
     lora = replace(CONFIG.lora, rates=(1e-7, 0.02))
     summary = run(with_methods("tokmem", "lora", rates=(1e-6, 0.05), lora=lora), tmp_path, backbone=backbone)
     assert summary["chosen_rates"] == {"tokmem": 0.05, "lora": 0.02}
+    losses = summary["rate_losses"]
+    assert {name: list(own) for name, own in losses.items()} == {
+        "tokmem": ["1e-06", "0.05"],
+        "lora": ["1e-07", "0.02"],
+    }
+    assert all(own[str(summary["chosen_rates"][name])] == min(own.values()) for name, own in losses.items())
     with pytest.raises(ConfigError, match="0 rates for one method and 2"):
         with_methods("tokmem", "lora", lora=lora)
 

@@ -26,7 +26,8 @@ from tokmem.tracks.build import Order, build, learns, rates_of, trains, variants
 from tokmem.tracks.cell import Cell, learn
 from tokmem.tracks.data import DataConfig, load_corpus
 from tokmem.tracks.processes import share
-from tokmem.tracks.rivals import DemonstrationConfig, LoraConfig, ReplayConfig, check_search
+from tokmem.tracks.rates import Losses, best_rate, check_search, searched
+from tokmem.tracks.rivals import DemonstrationConfig, LoraConfig, ReplayConfig
 from tokmem.tracks.schedule import Block, Schedule, plan
 from tokmem.tracks.summary import forgetting, mean_rows, probes
 from tokmem.tracks.variants import Variant
@@ -145,20 +146,18 @@ def run(
         out.write_config(config)
         if workers > 1:
             run_parts(config, folder, workers)  # what it finished is read back below
-        cells, rates = [], {}
+        cells, losses = [], {}
         for number, prompt, variant in parts(config):
             experiment = experiments[number]
-            rows, rate = experiment.rows(variant, prompt)
+            rows, losses[experiment.label(f"{variant.name}/{prompt}")] = experiment.rows(variant, prompt)
             cells += rows
-            if rate is not None:
-                rates[experiment.label(f"{variant.name}/{prompt}")] = rate
         summary = {
             "name": config.name,
             "track": config.track,
             "rows": mean_rows(cells),
             "forgetting": forgetting(cells, corpus.names, blocks),
             "probes": probes(cells),
-            "chosen_rates": rates,
+            **searched(losses),
             "procedures": list(corpus.names),
             "skipped": dict(corpus.skipped),
             "near_duplicates": [[pair.first, pair.second, round(pair.similarity, 4)] for pair in alike],
@@ -259,13 +258,14 @@ class Experiment:
         """A name that tells training sizes apart, where there are several."""
         return name if self.train_size is None else f"{name}-n{self.train_size}"
 
-    def rows(self, variant: Variant, prompt: PromptMode) -> tuple[list[dict[str, Any]], float | None]:
-        """A method's rows of all stages and seeds, and the rate it was given."""
-        rate = self.choose_rate(variant, prompt)
+    def rows(self, variant: Variant, prompt: PromptMode) -> tuple[list[dict[str, Any]], Losses]:
+        """A method's rows of all stages and seeds, and the losses that its rate was chosen by."""
+        losses = self.try_rates(variant, prompt)
+        rate = best_rate(losses)
         known = {"method": variant.name, "prompt": prompt, "train_size": self.train_size}
         seeds = self.config.seeds if trains(variant) else self.config.seeds[:1]
         cells = [self.cell(variant, prompt, seed, rate).run() for seed in seeds]
-        return [known | row for cell in cells for row in cell], rate
+        return [known | row for cell in cells for row in cell], losses
 
     def cell(self, variant: Variant, prompt: PromptMode, seed: int, rate: float | None) -> Cell:
         """One method, prompt mode and seed."""
@@ -290,14 +290,11 @@ class Experiment:
             },
         )
 
-    def choose_rate(self, variant: Variant, prompt: PromptMode) -> float | None:
-        """The rate with the lowest validation loss on the first stage's tasks and the first seed.
-
-        Every method has as many rates to choose from; None where there is no choice.
-        """
+    def try_rates(self, variant: Variant, prompt: PromptMode) -> Losses:
+        """The validation loss of each rate on the first stage's tasks with the first seed."""
         rates = rates_of(self.config, variant)
         if not rates or self.config.skip_training:
-            return None
+            return {}
         first = Block(0, next(b.end for b in self.blocks if b.measured), measured=True)
         losses = {}
         for rate in rates:
@@ -307,4 +304,4 @@ class Experiment:
             loss = learn(cell.build(), self.corpus, first, self.out, key).validation_loss
             assert loss is not None, "there are validation examples"
             losses[rate] = loss
-        return min(losses, key=losses.__getitem__)
+        return losses

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from tokmem.config import setting
 from tokmem.model.backbone import MINI, MINI_TOOLS, Backbone, DTypeName, Quantization, load_backbone
 
-
 _NAMES = "'mini' or 'mini-tools' (bundled), a hub id, or a local folder"
 
 

@@ -14,6 +14,7 @@ from tokmem.model.backbone import Backbone
 from tokmem.provenance import RunFolder, provenance
 from tokmem.tracks.adaptation import Auxiliary
 from tokmem.tracks.processes import share
+from tokmem.tracks.rates import Losses, best_rate, searched
 from tokmem.tracks.round_cell import RoundCell
 from tokmem.tracks.rounds import Round, checksum, make_rounds
 from tokmem.tracks.tool_build import (
@@ -70,14 +71,12 @@ def run(
         experiments = prepare(config, folder, backbone, source)
         if workers > 1:
             run_parts(config, folder, workers)  # what it finished is read back below
-        rows, lengths, rates = [], [], {}
+        rows, lengths, losses = [], [], {}
         for number, variant in parts(config):
             experiment = experiments[number]
-            measured, grown, rate = experiment.rows(variant)
+            measured, grown, losses[experiment.label(variant.name)] = experiment.rows(variant)
             rows += measured
             lengths += grown
-            if rate is not None:
-                rates[experiment.label(variant.name)] = rate
         rounds = [one for experiment in experiments for one in experiment.rounds]
         ranges = [str(tools) for tools, _ in config.rounds.plan()]
         summary = {
@@ -86,7 +85,7 @@ def run(
             "rows": mean_rows(rows),
             "forgetting": forgetting(rows, ranges),
             "norms": norms(lengths),
-            "chosen_rates": rates,
+            **searched(losses),
             "rounds": [told for experiment in experiments for told in experiment.described()],
             "procedures": list(dict.fromkeys(p.name for one in rounds for p in one.data.procedures)),
             # Every limit learns from queries of its own, and is tested on the same.
@@ -219,9 +218,10 @@ class Experiment:
         chosen = backbone or self.backbone
         return provenance(seed, self.checksum, chosen.fingerprint, str(chosen.device))
 
-    def rows(self, variant: Variant) -> tuple[list[dict[str, Any]], list[dict[str, Any]], float | None]:
-        """A method's rows and norms of all rounds and seeds, and the rate it was given."""
-        rate = self.choose_rate(variant)
+    def rows(self, variant: Variant) -> tuple[list[dict[str, Any]], list[dict[str, Any]], Losses]:
+        """A method's rows and norms of all rounds and seeds, and the losses that its rate was chosen by."""
+        losses = self.try_rates(variant)
+        rate = best_rate(losses)
         adaptation = adaptation_of(self.config, variant)
         spent = self.adapted[1] if self.adapted and adaptation == "auxiliary" else {}
         known = {
@@ -233,7 +233,7 @@ class Experiment:
         }
         states = [self.cell(variant, seed, rate).run() for seed in self.config.seeds]
         measured = [known | row for state in states for row in state.rows]
-        return measured, [known | row for state in states for row in state.norms], rate
+        return measured, [known | row for state in states for row in state.norms], losses
 
     def cell(self, variant: Variant, seed: int, rate: float | None) -> RoundCell:
         """One method and seed."""
@@ -256,15 +256,12 @@ class Experiment:
             },
         )
 
-    def choose_rate(self, variant: Variant) -> float | None:
-        """The rate with the lowest validation loss after the first round with the first seed.
-
-        Every method has as many rates to choose from; None where there is no choice.
-        """
+    def try_rates(self, variant: Variant) -> Losses:
+        """The validation loss of each rate after the first round with the first seed."""
         losses = {}
         for rate in rates_of(self.config, variant):
             cell = self.cell(variant, self.config.seeds[0], rate)
             loss = cell.learn(cell.build(), 0).validation_loss
             assert loss is not None, "there are validation examples"
             losses[rate] = loss
-        return min(losses, key=losses.__getitem__) if losses else None
+        return losses

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from tokmem.config import check_least, setting
 from tokmem.data.replay import check_ratio
-from tokmem.errors import ConfigError
 from tokmem.model.lora import LoraSettings
 from tokmem.recall.text_encoder import DEFAULT_RETRIEVER
 
@@ -76,17 +74,3 @@ class DemonstrationConfig:
 
     def __post_init__(self) -> None:
         check_least(vars(self), {"few_shot": 1, "retrieval_k": 1})
-
-
-def check_search(rates: Iterable[Sequence[float]]) -> None:
-    """Refuses an experiment in which one trained method has more rates to choose from than another.
-
-    Raises:
-        ConfigError: it has.
-    """
-    budgets = sorted({len(own) for own in rates})
-    if len(budgets) > 1:
-        raise ConfigError(
-            f"{budgets[0]} rates for one method and {budgets[-1]} for another (rates, lora.rates)",
-            "as many of each: every method gets the same search",
-        )

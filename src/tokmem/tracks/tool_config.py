@@ -13,7 +13,8 @@ from tokmem.methods.tokmem import Renorm
 from tokmem.recall.generate import RecallSettings
 from tokmem.tracks.adaptation import AdaptationConfig
 from tokmem.tracks.backbone import ToolBackboneConfig
-from tokmem.tracks.rivals import PromptingConfig, ToolLoraConfig, check_search
+from tokmem.tracks.rates import check_search
+from tokmem.tracks.rivals import PromptingConfig, ToolLoraConfig
 from tokmem.tracks.rounds import RoundsConfig, check_disjoint, check_per_round
 from tokmem.tracks.tool_build import adaptation_of, check_settings, method_name, rates_of, trains, variants
 from tokmem.tracks.tool_data import ToolDataConfig
