@@ -14,7 +14,10 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 INK, MUTED, RULE = "#1b1f24", "#59636e", "#d5d9de"
-SERIES = ("#5f6b76", "#0072b2", "#00805e", "#c44e00", "#a8487f", "#8a6100", "#2b8cc4", "#6a51a3", "#4d7c0f")
+SERIES = (
+    *("#5f6b76", "#0072b2", "#00805e", "#c44e00", "#a8487f", "#8a6100"),
+    *("#2b8cc4", "#6a51a3", "#4d7c0f", "#b3123f", "#1f3b8f"),
+)
 """Line colours that stay apart for colour-blind eyes; the page has a dark counterpart of each."""
 
 _VARIABLES = {
