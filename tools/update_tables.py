@@ -1,7 +1,8 @@
 """Writes the tables of README.md and docs from committed result files; `--check` only compares.
 
 A page marks them with `<!-- KIND: FILE -->`: `table` shows a whole result, `chains` its scores of tools and
-calls alone, `rounds` what is left of each round of tools, `forgetting` and `probes` those of tasks.
+calls alone, `rounds` what is left of each round of tools, `rates` the loss of each rate that was tried,
+`forgetting` and `probes` what is left of tasks.
 """
 
 from __future__ import annotations
@@ -19,7 +20,9 @@ from tokmem.report.tables import Spread, Table
 
 ROOT = Path(__file__).parents[1]
 PAGES = (ROOT / "README.md", ROOT / "docs/results.md", ROOT / "docs/performance.md")
-BLOCK = re.compile(r"(<!-- (table|chains|rounds|forgetting|probes): (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
+BLOCK = re.compile(
+    r"(<!-- (table|chains|rounds|rates|forgetting|probes): (\S+) -->\n).*?(<!-- end -->)", re.DOTALL
+)
 PROBES = {"method": "method", "instruction": "instruction"}
 SCORES = {"rouge_l": "ROUGE-L", "routing_accuracy": "routing %"}
 BENCH = {
@@ -85,6 +88,8 @@ def table(kind: str, path: Path) -> str:
         return Table(whole.rows, shown).markdown()
     if kind == "rounds":
         return rounds_table(result["forgetting"]).markdown()
+    if kind == "rates":
+        return rates_table(result["rate_losses"], result["chosen_rates"]).markdown()
     return (forgetting_table if kind == "forgetting" else probes_table)(result[kind]).markdown()
 
 
@@ -104,6 +109,17 @@ def rounds_table(rows: list[dict[str, Any]]) -> Table:
     for name, title in (("tool_f1", "tool F1"), ("call_f1", "call F1")):
         columns |= {f"{name} end": f"{title}, mean", f"{name} own": f"{title}, when learned"}
     return Table(lines, columns)
+
+
+def rates_table(losses: dict[str, dict[str, float]], chosen: dict[str, float]) -> Table:
+    """A row for each method and rate."""
+    rows = [
+        {"method": name, "rate": rate, "loss": loss, "chosen": "yes" if float(rate) == chosen[name] else "no"}
+        for name, own in losses.items()
+        for rate, loss in own.items()
+    ]
+    columns = {"method": "method", "rate": "rate", "loss": "validation loss", "chosen": "chosen"}
+    return Table(rows, columns, {"loss": ".3f"})
 
 
 def forgetting_table(rows: list[dict[str, Any]]) -> Table:
