@@ -73,6 +73,11 @@ def test_a_saved_bank_is_measured_on_composed_queries(cli: Cli, model: Path, tmp
         for name in ("run/predictions/tokmem_dc-0-round1.json", "asked/predictions/calls.json")
     ]
     assert predictions[0] == predictions[1]
+    pytest.importorskip("llguidance")
+    held = cli(*ask, "--constrained", "--save_path", "held")
+    assert held.exit_code == 0, held.output
+    rows = json.loads((tmp_path / "held/summary.json").read_text())["rows"]
+    assert {row["method"] for row in rows} == {"tokmem_dc+constrained=true"}
     page = cli("report", "asked", "--out", "page")
     assert page.exit_code == 0, page.output
     for wrong, said in (

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from tokmem.methods.tokmem import TokMem
     from tokmem.records import Answer, Example
 
+# Options that are settings of recall.
+_TOLD = ("constrained", "reject", "max_new_tokens", "batch_size", "top_k", "temperature", "top_p", "seed")
 EXAMPLES = 'Example: tokmem recall "some query" --bank runs/demo/banks/tokmem-query-0'
 
 
@@ -75,8 +77,7 @@ def recall(
         )
     talks = query is None and file is None and _at_terminal()
     queries = [] if talks else _queries(query, file, instruction)
-    names = ("constrained", "reject", "max_new_tokens", "batch_size", "top_k", "temperature", "top_p", "seed")
-    told = {name: ctx.params[name] for name in names}
+    told = {name: ctx.params[name] for name in _TOLD}
     memory = open_memory(bank, ctx.params, mode="chain" if chain else "atomic", **told)
     forced = _known(memory, procedure or [])
     _note_missing_instruction(memory, [q.instruction for q in queries] or [instruction])

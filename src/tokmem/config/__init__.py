@@ -6,12 +6,13 @@ value of another type.
 """
 
 from tokmem.config.load import load_config
-from tokmem.config.ranges import check_least, check_once
+from tokmem.config.ranges import changed, check_least, check_once
 from tokmem.config.settings import REQUIRED, HelpRow, dump_config, help_table, setting
 
 __all__ = [
     "REQUIRED",
     "HelpRow",
+    "changed",
     "check_least",
     "check_once",
     "dump_config",

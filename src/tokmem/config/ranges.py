@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
+from dataclasses import fields
 from typing import Any
 
 from tokmem.errors import ConfigError
@@ -41,3 +42,9 @@ def check_once(values: Mapping[str, Any], names: Iterable[str]) -> None:
             raise ConfigError(
                 f"{name} {list(values[name])}", "each once: a mean would count one twice", "remove one"
             )
+
+
+def changed(config: Any, names: Iterable[str]) -> tuple[str, ...]:
+    """Those of some settings of a config that differ from their defaults."""
+    defaults = {field.name: field.default for field in fields(config)}
+    return tuple(name for name in names if getattr(config, name) != defaults[name])

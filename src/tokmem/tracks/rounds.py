@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 
-from tokmem.config import setting
+from tokmem.config import changed, setting
 from tokmem.data.compose import Composed
 from tokmem.data.xlam import ToolRange, consecutive_ranges, parse_rounds, require_disjoint
 from tokmem.errors import ConfigError, DataError
@@ -44,14 +44,12 @@ class RoundsConfig:
         given = "training_rounds" if self.training_rounds else "tools"
         counted = ("num_rounds", "tools_per_round", "start_tool")
         unused = [*counted, "epochs_per_round"] if self.training_rounds else counted if self.tools else []
-        defaults = {field.name: field.default for field in fields(self)}
-        for name in unused:
-            if getattr(self, name) != defaults[name]:
-                raise ConfigError(
-                    f"{given} {getattr(self, given)!r} and {name} {getattr(self, name)}",
-                    "one of them",
-                    f"leave one out; `{given}: ''` takes that of a file away",
-                )
+        for name in changed(self, unused):
+            raise ConfigError(
+                f"{given} {getattr(self, given)!r} and {name} {getattr(self, name)}",
+                "one of them",
+                f"leave one out; `{given}: ''` takes that of a file away",
+            )
 
     def plan(self) -> tuple[tuple[ToolRange, int], ...]:
         """The ranges and their epochs, in order.

@@ -6,8 +6,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from tokmem.bank.init import Start
-from tokmem.config import check_least, check_once, setting
-from tokmem.data.compose import ComposeSpec
+from tokmem.config import changed, check_least, check_once, setting
 from tokmem.errors import ConfigError
 from tokmem.methods.tokmem import Renorm
 from tokmem.recall.generate import RecallSettings
@@ -69,9 +68,7 @@ class CompositionalConfig:
             )
         if self.training.seed:
             raise ConfigError(f"training.seed {self.training.seed}", "seeds of the experiment", "set seeds")
-        if self.call_limits and (
-            self.data.train_max_calls_per_round or self.data.train_max_calls != ComposeSpec().train_max_calls
-        ):
+        if self.call_limits and changed(self.data, ("train_max_calls", "train_max_calls_per_round")):
             raise ConfigError("call_limits and data.train_max_calls", "one of them", "leave the other out")
         count = len(self.rounds.plan())
         for name in ("train_max_calls_per_round", "test_max_calls_per_round"):

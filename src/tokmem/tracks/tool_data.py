@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from tokmem.config import check_least, setting
+from tokmem.config import changed, check_least, setting
 from tokmem.data.call_files import calls_path, descriptions_path, named_files, read_calls, read_descriptions
 from tokmem.data.compose import CONNECTORS, Composed, ComposeSpec, compose, plain_query
 from tokmem.data.corpus import SPLITS, Split
@@ -83,14 +83,12 @@ class ToolDataConfig:
 
     def _check_files(self) -> None:
         """Refuses settings that say how queries are made, where they are made already."""
-        plain = {one.name: one.default for one in fields(self)}
-        for name in _MAKING:
-            if getattr(self, name) != plain[name]:
-                raise ConfigError(
-                    f"{name} {getattr(self, name)!r} with source files",
-                    "none: the queries of files are made already",
-                    f"make them with `tokmem data compose --{name.replace('_', '-')}`",
-                )
+        for name in changed(self, _MAKING):
+            raise ConfigError(
+                f"{name} {getattr(self, name)!r} with source files",
+                "none: the queries of files are made already",
+                f"make them with `tokmem data compose --{name.replace('_', '-')}`",
+            )
 
     def spec(self, round_index: int, train_max_calls: int | None = None) -> ComposeSpec:
         """How a round's queries are made; a limit on the calls seen in training replaces its own."""

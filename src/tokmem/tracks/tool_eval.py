@@ -49,7 +49,6 @@ def measure_calls(config: CallsEvalConfig, memory: TokMem, folder: Path) -> dict
     Raises:
         ConfigError: the folder holds a run.
         DataError: the file cannot be read, or the bank knows the tools of none of its queries.
-        RecallError: a tool of the bank has no schema, or recall does not chain.
     """
     path = Path(config.corpus)
     examples = _known_part(read_calls(path), memory, path)[: config.test_size]
@@ -58,7 +57,8 @@ def measure_calls(config: CallsEvalConfig, memory: TokMem, folder: Path) -> dict
         asked = ask(memory, examples, memory.bank.procedures)
         atomic_write_json(folder / "predictions" / "calls.json", asked.predictions())
         known = {
-            "method": "tokmem" if memory.bank.coupled else "tokmem_dc",
+            "method": ("tokmem" if memory.bank.coupled else "tokmem_dc")
+            + ("+constrained=true" if memory.recall_settings.constrained else ""),
             "adaptation": None,
             "train_max_calls": None,
             "round": None,
