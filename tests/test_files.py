@@ -50,7 +50,7 @@ def test_other_errors_pass_through_and_leave_no_draft(
 
 
 def fill(target: Path, text: str) -> None:
-    with replace_folder(target) as draft:
+    with replace_folder(target, ("sub",)) as draft:
         (draft / "sub").mkdir()
         (draft / "sub" / text).write_text(text)
 
@@ -64,7 +64,7 @@ def test_folder_is_replaced_as_a_whole(tmp_path: Path) -> None:
 
 
 def fill_half(target: Path, error: Exception) -> None:
-    with replace_folder(target) as draft:
+    with replace_folder(target, ("sub",)) as draft:
         (draft / "half").write_text("half")
         raise error
 
@@ -130,3 +130,53 @@ def test_a_file_is_no_folder(tmp_path: Path) -> None:
     with pytest.raises(TokMemError, match="is a file"):
         fill(tmp_path / "bank", "one")
     assert tree(tmp_path) == {"bank": "precious"}
+
+
+def a_bank(folder: Path) -> Path:
+    folder.mkdir(parents=True)
+    (folder / "bank.json").write_text("{}")
+    return folder
+
+
+@pytest.mark.parametrize("there", ["absent", "empty", "marked", "marked and patterned"])
+def test_own_folders_are_replaced(tmp_path: Path, there: str) -> None:
+    target = tmp_path / "bank"
+    if there == "empty":
+        target.mkdir()
+    elif there != "absent":
+        a_bank(target)
+    if there == "marked and patterned":
+        (target / "old.safetensors").write_text("")
+    with replace_folder(target, ("bank.json", "*.safetensors")) as draft:
+        (draft / "bank.json").write_text("new")
+    assert tree(tmp_path) == {"bank/bank.json": "new"}
+
+
+@pytest.mark.parametrize("mine", ["notes.txt", ".git/config", "sub/bank.json", "a.safetensors"])
+@pytest.mark.parametrize("marked", [True, False])
+def test_a_folder_with_files_of_ones_own_is_refused(tmp_path: Path, mine: str, marked: bool) -> None:
+    target = tmp_path / "precious"
+    (target / mine).parent.mkdir(parents=True)
+    (target / mine).write_text("mine")
+    if marked:
+        (target / "bank.json").write_text("{}")
+    before = tree(tmp_path)
+    with (
+        pytest.raises(TokMemError, match=r"precious holds .* choose a folder"),
+        replace_folder(target, ("bank.json", "bank.safetensors")),
+    ):
+        pytest.fail("the block must not run")
+    assert tree(tmp_path) == before
+
+
+@pytest.mark.parametrize("written", ["", ".", "..", "{cwd}", "link"])
+def test_the_working_folder_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, written: str) -> None:
+    cwd = a_bank(tmp_path / "above" / "cwd")
+    (cwd / "link").symlink_to(cwd)
+    monkeypatch.chdir(cwd)
+    with (
+        pytest.raises(TokMemError, match="is the working folder or holds it"),
+        replace_folder(Path(written.format(cwd=cwd)), ("bank.json", "*")),
+    ):
+        pytest.fail("the block must not run")
+    assert (cwd / "bank.json").read_text() == "{}"

@@ -34,7 +34,7 @@ def average(first: Path, second: Path, out: Path) -> None:
     means = {k: ((ours[k].float() + theirs[k].float()) / 2).to(ours[k].dtype) for k in ours}
     facts = json.loads((second / FACTS).read_text())
     facts["averaged_with_tokens"] = _tokens(json.loads((first / FACTS).read_text()))
-    with replace_folder(out) as draft:
+    with replace_folder(out, (FACTS, "*")) as draft:
         shutil.copytree(second, draft, dirs_exist_ok=True)
         save_file(means, draft / WEIGHTS, metadata={"format": "pt"})
         (draft / FACTS).write_text(json.dumps(facts, indent=1) + "\n")

@@ -277,7 +277,7 @@ def save(out: Path, model, tokenizer, optimizers, state: State, batches: Batches
             tensors |= {f"optimizer.{i}.{key}.{n}": v.detach().clone() for n, v in values.items()}
     version, internal, gauss = batches.rng.getstate()
     facts = {**state.__dict__, "rng": [version, internal, gauss]}
-    with replace_folder(out / "checkpoint") as draft:
+    with replace_folder(out / "checkpoint", ("state.json", "tensors.safetensors")) as draft:
         save_file(tensors, draft / "tensors.safetensors")
         (draft / "state.json").write_text(json.dumps(facts))
 
@@ -294,7 +294,7 @@ def save(out: Path, model, tokenizer, optimizers, state: State, batches: Batches
         pad_token_id=tokenizer.pad_token_id,
     )
     facts = {k: v for k, v in state.__dict__.items() if k != "losses"} | {"loss": state.losses[-1]}
-    with replace_folder(out / "backbone") as draft:
+    with replace_folder(out / "backbone", ("training.json", "*")) as draft:
         exported.save_pretrained(draft)
         save_tokenizer(tokenizer, draft)
         (draft / "training.json").write_text(json.dumps(facts, indent=1) + "\n")

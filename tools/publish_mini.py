@@ -136,6 +136,6 @@ if __name__ == "__main__":
     )
     args = parser.parse_args()
     text = card(args.backbone, json.loads(args.result.read_text()), args.name)
-    with replace_folder(mini_path(args.name)) as draft:
+    with replace_folder(mini_path(args.name), ("training.json", "*")) as draft:
         shutil.copytree(args.backbone, draft, dirs_exist_ok=True)
         (draft / "README.md").write_text(text, "utf-8")

@@ -7,8 +7,9 @@ import json
 import os
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import TypeVar
 
@@ -87,20 +88,23 @@ def damaged(path: Path, why: str, do: str) -> TokMemError:
 
 
 @contextmanager
-def replace_folder(target: Path) -> Iterator[Path]:
-    """Gives an empty folder to fill, which takes the place of `target` as a whole when the block ends well.
+def replace_folder(target: Path, files: Sequence[str]) -> Iterator[Path]:
+    """Gives an empty folder to fill. It takes the place of `target` as a whole when the block ends well.
 
-    A block that fails leaves `target` as it was. Between its two renames `target` is missing for a moment; a
+    A block that fails leaves `target` as it was. Between its two renames `target` is missing for a moment. A
     process killed right there leaves the old folder hidden beside it; `recover_folder` and the next
     `replace_folder` put it back.
 
+    Args:
+        target: folder to write.
+        files: names that such a folder may hold, as `fnmatch` patterns; the first is the file that marks it.
+
     Raises:
-        TokMemError: `target` is a file, or the disk is full.
+        TokMemError: `target` is a file or a folder that such a save did not write, or the disk is full.
     """
     target = target.resolve()
     recover_folder(target)
-    if target.exists() and not target.is_dir():
-        raise TokMemError(f"{target} is a file", "a folder", "choose another path, or remove the file")
+    check_replaceable(target, files)
     draft, old = _sibling(target, "new"), _sibling(target, "old")
     for leftover in (draft, old):
         if leftover.exists():
@@ -117,6 +121,33 @@ def replace_folder(target: Path) -> Iterator[Path]:
     finally:
         shutil.rmtree(draft, ignore_errors=True)
     shutil.rmtree(old, ignore_errors=True)
+
+
+def check_replaceable(target: Path, files: Sequence[str]) -> None:
+    """Refuses to replace a folder that may hold somebody's own files.
+
+    Args:
+        target: folder that a save would replace.
+        files: as `replace_folder` takes them.
+
+    Raises:
+        TokMemError: `target` is the working folder or above it, a file, or a folder that is neither empty nor
+            made of `files` alone.
+    """
+    target = target.resolve()
+    other = "choose a folder that does not exist yet"
+    if Path.cwd().resolve().is_relative_to(target):
+        raise TokMemError(f"{target} is the working folder or holds it", "a folder of its own", other)
+    if not target.exists():
+        return
+    if not target.is_dir():
+        raise TokMemError(f"{target} is a file", "a folder", f"{other}, or remove the file")
+    found = sorted(entry.name for entry in target.iterdir())
+    foreign = next((name for name in found if not any(fnmatch(name, pattern) for pattern in files)), None)
+    if foreign is not None:
+        raise TokMemError(f"{target} holds {foreign!r}", f"an empty folder, or one with {files[0]}", other)
+    if found and files[0] not in found:
+        raise TokMemError(f"{target} holds {found[0]!r} and no {files[0]}", "a folder that has it", other)
 
 
 def recover_folder(target: Path) -> bool:

@@ -174,3 +174,44 @@ def test_settings_that_only_one_side_names_are_not_compared(saved: Path) -> None
     """Versions of transformers name some of them differently."""
     _, origin = load_bank(saved, configuration={"rope_theta": 1e4, "head_dim": 4})
     assert origin.configuration == ORIGIN.configuration
+
+
+@pytest.mark.parametrize("kind", ["another kind's folder", "no bank.json", "a bank and notes", "a hub clone"])
+def test_a_save_never_replaces_what_is_no_bank(bank: Bank, tmp_path: Path, kind: str) -> None:
+    folder = tmp_path / "precious"
+    if kind == "no bank.json":
+        folder.mkdir()
+        (folder / "README.md").write_text("mine")
+    elif kind == "another kind's folder":
+        folder.mkdir()
+        (folder / "thesis.txt").write_text("mine")
+    else:
+        save_bank(bank, folder, ORIGIN)
+        mine = folder / (".git/config" if kind == "a hub clone" else "notes.txt")
+        mine.parent.mkdir(exist_ok=True)
+        mine.write_text("mine")
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    with pytest.raises(TokMemError, match="precious holds"):
+        save_bank(bank, folder, ORIGIN)
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+
+
+@pytest.mark.parametrize("kind", ["absent", "empty", "a bank"])
+def test_a_save_writes_where_nothing_or_a_bank_is(bank: Bank, tmp_path: Path, kind: str) -> None:
+    folder = tmp_path / "bank"
+    if kind == "empty":
+        folder.mkdir()
+    elif kind == "a bank":
+        save_bank(tiny_bank(True, "auto"), folder, ORIGIN)
+    save_bank(bank, folder, ORIGIN)
+    assert load_bank(folder)[0].names == bank.names
+
+
+def test_a_save_without_a_name_keeps_the_working_folder(
+    bank: Bank, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "thesis.txt").write_text("mine")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(TokMemError, match="working folder"):
+        save_bank(bank, Path(), ORIGIN)
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]

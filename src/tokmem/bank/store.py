@@ -22,6 +22,7 @@ from tokmem.records import Procedure
 
 FORMAT = 2
 TENSORS, FACTS, CARD = "bank.safetensors", "bank.json", "README.md"
+FILES = (FACTS, TENSORS, CARD)
 
 
 @dataclass(frozen=True)
@@ -47,14 +48,15 @@ def save_bank(bank: Bank, folder: Path, origin: Origin) -> None:
     """Writes a bank as a folder, replacing an older one as a whole.
 
     Raises:
-        TokMemError: the disk is full, or `folder` is a file; an older bank is still there, unchanged.
+        TokMemError: the disk is full, or `folder` is a file or holds anything but a bank; what was there is
+            unchanged.
     """
     tensors = {"steering": bank.steering.rows().cpu().contiguous()}
     if not bank.coupled:
         tensors["address"] = bank.address.rows().cpu().contiguous()
     if bank.states:
         tensors["states"] = torch.cat([bank.states[n].cpu() for n in bank.names if n in bank.states])
-    with replace_folder(folder) as draft:
+    with replace_folder(folder, FILES) as draft:
         # Bytes first: safetensors' own writer does not report a full disk.
         (draft / TENSORS).write_bytes(save(tensors))
         facts = json.loads(json.dumps(_facts(bank, origin, _sha256(draft / TENSORS))))

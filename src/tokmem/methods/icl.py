@@ -148,7 +148,7 @@ class Icl:
             },
             "training": dict(training or {}),
         }
-        with replace_folder(folder) as draft:
+        with replace_folder(folder, (FILE,)) as draft:
             (draft / FILE).write_text(json.dumps(stored, indent=1) + "\n", encoding="utf-8")
 
     def restore(self, folder: Path) -> None:

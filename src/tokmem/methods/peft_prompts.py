@@ -186,7 +186,7 @@ class PeftPrompt:
             "tensors": hashlib.sha256(data).hexdigest(),
             "training": dict(training or {}),
         }
-        with replace_folder(folder) as draft:
+        with replace_folder(folder, (FACTS, TENSORS)) as draft:
             (draft / TENSORS).write_bytes(data)
             (draft / FACTS).write_text(json.dumps(facts, indent=1, ensure_ascii=False) + "\n", "utf-8")
 

@@ -26,6 +26,7 @@ from tokmem.files import replace_folder
 
 MINI, MINI_TOOLS = "mini", "mini-tools"
 BUNDLED = {MINI: "backbone", MINI_TOOLS: "backbone_tools"}  # backbones of the package, and their folders
+SAVED = "tokmem_backbone.json"  # marks a folder that `save_backbone` wrote
 DTypeName = Literal["auto", "float32", "bfloat16", "float16"]
 Quantization = Literal["none", "8bit", "4bit"]
 # What changes the states that the same weights give; names of all architectures side by side.
@@ -154,11 +155,13 @@ def save_backbone(backbone: Backbone, folder: Path) -> None:
     """Writes weights and tokenizer as a folder that `load_backbone` takes, replacing an older one as a whole.
 
     Raises:
-        TokMemError: the disk is full, or `folder` is a file.
+        TokMemError: the disk is full, or `folder` is a file or a folder that this function did not write.
     """
-    with replace_folder(folder) as draft:
+    with replace_folder(folder, (SAVED, "*")) as draft:
         backbone.model.save_pretrained(draft)
         backbone.tokenizer.save_pretrained(draft)
+        facts = {"backbone": backbone.id, "fingerprint": backbone.fingerprint}
+        (draft / SAVED).write_text(json.dumps(facts, indent=1) + "\n", "utf-8")
 
 
 def pick_device(device: str) -> str:

@@ -191,7 +191,7 @@ class Adapter:
             "tensors": hashlib.sha256(data).hexdigest(),
             "notes": dict(notes),
         }
-        with replace_folder(folder) as draft:
+        with replace_folder(folder, (FACTS, TENSORS, CONFIG)) as draft:
             (draft / TENSORS).write_bytes(data)
             for name, content in ((CONFIG, self._config()), (FACTS, facts)):
                 text = json.dumps(content, indent=1, ensure_ascii=False)

@@ -193,7 +193,7 @@ class Pool:
             "examples": [example_to_json(example) for example in self._known],
         }
         text = json.dumps(stored, indent=1, allow_nan=False)
-        with replace_folder(folder) as draft:
+        with replace_folder(folder, (EXAMPLES, EMBEDDINGS)) as draft:
             # Bytes first: safetensors' own writer does not report a full disk.
             (draft / EMBEDDINGS).write_bytes(save({"embeddings": rows}))
             (draft / EXAMPLES).write_text(text + "\n", encoding="utf-8")

@@ -69,7 +69,7 @@ class RunState:
         tensors |= {f"best.{i}": t.cpu().contiguous() for i, t in enumerate(self.best)}
         for index, moments in self.optimizer.state_dict()["state"].items():
             tensors |= {f"moment.{index}.{n}": v.detach().cpu().contiguous() for n, v in moments.items()}
-        with replace_folder(folder) as draft:
+        with replace_folder(folder, ("state.json", "state.safetensors")) as draft:
             # Bytes first: safetensors' own writer does not report a full disk.
             (draft / "state.safetensors").write_bytes(save(tensors))
             facts = {"identity": identity, "progress": asdict(self.progress)}
