@@ -15,11 +15,11 @@ from tokmem.data import Chat, SniSpec, load_tasks
 from tokmem.errors import ConfigError, DataError, RecallError
 from tokmem.eval.routing import score_routing
 from tokmem.methods.rag import Rag, route_of
+from tokmem.methods.retrieval.pool import Hit
 from tokmem.mini.corpus import procedures_corpus
 from tokmem.mini.procedures import SETTINGS
 from tokmem.model.backbone import Backbone, load_backbone
 from tokmem.recall.generate import RecallSettings
-from tokmem.recall.retrieve import Hit
 from tokmem.records import Demonstration, Example, Procedure, Turn
 
 RECALL = RecallSettings(max_new_tokens=4)

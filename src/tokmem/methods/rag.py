@@ -15,12 +15,12 @@ from tokmem.data.encode import Encoder, PromptMode
 from tokmem.errors import ConfigError
 from tokmem.log import Metrics
 from tokmem.methods.protocol import Learned
+from tokmem.methods.retrieval.pool import Hit, Pool, route_of
+from tokmem.methods.retrieval.text_encoder import DEFAULT_RETRIEVER, SentenceEncoder, TextEncoder
 from tokmem.model.backbone import Backbone
 from tokmem.model.memory_lm import MemoryLM
 from tokmem.recall.answer import answer_examples
 from tokmem.recall.generate import RecallSettings
-from tokmem.recall.retrieve import Hit, Pool, route_of
-from tokmem.recall.text_encoder import DEFAULT_RETRIEVER, SentenceEncoder, TextEncoder
 from tokmem.records import Answer, Example, Procedure
 
 

@@ -19,12 +19,12 @@ from tokmem.errors import ConfigError, RecallError
 from tokmem.files import atomic_write_json
 from tokmem.log import Metrics
 from tokmem.methods.protocol import Learned
+from tokmem.methods.retrieval.pool import Pool, route_of
+from tokmem.methods.retrieval.text_encoder import SentenceEncoder, TextEncoder
 from tokmem.model.backbone import Backbone
 from tokmem.model.memory_lm import MemoryLM
 from tokmem.recall.answer import answer_examples
 from tokmem.recall.generate import RecallSettings
-from tokmem.recall.retrieve import Pool, route_of
-from tokmem.recall.text_encoder import SentenceEncoder, TextEncoder
 from tokmem.records import Answer, Demonstration, Example, Procedure, Route, Turn
 from tokmem.seeds import stream
 

@@ -20,9 +20,9 @@ from tokmem.methods.lora import LoRA
 from tokmem.methods.protocol import Method
 from tokmem.methods.rag import Rag
 from tokmem.methods.replay import Replay
+from tokmem.methods.retrieval.text_encoder import SentenceEncoder
 from tokmem.methods.tokmem import Renorm, TokMem
 from tokmem.model.backbone import Backbone
-from tokmem.recall.text_encoder import SentenceEncoder
 from tokmem.tracks.variants import Variant
 
 if TYPE_CHECKING:

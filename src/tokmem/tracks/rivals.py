@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from tokmem.config import check_least, setting
 from tokmem.data.replay import check_ratio
+from tokmem.methods.retrieval.text_encoder import DEFAULT_RETRIEVER
 from tokmem.model.lora import LoraSettings
-from tokmem.recall.text_encoder import DEFAULT_RETRIEVER
 
 
 @dataclass(frozen=True)

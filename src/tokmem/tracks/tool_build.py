@@ -14,6 +14,7 @@ from tokmem.methods.adapted import Adapted
 from tokmem.methods.lora import LoRA
 from tokmem.methods.protocol import Method
 from tokmem.methods.replay import Replay
+from tokmem.methods.retrieval.text_encoder import SentenceEncoder
 from tokmem.methods.tokmem import Renorm, TokMem
 from tokmem.methods.tokmem_lora import TokMemLora, check_negatives
 from tokmem.methods.tool_prompt import ToolPrompt, prompt_room
@@ -21,7 +22,6 @@ from tokmem.model.backbone import Backbone
 from tokmem.model.lora import Adapter, LoraSettings
 from tokmem.recall.constrained import Guides
 from tokmem.recall.generate import RecallSettings
-from tokmem.recall.text_encoder import SentenceEncoder
 from tokmem.records import Procedure
 from tokmem.tracks.adaptation import Adaptation
 from tokmem.tracks.variants import Variant

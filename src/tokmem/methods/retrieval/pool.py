@@ -23,7 +23,7 @@ from tokmem.data.fields import did_you_mean, expect, parse_object, read_bytes, t
 from tokmem.data.jsonl import example_from_json, example_to_json
 from tokmem.errors import ConfigError, DataError, RecallError
 from tokmem.files import recover_folder, replace_folder
-from tokmem.recall.text_encoder import TextEncoder
+from tokmem.methods.retrieval.text_encoder import TextEncoder
 from tokmem.records import Choice, Example, Route
 
 FORMAT = 1

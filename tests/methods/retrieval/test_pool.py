@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 
 from tests.tiny import WordCounts
 from tokmem.errors import ConfigError, DataError, RecallError
-from tokmem.recall.retrieve import EMBEDDINGS, EXAMPLES, Hit, Pool
+from tokmem.methods.retrieval.pool import EMBEDDINGS, EXAMPLES, Hit, Pool
 from tokmem.records import Example, Turn
 
 WORDS = "red green blue round square large small hot cold wet dry old new loud soft".split()
