@@ -23,7 +23,7 @@ import torch
 from pretrain_mini import totals
 
 from tokmem.data import SniSpec, load_tasks
-from tokmem.data.arguments import arguments_json
+from tokmem.data.calls.text import arguments_json
 from tokmem.eval.reasoning import final_answer
 from tokmem.eval.rouge import score_texts
 from tokmem.files import atomic_write_json

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 
-from tokmem.data.arguments import arguments_json
+from tokmem.data.calls.text import arguments_json
 from tokmem.mini.arithmetic import sample_problem
 from tokmem.mini.compositions import sample_composition
 from tokmem.mini.lexicon import ADJECTIVES, COLORS, NOUNS

@@ -14,7 +14,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from tokmem.report.calls import by_variant, variant_title
+from tokmem.report.call_lines import by_variant, variant_title
 from tokmem.report.results import results_table
 from tokmem.report.tables import Spread, Table
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.cli.conftest import Cli
-from tokmem.data.call_files import read_calls, read_descriptions
+from tokmem.data.calls.files import read_calls, read_descriptions
 
 
 @pytest.fixture

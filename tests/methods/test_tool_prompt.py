@@ -9,7 +9,7 @@ import pytest
 
 from tests.data.tiny_chat import LLAMA, tiny_tokenizer
 from tests.tiny import WordCounts, recorded_prompts, tiny_backbone
-from tokmem.data.tool_schema import signature
+from tokmem.data.calls.schema import signature
 from tokmem.errors import ConfigError, RecallError
 from tokmem.methods.tool_prompt import ToolPrompt
 from tokmem.mini.tools import TOOLS, schema_line

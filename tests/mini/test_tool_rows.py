@@ -5,9 +5,10 @@ from collections import Counter
 
 import pytest
 
-from tokmem.data.arguments import arguments_json
-from tokmem.data.compose import ComposeSpec, compose
-from tokmem.data.xlam import ToolRange, rank_tools
+from tokmem.data.calls.compose import ComposeSpec, compose
+from tokmem.data.calls.ranges import ToolRange
+from tokmem.data.calls.text import arguments_json
+from tokmem.data.calls.xlam import rank_tools
 from tokmem.errors import ConfigError
 from tokmem.mini.tool_rows import mini_tool_rows
 from tokmem.mini.tools import AUXILIARY, HELD_OUT, TOOLS, TRAINING

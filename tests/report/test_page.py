@@ -14,8 +14,8 @@ from tests.report.summaries import NAMES, NASTY, continual, row, sampled, single
 from tests.tiny import tiny_bank
 from tokmem.bank.store import Origin
 from tokmem.errors import ConfigError, DataError
+from tokmem.report.bank_geometry import bank_geometry
 from tokmem.report.blocks import TableBlock
-from tokmem.report.geometry import bank_geometry
 from tokmem.report.page import page_sections, write_page
 from tokmem.report.paper import ROUGE_L, ROUTING
 from tokmem.report.rows import method_colors

@@ -16,9 +16,10 @@ from tests.tiny import WordCounts
 from tests.tracks.tiny_tools import CONFIG, DATA, tiny, untimed, with_methods
 from tokmem.bank.store import load_bank
 from tokmem.config import load_config
-from tokmem.data.call_files import write_calls
-from tokmem.data.compose import ComposeSpec, compose
-from tokmem.data.xlam import ToolRange, rank_tools
+from tokmem.data.calls.compose import ComposeSpec, compose
+from tokmem.data.calls.files import write_calls
+from tokmem.data.calls.ranges import ToolRange
+from tokmem.data.calls.xlam import rank_tools
 from tokmem.errors import BankError, ConfigError, DataError, TokMemError
 from tokmem.mini.tool_rows import mini_tool_rows
 from tokmem.mini.tools import TOOLS, TRAINING

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tokmem.config import load_config
-from tokmem.data.xlam import ToolRange
+from tokmem.data.calls.ranges import ToolRange
 from tokmem.tracks.rounds import make_rounds
 from tokmem.tracks.tool_config import CompositionalConfig
 from tokmem.tracks.tool_data import ToolSource

@@ -16,8 +16,8 @@ from tests.tiny import WordCounts
 from tests.tracks.tiny_tools import CONFIG, tiny, with_methods
 from tokmem.config import load_config
 from tokmem.config.settings import help_table
-from tokmem.data.call_files import calls_path, write_calls
-from tokmem.data.xlam import ToolRange
+from tokmem.data.calls.files import calls_path, write_calls
+from tokmem.data.calls.ranges import ToolRange
 from tokmem.errors import ConfigError, DataError
 from tokmem.methods.replay import Replay
 from tokmem.methods.tokmem_lora import TokMemLora

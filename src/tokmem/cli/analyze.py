@@ -28,7 +28,7 @@ def analyze(
     """Show norms, neighbours and clusters of a bank's memory tokens, and near-duplicate descriptions."""
     from tokmem.bank.store import load_bank
     from tokmem.eval.duplicates import near_duplicates
-    from tokmem.report.geometry import bank_geometry
+    from tokmem.report.bank_geometry import bank_geometry
     from tokmem.report.sections.geometry import neighbour_table
 
     loaded, origin = load_bank(bank)

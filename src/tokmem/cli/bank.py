@@ -110,8 +110,8 @@ def add(
     """Add untrained procedures, with rows that start from their descriptions."""
     from tokmem.bank.store import load_bank
     from tokmem.data import read_procedures
+    from tokmem.data.calls.schema_check import check_schema
     from tokmem.methods.tokmem import TokMem
-    from tokmem.recall.calls import check_schema
     from tokmem.records import Procedure
 
     if (name is None) == (file is None):

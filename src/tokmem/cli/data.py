@@ -16,8 +16,9 @@ from tokmem.errors import ConfigError
 from tokmem.report.tables import Table
 
 if TYPE_CHECKING:
-    from tokmem.data.compose import Composed, ComposeSpec
-    from tokmem.data.xlam import ToolRange, XlamRows
+    from tokmem.data.calls.compose import Composed, ComposeSpec
+    from tokmem.data.calls.ranges import ToolRange
+    from tokmem.data.calls.xlam import XlamRows
 
 T = TypeVar("T", int, float)
 
@@ -69,7 +70,7 @@ def compose(
 
 def _ranges(given: Mapping[str, Any]) -> tuple[ToolRange, ...]:
     """The ranges that one of three ways names."""
-    from tokmem.data.xlam import ToolRange, consecutive_ranges, parse_rounds
+    from tokmem.data.calls.ranges import ToolRange, consecutive_ranges, parse_rounds
 
     ways = ("top_k", "training_rounds", "num_rounds")
     named = [f"--{way.replace('_', '-')}" for way in ways if given[way] is not None]
@@ -90,7 +91,7 @@ def _ranges(given: Mapping[str, Any]) -> tuple[ToolRange, ...]:
 
 def _specs(given: Mapping[str, Any], ranges: Sequence[ToolRange]) -> list[ComposeSpec]:
     """How the queries of each range are made; what is not given is as in `ComposeSpec`."""
-    from tokmem.data.compose import ComposeSpec
+    from tokmem.data.calls.compose import ComposeSpec
 
     values = {field.name: given[field.name] for field in fields(ComposeSpec)}
     for name in ("train_multi_tool_ratios", "test_multi_tool_ratios"):
@@ -122,7 +123,7 @@ def _numbers(name: str, text: str | None, kind: Callable[[str], T]) -> tuple[T, 
 
 def _read(source: str | None, spec: ComposeSpec, last: int) -> XlamRows:
     """The rows of a source, or of as many generated tools as the last rank asks for."""
-    from tokmem.data.xlam import read_xlam
+    from tokmem.data.calls.xlam import read_xlam
     from tokmem.mini.tool_rows import mini_tool_rows
     from tokmem.mini.tools import TOOLS
 
@@ -135,9 +136,9 @@ def _compose(
     data: XlamRows, exclude: Sequence[str] | None, ranges: Sequence[ToolRange], specs: Sequence[ComposeSpec]
 ) -> list[Composed]:
     """Every range, before the first is written: a mistake leaves no half of them."""
-    from tokmem.data.compose import compose
-    from tokmem.data.xlam import EXCLUDED, rank_tools
-    from tokmem.recall.calls import check_schema
+    from tokmem.data.calls.compose import compose
+    from tokmem.data.calls.schema_check import check_schema
+    from tokmem.data.calls.xlam import EXCLUDED, rank_tools
 
     ranked = rank_tools(data.rows, exclude or EXCLUDED)
     console().print(f"{len(data.rows):,} rows; {len(ranked)} tools have rows of their own")
@@ -153,7 +154,7 @@ def _write(
     specs: Sequence[ComposeSpec],
     folder: Path,
 ) -> list[Path]:
-    from tokmem.data.call_files import write_calls
+    from tokmem.data.calls.files import write_calls
 
     names: Sequence[ToolRange | None] = ranges or [None]
     made = zip(names, specs, composed, strict=True)

@@ -64,7 +64,7 @@ def demo(
 def _write_page(summary: Mapping[str, Any], bank: Path, out: Path) -> None:
     """Shows the run as a page with plots, where matplotlib is installed."""
     from tokmem.bank.store import load_bank
-    from tokmem.report.geometry import bank_geometry
+    from tokmem.report.bank_geometry import bank_geometry
     from tokmem.report.page import write_page
 
     loaded, origin = load_bank(bank)

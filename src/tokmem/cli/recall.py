@@ -103,7 +103,7 @@ def _queries(query: str | None, file: Path | None, instruction: str) -> list[Exa
     if query is not None:
         return [Example(query, instruction=instruction)]
     if file is not None and file.suffix == ".json":
-        from tokmem.data.call_files import read_calls
+        from tokmem.data.calls.files import read_calls
 
         return [Example(row.query, instruction=instruction) for row in read_calls(file)]
     source = "standard input" if file is None else str(file)

@@ -190,7 +190,7 @@ def _turn_routes(answer: Answer) -> Sequence[Route | None]:
 
 def _call(turn: Turn, procedures: Mapping[str, Procedure]) -> ParsedCall | None:
     """A tool's turn as a call; None where the procedure is no tool."""
-    from tokmem.recall.calls import call_of
+    from tokmem.data.calls.parse import call_of
 
     procedure = procedures.get(turn.procedure)
     return None if procedure is None or procedure.parameters is None else call_of(turn, procedure)

@@ -14,9 +14,9 @@ from tokmem.bank.bank import Bank
 from tokmem.bank.init import Start, wide_rows
 from tokmem.bank.slots import IdPolicy
 from tokmem.bank.store import Origin, load_bank, save_bank
+from tokmem.data.calls.schema import start_text
 from tokmem.data.chat import Chat
 from tokmem.data.encode import Encoder, PromptMode
-from tokmem.data.tool_schema import start_text
 from tokmem.errors import BankError, ConfigError, RecallError
 from tokmem.log import Metrics
 from tokmem.methods.protocol import Learned

@@ -10,11 +10,11 @@ from time import perf_counter
 from typing import Any
 
 from tokmem.bank.bank import Bank
+from tokmem.data.calls.schema import signature
 from tokmem.data.chat import Chat
 from tokmem.data.demonstrations import demonstration, refuse_demonstrations
 from tokmem.data.encode import Encoder
 from tokmem.data.fields import did_you_mean, parse_object, read_bytes, take
-from tokmem.data.tool_schema import signature
 from tokmem.errors import ConfigError, RecallError
 from tokmem.files import atomic_write_json
 from tokmem.log import Metrics

@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import replace
 from random import Random
 
-from tokmem.data.xlam import XlamRow, XlamRows
+from tokmem.data.calls.xlam import XlamRow, XlamRows
 from tokmem.errors import ConfigError
 from tokmem.mini.random_tools import rename_arguments
 from tokmem.mini.tools import AUXILIARY, TOOLS, TRAINING, Tool, sample_call

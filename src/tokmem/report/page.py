@@ -14,7 +14,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from tokmem.errors import ConfigError
 from tokmem.files import atomic_write_bytes, atomic_write_text
 from tokmem.report.blocks import Section
-from tokmem.report.calls import is_compositional
+from tokmem.report.call_lines import is_compositional
 from tokmem.report.canvas import require_matplotlib
 from tokmem.report.paper import URL
 from tokmem.report.read import check_result

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from tokmem.errors import DataError
-from tokmem.report.geometry import KIND
+from tokmem.report.bank_geometry import KIND
 
 ResultKind = Literal["run", "backbone", "geometry"]
 _WANTED = (

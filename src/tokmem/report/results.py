@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tokmem.report.calls import call_lines, figure_columns, final_calls, is_compositional, over_test_sets
+from tokmem.report.call_lines import call_lines, figure_columns, final_calls, is_compositional, over_test_sets
 from tokmem.report.rows import spread
 from tokmem.report.tables import Row, Table
 

@@ -9,8 +9,8 @@ from typing import Any, Literal
 
 from tokmem.bank.init import Start
 from tokmem.config import check_least, setting
-from tokmem.data.compose import Composed
-from tokmem.data.xlam import ToolRange
+from tokmem.data.calls.compose import Composed
+from tokmem.data.calls.ranges import ToolRange
 from tokmem.errors import ConfigError
 from tokmem.files import atomic_write_json, read_json
 from tokmem.log import logger

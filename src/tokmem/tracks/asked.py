@@ -8,7 +8,7 @@ from statistics import fmean
 from time import perf_counter
 from typing import Any
 
-from tokmem.eval.calls import call_rows, score_calls
+from tokmem.eval.call_scores import call_rows, score_calls
 from tokmem.methods.protocol import Method
 from tokmem.methods.tool_prompt import ToolPrompt
 from tokmem.records import Answer, Example, ParsedCall, Procedure

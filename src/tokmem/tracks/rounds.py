@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from tokmem.config import changed, setting
-from tokmem.data.compose import Composed
-from tokmem.data.xlam import ToolRange, consecutive_ranges, parse_rounds, require_disjoint
+from tokmem.data.calls.compose import Composed
+from tokmem.data.calls.ranges import ToolRange, consecutive_ranges, parse_rounds, require_disjoint
 from tokmem.errors import ConfigError, DataError
 from tokmem.tracks.tool_data import PerRound, ToolDataConfig, ToolSource, of_round
 

@@ -9,15 +9,16 @@ from pathlib import Path
 from typing import Literal
 
 from tokmem.config import changed, check_least, setting
-from tokmem.data.call_files import calls_path, descriptions_path, named_files, read_calls, read_descriptions
-from tokmem.data.compose import CONNECTORS, Composed, ComposeSpec, compose, plain_query
+from tokmem.data.calls.compose import CONNECTORS, Composed, ComposeSpec, compose, plain_query
+from tokmem.data.calls.files import calls_path, descriptions_path, named_files, read_calls, read_descriptions
+from tokmem.data.calls.ranges import ToolRange
+from tokmem.data.calls.schema_check import check_schema
+from tokmem.data.calls.xlam import EXCLUDED, XlamRows, rank_tools, read_xlam
 from tokmem.data.corpus import SPLITS, Split
 from tokmem.data.fields import did_you_mean
-from tokmem.data.xlam import EXCLUDED, ToolRange, XlamRows, rank_tools, read_xlam
 from tokmem.errors import ConfigError, DataError
 from tokmem.log import logger
 from tokmem.mini.tool_rows import check_generated, mini_tool_rows
-from tokmem.recall.calls import check_schema
 from tokmem.records import Example
 
 Source = Literal["generated", "xlam", "files"]

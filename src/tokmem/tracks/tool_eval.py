@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tokmem.config import setting
-from tokmem.data.call_files import read_calls
+from tokmem.data.calls.files import read_calls
 from tokmem.data.fields import read_bytes
 from tokmem.errors import ConfigError, DataError
 from tokmem.files import atomic_write_json

@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 
+from tokmem.data.calls.parse import calls_of, written_calls
+from tokmem.data.calls.text import write_calls_text
 from tokmem.methods.protocol import Method
 from tokmem.methods.tokmem import TokMem
-from tokmem.recall.calls import calls_of, write_calls_text, written_calls
 from tokmem.records import Answer, Call, Example, ParsedCall, Procedure, Turn
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from tokmem.report.blocks import Block, Figures, Note, Section, TableBlock, Tiles, plain_number
-from tokmem.report.calls import (
+from tokmem.report.call_lines import (
     FIGURES,
     MEASURES,
     Line,

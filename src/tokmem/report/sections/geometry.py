@@ -28,7 +28,7 @@ def geometry_plots(bank: Geometry, prefix: str = "") -> list[tuple[Plot, str]]:
     """Every plot of a bank's geometry, with its caption.
 
     Args:
-        bank: a record of `tokmem.report.geometry.bank_geometry`.
+        bank: a record of `tokmem.report.bank_geometry.bank_geometry`.
         prefix: stands in the plots' names.
     """
     start = f"geometry-{prefix}-" if prefix else "geometry-"

@@ -8,7 +8,7 @@ from typing import Any
 
 from tokmem.eval.forgetting import forgetting_matrix, mean_forgetting
 from tokmem.report.blocks import Block, Figures, Section, TableBlock
-from tokmem.report.calls import FIGURES, by_variant, variant_title
+from tokmem.report.call_lines import FIGURES, by_variant, variant_title
 from tokmem.report.canvas import Plot
 from tokmem.report.plots import Line, Point, curves
 from tokmem.report.rows import Run, largest, slug, spread

@@ -10,13 +10,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tokmem.data.arguments import arguments_json
-from tokmem.data.compose import Composed, ComposeSpec
+from tokmem.data.calls.compose import Composed, ComposeSpec
+from tokmem.data.calls.ranges import ToolRange
+from tokmem.data.calls.rows import strict_json
+from tokmem.data.calls.schema import json_schema
+from tokmem.data.calls.text import arguments_json
 from tokmem.data.corpus import SPLITS, Split
 from tokmem.data.fields import expect, read_bytes, take, take_texts
-from tokmem.data.raw_rows import strict_json
-from tokmem.data.tool_schema import json_schema
-from tokmem.data.xlam import ToolRange
 from tokmem.errors import DataError
 from tokmem.files import atomic_write_json
 from tokmem.records import Example, Procedure, Turn

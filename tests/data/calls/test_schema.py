@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from tokmem.data.tool_schema import json_schema, type_schema
+from tokmem.data.calls.schema import json_schema, type_schema
 
 INTEGER, NUMBER, STRING = {"type": "integer"}, {"type": "number"}, {"type": "string"}
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tokmem.data.xlam import XlamRow
+from tokmem.data.calls.xlam import XlamRow
 from tokmem.records import Call, Procedure
 
 

@@ -4,11 +4,11 @@ import json
 
 import pytest
 
-from tests.data.tool_rows import rows, tools
-from tokmem.data.call_files import calls_path, read_calls, read_descriptions, write_calls
-from tokmem.data.compose import ComposeSpec, compose
+from tests.data.calls.tool_rows import rows, tools
+from tokmem.data.calls.compose import ComposeSpec, compose
+from tokmem.data.calls.files import calls_path, read_calls, read_descriptions, write_calls
+from tokmem.data.calls.ranges import ToolRange
 from tokmem.data.corpus import SPLITS
-from tokmem.data.xlam import ToolRange
 from tokmem.errors import DataError
 from tokmem.records import Turn
 

@@ -10,11 +10,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
 
-from tokmem.data.arguments import arguments_json
+from tokmem.data.calls.even_sampling import EvenSampler, RowSampler, Sources
+from tokmem.data.calls.join_queries import Joiner
+from tokmem.data.calls.text import arguments_json
+from tokmem.data.calls.xlam import XlamRow
 from tokmem.data.corpus import SPLITS, Split, content_rank
-from tokmem.data.dealing import Deck, Sources, Table
-from tokmem.data.joining import Joiner
-from tokmem.data.xlam import XlamRow
 from tokmem.errors import ConfigError, DataError
 from tokmem.log import logger
 from tokmem.records import Example, Procedure, Turn
@@ -229,11 +229,11 @@ def _together(
     split: Split, sources: Sources, spec: ComposeSpec, size: int, rng: Random
 ) -> list[tuple[XlamRow, ...]]:
     """Groups of rows for queries that call several tools, no group twice."""
-    table, max_calls = Table(sources, rng), spec.max_calls(split)
+    sampler, max_calls = RowSampler(sources, rng), spec.max_calls(split)
     groups: dict[frozenset[str], tuple[XlamRow, ...]] = {}
     for number, same_tool in _plan(spec.shares(split, len(sources)), size, max_calls, spec.same_tool_share):
         for _ in range(_TRIES):
-            rows = table.deal(number, max_calls, same_tool=same_tool)
+            rows = sampler.draw(number, max_calls, same_tool=same_tool)
             key = frozenset(row.id for row in rows or ())
             if rows and key not in groups:
                 groups[key] = tuple(rows)
@@ -264,7 +264,7 @@ def _plan(
 
 
 def _example(rows: Sequence[XlamRow], connectors: Sequence[str], joiner: Joiner, rng: Random) -> Example:
-    deck = Deck(connectors, rng)
-    chosen = [deck.deal(1)[0] for _ in rows[1:]]
+    sampler = EvenSampler(connectors, rng)
+    chosen = [sampler.draw(1)[0] for _ in rows[1:]]
     turns = tuple(Turn(call.name, arguments_json(call.arguments)) for row in rows for call in row.calls)
     return Example(joiner.join(rows, chosen), turns, id="+".join(row.id for row in rows))

@@ -11,7 +11,7 @@ from tests.report.summaries import call_rows, chained, in_rounds, seen, single
 from tests.report.test_page import Page
 from tokmem.report import plots
 from tokmem.report.blocks import TableBlock
-from tokmem.report.calls import call_lines, figure_columns, final_calls, over_test_sets, variant_title
+from tokmem.report.call_lines import call_lines, figure_columns, final_calls, over_test_sets, variant_title
 from tokmem.report.canvas import Plot
 from tokmem.report.page import page_sections, write_page
 from tokmem.report.paper import CALLS_SEEN, TOOL_CALLS

@@ -7,20 +7,12 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any, NoReturn
 
-from jsonschema import Draft202012Validator
-from jsonschema.exceptions import SchemaError, ValidationError, best_match
-from jsonschema.protocols import Validator
-from jsonschema.validators import validator_for
-from referencing import Registry
-from referencing.exceptions import Unresolvable
-from referencing.jsonschema import DRAFT202012
-
-from tokmem.data.arguments import arguments_json
-from tokmem.errors import DataError, RecallError
+from tokmem.data.calls.schema_check import argument_error
+from tokmem.errors import RecallError
 from tokmem.records import Answer, Call, ParsedCall, Procedure, Turn
 
 _NAME = r'"name"\s*:\s*"((?:[^"\\\n]|\\.)*)"'
@@ -65,60 +57,6 @@ def written_calls(text: str, procedures: Mapping[str, Procedure] | None = None) 
     """
     calls = _scan(text)
     return tuple(calls if procedures is None else (_checked(call, procedures) for call in calls))
-
-
-def write_calls_text(calls: Iterable[Call]) -> str:
-    """Calls as rivals are to write them, a line each; `written_calls` reads them back."""
-    return "\n".join(
-        f'{{"name": {json.dumps(call.name)}, "arguments": {arguments_json(call.arguments)}}}'
-        for call in calls
-    )
-
-
-def check_schema(procedure: Procedure) -> None:
-    """Refuses a procedure whose parameters are no JSON schema of an object; one without parameters is fine.
-
-    Raises:
-        DataError: the schema is not valid, is not of an object, or refers to what is not in it.
-    """
-    if procedure.parameters is None:
-        return
-    schema = dict(procedure.parameters)
-    where, do = f"the schema of {procedure.name!r}", "mend its parameters, or leave them out"
-    validator = _validator(schema)
-    try:
-        type(validator).check_schema(schema)
-        _follow_references(schema)
-        validator.is_valid({})
-    except SchemaError as error:
-        raise DataError(f"{where}: {_reason(error)}", "a valid JSON schema", do) from error
-    except Unresolvable as error:
-        raise DataError(f"{where} refers to {error.ref!r}", "references to its own parts", do) from error
-    except RecursionError as error:
-        raise DataError(f"{where} refers to itself without end", "references that end", do) from error
-    if not _of_object(schema):
-        wanted = 'a schema of an object, such as {"type": "object", "properties": ...}'
-        raise DataError(f"{where} is {json.dumps(schema):.80}", wanted, do)
-
-
-def _of_object(schema: Mapping[str, Any]) -> bool:
-    """Whether a schema speaks of an object's entries, and is not the bare mapping of them."""
-    if "type" in schema:
-        return "object" in schema["type"]  # one kind or a list of them
-    return not schema or any(key in schema for key in ("properties", "$ref", "allOf", "anyOf", "oneOf"))
-
-
-def _follow_references(schema: Mapping[str, Any]) -> None:
-    resolver = Registry().resolver_with_root(DRAFT202012.create_resource(schema))
-    nodes: list[Any] = [schema]
-    while nodes:
-        node = nodes.pop()
-        if isinstance(node, dict):
-            if isinstance(node.get("$ref"), str):
-                resolver.lookup(node["$ref"])
-            nodes += node.values()
-        elif isinstance(node, list):
-            nodes += node
 
 
 def _scan(text: str) -> Iterator[ParsedCall]:
@@ -200,20 +138,8 @@ def _checked(parsed: ParsedCall, procedures: Mapping[str, Procedure]) -> ParsedC
         return replace(parsed, error="no such tool")
     if procedure.parameters is None:
         return parsed
-    error = best_match(_validator(procedure.parameters).iter_errors(parsed.call.arguments))
-    return parsed if error is None else replace(parsed, error=_reason(error))
-
-
-def _validator(schema: Mapping[str, Any]) -> Validator:
-    """A validator of the draft that the schema names, which looks nothing up elsewhere."""
-    named = isinstance(schema.get("$schema"), str)
-    draft = validator_for(schema, default=Draft202012Validator) if named else Draft202012Validator
-    return draft(dict(schema), registry=Registry())
-
-
-def _reason(error: ValidationError | SchemaError) -> str:
-    """What is wrong and where: `$.city: 5 is not of type 'string'`."""
-    return f"{error.json_path}: {error.message}"
+    error = argument_error(procedure.parameters, parsed.call.arguments)
+    return parsed if error is None else replace(parsed, error=error)
 
 
 def _no_constant(name: str) -> NoReturn:

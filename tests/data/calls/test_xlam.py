@@ -8,16 +8,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from tests.data.tool_rows import row, rows, tool, tools
-from tokmem.data.xlam import (
-    ToolRange,
-    XlamRow,
-    consecutive_ranges,
-    parse_rounds,
-    rank_tools,
-    read_xlam,
-    require_disjoint,
-)
+from tests.data.calls.tool_rows import row, rows, tool, tools
+from tokmem.data.calls.ranges import ToolRange, consecutive_ranges, parse_rounds, require_disjoint
+from tokmem.data.calls.xlam import XlamRow, rank_tools, read_xlam
 from tokmem.errors import ConfigError, DataError
 from tokmem.records import Call, Procedure
 

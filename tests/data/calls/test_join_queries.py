@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from tokmem.data.joining import Joiner
-from tokmem.data.xlam import XlamRow
+from tokmem.data.calls.join_queries import Joiner
+from tokmem.data.calls.xlam import XlamRow
 from tokmem.records import Call
 
 CORPUS = ("find a song", "what's on in peru", "please go on", "i like it", "monday is the worst, is it?")

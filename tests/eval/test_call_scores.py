@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tokmem.errors import DataError
-from tokmem.eval.calls import Overlap, call_rows, normalise, overlap, score_calls, score_example
+from tokmem.eval.call_scores import Overlap, call_rows, normalise, overlap, score_calls, score_example
 from tokmem.records import Call, ParsedCall
 
 

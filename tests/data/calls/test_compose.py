@@ -8,11 +8,12 @@ from random import Random
 
 import pytest
 
-from tests.data.tool_rows import row, rows, tools
-from tokmem.data.compose import ComposeSpec, compose
+from tests.data.calls.tool_rows import row, rows, tools
+from tokmem.data.calls.compose import ComposeSpec, compose
+from tokmem.data.calls.even_sampling import EvenSampler
+from tokmem.data.calls.ranges import ToolRange
+from tokmem.data.calls.xlam import XlamRow, rank_tools, read_xlam
 from tokmem.data.corpus import SPLITS
-from tokmem.data.dealing import Deck
-from tokmem.data.xlam import ToolRange, XlamRow, rank_tools, read_xlam
 from tokmem.errors import ConfigError, DataError
 from tokmem.records import Call
 
@@ -232,12 +233,12 @@ def test_bad_specs_are_refused(change):
         replace(SPEC, **change)
 
 
-def test_a_deck_deals_evenly_and_no_item_twice_in_a_hand():
-    deck, rng, counts = Deck(list("abcdefg"), Random(0)), Random(1), Counter()
+def test_an_even_sampler_draws_no_item_again_before_the_others():
+    sampler, rng, counts = EvenSampler(list("abcdefg"), Random(0)), Random(1), Counter()
     for _ in range(200):
-        hand = deck.deal(rng.randint(1, 7))
-        assert len(set(hand)) == len(hand)
-        counts.update(hand)
+        drawn = sampler.draw(rng.randint(1, 7))
+        assert len(set(drawn)) == len(drawn)
+        counts.update(drawn)
         assert max(counts.values()) - min(counts[item] for item in "abcdefg") <= 2
 
 

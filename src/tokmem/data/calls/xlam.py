@@ -6,17 +6,15 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from tokmem.data.raw_rows import load_rows, parsed
-from tokmem.data.tool_schema import json_schema
-from tokmem.errors import ConfigError, DataError
+from tokmem.data.calls.rows import load_rows, parsed
+from tokmem.data.calls.schema import json_schema
+from tokmem.errors import DataError
 from tokmem.records import Call, Procedure
 
 EXCLUDED = ("search",)
@@ -109,104 +107,6 @@ def rank_tools(rows: Iterable[XlamRow], exclude: Collection[str] = EXCLUDED) -> 
         if (name := row.tool) is not None:
             counts[name] += 1
     return tuple(described[name] for name, _ in counts.most_common() if name not in exclude)
-
-
-@dataclass(frozen=True, order=True)
-class ToolRange:
-    """Tools by their rank, from ``first`` to ``last``, both counted from 1 and both inside.
-
-    Raises:
-        ConfigError: ``first`` is below 1 or above ``last``.
-    """
-
-    first: int
-    last: int
-
-    def __post_init__(self) -> None:
-        if not 1 <= self.first <= self.last:
-            raise ConfigError(f"tools {self}", "a first rank from 1 up, and a last one not below it")
-
-    def __str__(self) -> str:
-        """As in the names of files: ``51-100``."""
-        return f"{self.first}-{self.last}"
-
-    def __len__(self) -> int:
-        """How many tools."""
-        return self.last - self.first + 1
-
-    @classmethod
-    def parse(cls, text: str) -> ToolRange:
-        """Reads ``51-100``; ``20`` is ``1-20``.
-
-        Raises:
-            ConfigError: it is neither.
-        """
-        match = re.fullmatch(r"\s*(?:(\d+)\s*-\s*)?(\d+)\s*", text)
-        if match is None:
-            raise ConfigError(f"tools {text!r}", "a range such as 51-100, or a number such as 20")
-        return cls(int(match[1] or 1), int(match[2]))
-
-    @classmethod
-    def parse_all(cls, text: str) -> tuple[ToolRange, ...]:
-        """Reads ranges with commas between them, such as ``1-50,101-250``.
-
-        Raises:
-            ConfigError: one is malformed, or two overlap.
-        """
-        ranges = tuple(map(cls.parse, text.split(",")))
-        require_disjoint(ranges)
-        return ranges
-
-    def select(self, ranked: Sequence[Procedure]) -> tuple[Procedure, ...]:
-        """The tools of this range.
-
-        Raises:
-            DataError: there are fewer.
-        """
-        if self.last > len(ranked):
-            do = "choose a range within, or read more rows"
-            raise DataError(f"tools {self}, but {len(ranked)} tools have rows", f"1-{len(ranked)}", do)
-        return tuple(ranked[self.first - 1 : self.last])
-
-
-def parse_rounds(text: str) -> tuple[tuple[ToolRange, int], ...]:
-    """Reads rounds such as ``1-50:1,51-100:3``: ranges of tools and their epochs, in order.
-
-    Raises:
-        ConfigError: it is malformed, or two ranges overlap.
-    """
-    rounds = []
-    for part in text.split(","):
-        tools, _, epochs = part.partition(":")
-        if not epochs.strip().isdecimal() or int(epochs) < 1:
-            raise ConfigError(f"round {part!r}", "tools and epochs, such as 51-100:3", "add the epochs")
-        rounds.append((ToolRange.parse(tools), int(epochs)))
-    require_disjoint([tools for tools, _ in rounds])
-    return tuple(rounds)
-
-
-def consecutive_ranges(start_tool: int, tools_per_round: int, num_rounds: int) -> tuple[ToolRange, ...]:
-    """Ranges one after another: ``consecutive_ranges(51, 10, 2)`` is 51-60 and 61-70.
-
-    Raises:
-        ConfigError: a number is below 1.
-    """
-    for name, value in (("tools_per_round", tools_per_round), ("num_rounds", num_rounds)):
-        if value < 1:
-            raise ConfigError(f"{name} {value}", "at least 1")
-    firsts = range(start_tool, start_tool + num_rounds * tools_per_round, tools_per_round)
-    return tuple(ToolRange(first, first + tools_per_round - 1) for first in firsts)
-
-
-def require_disjoint(ranges: Iterable[ToolRange]) -> None:
-    """Refuses ranges that share a tool.
-
-    Raises:
-        ConfigError: two of them do.
-    """
-    for before, after in pairwise(sorted(ranges)):
-        if after.first <= before.last:
-            raise ConfigError(f"tools {before} and {after} overlap", "each tool in one round", "change one")
 
 
 def _row(raw: object, number: int) -> XlamRow:

@@ -7,8 +7,10 @@ from typing import Any
 
 import pytest
 
+from tokmem.data.calls.parse import calls_of, written_calls
+from tokmem.data.calls.schema_check import check_schema
+from tokmem.data.calls.text import write_calls_text
 from tokmem.errors import DataError, RecallError
-from tokmem.recall.calls import calls_of, check_schema, write_calls_text, written_calls
 from tokmem.records import Answer, Call, Procedure, Turn
 
 WEATHER = Procedure(

@@ -12,8 +12,8 @@ from tokmem.bank.bank import Bank
 from tokmem.bank.slots import IdSpace
 from tokmem.bank.store import Origin
 from tokmem.errors import BankError
-from tokmem.report import geometry as module
-from tokmem.report.geometry import bank_geometry
+from tokmem.report import bank_geometry as module
+from tokmem.report.bank_geometry import bank_geometry
 
 ORIGIN = Origin("mini", "f00d")
 
