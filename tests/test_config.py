@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,12 +8,12 @@ from typing import Any, Literal
 
 import pytest
 
-from tokmem.config import REQUIRED, dump_config, help_table, load_config, setting
+from tokmem.config import REQUIRED, Config, dump_config, help_table, load_config, setting
 from tokmem.errors import ConfigError
 
 
 @dataclass(frozen=True)
-class Optim:
+class Optim(Config):
     lr: float = setting(5e-3, "peak learning rate")
     betas: tuple[float, float] = setting((0.9, 0.999))
 
@@ -22,7 +23,7 @@ class Optim:
 
 
 @dataclass(frozen=True)
-class Run:
+class Run(Config):
     name: str = setting(REQUIRED, "what to call it")
     kind: Literal["infix", "prefix"] = setting("infix")
     steps: int = setting(10)
@@ -93,11 +94,70 @@ def test_a_section_merges_onto_the_default_it_has_in_its_parent(tmp_path: Path) 
         ("name: x\nname: y", ["'name' twice", "line 2"]),
         ("- name", ["holds a list", "a mapping"]),
         ("name: [", ["cannot be read", "valid YAML"]),
+        ("", ["run.yaml is empty", "a mapping"]),
+        ("# only a comment", ["run.yaml is empty"]),
+        ("name: !!bool foo", ["the tag tag:yaml.org,2002:bool", "line 1"]),
+        ("name: !!int ''", ["the tag tag:yaml.org,2002:int"]),
+        ("name: !!timestamp foo", ["the tag tag:yaml.org,2002:timestamp"]),
+        ("name: !local x", ["the tag !local"]),
+        ("name: &a x\nrounds: [*a]", ["an anchor or alias"]),
+        ("name: 2020-99-99", ["cannot be read"]),
+        ("name: x\nchat: {1: a, 0x1: b}", ["key 1 twice"]),
+        ("name: " + "[" * 33, ["more than 32 levels"]),
+        ("[" * 100_000, ["more than 32 levels"]),
+        ('name: x\nfolder: "a\\0b"', ["folder", r"'\x00'", "text without it"]),
+        ('name: "\\ud800"', ["name", "text without it"]),
+        ("name: x\nratio: 1" + 400 * "0", ["ratio: a number of 401 digits", "float"]),
     ],
 )
 def test_refusals_name_key_value_and_what_was_wanted(tmp_path: Path, text: str, parts: list[str]) -> None:
     message = refusal(tmp_path, text)
     assert [part for part in parts if part not in message] == [], message
+
+
+@pytest.mark.parametrize(
+    "value", ["!!bool foo", "!!int ''", "!!timestamp foo", "[" * 40, "2020-99-99", "{a: 1, a: 2}"]
+)
+def test_an_override_is_read_as_strictly_as_a_file(tmp_path: Path, value: str) -> None:
+    assert f"override {f'steps={value}'!r} cannot be read" in refusal(tmp_path, "name: x", f"steps={value}")
+
+
+def test_a_file_that_is_not_utf8_is_refused_by_name(tmp_path: Path) -> None:
+    path = tmp_path / "run.yaml"
+    path.write_bytes("name: x".encode("utf-16"))
+    with pytest.raises(ConfigError, match=r"run\.yaml is not UTF-8; .* save it as UTF-8"):
+        load_config(Run, path)
+
+
+@pytest.mark.parametrize(
+    ("values", "says"),
+    [
+        ({"steps": 1.5}, "Run: steps 1.5 (float); wanted: int"),
+        ({"steps": True}, "Run: steps True (bool); wanted: int"),
+        ({"ratio": "1"}, "Run: ratio '1' (str); wanted: float"),
+        ({"ratio": True}, "Run: ratio True (bool)"),
+        ({"kind": "zz"}, "Run: kind 'zz' (str); wanted: 'infix' | 'prefix'"),
+        ({"folder": "somewhere"}, "Run: folder 'somewhere' (str); wanted: path | null"),
+        ({"rounds": ["a"]}, "Run: rounds ['a'] (list); wanted: list of str"),
+        ({"rounds": ("a", 1)}, "Run: rounds ('a', 1) (tuple)"),
+        ({"counts": {"a": "1"}}, "Run: counts {'a': '1'} (dict)"),
+        ({"counts": 3}, "Run: counts 3 (int)"),
+        ({"limit": "many"}, "Run: limit 'many' (str)"),
+        ({"optim": None}, "Run: optim None (NoneType); wanted: section"),
+    ],
+)
+def test_a_config_made_in_python_checks_its_types(values: dict[str, Any], says: str) -> None:
+    with pytest.raises(ConfigError, match=re.escape(says)):
+        Run(name="x", **values)
+
+
+def test_a_config_checks_types_before_ranges_and_takes_an_int_as_a_float() -> None:
+    with pytest.raises(ConfigError, match="lr 'fast'"):
+        Optim(lr="fast")
+    with pytest.raises(ConfigError, match="betas"):
+        Optim(betas=(0.9,))
+    assert Optim(lr=1, betas=(0, 1)).lr == 1
+    assert Run(name="x", chat={"any": object()}, adapt=None, limit=3).limit == 3
 
 
 @pytest.mark.parametrize("override", ["steps", "=3", "optim..lr=1", "steps.more=1", "optim.rl=1"])

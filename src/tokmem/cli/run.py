@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-import yaml
 
 from tokmem.cli.shared import console, load, run_folder, show_results
+from tokmem.config import parse_yaml
 from tokmem.errors import ConfigError
 from tokmem.files import atomic_write_json
 
@@ -80,7 +80,7 @@ def _result(summary: Mapping[str, Any], experiment: Path, overrides: Sequence[st
 def _public(override: str) -> str:
     """The override, each path in its value masked."""
     key, _, text = override.partition("=")
-    value = yaml.safe_load(text)
+    value = parse_yaml(text, f"override {override!r}")
     masked = _masked(value)
     if masked == value:
         return override

@@ -1,16 +1,17 @@
-"""Run configs: frozen dataclasses filled from YAML and `--set` overrides, strictly.
+"""Configs: frozen dataclasses, filled from YAML files and `--set` overrides.
 
-A config is a frozen dataclass whose fields are made by `setting`; a field may hold another one, a section.
-A key is a dotted path (`train.lr`). Nothing is guessed: a key that no field reads is an error, and so is a
+A config is a frozen dataclass that extends `Config`. Its fields are made by `setting`; a field may hold
+another config, a section. A key is a dotted path (`training.lr`). An unknown key is an error, and so is a
 value of another type.
 """
 
-from tokmem.config.load import load_config
+from tokmem.config.load import load_config, parse_yaml, read_settings
 from tokmem.config.ranges import changed, check_least, check_once
-from tokmem.config.settings import REQUIRED, HelpRow, dump_config, help_table, setting
+from tokmem.config.settings import REQUIRED, Config, HelpRow, dump_config, help_table, setting
 
 __all__ = [
     "REQUIRED",
+    "Config",
     "HelpRow",
     "changed",
     "check_least",
@@ -18,5 +19,7 @@ __all__ = [
     "dump_config",
     "help_table",
     "load_config",
+    "parse_yaml",
+    "read_settings",
     "setting",
 ]

@@ -1,4 +1,4 @@
-"""From what YAML read to what a config wants: every value checked against its field's type."""
+"""Converts what YAML read to what a config wants; checks every value against the type of its field."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ _EXPONENT = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+")
 
 
 def build(cls: type[T], raw: Mapping[Any, Any], base: T | None, key: str) -> T:
-    """A config of class `cls` from what YAML read.
+    """Makes a config of class `cls` from what YAML read.
 
     Args:
         cls: the dataclass.
         raw: names and values as YAML read them.
-        base: gives the values that `raw` lacks; None for the defaults of the class.
+        base: its values replace what `raw` lacks; None takes the defaults of the class.
         key: the dotted key of this section; empty for the whole config.
 
     Raises:
-        ConfigError: an unknown or missing key, a wrong type, or what the class itself refuses.
+        ConfigError: a key is unknown or missing, a value has the wrong type, or the class refuses it.
     """
     prefix = f"{key}." if key else ""
     known = settings(cls)
@@ -54,7 +54,7 @@ def build(cls: type[T], raw: Mapping[Any, Any], base: T | None, key: str) -> T:
 
 
 def _refuse_key(cls: type[Any], name: str, prefix: str) -> NoReturn:
-    """Suggests near names, of this section and of the sections below it."""
+    """Refuses an unknown key; suggests similar keys of this section and of those below it."""
     own = [field.name for field, _ in settings(cls)]
     known = {name: [name] for name in own}
     for row in help_table(cls):
@@ -69,7 +69,7 @@ def _refuse_key(cls: type[Any], name: str, prefix: str) -> NoReturn:
 
 
 def _convert(value: Any, hint: Any, key: str, base: Any = None) -> Any:
-    """The value as the hint wants it; `base` is the default that a section merges onto."""
+    """Converts the value to the type of the hint; a section merges onto its default, `base`."""
     origin = get_origin(hint)
     if isinstance(hint, type) and dataclasses.is_dataclass(hint):
         if not isinstance(value, Mapping):
@@ -89,17 +89,28 @@ def _convert(value: Any, hint: Any, key: str, base: Any = None) -> Any:
 
 
 def _convert_scalar(value: Any, hint: Any, key: str) -> Any:
-    if hint is Path and isinstance(value, str):
-        return Path(expand(value, key))
-    if hint is str and isinstance(value, str):
-        return expand(value, key)
-    if hint is float and type(value) is int:
-        return float(value)
-    if hint is float and isinstance(value, str) and _EXPONENT.fullmatch(value):
-        return float(value)  # YAML 1.1 reads 1e-3 as text
+    if hint in (str, Path) and isinstance(value, str):
+        return hint(_plain_text(expand(value, key), key))
+    if hint is float and (type(value) is int or (isinstance(value, str) and _EXPONENT.fullmatch(value))):
+        return _number(value, key)  # YAML 1.1 reads 1e-3 as text
     if type(value) is hint:  # not isinstance, which takes a bool for an int
         return value
     _refuse(value, hint, key)
+
+
+def _plain_text(text: str, key: str) -> str:
+    """Refuses what no path and no UTF-8 file can hold."""
+    bad = next((one for one in text if one == "\0" or "\ud800" <= one <= "\udfff"), None)
+    if bad is not None:
+        raise ConfigError(f"{key}: {text!r} holds {bad!r}", "text without it", "remove it")
+    return text
+
+
+def _number(value: int | str, key: str) -> float:
+    try:
+        return float(value)
+    except OverflowError as error:
+        raise ConfigError(f"{key}: a number of {len(str(value))} digits", "a float", "lower it") from error
 
 
 def _convert_union(value: Any, hint: Any, key: str, base: Any) -> Any:
@@ -150,5 +161,5 @@ def _convert_mapping(value: Any, hint: Any, key: str) -> dict[Any, Any]:
 def _refuse(value: Any, hint: Any, key: str, do: str = "") -> NoReturn:
     wants_text = hint is str or any(arm is str or isinstance(arm, str) for arm in get_args(hint))
     if not do and wants_text and value is not None and not isinstance(value, (str, dict, list)):
-        do = "quote it: YAML reads bare yes, no, on, off, numbers and dates as something else than text"
+        do = "quote it: YAML reads bare yes, no, on, off, numbers and dates as other types than text"
     raise ConfigError(f"{key}: {value!r} ({type(value).__name__})", type_name(hint), do)

@@ -1,11 +1,11 @@
-"""A config from its defaults, a YAML file and overrides."""
+"""Reads a config from its defaults, a YAML file and overrides."""
 
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
 from copy import deepcopy
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 import yaml
 
@@ -15,69 +15,105 @@ from tokmem.errors import ConfigError
 
 T = TypeVar("T")
 
+MAX_DEPTH = 32
+"""Levels of nesting that a YAML text may have; no config has more than four."""
+
 
 def load_config(cls: type[T], path: Path | None, overrides: Sequence[str] = ()) -> T:
-    """A config from its defaults, a YAML file on top, and overrides on top of that.
+    """Makes a config: the overrides replace values of the YAML file, and the file replaces defaults.
 
-    Sections merge key by key; a list or a mapping of the file replaces the default's as a whole. In texts and
-    paths `${NAME}` is the environment variable NAME, and `$${NAME}` stands for `${NAME}` itself.
+    Sections merge key by key. A list or a mapping in the file replaces the whole default. In texts and paths
+    `${NAME}` is the environment variable NAME; `$${NAME}` stands for `${NAME}` itself.
 
     Args:
         cls: the frozen dataclass to fill.
-        path: YAML file; None for defaults and overrides alone.
-        overrides: `dotted.key=value`, the value read as YAML; sets one entry of a mapping, too.
+        path: the YAML file; None uses defaults and overrides alone.
+        overrides: `dotted.key=value` texts; the value is YAML. A key may also name one entry of a mapping.
 
     Raises:
-        ConfigError: a file that cannot be read, an unknown or missing key, a wrong type, an unset variable.
+        ConfigError: the file cannot be read, a key is unknown or missing, a value has the wrong type, or a
+            variable is unset.
     """
-    raw = {} if path is None else _read(path)
+    raw = {} if path is None else read_settings(path)
     for override in overrides:
         _apply(raw, default_tree(cls), override)
     return build(cls, raw, None, "")
 
 
 class _StrictLoader(yaml.SafeLoader):
-    """PyYAML keeps the last of two equal keys; here the second is an error."""
+    """Reads plain data only. PyYAML itself keeps the last of two equal keys and recurses without a limit."""
+
+    _depth = 0
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        event: Any = self.peek_event()  # type: ignore[no-untyped-call]
+        if isinstance(event, yaml.AliasEvent) or event.anchor is not None:
+            _refuse("an anchor or alias; write the value out", event.start_mark)
+        if getattr(event, "tag", None) is not None:
+            _refuse(f"the tag {event.tag}; write a plain value", event.start_mark)
+        if self._depth == MAX_DEPTH:
+            _refuse(f"more than {MAX_DEPTH} levels of nesting", event.start_mark)
+        self._depth += 1
+        try:
+            return super().compose_node(parent, index)
+        finally:
+            self._depth -= 1
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
-        seen: set[str] = set()
-        for key, _ in node.value:
-            if isinstance(key, yaml.ScalarNode):
-                if key.value in seen:
-                    raise yaml.MarkedYAMLError(
-                        problem=f"key {key.value!r} twice", problem_mark=key.start_mark
-                    )
-                seen.add(key.value)
+        seen: set[Hashable] = set()
+        for key_node, _ in node.value:
+            if isinstance(key_node, yaml.ScalarNode) and key_node.value != "<<":
+                key = self.construct_object(key_node)
+                if key in seen:
+                    _refuse(f"key {key!r} twice", key_node.start_mark)
+                seen.add(key)
         return super().construct_mapping(node, deep)
 
 
-def _parse(text: str, source: str) -> Any:
+def _refuse(problem: str, mark: yaml.Mark) -> NoReturn:
+    raise yaml.MarkedYAMLError(problem=problem, problem_mark=mark)
+
+
+def parse_yaml(text: str, source: str) -> Any:
+    """Parses YAML that holds plain data: no tags, no anchors, no key twice, at most 32 levels of nesting.
+
+    Args:
+        text: the YAML.
+        source: names the text in errors, such as the path of its file.
+
+    Raises:
+        ConfigError: the text is not such YAML.
+    """
     try:
         return yaml.load(text, _StrictLoader)
     except (yaml.YAMLError, ValueError) as error:  # ValueError: a date that does not exist
         problem = " ".join(str(error).split())
         raise ConfigError(
-            f"{source} cannot be read: {problem}", "valid YAML", "mend or quote the value"
+            f"{source} cannot be read: {problem}", "valid YAML", "correct or quote the value"
         ) from error
 
 
-def _read(path: Path) -> dict[str, Any]:
+def read_settings(path: Path) -> dict[str, Any]:
+    """Reads the settings of an experiment file, without checking them against a config class.
+
+    Raises:
+        ConfigError: the file cannot be read, is empty, or holds no mapping.
+    """
     try:
-        text = path.read_text("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+        text = path.read_bytes().decode("utf-8")
+    except OSError as error:
         raise ConfigError(f"cannot read config {path}: {error}", "a YAML file", "check the path") from error
-    raw = _parse(text, str(path))
-    if raw is None:
-        return {}
-    if not isinstance(raw, dict):
-        raise ConfigError(
-            f"{path} holds a {type(raw).__name__}", "a mapping of settings", "write `key: value` lines"
-        )
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path} is not UTF-8", "a text file", "save it as UTF-8") from error
+    raw = parse_yaml(text, str(path))
+    if not isinstance(raw, dict) or not raw:
+        got = f"{path} is empty" if not raw else f"{path} holds a {type(raw).__name__}"
+        raise ConfigError(got, "a mapping of settings", "write `key: value` lines")
     return raw
 
 
 def _apply(raw: dict[str, Any], defaults: Mapping[str, Any], override: str) -> None:
-    """Sets one override in what was read; a section that only the defaults hold is copied from them first."""
+    """Sets one override in `raw`; copies a section from the defaults first if `raw` lacks it."""
     dotted, equals, text = override.partition("=")
     *parents, leaf = dotted.strip().split(".")
     if not equals or not all((*parents, leaf)):
@@ -92,4 +128,4 @@ def _apply(raw: dict[str, Any], defaults: Mapping[str, Any], override: str) -> N
             raise ConfigError(
                 f"override {override!r}: {name} is {raw!r}", "a section", "set the whole of it instead"
             )
-    raw[leaf] = _parse(text, f"override {override!r}")
+    raw[leaf] = parse_yaml(text, f"override {override!r}")

@@ -1,4 +1,4 @@
-"""Checks of numbers and lists in a config, made when it is read."""
+"""Range checks for the numbers and lists of a config."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from tokmem.errors import ConfigError
 
 
 def check_least(values: Mapping[str, Any], least: Mapping[str, float]) -> None:
-    """Refuses settings below their least value, and numbers that are not finite.
+    """Refuses a setting below its least value, and a number that is not finite.
 
     Args:
-        values: of the settings by name, maybe among others; a list of numbers is checked number by number.
-        least: by name of those to check.
+        values: values by name of the setting; may hold others. Each number of a tuple is checked.
+        least: the least value by name, for the settings to check.
 
     Raises:
-        ConfigError: one is out of range.
+        ConfigError: a value is out of range.
     """
     for name, low in least.items():
         value = values[name]
@@ -28,14 +28,14 @@ def check_least(values: Mapping[str, Any], least: Mapping[str, float]) -> None:
 
 
 def check_once(values: Mapping[str, Any], names: Iterable[str]) -> None:
-    """Refuses lists in which something stands twice: means would count it as another seed.
+    """Refuses a list that holds a value twice: a mean over it would count that value twice.
 
     Args:
-        values: of the settings by name, maybe among others.
-        names: of the lists to check.
+        values: values by name of the setting; may hold others.
+        names: names of the lists to check.
 
     Raises:
-        ConfigError: one has a value twice.
+        ConfigError: a list holds a value twice.
     """
     for name in names:
         if len(set(values[name])) < len(values[name]):
@@ -45,6 +45,6 @@ def check_once(values: Mapping[str, Any], names: Iterable[str]) -> None:
 
 
 def changed(config: Any, names: Iterable[str]) -> tuple[str, ...]:
-    """Those of some settings of a config that differ from their defaults."""
+    """Names the settings among `names` whose values differ from their defaults."""
     defaults = {field.name: field.default for field in fields(config)}
     return tuple(name for name in names if getattr(config, name) != defaults[name])

@@ -1,4 +1,4 @@
-"""Environment variables in settings: a committed experiment names private folders without holding them."""
+"""Environment variables in settings: a committed experiment can name a private folder without its path."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _VARIABLE = re.compile(r"(\$?)\$\{([A-Za-z_]\w*)\}")
 
 
 def expand(text: str, key: str) -> str:
-    """The text with `${NAME}` replaced by the environment variable NAME and `$${NAME}` by `${NAME}`.
+    """Replaces `${NAME}` with the environment variable NAME, and `$${NAME}` with `${NAME}`.
 
     Raises:
         ConfigError: a variable is unset or empty; names it and the setting `key`.
@@ -32,5 +32,5 @@ def expand(text: str, key: str) -> str:
 
 
 def escape(text: str) -> str:
-    """The inverse of `expand`: a text that expands to the given one."""
+    """Gives a text that `expand` turns into the given one."""
     return _VARIABLE.sub(lambda match: "$" + match[0], text)

@@ -8,8 +8,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from tokmem.config import read_settings
 from tokmem.errors import ConfigError
 
 MODULES = {
@@ -41,16 +40,9 @@ def track(name: str) -> Track:
 
 
 def track_of(experiment: Path) -> Track:
-    """The track that an experiment file names; atomic where it names none, or cannot be read.
-
-    What is wrong with the file otherwise is left to `load_config`, which says it better.
+    """Finds the track that an experiment file names; a file that names none is atomic.
 
     Raises:
-        ConfigError: there is no such track.
+        ConfigError: the file cannot be read, or there is no such track.
     """
-    try:
-        raw = yaml.safe_load(experiment.read_text("utf-8"))
-    except (OSError, ValueError, yaml.YAMLError):
-        raw = None
-    name = raw.get("track", "atomic") if isinstance(raw, dict) else "atomic"
-    return track(str(name))
+    return track(str(read_settings(experiment).get("track", "atomic")))
