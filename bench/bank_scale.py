@@ -28,12 +28,12 @@ from tokmem.bank.slots import IdSpace
 from tokmem.errors import ConfigError
 from tokmem.files import atomic_write_json
 from tokmem.model.memory_lm import MemoryLM
+from tokmem.model.prefix import Prefix, read_prefixes
 from tokmem.recall.route import route
 from tokmem.records import Encoded, Procedure
 from tokmem.report.tables import Table
 from tokmem.seeds import generator
 from tokmem.train.optim import Group, build_adamw
-from tokmem.train.prefix import Prefix, read_prefixes
 from tokmem.train.speed import peak_bytes
 
 OUT = Path("results/bench/bank_scale.json")

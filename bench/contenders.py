@@ -13,9 +13,9 @@ from transformers import PreTrainedModel
 from bench.plain import PlainLoop, whole_batch
 from tokmem.bank.bank import Bank
 from tokmem.model.memory_lm import MemoryLM
+from tokmem.model.prefix import Prefix, read_prefixes
 from tokmem.records import Encoded
 from tokmem.train.optim import Group, build_adamw
-from tokmem.train.prefix import Prefix, read_prefixes
 from tokmem.train.step import frozen_prefix_loss
 
 

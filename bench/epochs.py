@@ -27,13 +27,14 @@ from tokmem.data.stream import Stream
 from tokmem.files import atomic_write_json
 from tokmem.model.backbone import pick_device
 from tokmem.model.memory_lm import MemoryLM
+from tokmem.model.prefix import suitable_tokens
+from tokmem.model.prefix_tree import pack
 from tokmem.records import Encoded
 from tokmem.report.tables import Table
-from tokmem.train.loop import FitReport, FitSettings, fit
-from tokmem.train.objective import BankObjective
-from tokmem.train.prefix import suitable_tokens
+from tokmem.train.bank_objective import BankObjective
+from tokmem.train.fit import fit
 from tokmem.train.prefix_cache import PrefixCache
-from tokmem.train.sharing import pack
+from tokmem.train.settings import FitReport, FitSettings
 from tokmem.train.speed import peak_bytes
 
 OUT = Path("results/bench/epochs.json")

@@ -23,9 +23,9 @@ from bench.train_step import describe, parse
 from tokmem.errors import ConfigError
 from tokmem.files import atomic_write_json
 from tokmem.model.backbone import pick_device
+from tokmem.model.prefix import read_prefixes
 from tokmem.report.tables import Table
 from tokmem.train.optim import Group, build_adamw
-from tokmem.train.prefix import read_prefixes
 
 OUT = Path("results/bench/profile.json")
 LARGE = 4096  # rows of the product that the others are held against

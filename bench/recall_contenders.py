@@ -14,7 +14,8 @@ from transformers import LogitsProcessor, PreTrainedModel, StoppingCriteria
 from tokmem.bank.bank import Bank
 from tokmem.data.collate import left_pad
 from tokmem.model.memory_lm import MemoryLM
-from tokmem.recall.generate import Recaller, RecallSettings
+from tokmem.recall.generate import Recaller
+from tokmem.recall.settings import RecallSettings
 
 Ids = Sequence[int]
 Answers = list[list[int]]

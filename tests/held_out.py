@@ -9,7 +9,7 @@ from tokmem.eval.rouge import score_texts
 from tokmem.mini.corpus import procedures_corpus
 from tokmem.mini.procedures import DEMO
 from tokmem.model.backbone import Backbone, load_backbone
-from tokmem.recall.generate import RecallSettings
+from tokmem.recall.settings import RecallSettings
 from tokmem.records import Answer, Example
 
 FIRST = ("csv_color_thing_number", "numbers_drop_first_plus", "time_minutes_past")

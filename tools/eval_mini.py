@@ -33,7 +33,7 @@ from tokmem.mini.families.family import Family
 from tokmem.mini.procedures import DEMO, SETTINGS, TRAINED, is_held_out_input, sample_input
 from tokmem.mini.tools import AUXILIARY, HELD_OUT, Tool, sample_chain, schema_line
 from tokmem.model.backbone import BUNDLED, MINI, load_backbone
-from tokmem.recall.generate import RecallSettings
+from tokmem.recall.settings import RecallSettings
 from tokmem.records import Example, Turn
 from tokmem.seeds import stream
 from tokmem.train.step import plain_loss

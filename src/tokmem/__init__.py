@@ -9,21 +9,21 @@ if TYPE_CHECKING:
     from tokmem.errors import TokMemError
     from tokmem.methods.tokmem import TokMem
     from tokmem.model.backbone import load_backbone
-    from tokmem.recall.generate import RecallSettings
+    from tokmem.recall.settings import RecallSettings
     from tokmem.records import Answer, Example, Procedure, Turn
-    from tokmem.train.loop import FitReport, FitSettings
+    from tokmem.train.settings import FitReport, FitSettings
 
 _HOMES = {
     "TokMemError": "tokmem.errors",
     "TokMem": "tokmem.methods.tokmem",
     "load_backbone": "tokmem.model.backbone",
-    "RecallSettings": "tokmem.recall.generate",
+    "RecallSettings": "tokmem.recall.settings",
     "Answer": "tokmem.records",
     "Example": "tokmem.records",
     "Procedure": "tokmem.records",
     "Turn": "tokmem.records",
-    "FitReport": "tokmem.train.loop",
-    "FitSettings": "tokmem.train.loop",
+    "FitReport": "tokmem.train.settings",
+    "FitSettings": "tokmem.train.settings",
 }
 __all__ = [
     "Answer",

@@ -13,7 +13,8 @@ from bench.train_step import parse
 from tests.tiny import tiny_lm
 from tests.train.shared import shared_examples
 from tokmem.errors import ConfigError
-from tokmem.train.loop import FitSettings, fit
+from tokmem.train.fit import fit
+from tokmem.train.settings import FitSettings
 
 pytest.importorskip("peft")
 

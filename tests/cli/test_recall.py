@@ -15,7 +15,7 @@ from tokmem.methods.tokmem_lora import TokMemLora
 from tokmem.model.backbone import load_backbone
 from tokmem.model.lora import LoraSettings
 from tokmem.records import Example, Procedure, Turn
-from tokmem.train.loop import FitSettings
+from tokmem.train.settings import FitSettings
 
 
 def lines(text: str) -> list[dict]:

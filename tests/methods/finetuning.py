@@ -7,9 +7,9 @@ from typing import Any
 import torch
 
 from tokmem.methods.adapted import Adapted
-from tokmem.recall.generate import RecallSettings
+from tokmem.recall.settings import RecallSettings
 from tokmem.records import Example, Procedure, Turn
-from tokmem.train.loop import FitSettings
+from tokmem.train.settings import FitSettings
 
 SETTINGS = FitSettings(lr=0.02, epochs=2, batch_size=4)
 OPTIONS: dict[str, Any] = {

@@ -14,7 +14,7 @@ from tokmem.methods.base import Base
 from tokmem.methods.lora import LoRA
 from tokmem.methods.replay import Replay
 from tokmem.model.backbone import Backbone, fingerprint
-from tokmem.train.loop import FitSettings
+from tokmem.train.settings import FitSettings
 
 pytest.importorskip("peft")
 

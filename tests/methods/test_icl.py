@@ -16,7 +16,7 @@ from tokmem.methods.icl import FILE, Icl
 from tokmem.mini.corpus import procedures_corpus
 from tokmem.mini.procedures import SETTINGS
 from tokmem.model.backbone import Backbone, load_backbone
-from tokmem.recall.generate import RecallSettings
+from tokmem.recall.settings import RecallSettings
 from tokmem.records import Demonstration, Example, Procedure, Turn
 
 RECALL = RecallSettings(max_new_tokens=4)

@@ -16,10 +16,10 @@ from tokmem.methods.peft_prompts import PeftObjective, PeftPrompt
 from tokmem.methods.prefix_tuning import PrefixTuning
 from tokmem.methods.protocol import Method
 from tokmem.model.backbone import Backbone
-from tokmem.recall.generate import RecallSettings
+from tokmem.recall.settings import RecallSettings
 from tokmem.records import Example, Procedure, Turn
-from tokmem.train import objective
-from tokmem.train.loop import FitSettings
+from tokmem.train import bank_objective
+from tokmem.train.settings import FitSettings
 
 SETTINGS = FitSettings(lr=0.05, epochs=30, batch_size=3, warmup=0.0, schedule="constant")
 RECALL = RecallSettings(max_new_tokens=8, batch_size=2)
@@ -85,7 +85,7 @@ def test_a_resumed_run_starts_from_the_same_rows(backbone: Backbone, kind: str, 
 
 
 def test_prefix_takes_the_plain_path(backbone: Backbone, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(objective, "frozen_prefix_loss", None)
+    monkeypatch.setattr(bank_objective, "frozen_prefix_loss", None)
     method(backbone, "prefix").learn([PROCEDURE], EXAMPLES, EXAMPLES)
 
 
@@ -96,7 +96,7 @@ def test_prompt_tuning_is_ours_before_bos(backbone: Backbone) -> None:
     (parameter,) = theirs.parameters
     with torch.no_grad():
         parameter.copy_(ours.bank.steering.rows())
-    mine = objective.BankObjective(ours.lm, frozen_prefix=False, cache_bytes=0)
+    mine = bank_objective.BankObjective(ours.lm, frozen_prefix=False, cache_bytes=0)
     got = next(mine.validation([ours.encoder.encode(e) for e in EXAMPLES], 4, 4))
     plain = [theirs.encoder.encode_plain(e) for e in EXAMPLES]
     want = next(PeftObjective(theirs).validation(plain, 4, 4))

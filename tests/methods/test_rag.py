@@ -19,7 +19,7 @@ from tokmem.methods.retrieval.pool import Hit
 from tokmem.mini.corpus import procedures_corpus
 from tokmem.mini.procedures import SETTINGS
 from tokmem.model.backbone import Backbone, load_backbone
-from tokmem.recall.generate import RecallSettings
+from tokmem.recall.settings import RecallSettings
 from tokmem.records import Demonstration, Example, Procedure, Turn
 
 RECALL = RecallSettings(max_new_tokens=4)

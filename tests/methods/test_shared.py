@@ -16,7 +16,7 @@ from tests.train.test_parallel import free_port
 from tokmem.methods.base import Base
 from tokmem.methods.shared import answer_shared
 from tokmem.methods.tokmem import TokMem
-from tokmem.recall.generate import RecallSettings
+from tokmem.recall.settings import RecallSettings
 from tokmem.records import Example, Procedure
 from tokmem.train.parallel import Processes, join_processes
 

@@ -15,9 +15,9 @@ from tokmem.errors import BankError, DataError, RecallError, TrainingError
 from tokmem.methods.base import Base
 from tokmem.methods.tokmem import TokMem
 from tokmem.model.backbone import Backbone
-from tokmem.recall.generate import RecallSettings
+from tokmem.recall.settings import RecallSettings
 from tokmem.records import Example, Procedure, Turn
-from tokmem.train.loop import FitSettings
+from tokmem.train.settings import FitSettings
 
 CITIES = {"France": "Paris", "a country": "the capital", "Today": "26 Jul"}
 SETTINGS = FitSettings(lr=0.05, epochs=2)

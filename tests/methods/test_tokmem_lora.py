@@ -15,9 +15,9 @@ from tokmem.errors import AdapterError, BankError
 from tokmem.methods.tokmem_lora import TokMemLora, home_of
 from tokmem.model.backbone import Backbone, fingerprint
 from tokmem.model.lora import LoraSettings
-from tokmem.recall.generate import RecallSettings
-from tokmem.train.adapt import JointObjective
-from tokmem.train.loop import FitSettings
+from tokmem.recall.settings import RecallSettings
+from tokmem.train.adapter import JointObjective
+from tokmem.train.settings import FitSettings
 
 pytest.importorskip("peft")
 

@@ -14,7 +14,7 @@ from tokmem.errors import ConfigError, RecallError
 from tokmem.methods.tool_prompt import ToolPrompt
 from tokmem.mini.tools import TOOLS, schema_line
 from tokmem.model.backbone import Backbone
-from tokmem.recall.generate import RecallSettings
+from tokmem.recall.settings import RecallSettings
 from tokmem.records import Example, Procedure, Turn
 
 RECALL = RecallSettings(max_new_tokens=3)

@@ -15,7 +15,8 @@ from tokmem.bank.bank import Bank
 from tokmem.errors import ConfigError, RecallError
 from tokmem.model.memory_lm import MemoryLM
 from tokmem.recall.constrained import Guides
-from tokmem.recall.generate import Generation, Recaller, RecallSettings
+from tokmem.recall.generate import Generation, Recaller
+from tokmem.recall.settings import RecallSettings
 from tokmem.records import Procedure
 
 pytest.importorskip("llguidance")

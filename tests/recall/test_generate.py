@@ -12,7 +12,8 @@ from tokmem.bank.bank import Bank
 from tokmem.bank.slots import IdSpace
 from tokmem.errors import BankError, ConfigError, RecallError
 from tokmem.model.memory_lm import MemoryLM
-from tokmem.recall.generate import Generation, Recaller, RecallSettings
+from tokmem.recall.generate import Generation, Recaller
+from tokmem.recall.settings import RecallSettings
 
 MOST = 14
 

@@ -14,13 +14,13 @@ from tests.data.tiny_chat import LLAMA, tiny_tokenizer
 from tests.tiny import tiny_backbone
 from tests.tracks.tiny_tools import CONFIG as TOOLS
 from tokmem.log import Metrics
-from tokmem.recall.generate import RecallSettings
+from tokmem.recall.settings import RecallSettings
 from tokmem.tracks import atomic, compositional, kept
 from tokmem.tracks.atomic import AtomicConfig
 from tokmem.tracks.data import DataConfig
 from tokmem.tracks.rivals import LoraConfig
 from tokmem.tracks.tool_config import CompositionalConfig
-from tokmem.train.loop import FitSettings
+from tokmem.train.settings import FitSettings
 
 CONFIG = AtomicConfig(
     data=DataConfig(num_tasks=4, train_size=8, val_size=0, test_size=2),

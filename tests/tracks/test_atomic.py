@@ -14,11 +14,11 @@ from tokmem.bank.store import load_bank
 from tokmem.config import load_config
 from tokmem.errors import ConfigError, DataError
 from tokmem.model.backbone import Backbone
-from tokmem.recall.generate import RecallSettings
+from tokmem.recall.settings import RecallSettings
 from tokmem.tracks import atomic, cell
 from tokmem.tracks.atomic import AtomicConfig, cell_name, run
 from tokmem.tracks.data import DataConfig
-from tokmem.train.loop import FitSettings
+from tokmem.train.settings import FitSettings
 
 DATA = DataConfig(num_tasks=2, train_size=6, val_size=2, test_size=2)
 CONFIG = AtomicConfig(

@@ -15,7 +15,7 @@ from tests.tiny import tiny_backbone
 from tokmem.config import load_config
 from tokmem.errors import ConfigError, DataError
 from tokmem.model.backbone import Backbone
-from tokmem.recall.generate import RecallSettings
+from tokmem.recall.settings import RecallSettings
 from tokmem.report.results import results_table
 from tokmem.tracks import capacity
 from tokmem.tracks.capacity import CapacityConfig, prepare, run
@@ -23,8 +23,8 @@ from tokmem.tracks.memorise import PassagesConfig
 from tokmem.tracks.reason import ProblemsConfig
 from tokmem.tracks.registry import track_of
 from tokmem.train import memory_tokens
-from tokmem.train.loop import FitSettings
 from tokmem.train.memorise import MemoriseSettings
+from tokmem.train.settings import FitSettings
 
 EXPERIMENTS = Path(__file__).parents[2] / "experiments/capacity"
 MEMORISE = CapacityConfig(

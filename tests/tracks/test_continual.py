@@ -15,10 +15,10 @@ from tokmem.bank.store import load_bank
 from tokmem.errors import ConfigError
 from tokmem.methods.tokmem import TokMem
 from tokmem.model.backbone import Backbone
-from tokmem.recall.generate import RecallSettings
+from tokmem.recall.settings import RecallSettings
 from tokmem.tracks.atomic import AtomicConfig, run
 from tokmem.tracks.data import DataConfig
-from tokmem.train.loop import FitSettings
+from tokmem.train.settings import FitSettings
 
 CONFIG = AtomicConfig(
     data=DataConfig(num_tasks=5, train_size=4, val_size=2, test_size=2),

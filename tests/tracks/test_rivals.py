@@ -11,12 +11,12 @@ from tests.data.tiny_chat import LLAMA, tiny_tokenizer
 from tests.tiny import tiny_backbone
 from tokmem.errors import ConfigError
 from tokmem.model.backbone import Backbone
-from tokmem.recall.generate import RecallSettings
+from tokmem.recall.settings import RecallSettings
 from tokmem.tracks.atomic import AtomicConfig, run
 from tokmem.tracks.build import METHODS
 from tokmem.tracks.data import DataConfig
 from tokmem.tracks.rivals import DemonstrationConfig, LoraConfig
-from tokmem.train.loop import FitSettings
+from tokmem.train.settings import FitSettings
 
 CONFIG = AtomicConfig(
     data=DataConfig(num_tasks=4, train_size=4, val_size=2, test_size=2),

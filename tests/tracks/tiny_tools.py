@@ -9,13 +9,13 @@ from typing import Any
 from tests.data.tiny_chat import LLAMA, tiny_tokenizer
 from tests.tiny import tiny_backbone
 from tokmem.model.backbone import Backbone
-from tokmem.recall.generate import RecallSettings
+from tokmem.recall.settings import RecallSettings
 from tokmem.tracks.adaptation import AdaptationConfig
 from tokmem.tracks.rivals import PromptingConfig, ToolLoraConfig
 from tokmem.tracks.rounds import RoundsConfig
 from tokmem.tracks.tool_config import CompositionalConfig
 from tokmem.tracks.tool_data import ToolDataConfig
-from tokmem.train.loop import FitSettings
+from tokmem.train.settings import FitSettings
 
 DATA = ToolDataConfig(
     samples_per_tool=16, train_size=12, val_size=4, test_size=4, train_max_calls=2, test_max_calls=2

@@ -13,8 +13,9 @@ from tests.tiny import tiny_lm
 from tests.train.shared import shared_examples
 from tokmem.files import atomic_write_json
 from tokmem.log import Metrics
-from tokmem.train.loop import FitReport, FitSettings, fit
-from tokmem.train.objective import BankObjective
+from tokmem.train.bank_objective import BankObjective
+from tokmem.train.fit import fit
+from tokmem.train.settings import FitReport, FitSettings
 
 SETTINGS = FitSettings(
     lr=0.02, weight_decay=0.01, epochs=3, batch_size=3, accumulation=2, window=6, checkpoint_every=2

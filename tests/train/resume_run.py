@@ -12,7 +12,8 @@ import torch
 from tests.tiny import tiny_examples, tiny_lm
 from tokmem.bank.store import Origin, save_bank
 from tokmem.log import Metrics
-from tokmem.train.loop import FitSettings, fit
+from tokmem.train.fit import fit
+from tokmem.train.settings import FitSettings
 
 SETTINGS = FitSettings(
     lr=0.02,

@@ -23,9 +23,10 @@ from tokmem.model.lora import Adapter, LoraSettings
 from tokmem.model.memory_lm import MemoryLM
 from tokmem.records import Encoded
 from tokmem.train import loss as loss_module
-from tokmem.train.loop import FitReport, FitSettings, fit
+from tokmem.train.adapter import AdapterObjective
+from tokmem.train.fit import fit
 from tokmem.train.objective import Piece
-from tokmem.train.responses import AdapterObjective
+from tokmem.train.settings import FitReport, FitSettings
 
 pytest.importorskip("peft")
 

@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from tests.tiny import tiny_examples, tiny_lm
-from tokmem.train.loop import FitSettings, fit
+from tokmem.train.fit import fit
+from tokmem.train.settings import FitSettings
 
 
 @pytest.mark.parametrize("frozen_prefix", [True, False], ids=["frozen-prefix", "plain"])

@@ -16,11 +16,11 @@ from tokmem.data.placement import Placement, insert_memory, memory_position
 from tokmem.errors import ConfigError, TrainingError
 from tokmem.eval.perplexity import TokenTally
 from tokmem.model.memory_lm import MemoryLM
+from tokmem.model.prefix import read_prefixes
 from tokmem.records import Encoded, Procedure
 from tokmem.train import memory_tokens as module
 from tokmem.train.memorise import MemoriseSettings, RunRecord
 from tokmem.train.memory_tokens import memorise, tallies
-from tokmem.train.prefix import read_prefixes
 from tokmem.train.step import frozen_prefix_loss, plain_loss
 
 SETTINGS = MemoriseSettings(lr=0.05, steps=12, check_every=3, patience=0)

@@ -14,12 +14,14 @@ from tests.data.tiny_chat import LLAMA, tiny_tokenizer
 from tests.tiny import tiny_backbone, tiny_examples, tiny_lm
 from tokmem.methods.tokmem import TokMem
 from tokmem.model.memory_lm import MemoryLM
+from tokmem.model.prefix import read_prefixes
 from tokmem.records import Encoded, Example, Procedure, Turn
 from tokmem.seeds import stream
-from tokmem.train.loop import FitSettings, fit
+from tokmem.train.bank_objective import BankObjective
+from tokmem.train.fit import fit
 from tokmem.train.negatives import draw_evenly, turns_of
-from tokmem.train.objective import BankObjective, Piece
-from tokmem.train.prefix import read_prefixes
+from tokmem.train.objective import Piece
+from tokmem.train.settings import FitSettings
 from tokmem.train.step import plain_loss, plain_states
 
 coupled = pytest.mark.parametrize("coupled", [True, False], ids=["coupled", "decoupled"])

@@ -10,10 +10,10 @@ from tests.tiny import CONFIGS, tiny_bank, tiny_examples, tiny_lm, tiny_model
 from tokmem.bank.bank import Bank
 from tokmem.errors import TrainingError
 from tokmem.model.memory_lm import MemoryLM
+from tokmem.model.prefix import read_prefixes
 from tokmem.records import Encoded
 from tokmem.train import loss as loss_module
 from tokmem.train.loss import token_losses
-from tokmem.train.prefix import read_prefixes
 from tokmem.train.step import frozen_prefix_loss, plain_loss, whole_loss
 
 CLOSE = {"rtol": 1e-5, "atol": 1e-6}

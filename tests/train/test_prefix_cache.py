@@ -16,12 +16,14 @@ from tests.tiny import CONFIGS, tiny_lm
 from tests.train.shared import shared_examples
 from tests.train.test_oracle import CLOSE, oracle
 from tokmem.model.memory_lm import MemoryLM
+from tokmem.model.prefix import read_prefixes
 from tokmem.train import prefix_cache
-from tokmem.train.loop import FitReport, FitSettings, fit
-from tokmem.train.objective import BankObjective, Piece
-from tokmem.train.prefix import read_prefixes
+from tokmem.train.bank_objective import BankObjective
+from tokmem.train.fit import fit
+from tokmem.train.objective import Piece
 from tokmem.train.prefix_cache import PrefixCache
 from tokmem.train.prefix_files import PrefixFiles, reader_identity
+from tokmem.train.settings import FitReport, FitSettings
 
 SETTINGS = FitSettings(lr=0.02, epochs=3, batch_size=2, window=4)
 
@@ -65,7 +67,7 @@ def test_shared_prefixes_equal_the_plain_loop(name: str) -> None:
 def test_a_step_of_several_micro_batches_is_the_sum_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
     """However many of them go through the model together."""
     together, _ = run(accumulation=3)
-    monkeypatch.setattr("tokmem.train.objective.suitable_tokens", lambda lm: 0)
+    monkeypatch.setattr("tokmem.train.bank_objective.suitable_tokens", lambda lm: 0)
     apart, _ = run(accumulation=3)
     torch.testing.assert_close(together, apart, rtol=1e-4, atol=1e-5)
 
@@ -73,8 +75,8 @@ def test_a_step_of_several_micro_batches_is_the_sum_of_them(monkeypatch: pytest.
 @pytest.mark.parametrize(("tokens", "logits"), [(20, 1 << 23), (1024, 60), (1024, 1 << 23)])
 def test_merged_micro_batches_are_bounded(tokens: int, logits: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """By their tokens, prefixes included, and by the logits of the memory tokens."""
-    monkeypatch.setattr("tokmem.train.objective.suitable_tokens", lambda lm: tokens)
-    monkeypatch.setattr("tokmem.train.objective.MAX_LOGITS", logits)
+    monkeypatch.setattr("tokmem.train.bank_objective.suitable_tokens", lambda lm: tokens)
+    monkeypatch.setattr("tokmem.train.bank_objective.MAX_LOGITS", logits)
     lm = tiny_lm("llama", False)
     parts = [[e] for e in shared_examples(lm.bank, 12)]
     merged = BankObjective(lm, frozen_prefix=True, cache_bytes=0)._merged(parts)

@@ -22,7 +22,8 @@ from tests.train.resume_run import main
 from tokmem.errors import TokMemError, TrainingError
 from tokmem.model.memory_lm import MemoryLM
 from tokmem.records import Encoded
-from tokmem.train.loop import FitReport, FitSettings, fit
+from tokmem.train.fit import fit
+from tokmem.train.settings import FitReport, FitSettings
 
 EPOCH, STEPS = 6, 18
 

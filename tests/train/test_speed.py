@@ -9,13 +9,14 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from tests.tiny import tiny_examples, tiny_lm
 from tests.train.shared import shared_examples
-from tests.train.test_loop import lines
+from tests.train.test_fit import lines
 from tokmem.log import Metrics
+from tokmem.model.prefix import read_prefixes
 from tokmem.train import speed
-from tokmem.train.loop import FitSettings, fit
-from tokmem.train.objective import BankObjective
-from tokmem.train.prefix import read_prefixes
+from tokmem.train.bank_objective import BankObjective
+from tokmem.train.fit import fit
 from tokmem.train.prefix_cache import Usage
+from tokmem.train.settings import FitSettings
 from tokmem.train.speed import SpeedMeter, peak_bytes, shown
 from tokmem.train.step import frozen_prefix_loss
 

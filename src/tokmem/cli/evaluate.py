@@ -87,7 +87,7 @@ def evaluate(
 
 def _measure_calls(bank: Path, corpus: Path, given: Mapping[str, Any]) -> None:
     """A bank of tools on composed queries."""
-    from tokmem.recall.generate import RecallSettings
+    from tokmem.recall.settings import RecallSettings
     from tokmem.tracks.tool_eval import CallsEvalConfig, measure_calls
 
     stray = [name for name in _OF_CORPUS if given[name]]

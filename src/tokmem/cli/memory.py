@@ -27,7 +27,7 @@ def open_memory(bank: Path, given: Mapping[str, Any], **recall: Any) -> TokMem:
     from tokmem.bank.store import load_bank
     from tokmem.methods.tokmem import TokMem
     from tokmem.methods.tokmem_lora import BANK, TokMemLora, home_of
-    from tokmem.recall.generate import RecallSettings
+    from tokmem.recall.settings import RecallSettings
 
     home = home_of(bank)
     _, origin = load_bank(home / BANK if home else bank)

@@ -320,7 +320,7 @@ def backbone_config(given: Mapping[str, Any]) -> BackboneConfig:
 
 
 def _preset(name: str) -> dict[str, Any]:
-    from tokmem.train.loop import PRESETS
+    from tokmem.train.settings import PRESETS
 
     if name not in PRESETS:
         raise ConfigError(f"preset {name!r}", f"one of {', '.join(PRESETS)}")

@@ -18,10 +18,11 @@ from tokmem.model.backbone import MINI, Backbone, load_backbone
 from tokmem.model.lora import Adapter, LoraSettings
 from tokmem.model.memory_lm import MemoryLM
 from tokmem.recall.answer import answer_examples
-from tokmem.recall.generate import RecallSettings
+from tokmem.recall.settings import RecallSettings
 from tokmem.records import Answer, Encoded, Example
-from tokmem.train.loop import FitSettings, fit
-from tokmem.train.responses import AdapterObjective
+from tokmem.train.adapter import AdapterObjective
+from tokmem.train.fit import fit
+from tokmem.train.settings import FitSettings
 
 TRAINING = FitSettings(lr=5e-5, weight_decay=1e-2)
 

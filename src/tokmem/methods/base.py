@@ -14,7 +14,7 @@ from tokmem.methods.protocol import Learned
 from tokmem.model.backbone import Backbone
 from tokmem.model.memory_lm import MemoryLM
 from tokmem.recall.answer import answer_examples
-from tokmem.recall.generate import RecallSettings
+from tokmem.recall.settings import RecallSettings
 from tokmem.records import Answer, Example, Procedure
 
 

@@ -28,12 +28,13 @@ from tokmem.methods.protocol import Learned
 from tokmem.model.backbone import Backbone
 from tokmem.model.lora import peft_library, twin_of
 from tokmem.recall.answer import stop_ids
-from tokmem.recall.generate import RecallSettings
+from tokmem.recall.settings import RecallSettings
 from tokmem.records import Answer, Encoded, Example, Procedure
 from tokmem.seeds import generator
-from tokmem.train.loop import FitSettings, fit
+from tokmem.train.fit import fit
 from tokmem.train.loss import LossSum
-from tokmem.train.responses import ResponseObjective
+from tokmem.train.objective import ResponseObjective
+from tokmem.train.settings import FitSettings
 
 Kind = Literal["prompt_tuning", "prefix_tuning"]
 TENSORS, FACTS = "prompt.safetensors", "tokmem.json"

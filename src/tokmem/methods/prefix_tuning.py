@@ -18,11 +18,12 @@ from tokmem.methods.protocol import Learned
 from tokmem.model.backbone import MINI, Backbone, input_embedding, load_backbone
 from tokmem.model.memory_lm import MemoryLM
 from tokmem.recall.answer import answer_examples
-from tokmem.recall.generate import RecallSettings
+from tokmem.recall.settings import RecallSettings
 from tokmem.records import Answer, Example, Procedure
 from tokmem.seeds import generator
-from tokmem.train.loop import FitSettings, fit
-from tokmem.train.objective import BankObjective
+from tokmem.train.bank_objective import BankObjective
+from tokmem.train.fit import fit
+from tokmem.train.settings import FitSettings
 
 
 class PrefixTuning:

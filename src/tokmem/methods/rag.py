@@ -20,7 +20,7 @@ from tokmem.methods.retrieval.text_encoder import DEFAULT_RETRIEVER, SentenceEnc
 from tokmem.model.backbone import Backbone
 from tokmem.model.memory_lm import MemoryLM
 from tokmem.recall.answer import answer_examples
-from tokmem.recall.generate import RecallSettings
+from tokmem.recall.settings import RecallSettings
 from tokmem.records import Answer, Example, Procedure
 
 

@@ -22,14 +22,16 @@ from tokmem.log import Metrics
 from tokmem.methods.protocol import Learned
 from tokmem.model.backbone import MINI, Backbone, load_backbone
 from tokmem.model.memory_lm import MemoryLM
+from tokmem.model.prefix import read_prefixes
 from tokmem.recall.answer import answer_examples
-from tokmem.recall.generate import RecallSettings
+from tokmem.recall.settings import RecallSettings
 from tokmem.records import Answer, Example, Procedure
 from tokmem.seeds import generator, stream
-from tokmem.train.loop import FitReport, FitSettings, fit
+from tokmem.train.bank_objective import BankObjective
+from tokmem.train.fit import fit
 from tokmem.train.negatives import before_turn, draw_evenly, turns_of
-from tokmem.train.objective import BankObjective, Objective
-from tokmem.train.prefix import read_prefixes
+from tokmem.train.objective import Objective
+from tokmem.train.settings import FitReport, FitSettings
 
 Renorm = Literal["off", "stage", "step"]
 

@@ -15,7 +15,7 @@ from tokmem.methods.tokmem import TokMem
 from tokmem.model.backbone import MINI, Backbone, fingerprint, load_backbone
 from tokmem.model.lora import Adapter, LoraSettings, adapter_shape
 from tokmem.records import Example, Procedure
-from tokmem.train.adapt import JointObjective
+from tokmem.train.adapter import JointObjective
 from tokmem.train.objective import Objective
 
 BANK, ADAPTER = "bank", "adapter"  # what `save` writes

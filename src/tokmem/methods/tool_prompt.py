@@ -24,7 +24,7 @@ from tokmem.methods.retrieval.text_encoder import SentenceEncoder, TextEncoder
 from tokmem.model.backbone import Backbone
 from tokmem.model.memory_lm import MemoryLM
 from tokmem.recall.answer import answer_examples
-from tokmem.recall.generate import RecallSettings
+from tokmem.recall.settings import RecallSettings
 from tokmem.records import Answer, Demonstration, Example, Procedure, Route, Turn
 from tokmem.seeds import stream
 

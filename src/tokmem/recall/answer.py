@@ -10,7 +10,8 @@ from tokmem.data.chat import Chat
 from tokmem.data.encode import Encoder
 from tokmem.model.memory_lm import MemoryLM
 from tokmem.recall.constrained import Guides
-from tokmem.recall.generate import Generation, Recaller, RecallSettings
+from tokmem.recall.generate import Generation, Recaller
+from tokmem.recall.settings import RecallSettings
 from tokmem.records import Answer, Example, Turn
 
 

@@ -5,12 +5,9 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass, field
 from random import Random
-from typing import TYPE_CHECKING
 
+from tokmem.recall.constrained import Guide
 from tokmem.records import Route
-
-if TYPE_CHECKING:
-    from tokmem.recall.constrained import Guide
 
 
 @dataclass

@@ -6,21 +6,17 @@ Letters: B rows, d hidden size, V rows of the backbone, P procedures.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from tokmem.model.memory_lm import MemoryLM
+from tokmem.recall.constrained import Guides
 from tokmem.recall.route import route
 from tokmem.recall.rows import Row
 from tokmem.recall.sample import choose
+from tokmem.recall.settings import RecallSettings
 from tokmem.records import Route
-
-if TYPE_CHECKING:
-    from tokmem.recall.constrained import Guides
-    from tokmem.recall.generate import RecallSettings
-
 
 MAX_LOGITS = 1 << 23  # most logits held at once when prompts are routed
 

@@ -17,12 +17,12 @@ from tokmem.log import logger
 from tokmem.methods.tokmem_lora import TokMemLora
 from tokmem.model.backbone import Backbone, load_backbone, save_backbone, wrap_backbone
 from tokmem.model.lora import LoraSettings
-from tokmem.recall.generate import RecallSettings
+from tokmem.recall.settings import RecallSettings
 from tokmem.tracks.kept import learn_kept
 from tokmem.tracks.rounds import check_new_tools
 from tokmem.tracks.tool_data import ToolDataConfig, ToolSource
-from tokmem.train.loop import FitSettings
 from tokmem.train.optim import Schedule
+from tokmem.train.settings import FitSettings
 
 Adaptation = Literal["none", "auxiliary", "first_round", "always"]
 

@@ -19,7 +19,7 @@ from tokmem.log import logger
 from tokmem.methods.tokmem import Renorm
 from tokmem.model.backbone import Backbone
 from tokmem.provenance import RunFolder, provenance
-from tokmem.recall.generate import RecallSettings
+from tokmem.recall.settings import RecallSettings
 from tokmem.records import Procedure
 from tokmem.tracks.backbone import BackboneConfig
 from tokmem.tracks.build import Order, build, learns, rates_of, trains, variants
@@ -31,7 +31,7 @@ from tokmem.tracks.rivals import DemonstrationConfig, LoraConfig, ReplayConfig
 from tokmem.tracks.schedule import Block, Schedule, plan
 from tokmem.tracks.summary import forgetting, mean_rows, probes
 from tokmem.tracks.variants import Variant
-from tokmem.train.loop import FitSettings
+from tokmem.train.settings import FitSettings
 
 
 @dataclass(frozen=True)

@@ -18,15 +18,15 @@ from tokmem.errors import ConfigError
 from tokmem.files import atomic_write_json, read_json
 from tokmem.model.backbone import Backbone
 from tokmem.provenance import RunFolder, provenance
-from tokmem.recall.generate import RecallSettings
+from tokmem.recall.settings import RecallSettings
 from tokmem.tracks import memorise, reason
 from tokmem.tracks.backbone import BackboneConfig
 from tokmem.tracks.memorise import PassagesConfig
 from tokmem.tracks.processes import share
 from tokmem.tracks.reason import ProblemsConfig
 from tokmem.tracks.variants import Variant
-from tokmem.train.loop import FitSettings
 from tokmem.train.memorise import MemoriseSettings
+from tokmem.train.settings import FitSettings
 
 Task = Literal["memorise", "reason"]
 

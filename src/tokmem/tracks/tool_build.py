@@ -21,11 +21,11 @@ from tokmem.methods.tool_prompt import ToolPrompt, prompt_room
 from tokmem.model.backbone import Backbone
 from tokmem.model.lora import Adapter, LoraSettings
 from tokmem.recall.constrained import Guides
-from tokmem.recall.generate import RecallSettings
+from tokmem.recall.settings import RecallSettings
 from tokmem.records import Procedure
 from tokmem.tracks.adaptation import Adaptation
 from tokmem.tracks.variants import Variant
-from tokmem.train.loop import FitSettings
+from tokmem.train.settings import FitSettings
 
 if TYPE_CHECKING:
     from tokmem.tracks.tool_config import CompositionalConfig

@@ -9,7 +9,7 @@ from tokmem.bank.init import Start
 from tokmem.config import changed, check_least, check_once, setting
 from tokmem.errors import ConfigError
 from tokmem.methods.tokmem import Renorm
-from tokmem.recall.generate import RecallSettings
+from tokmem.recall.settings import RecallSettings
 from tokmem.tracks.adaptation import AdaptationConfig
 from tokmem.tracks.backbone import ToolBackboneConfig
 from tokmem.tracks.rates import check_search
@@ -17,7 +17,7 @@ from tokmem.tracks.rivals import PromptingConfig, ToolLoraConfig
 from tokmem.tracks.rounds import RoundsConfig, check_disjoint, check_per_round
 from tokmem.tracks.tool_build import adaptation_of, check_settings, method_name, rates_of, trains, variants
 from tokmem.tracks.tool_data import ToolDataConfig
-from tokmem.train.loop import FitSettings
+from tokmem.train.settings import FitSettings
 
 
 @dataclass(frozen=True)

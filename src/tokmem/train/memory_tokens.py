@@ -18,10 +18,10 @@ from tokmem.errors import TrainingError
 from tokmem.eval.perplexity import TokenTally
 from tokmem.model.backbone import is_recurrent
 from tokmem.model.memory_lm import MemoryLM
+from tokmem.model.prefix import Prefix, read_prefixes
 from tokmem.records import Encoded
 from tokmem.train.loss import MAX_LOGITS, token_losses
 from tokmem.train.memorise import Forward, MemoriseSettings, RunRecord, tally_each, train_memories
-from tokmem.train.prefix import Prefix, read_prefixes
 from tokmem.train.step import frozen_prefix_states, plain_states
 
 

@@ -1,29 +1,19 @@
-"""What `fit` trains: the protocol, and the fresh rows of a bank."""
+"""What `fit` trains: the protocol of an objective, and the base of those without memory tokens."""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Hashable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any, Protocol
 
-import torch
 from torch import Tensor, nn
 
-from tokmem.data.collate import on_device
 from tokmem.errors import TrainingError
-from tokmem.log import logger
-from tokmem.model.backbone import fingerprint, is_recurrent
 from tokmem.model.memory_lm import MemoryLM
 from tokmem.records import Encoded
-from tokmem.seeds import stream
-from tokmem.train.loss import MAX_LOGITS, LossSum, memory_loss
+from tokmem.train.loss import LossSum
 from tokmem.train.optim import Group
-from tokmem.train.prefix import Prefix, suitable_tokens
-from tokmem.train.prefix_cache import PrefixCache
-from tokmem.train.prefix_files import PrefixFiles, default_folder
-from tokmem.train.sharing import pack
-from tokmem.train.step import frozen_prefix_loss, plain_loss
 
 
 @dataclass(frozen=True)
@@ -99,163 +89,49 @@ class Objective(Protocol):
         """What makes two runs the same beside settings and data: facts, and the tensors to start from."""
 
 
-class BankObjective:
-    """Eq. 3 over the fresh rows of a bank.
+class ResponseObjective(ABC):
+    """Next-token cross-entropy on response positions.
 
-    Args:
-        lm: the frozen backbone and its bank; where it only reads memory tokens, they train as a soft prompt.
-        frozen_prefix: read queries once and without a graph.
-        cache_bytes: how much memory may hold prefixes for later epochs.
-        share: read once what prompts have in common.
-        disk_bytes: how much of a disk may hold prefixes for later runs.
-        disk_folder: where; None takes the user's cache folder.
-        negatives: for each example, also draw a query state that the bank keeps of an earlier procedure, of
-            whatever turn, and count its routing as one more supervised position: it must still choose that
-            procedure. Such a state is a constant, so only the new addresses learn from it.
-        renorm: rescale the new rows after each step (Eqs. 5-6).
-        seed: of what is drawn.
+    Plain forwards: what trains changes the query's states too, so no prefix is frozen.
     """
 
-    def __init__(
-        self,
-        lm: MemoryLM,
-        *,
-        frozen_prefix: bool,
-        cache_bytes: int,
-        share: bool = True,
-        disk_bytes: int = 0,
-        disk_folder: Path | None = None,
-        negatives: bool = False,
-        renorm: bool = False,
-        seed: int = 0,
-    ) -> None:
-        self.lm, self.frozen_prefix, self.renorm, self.seed = lm, frozen_prefix, renorm, seed
-        files = None
-        if disk_bytes and frozen_prefix and not is_recurrent(lm.model):  # it reads every weight
-            files = PrefixFiles(lm, disk_folder or default_folder(), disk_bytes)
-        self.cache = PrefixCache(lm, cache_bytes, share=share, files=files)
-        self.states, self.calls_for = lm.bank.frozen_states()
-        self.negatives = negatives and len(self.states) > 0
+    hits = misses = 0
 
     @property
+    @abstractmethod
     def parameters(self) -> Sequence[nn.Parameter]:
-        """The fresh rows of each table."""
-        return [table.fresh for table in self.lm.read.tables]
+        """What trains."""
+
+    @abstractmethod
+    def identity(self) -> tuple[Mapping[str, Any], Sequence[Tensor]]:
+        """See `Objective`."""
+
+    @abstractmethod
+    def response_loss(self, examples: Sequence[Encoded]) -> LossSum:
+        """Summed cross-entropy, nothing drawn."""
 
     @property
     def groups(self) -> Sequence[Group]:
         """All at the run's rate."""
         return [Group(self.parameters)]
 
-    @property
-    def hits(self) -> int:
-        """Windows found in the cache."""
-        return self.cache.usage.hits
-
-    @property
-    def misses(self) -> int:
-        """Windows read."""
-        return self.cache.usage.misses
-
     def begin(self, train: Sequence[Encoded], validation: Sequence[Encoded]) -> None:
-        """Takes the plain path where the backbone has no frozen prefix to offer.
+        """There is always something to train.
 
         Raises:
-            TrainingError: no examples, no fresh rows, or targets inside a prefix that is to stay frozen.
+            TrainingError: no examples.
         """
-        fresh = len(self.lm.read.fresh_names)
-        if not train or not fresh:
-            raise TrainingError(
-                f"{len(train)} examples and {fresh} trainable procedures",
-                "at least one of each",
-                "add procedures to the bank before training (rows of earlier stages stay frozen)",
-            )
-        early = next((e for e in (*train, *validation) if any(e.supervised[: e.prefix])), None)
-        if early is not None and self.frozen_prefix:
-            raise TrainingError(
-                f"example {early.id!r} has targets before its first memory token",
-                "targets in memory tokens and responses only",
-                "set frozen_prefix=False: such a loss needs the plain path",
-            )
-        if self.frozen_prefix and is_recurrent(self.lm.model):
-            self.frozen_prefix = False
-            logger.warning(
-                "%s keeps a recurrent state: training takes the plain path", type(self.lm.model).__name__
-            )
-        if self.frozen_prefix:
-            self.cache.begin([*train, *validation])
+        if not train:
+            raise TrainingError("0 examples", "at least one", "give the stage its training examples")
 
     def loss(self, piece: Piece) -> LossSum:
-        """Eq. 3, over frozen prefixes or plain; and, where asked for, the routing of earlier queries."""
-        (loss,) = self.losses([piece])
-        return loss
-
-    def losses(self, pieces: Sequence[Piece]) -> Iterator[LossSum]:
-        """Summed losses of micro-batches of one optimizer step, with graph.
-
-        Over frozen prefixes, as many as suit the device go through the model together: their sums are those
-        of one.
-        """
-        if not self.frozen_prefix:
-            yield from (self._with_negatives(plain_loss(self.lm, p.examples), [p]) for p in pieces)
-            return
-        for chosen in self._merged([p.examples for p in pieces]):
-            some = [pieces[i] for i in chosen]
-            examples = [e for p in some for e in p.examples]
-            loss = frozen_prefix_loss(self.lm, examples, [x for p in some for x in self._prefixes(p)])
-            yield self._with_negatives(loss, some)
-
-    def _merged(self, parts: Sequence[Sequence[Encoded]]) -> list[list[int]]:
-        """Which parts go through the model together: a function of their lengths, the bank and the device.
-
-        Together they hold at most four times the tokens that suit the device, an eighth of it in suffixes,
-        and `MAX_LOGITS` of the memory tokens; one part alone may hold more.
-        """
-        most, rows = 4 * suitable_tokens(self.lm), len(self.lm.bank)
-        costs = []
-        for part in parts:
-            suffix = sum(len(e.ids) - e.prefix for e in part)
-            logits = rows * sum(sum(e.supervised) for e in part)
-            costs.append(max(sum(len(e.ids) for e in part), 8 * suffix, -(-most * logits // MAX_LOGITS)))
-        return pack(costs, most)
-
-    def _prefixes(self, piece: Piece) -> list[Prefix]:
-        states = self.cache.window(piece.key, piece.window, keep=piece.again)
-        return [states[i] for i in piece.places]
-
-    def _with_negatives(self, loss: LossSum, pieces: Sequence[Piece]) -> LossSum:
-        if not self.negatives:
-            return loss
-        earlier = [self._earlier(p.turns or range(len(p.examples)), p.draw) for p in pieces]
-        return replace(loss, total=loss.total + torch.stack(earlier).sum())
-
-    def _earlier(self, turns: Sequence[int], draw: tuple[int, int]) -> Tensor:
-        """Summed routing loss of kept query states: of those drawn for a micro-batch, the given ones."""
-        rng = stream(self.seed, "negatives", *draw)
-        drawn = [rng.randrange(len(self.states)) for _ in range(max(turns) + 1)]
-        chosen = on_device([drawn[turn] for turn in turns], self.lm.device)
-        states = self.states.to(self.lm.device)[chosen].to(self.lm.model.dtype)
-        return memory_loss(self.lm.head, states, self.calls_for.to(self.lm.device)[chosen]).total
-
-    def after_step(self) -> None:
-        """Renorms, where asked for."""
-        if self.renorm:
-            self.lm.bank.renorm()
+        """Summed cross-entropy of a micro-batch, with graph."""
+        return self.response_loss(piece.examples)
 
     def validation(self, examples: Sequence[Encoded], size: int, window: int) -> Iterator[LossSum]:
-        """Eq. 3 on held-out examples, window by window."""
-        for start in range(0, len(examples), window):
-            held = examples[start : start + window]
-            if self.frozen_prefix:
-                states = self.cache.window(("validation", start), held)
-                for chosen in self._merged([[e] for e in held]):
-                    some = [held[i] for i in chosen]
-                    yield frozen_prefix_loss(self.lm, some, [states[i] for i in chosen])
-            else:
-                yield from (plain_loss(self.lm, held[i : i + size]) for i in range(0, len(held), size))
+        """Cross-entropy of held-out examples."""
+        for i in range(0, len(examples), size):
+            yield self.response_loss(examples[i : i + size])
 
-    def identity(self) -> tuple[Mapping[str, Any], Sequence[Tensor]]:
-        """The backbone's weights, and every row."""
-        rows = [part for table in self.lm.read.tables for part in (table.frozen, table.fresh)]
-        facts = {"backbone": fingerprint(self.lm.model), "renorm": self.renorm, "negatives": self.negatives}
-        return facts, [*rows, self.states] if self.negatives else rows
+    def after_step(self) -> None:  # noqa: B027 - most have nothing to do
+        """Nothing to do."""

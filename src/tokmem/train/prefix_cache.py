@@ -15,10 +15,10 @@ from functools import cached_property
 
 from tokmem.log import logger
 from tokmem.model.memory_lm import MemoryLM
+from tokmem.model.prefix import BATCH_TOKENS, Prefix, read_prefixes, suitable_tokens
+from tokmem.model.prefix_tree import Ids, Place, StemPlan, plan_stems
 from tokmem.records import Encoded
-from tokmem.train.prefix import BATCH_TOKENS, Prefix, read_prefixes, suitable_tokens
 from tokmem.train.prefix_files import PrefixFiles
-from tokmem.train.sharing import Ids, Place, StemPlan, plan_stems
 
 
 def stem_tokens(lm: MemoryLM) -> int:

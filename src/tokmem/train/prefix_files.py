@@ -27,7 +27,7 @@ from tokmem.errors import TokMemError
 from tokmem.files import atomic_write_bytes
 from tokmem.log import logger
 from tokmem.model.memory_lm import MemoryLM
-from tokmem.train.prefix import Prefix
+from tokmem.model.prefix import Prefix
 
 SUFFIX = ".safetensors"
 _OURS = re.compile(r"[0-9a-f]{32}/(?:[0-9a-f]+\.safetensors|\.[0-9a-f]+\.safetensors\..+\.tmp)")

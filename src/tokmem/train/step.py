@@ -13,9 +13,9 @@ from torch import Tensor
 
 from tokmem.data.collate import collate, on_device
 from tokmem.model.memory_lm import MemoryLM
+from tokmem.model.prefix import Prefix, stack_prefixes
 from tokmem.records import Encoded
 from tokmem.train.loss import LossSum, memory_loss
-from tokmem.train.prefix import Prefix, stack_prefixes
 
 
 def plain_loss(lm: MemoryLM, examples: Sequence[Encoded]) -> LossSum:

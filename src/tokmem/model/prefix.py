@@ -20,7 +20,7 @@ from transformers import DynamicCache
 from tokmem.data.collate import left_pad, on_device
 from tokmem.model.memory_lm import MemoryLM
 from tokmem.model.packed import Past
-from tokmem.train.sharing import pack
+from tokmem.model.prefix_tree import pack
 
 # Padding costs as much as text, a batch more costs little: split where less than this share would be text.
 LEAST_FILL = 0.8

@@ -13,8 +13,9 @@ from tests.tiny import tiny_examples, tiny_lm
 from tokmem.errors import ConfigError, TrainingError
 from tokmem.log import Metrics
 from tokmem.model.memory_lm import MemoryLM
-from tokmem.train.loop import PRESETS, FitReport, FitSettings, fit
+from tokmem.train.fit import fit
 from tokmem.train.optim import rate
+from tokmem.train.settings import PRESETS, FitReport, FitSettings
 from tokmem.train.step import plain_loss
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from tests.tiny import tiny_bank
 from tests.train.shared import shared_examples
-from tokmem.train.sharing import LEAST_SAVED, Ids, StemPlan, pack, plan_stems
+from tokmem.model.prefix_tree import LEAST_SAVED, Ids, StemPlan, pack, plan_stems
 
 
 def whole(plan: StemPlan, prompt: Ids) -> Ids:

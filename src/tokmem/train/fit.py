@@ -20,16 +20,15 @@ from tokmem.errors import TrainingError
 from tokmem.log import Metrics, logger, postfix, progress
 from tokmem.model.memory_lm import MemoryLM
 from tokmem.records import Encoded
+from tokmem.train.bank_objective import BankObjective
 from tokmem.train.checkpoint import RunState, run_identity
 from tokmem.train.loss import LossSum
-from tokmem.train.objective import BankObjective, Objective, Piece
+from tokmem.train.objective import Objective, Piece
 from tokmem.train.optim import build_adamw, rate, set_rate
 from tokmem.train.parallel import join_processes
 from tokmem.train.prefix_cache import Usage
-from tokmem.train.settings import NO_MATTER, PRESETS, FitReport, FitSettings
+from tokmem.train.settings import NO_MATTER, FitReport, FitSettings
 from tokmem.train.speed import SpeedMeter, shown
-
-__all__ = ["PRESETS", "FitReport", "FitSettings", "fit"]
 
 
 def fit(

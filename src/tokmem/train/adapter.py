@@ -1,19 +1,59 @@
-"""Adaptation (Algorithm 1): memory tokens and a LoRA adapter trained together."""
+"""Training a LoRA adapter: alone, or together with memory tokens (Algorithm 1)."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 from torch import Tensor, nn
 
+from tokmem.model.backbone import fingerprint
 from tokmem.model.lora import Adapter
 from tokmem.model.memory_lm import MemoryLM
 from tokmem.records import Encoded
+from tokmem.train.bank_objective import BankObjective
 from tokmem.train.loss import LossSum
-from tokmem.train.objective import BankObjective, Piece
+from tokmem.train.objective import Piece, ResponseObjective
 from tokmem.train.optim import Group
-from tokmem.train.responses import AdapterObjective
+from tokmem.train.step import whole_loss
+
+
+class AdapterObjective(ResponseObjective):
+    """The loss of an adapted backbone; logits are made at supervised positions alone.
+
+    Args:
+        lm: the adapted model with an empty bank.
+        adapter: what trains.
+        seed: of the dropout.
+        stage: number of the stage; each draws its own dropout.
+    """
+
+    def __init__(self, lm: MemoryLM, adapter: Adapter, *, seed: int, stage: int = 0) -> None:
+        self.lm, self.adapter, self.seed, self.stage = lm, adapter, seed, stage
+
+    @property
+    def parameters(self) -> Sequence[nn.Parameter]:
+        """All of the adapter's."""
+        return self.adapter.parameters
+
+    def response_loss(self, examples: Sequence[Encoded]) -> LossSum:
+        """Without dropout."""
+        return whole_loss(self.lm, examples)
+
+    def loss(self, piece: Piece) -> LossSum:
+        """Under dropout."""
+        with self.adapter.dropping(self.seed, self.stage, *piece.draw):
+            return self.response_loss(piece.examples)
+
+    def identity(self) -> tuple[Mapping[str, Any], Sequence[Tensor]]:
+        """The backbone's weights, the adapter's settings and weights, and the stage."""
+        facts = {
+            "backbone": fingerprint(self.adapter.backbone.model),
+            "lora": asdict(self.adapter.settings),
+            "stage": self.stage,
+        }
+        return facts, [p.detach() for p in self.adapter.parameters]
 
 
 class JointObjective:

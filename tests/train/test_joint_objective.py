@@ -13,9 +13,10 @@ from tokmem.errors import TrainingError
 from tokmem.model.backbone import Backbone, fingerprint, wrap_backbone
 from tokmem.model.lora import Adapter, LoraSettings
 from tokmem.model.memory_lm import MemoryLM
-from tokmem.train.adapt import JointObjective
-from tokmem.train.loop import FitSettings, fit
+from tokmem.train.adapter import JointObjective
+from tokmem.train.fit import fit
 from tokmem.train.objective import Piece
+from tokmem.train.settings import FitSettings
 
 pytest.importorskip("peft")
 
