@@ -11,9 +11,8 @@ from bench.bank_scale import Sized, build_large_bank, measure, spread
 from bench.setup import build_model, load_queries
 from bench.train_step import parse
 from tests.tiny import tiny_lm
-from tests.train.shared import shared_examples
+from tests.train.shared import fit_bank, shared_examples
 from tokmem.errors import ConfigError
-from tokmem.train.fit import fit
 from tokmem.train.settings import FitSettings
 
 pytest.importorskip("peft")
@@ -23,7 +22,7 @@ def test_the_bare_forward_reads_what_an_epoch_reads() -> None:
     lm = tiny_lm("llama")
     examples, settings = shared_examples(lm.bank, 20), FitSettings(window=8)
     read = epochs.bare_forward(lm, examples, settings.stream(20))
-    assert read == fit(lm, examples, settings).read_tokens < 0.7 * sum(e.prefix for e in examples)
+    assert read == fit_bank(lm, examples, settings).read_tokens < 0.7 * sum(e.prefix for e in examples)
 
 
 def test_rows_are_compared_with_the_plain_loop_and_the_bare_forward() -> None:

@@ -10,9 +10,9 @@ from typing import Any
 import torch
 
 from tests.tiny import tiny_examples, tiny_lm
+from tests.train.shared import fit_bank
 from tokmem.bank.store import Origin, save_bank
 from tokmem.log import Metrics
-from tokmem.train.fit import fit
 from tokmem.train.settings import FitSettings
 
 SETTINGS = FitSettings(
@@ -39,7 +39,7 @@ def main(folder: Path) -> None:
     torch.set_num_threads(1)
     lm = tiny_lm("llama", False)
     with Slow(folder / "metrics.jsonl") as metrics:
-        fit(
+        fit_bank(
             lm,
             tiny_examples(lm.bank, 12),
             SETTINGS,

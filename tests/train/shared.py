@@ -1,13 +1,23 @@
-"""Examples whose prompts begin alike, task by task."""
+"""What tests of training share: a run over the rows of a bank, and examples whose prompts begin alike."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 from random import Random
+from typing import Any
 
 from tests.tiny import tiny_examples
 from tokmem.bank.bank import Bank
+from tokmem.model.memory_lm import MemoryLM
 from tokmem.records import Encoded
+from tokmem.train.bank_objective import BankObjective
+from tokmem.train.fit import fit
+from tokmem.train.settings import FitReport, FitSettings
+
+
+def fit_bank(lm: MemoryLM, examples: list[Encoded], settings: FitSettings, **options: Any) -> FitReport:
+    """Trains the fresh rows of a bank."""
+    return fit(BankObjective(lm, **settings.prefixes), examples, settings, **options)
 
 
 def shared_examples(bank: Bank, count: int, *, tasks: int = 3, seed: int = 0) -> list[Encoded]:

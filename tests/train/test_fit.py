@@ -10,10 +10,10 @@ import pytest
 import torch
 
 from tests.tiny import tiny_examples, tiny_lm
+from tests.train.shared import fit_bank
 from tokmem.errors import ConfigError, TrainingError
 from tokmem.log import Metrics
 from tokmem.model.memory_lm import MemoryLM
-from tokmem.train.fit import fit
 from tokmem.train.optim import rate
 from tokmem.train.settings import PRESETS, FitReport, FitSettings
 from tokmem.train.step import plain_loss
@@ -25,7 +25,9 @@ def trained(
     """A decoupled bank trained on `count` examples."""
     lm = tiny_lm("llama", False)
     held = tiny_examples(lm.bank, validation, seed=1)
-    report = fit(lm, tiny_examples(lm.bank, count), FitSettings(**settings), validation=held, metrics=metrics)
+    report = fit_bank(
+        lm, tiny_examples(lm.bank, count), FitSettings(**settings), validation=held, metrics=metrics
+    )
     return lm, report
 
 
@@ -98,15 +100,15 @@ def test_a_loss_that_is_not_finite_stops_the_run(frozen_prefix: bool) -> None:
     lm = tiny_lm("llama")
     lm.bank.steering.fresh.data[0, 0] = math.nan
     with pytest.raises(TrainingError, match="loss nan at step 0"):
-        fit(lm, tiny_examples(lm.bank, 4), FitSettings(frozen_prefix=frozen_prefix))
+        fit_bank(lm, tiny_examples(lm.bank, 4), FitSettings(frozen_prefix=frozen_prefix))
 
 
 def test_nothing_to_train_is_refused() -> None:
     lm = tiny_lm("llama", fresh=0)
     with pytest.raises(TrainingError, match="3 examples and 0 trainable procedures"):
-        fit(lm, tiny_examples(lm.bank, 3), FitSettings())
+        fit_bank(lm, tiny_examples(lm.bank, 3), FitSettings())
     with pytest.raises(TrainingError, match="0 examples and 3 trainable"):
-        fit(tiny_lm("llama"), [], FitSettings())
+        fit_bank(tiny_lm("llama"), [], FitSettings())
 
 
 def test_the_plain_path_trains_the_same_rows() -> None:
@@ -146,17 +148,17 @@ def test_targets_inside_the_prefix_need_the_plain_path() -> None:
         replace(e, supervised=(False, True, *e.supervised[2:]), prefix=5) for e in tiny_examples(lm.bank, 2)
     ]
     with pytest.raises(TrainingError, match="before its first memory token"):
-        fit(lm, early, FitSettings())
+        fit_bank(lm, early, FitSettings())
 
 
 def test_packing_can_be_turned_off(monkeypatch: pytest.MonkeyPatch) -> None:
     settings = FitSettings(lr=0.02, epochs=2)
     lm = tiny_lm("llama")
     assert lm.longest_packed > 100
-    fit(lm, tiny_examples(lm.bank, 8), settings)
+    fit_bank(lm, tiny_examples(lm.bank, 8), settings)
     monkeypatch.setattr(MemoryLM, "packed", None)
     other = tiny_lm("llama")
-    fit(other, tiny_examples(other.bank, 8), replace(settings, packed_rows=False))
+    fit_bank(other, tiny_examples(other.bank, 8), replace(settings, packed_rows=False))
     assert other.longest_packed > 100, "as before"
     for ours, plain in zip(rows(lm), rows(other), strict=True):
         torch.testing.assert_close(ours, plain, rtol=1e-3, atol=1e-4)

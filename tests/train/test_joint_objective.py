@@ -67,7 +67,7 @@ def test_the_loss_is_that_of_rows_alone_before_anything_has_moved() -> None:
     made = joint(dropout=0.0)
     examples = tiny_examples(made.rows.lm.bank, 5)
     piece = Piece(examples, examples, range(5), "all", (0, 0))
-    ours, alone = made.loss(piece), made.rows.loss(piece)
+    ours, alone = next(made.losses([piece])), next(made.rows.losses([piece]))
     assert float(ours.total.detach()) == pytest.approx(float(alone.total.detach()), rel=1e-6)
     with pytest.raises(TrainingError, match="0 examples"):
         made.begin([], [])

@@ -13,13 +13,12 @@ import torch
 from safetensors.torch import load
 
 from tests.tiny import CONFIGS, tiny_lm
-from tests.train.shared import shared_examples
+from tests.train.shared import fit_bank, shared_examples
 from tests.train.test_oracle import CLOSE, oracle
 from tokmem.model.memory_lm import MemoryLM
 from tokmem.model.prefix import read_prefixes
 from tokmem.train import prefix_cache
 from tokmem.train.bank_objective import BankObjective
-from tokmem.train.fit import fit
 from tokmem.train.objective import Piece
 from tokmem.train.prefix_cache import PrefixCache
 from tokmem.train.prefix_files import PrefixFiles, reader_identity
@@ -34,7 +33,7 @@ def run(
     """Rows after training on twelve examples of three tasks, five more for validation."""
     lm = lm or tiny_lm("llama", False)
     held = shared_examples(lm.bank, 5, seed=1)
-    report = fit(lm, shared_examples(lm.bank, 12), replace(settings, **changes), validation=held)
+    report = fit_bank(lm, shared_examples(lm.bank, 12), replace(settings, **changes), validation=held)
     return torch.cat([table.rows() for table in lm.bank.tables]), report
 
 
@@ -146,10 +145,10 @@ def test_a_resumed_run_ends_with_the_same_bank(
     stop.steps = 0
     monkeypatch.setattr(BankObjective, "after_step", stop)
     with pytest.raises(Stop):
-        fit(lm, *given, validation=held, checkpoint=tmp_path / "run")
+        fit_bank(lm, *given, validation=held, checkpoint=tmp_path / "run")
     monkeypatch.undo()
     lm = tiny_lm("llama", False)
-    report = fit(lm, *given, validation=held, checkpoint=tmp_path / "run")
+    report = fit_bank(lm, *given, validation=held, checkpoint=tmp_path / "run")
     rows = torch.cat([table.rows() for table in lm.bank.tables])
     assert same(whole, (rows, report))
     assert (report.read_tokens == 0) == warm

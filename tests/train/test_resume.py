@@ -19,10 +19,10 @@ from safetensors.torch import save_file
 from tests.tiny import tiny_examples, tiny_lm
 from tests.train.lines import learned
 from tests.train.resume_run import main
+from tests.train.shared import fit_bank
 from tokmem.errors import TokMemError, TrainingError
 from tokmem.model.memory_lm import MemoryLM
 from tokmem.records import Encoded
-from tokmem.train.fit import fit
 from tokmem.train.settings import FitReport, FitSettings
 
 EPOCH, STEPS = 6, 18
@@ -93,7 +93,7 @@ def run(
     held: int = 0,
 ) -> FitReport:
     given = examples or tiny_examples(lm.bank, 6)
-    return fit(
+    return fit_bank(
         lm, given, settings, checkpoint=folder / "run", validation=tiny_examples(lm.bank, held, seed=2)
     )
 
@@ -121,7 +121,7 @@ def moved_split(folder: Path) -> None:
     """The same examples, one of them for validation instead."""
     lm = tiny_lm("llama")
     examples = tiny_examples(lm.bank, 6)
-    fit(lm, examples[:5], SETTINGS, validation=examples[5:], checkpoint=folder / "run")
+    fit_bank(lm, examples[:5], SETTINGS, validation=examples[5:], checkpoint=folder / "run")
 
 
 def other_weights(folder: Path) -> None:

@@ -16,6 +16,7 @@ from tokmem.train.bank_objective import BankObjective
 from tokmem.train.loss import LossSum
 from tokmem.train.objective import Piece, ResponseObjective
 from tokmem.train.optim import Group
+from tokmem.train.prefix_cache import Usage
 from tokmem.train.step import whole_loss
 
 
@@ -71,7 +72,7 @@ class JointObjective:
         stage: number of the stage; each draws its own dropout.
     """
 
-    hits = misses = 0
+    usage: Usage | None = None
 
     def __init__(
         self,
@@ -106,9 +107,9 @@ class JointObjective:
         """
         self.rows.begin(train, validation)
 
-    def loss(self, piece: Piece) -> LossSum:
+    def losses(self, pieces: Sequence[Piece]) -> Iterator[LossSum]:
         """Eq. 3 under the adapter's dropout."""
-        return self.lora.loss(piece)
+        return self.lora.losses(pieces)
 
     def validation(self, examples: Sequence[Encoded], size: int, window: int) -> Iterator[LossSum]:
         """Eq. 3 on held-out examples."""

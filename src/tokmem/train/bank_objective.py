@@ -22,7 +22,7 @@ from tokmem.seeds import stream
 from tokmem.train.loss import MAX_LOGITS, LossSum, memory_loss
 from tokmem.train.objective import Piece
 from tokmem.train.optim import Group
-from tokmem.train.prefix_cache import PrefixCache
+from tokmem.train.prefix_cache import PrefixCache, Usage
 from tokmem.train.prefix_files import PrefixFiles, default_folder
 from tokmem.train.step import frozen_prefix_loss, plain_loss
 
@@ -76,14 +76,9 @@ class BankObjective:
         return [Group(self.parameters)]
 
     @property
-    def hits(self) -> int:
-        """Windows found in the cache."""
-        return self.cache.usage.hits
-
-    @property
-    def misses(self) -> int:
-        """Windows read."""
-        return self.cache.usage.misses
+    def usage(self) -> Usage | None:
+        """What the prefix cache has done so far; None on the plain path."""
+        return self.cache.usage if self.frozen_prefix else None
 
     def begin(self, train: Sequence[Encoded], validation: Sequence[Encoded]) -> None:
         """Takes the plain path where the backbone has no frozen prefix to offer.
@@ -113,16 +108,11 @@ class BankObjective:
         if self.frozen_prefix:
             self.cache.begin([*train, *validation])
 
-    def loss(self, piece: Piece) -> LossSum:
-        """Eq. 3, over frozen prefixes or plain; and, where asked for, the routing of earlier queries."""
-        (loss,) = self.losses([piece])
-        return loss
-
     def losses(self, pieces: Sequence[Piece]) -> Iterator[LossSum]:
-        """Summed losses of micro-batches of one optimizer step, with graph.
+        """Eq. 3 of the micro-batches of one optimizer step and, if asked for, the routing of earlier queries.
 
-        Over frozen prefixes, as many as suit the device go through the model together: their sums are those
-        of one.
+        Over frozen prefixes, as many micro-batches as suit the device go through the model together and give
+        one sum.
         """
         if not self.frozen_prefix:
             yield from (self._with_negatives(plain_loss(self.lm, p.examples), [p]) for p in pieces)

@@ -15,12 +15,10 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
-from tokmem.data.stream import MicroBatch, Order, Stream, optimizer_steps, seen
+from tokmem.data.stream import MicroBatch, Order, optimizer_steps, seen
 from tokmem.errors import TrainingError
 from tokmem.log import Metrics, logger, postfix, progress
-from tokmem.model.memory_lm import MemoryLM
 from tokmem.records import Encoded
-from tokmem.train.bank_objective import BankObjective
 from tokmem.train.checkpoint import RunState, run_identity
 from tokmem.train.loss import LossSum
 from tokmem.train.objective import Objective, Piece
@@ -32,7 +30,7 @@ from tokmem.train.speed import SpeedMeter, shown
 
 
 def fit(
-    lm: MemoryLM | Objective,
+    objective: Objective,
     examples: Sequence[Encoded],
     settings: FitSettings,
     *,
@@ -41,10 +39,10 @@ def fit(
     checkpoint: Path | None = None,
     metrics: Metrics | None = None,
 ) -> FitReport:
-    """Trains on `examples`: the fresh rows of `lm.bank` (Eq. 3), or what another objective trains.
+    """Lowers the objective's loss on `examples` by moving the objective's parameters, and nothing else.
 
     Args:
-        lm: the frozen backbone and its bank, or an objective.
+        objective: the loss and the parameters that train, such as `BankObjective`.
         examples: encoded training examples.
         settings: how to train.
         validation: encoded examples; where given, the parameters with the lowest loss on them are kept in the
@@ -57,11 +55,10 @@ def fit(
     Raises:
         TrainingError: there is nothing to train, the loss is not finite, or the checkpoint is of another run.
     """
-    if isinstance(lm, MemoryLM):
-        lm = BankObjective(lm, **settings.prefixes)
-    padded = nullcontext() if settings.packed_rows or lm.lm is None else lm.lm.padded()
+    lm = objective.lm
+    padded = nullcontext() if settings.packed_rows or lm is None else lm.padded()
     with padded:
-        return _Run(lm, examples, settings, validation, order, checkpoint, metrics).go()
+        return _Run(objective, examples, settings, validation, order, checkpoint, metrics).go()
 
 
 class _Run:
@@ -85,6 +82,7 @@ class _Run:
         parameters = objective.parameters
         optimizer = build_adamw(objective.groups, settings.lr, settings.weight_decay)
         self.state = RunState(parameters, optimizer)
+        self.given_order = order
         self.order: Order = order or settings.stream(len(examples))
         self.windows = self.order.windows()
         # Epochs need not be equally long: the step after each one's last.
@@ -133,8 +131,8 @@ class _Run:
     def _identity(self) -> str:
         facts = {k: v for k, v in asdict(self.settings).items() if k not in NO_MATTER}
         facts["train"] = len(self.examples)
-        if not isinstance(self.order, Stream):  # whose order follows from the settings
-            facts["order"] = repr(self.order)
+        if self.given_order is not None:  # else the order follows from the settings
+            facts["order"] = repr(self.given_order)
         own, tensors = self.objective.identity()
         return run_identity(facts | dict(own), [*self.examples, *self.validation], tensors)
 
@@ -183,11 +181,7 @@ class _Run:
         """Summed losses, with graph, of this process's examples."""
         step = self.state.progress.step
         pieces = [self._piece(batch, (step, number)) for number, batch in enumerate(micro)]
-        pieces = [piece for piece in pieces if piece.examples]
-        if isinstance(self.objective, BankObjective):
-            yield from self.objective.losses(pieces)
-        else:
-            yield from map(self.objective.loss, pieces)
+        return self.objective.losses([piece for piece in pieces if piece.examples])
 
     def _piece(self, batch: MicroBatch, draw: tuple[int, int]) -> Piece:
         window = self._own(batch.indices if batch.window is None else self.windows[batch.window])
@@ -236,12 +230,7 @@ class _Run:
             self.metrics.write(self.state.progress.step, {**values, "speed": speed})
 
     def _speed(self) -> dict[str, int]:
-        frozen = isinstance(self.objective, BankObjective) and self.objective.frozen_prefix
-        return self.meter.read(self.state.progress.supervised, self._usage if frozen else None)
-
-    @property
-    def _usage(self) -> Usage:
-        return self.objective.cache.usage if isinstance(self.objective, BankObjective) else Usage()
+        return self.meter.read(self.state.progress.supervised, self.objective.usage)
 
     @torch.no_grad()
     def _validate(self) -> None:
@@ -260,7 +249,7 @@ class _Run:
             self.metrics.write(done.step, {"validation_loss": loss_now})
 
     def _report(self) -> FitReport:
-        done, usage = self.state.progress, self._usage
+        done, usage = self.state.progress, self.objective.usage or Usage()
         return FitReport(
             steps=done.step,
             loss=math.nan if done.loss is None else done.loss,
@@ -270,8 +259,8 @@ class _Run:
             supervised_tokens=done.supervised,
             prompt_tokens=done.prompt,
             seconds=done.seconds,
-            prefix_hits=self.objective.hits,
-            prefix_misses=self.objective.misses,
+            prefix_hits=usage.hits,
+            prefix_misses=usage.misses,
             prefix_disk_hits=usage.disk_hits,
             read_tokens=usage.read_tokens,
             prefix_bytes=usage.peak_bytes,

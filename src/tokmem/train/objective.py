@@ -14,6 +14,7 @@ from tokmem.model.memory_lm import MemoryLM
 from tokmem.records import Encoded
 from tokmem.train.loss import LossSum
 from tokmem.train.optim import Group
+from tokmem.train.prefix_cache import Usage
 
 
 @dataclass(frozen=True)
@@ -56,12 +57,8 @@ class Objective(Protocol):
         """The same in the same order, with the rate and decay of each."""
 
     @property
-    def hits(self) -> int:
-        """Windows found in the prefix cache; 0 without one."""
-
-    @property
-    def misses(self) -> int:
-        """Windows whose prefixes were read; 0 without a prefix cache."""
+    def usage(self) -> Usage | None:
+        """What the prefix cache has done so far; None if no prefixes are read apart from the sequences."""
 
     def begin(self, train: Sequence[Encoded], validation: Sequence[Encoded]) -> None:
         """Makes ready for a run over these examples.
@@ -70,8 +67,11 @@ class Objective(Protocol):
             TrainingError: there is nothing to train, or an example does not suit the loss.
         """
 
-    def loss(self, piece: Piece) -> LossSum:
-        """Summed loss of a micro-batch, with graph."""
+    def losses(self, pieces: Sequence[Piece]) -> Iterator[LossSum]:
+        """Summed losses of the micro-batches of one optimizer step, with graph.
+
+        An objective may run several micro-batches through the model together and give their sum.
+        """
 
     def validation(self, examples: Sequence[Encoded], size: int, window: int) -> Iterator[LossSum]:
         """Summed losses of held-out examples as they stand, nothing drawn, in micro-batches.
@@ -95,7 +95,7 @@ class ResponseObjective(ABC):
     Plain forwards: what trains changes the query's states too, so no prefix is frozen.
     """
 
-    hits = misses = 0
+    usage: Usage | None = None
 
     @property
     @abstractmethod
@@ -127,6 +127,10 @@ class ResponseObjective(ABC):
     def loss(self, piece: Piece) -> LossSum:
         """Summed cross-entropy of a micro-batch, with graph."""
         return self.response_loss(piece.examples)
+
+    def losses(self, pieces: Sequence[Piece]) -> Iterator[LossSum]:
+        """Summed cross-entropies of micro-batches, one after the other."""
+        yield from map(self.loss, pieces)
 
     def validation(self, examples: Sequence[Encoded], size: int, window: int) -> Iterator[LossSum]:
         """Cross-entropy of held-out examples."""
