@@ -10,6 +10,7 @@ from random import Random
 import torch
 from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM, PreTrainedModel
 
+from pretraining.families import FAMILIES
 from tokmem.bank.bank import Bank
 from tokmem.bank.slots import IdSpace
 from tokmem.data.chat import Chat
@@ -18,7 +19,6 @@ from tokmem.data.encode import Encoder
 from tokmem.data.sni import SniSpec, load_tasks
 from tokmem.errors import ConfigError, DataError
 from tokmem.mini.corpus import procedures_corpus
-from tokmem.mini.procedures import FAMILIES
 from tokmem.model.backbone import load_backbone, pick_device
 from tokmem.records import Encoded, Example, Procedure
 from tokmem.seeds import generator, stream

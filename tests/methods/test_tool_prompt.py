@@ -12,7 +12,7 @@ from tests.tiny import WordCounts, recorded_prompts, tiny_backbone
 from tokmem.data.calls.schema import signature
 from tokmem.errors import ConfigError, RecallError
 from tokmem.methods.tool_prompt import ToolPrompt
-from tokmem.mini.tools import TOOLS, schema_line
+from tokmem.mini.tools import TOOLS
 from tokmem.model.backbone import Backbone
 from tokmem.recall.settings import RecallSettings
 from tokmem.records import Example, Procedure, Turn
@@ -40,8 +40,6 @@ def prompt_text(made: ToolPrompt, prompts: list[list[int]], place: int = -1) -> 
 
 
 def test_a_tool_is_one_line() -> None:
-    for tool in TOOLS:
-        assert signature(Procedure(tool.name, tool.description, tool.parameters)) == schema_line(tool)
     odd = {"properties": {"a": {"type": ["string", "null"]}, "b": {}}, "required": ["b"]}
     assert signature(Procedure("f", "Two\nlines", odd)) == "f(a?: string or null, b: any): Two lines"
     assert signature(Procedure("f")) == "f(): "

@@ -9,7 +9,7 @@ from tokmem.data.corpus import Corpus
 from tokmem.data.gsm8k import problem, reasoning_corpus
 from tokmem.errors import ConfigError
 from tokmem.mini.arithmetic import sample_problem
-from tokmem.mini.families.family import Family
+from tokmem.mini.family import Family
 from tokmem.mini.procedures import sample_input
 from tokmem.records import Example, Procedure, Turn
 from tokmem.seeds import stream

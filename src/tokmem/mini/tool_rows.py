@@ -11,8 +11,8 @@ from random import Random
 
 from tokmem.data.calls.xlam import XlamRow, XlamRows
 from tokmem.errors import ConfigError
-from tokmem.mini.random_tools import rename_arguments
 from tokmem.mini.tools import AUXILIARY, TOOLS, TRAINING, Tool, sample_call
+from tokmem.mini.twins import rename_arguments
 from tokmem.records import Call, Procedure
 from tokmem.seeds import stream
 

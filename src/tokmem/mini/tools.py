@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -158,11 +157,6 @@ HELD_OUT = tuple(_parse_table(HELD_OUT_TABLE))  # evaluation only
 TOOLS: tuple[Tool, ...] = AUXILIARY + HELD_OUT
 TRAINING = tuple(_parse_table(TRAINING_TABLE))  # to train or adapt on, never evaluated
 
-_CONNECTORS = (
-    " and ", ", then ", ", and then ", "; also ", ", and also ", "; then ", "; after that, ",
-    ". After that, ", ". Then ", ". Also, ", ". Next, ", ". Please also ",
-)  # fmt: skip
-
 _AN = re.compile(r"\ba (?=[aeioAEIO8]|1[18](?!\d))")  # where "an" is said; never in an argument
 
 
@@ -184,55 +178,3 @@ def sample_call(tool: Tool, rng: Random) -> Call:
     said = {key: tool.spoken.get(key, {}).get(value, str(value)) for key, value in values.items()}
     arguments = {key: value for key, value in values.items() if f"{{{key}}}" in template}
     return Call(_AN.sub("an ", template.format_map(said)), tool.name, arguments)
-
-
-def sample_chain(tools: Sequence[Tool], rng: Random, n: int) -> tuple[str, list[Call]]:
-    """One query that asks for n calls (of different tools if there are n), and the calls in its order."""
-    chosen = rng.sample(tools, n) if n <= len(tools) else rng.choices(tools, k=n)
-    calls = [sample_call(tool, rng) for tool in chosen]
-    query = calls[0].query
-    for call in calls[1:]:
-        query += rng.choice(_CONNECTORS) + call.query
-    return query[0].upper() + query[1:] + ".", calls
-
-
-def schema_line(tool: Tool) -> str:
-    """A tool on one line: `name(argument: type, optional?: type): Description`."""
-    required = tool.parameters["required"]
-    items = tool.parameters["properties"].items()
-    arguments = ", ".join(f"{key}{'' if key in required else '?'}: {schema['type']}" for key, schema in items)
-    return f"{tool.name}({arguments}): {tool.description}"
-
-
-_XLAM_TYPES = {"string": "str", "integer": "int", "number": "float", "boolean": "bool"}
-
-
-def _xlam_tool(tool: Tool) -> dict[str, Any]:
-    """The tool as xlam describes one: `parameters` maps an argument to its description and Python type."""
-    parameters = {}
-    for argument, schema in tool.parameters["properties"].items():
-        optional = "" if argument in tool.parameters["required"] else ", optional"
-        kind = _XLAM_TYPES[schema["type"]] + optional
-        parameters[argument] = {"description": schema["description"], "type": kind}
-    return {"name": tool.name, "description": tool.description, "parameters": parameters}
-
-
-def _row(tools: Sequence[Tool], rng: Random, number: int, n_calls: int) -> dict[str, Any]:
-    """One row: the tools that it offers are those called and up to two others."""
-    query, calls = sample_chain(tools, rng, n_calls)
-    called = {call.name for call in calls}
-    others = [tool for tool in tools if tool.name not in called]
-    offered = [tool for tool in tools if tool.name in called] + rng.sample(others, min(2, len(others)))
-    rng.shuffle(offered)
-    answers = [{"name": call.name, "arguments": call.arguments} for call in calls]
-    return {
-        "id": number,
-        "query": query,
-        "answers": json.dumps(answers, ensure_ascii=False),
-        "tools": json.dumps([_xlam_tool(tool) for tool in offered], ensure_ascii=False),
-    }
-
-
-def rows(tools: Sequence[Tool], rng: Random, n: int, max_calls: int) -> list[dict[str, Any]]:
-    """n rows in the columns of xlam-function-calling-60k, each with 1..max_calls calls."""
-    return [_row(tools, rng, number, rng.randint(1, max_calls)) for number in range(n)]

@@ -13,8 +13,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from random import Random
 
-from tokmem.mini.families import dates, formats, records, sentences
 from tokmem.mini.lexicon import CITIES, COLORS, JOBS, MONTHS, NAMES, NOUNS, SURNAMES, THINGS
+from tokmem.mini.samplers import dates, formats, records, sentences
 
 Pair = tuple[str, str]
 Items = list[str]

@@ -1,6 +1,6 @@
 """Measures a backbone on what it was trained for, and writes its card.
 
-    python tools/eval_mini.py --backbone build/mini/backbone --out results/mini/backbone.json
+    python -m pretraining.evaluate --backbone build/mini/backbone --out results/mini/backbone.json
 
 Every input of a family and every word problem is one that the training never saw (`is_held_out_input`);
 requests for tools are drawn at random. Reported: exact answers for each family when instructed (a wording
@@ -14,14 +14,16 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from random import Random
 from statistics import fmean, median
 
 import torch
-from pretrain_mini import totals
 
+from pretraining.families import TRAINED
+from pretraining.tools import sample_chain, schema_line
+from pretraining.train import totals
 from tokmem.data import SniSpec, load_tasks
 from tokmem.data.calls.text import arguments_json
 from tokmem.eval.reasoning import final_answer
@@ -29,16 +31,14 @@ from tokmem.eval.rouge import score_texts
 from tokmem.files import atomic_write_json
 from tokmem.methods.base import Base
 from tokmem.mini.arithmetic import sample_problem
-from tokmem.mini.families.family import Family
-from tokmem.mini.procedures import DEMO, SETTINGS, TRAINED, is_held_out_input, sample_input
-from tokmem.mini.tools import AUXILIARY, HELD_OUT, Tool, sample_chain, schema_line
+from tokmem.mini.family import Family, Sampler
+from tokmem.mini.procedures import DEMO, SETTINGS, is_held_out_input, sample_input
+from tokmem.mini.tools import AUXILIARY, HELD_OUT, Tool
 from tokmem.model.backbone import BUNDLED, MINI, load_backbone
 from tokmem.recall.settings import RecallSettings
 from tokmem.records import Example, Turn
 from tokmem.seeds import stream
 from tokmem.train.step import plain_loss
-
-Sampler = Callable[[Random], tuple[str, str]]
 
 
 def instructed(family: Family) -> Sampler:

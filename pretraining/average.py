@@ -1,6 +1,6 @@
 """Averages the weights of a backbone and of the one it was trained on from.
 
-    python tools/average_mini.py src/tokmem/mini/backbone build/mini/backbone --out build/mini/average
+    python -m pretraining.average src/tokmem/mini/backbone build/mini/backbone --out build/mini/average
 
 A further run on another mixture gains what the mixture has more of and loses some of the rest; the
 mean of both keeps most of either (model soups, Wortsman et al., 2022, arXiv 2203.05482).
@@ -12,6 +12,7 @@ import argparse
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 from safetensors.torch import load_file, save_file
 
@@ -40,7 +41,7 @@ def average(first: Path, second: Path, out: Path) -> None:
         (draft / FACTS).write_text(json.dumps(facts, indent=1) + "\n")
 
 
-def _tokens(facts: dict) -> int:
+def _tokens(facts: dict[str, Any]) -> int:
     """All tokens that a run and those before it saw."""
     return facts["tokens"] + facts.get("earlier", {}).get("tokens", 0)
 

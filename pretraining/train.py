@@ -1,6 +1,6 @@
 """Trains the bundled backbone (`tokmem.mini`): seeded, resumable, on CPU or GPU.
 
-    python tools/pretrain_mini.py --out build/mini --text pretrain_text.jsonl.gz --steps 5000
+    python -m pretraining.train --out build/mini --text pretrain_text.jsonl.gz --steps 5000
 
 Every `--save-minutes` the folder `OUT/checkpoint` (resume from it by running the same command again) and
 the folder `OUT/backbone` (loadable by transformers, bfloat16) are replaced. `--steps` may be changed on
@@ -17,13 +17,12 @@ import math
 import os
 import random
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, cast
 
 import torch
-from mini_tokenizer import save_tokenizer, train_tokenizer
-from pretrain_corpus import MIXES, Document, Exchange, Source, TaskText, documents
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers import (
@@ -34,6 +33,8 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
+from pretraining.documents import MIXES, Document, Exchange, Source, TaskText, documents
+from pretraining.tokenizer import save_tokenizer, train_tokenizer
 from tokmem.files import recover_folder, replace_folder
 
 LENGTHS = (48, 64, 80, 96, 128, 160, 192, 256, 320, 384)
@@ -44,7 +45,15 @@ AHEAD, AHEAD_WEIGHT = (2, 3), 0.4  # further tokens that some states must tell, 
 WORDS_WEIGHT = 2.0  # of the loss of telling the words that ask for what comes next
 
 
-def batched_attention(module, query, key, value, attention_mask, scaling, **kwargs):
+def batched_attention(
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    scaling: float,
+    **kwargs: Any,
+) -> tuple[Tensor, None]:
     """Causal attention as two batched products: faster than the fused CPU kernel at these sizes.
 
     Shapes: query (B, H, T, D), key and value (B, G, T, D); returns (B, T, H, D). Documents start at column 0
@@ -85,16 +94,16 @@ class Encoder:
 
     def __init__(self, tokenizer: PreTrainedTokenizerFast) -> None:
         self.raw = tokenizer.backend_tokenizer
-        ids = tokenizer.convert_tokens_to_ids
+        ids: dict[str, int] = tokenizer.get_vocab()
         line = self.plain("\n\n")
-        start, end = ids("<|start_header_id|>"), ids("<|end_header_id|>")
-        self.bos, self.stop = tokenizer.bos_token_id, ids("<|eot_id|>")
+        start, end = ids["<|start_header_id|>"], ids["<|end_header_id|>"]
+        self.bos, self.stop = ids["<|begin_of_text|>"], ids["<|eot_id|>"]
         self.user = [start, *self.plain("user"), end, *line]
         self.assistant = [start, *self.plain("assistant"), end, *line]
         self.first_plain = len(tokenizer.all_special_ids)
 
     def plain(self, text: str) -> list[int]:
-        return self.raw.encode(text, add_special_tokens=False).ids
+        return list(self.raw.encode(text, add_special_tokens=False).ids)
 
     def document(self, document: Document) -> Example:
         made = Example([])
@@ -190,7 +199,7 @@ def build_model(args: argparse.Namespace, tokenizer: PreTrainedTokenizerFast) ->
         bos_token_id=tokenizer.bos_token_id,
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
-        attn_implementation="batched",
+        attn_implementation="batched",  # type: ignore[call-arg]
     )
     model = LlamaForCausalLM(config)
     model.ahead = nn.ModuleList(nn.Linear(args.width, args.width, bias=False) for _ in AHEAD)
@@ -232,8 +241,8 @@ def loss_sum(
         hidden = model.model(input_ids=ids, use_cache=False).last_hidden_state
         own = _later_loss(model.lm_head, hidden, labels, 1)
         total = own
-        for offset, head in zip(AHEAD, model.ahead, strict=True):
-            later = _later_loss(lambda states, head=head: model.lm_head(head(states)), hidden, ahead, offset)
+        for offset, head in zip(AHEAD, cast(nn.ModuleList, model.ahead), strict=True):
+            later = _later_loss(nn.Sequential(head, model.lm_head), hidden, ahead, offset)
             total = total + AHEAD_WEIGHT * later
         if len(told):
             total = total + WORDS_WEIGHT * _words_loss(model, hidden, told)
@@ -243,7 +252,7 @@ def loss_sum(
 def _words_loss(model: LlamaForCausalLM, hidden: Tensor, told: Tensor) -> Tensor:
     """Cross-entropy of words (N, W) told by states of (B, T, D): a mean over each state's words, summed."""
     row, at, words = told[:, 0], told[:, 1], told[:, 2:]
-    chances = model.lm_head(model.words(hidden[row, at])).float().log_softmax(-1)
+    chances = model.lm_head(cast(nn.Linear, model.words)(hidden[row, at])).float().log_softmax(-1)
     there = words != IGNORE
     chosen = chances.gather(1, words.where(there, 0)) * there
     return -(chosen.sum(1) / there.sum(1)).sum()
@@ -269,7 +278,14 @@ class State:
     earlier: dict[str, float] = field(default_factory=dict)
 
 
-def save(out: Path, model, tokenizer, optimizers, state: State, batches: Batches) -> None:
+def save(
+    out: Path,
+    model: LlamaForCausalLM,
+    tokenizer: PreTrainedTokenizerFast,
+    optimizers: Sequence[torch.optim.Optimizer],
+    state: State,
+    batches: Batches,
+) -> None:
     """Writes OUT/checkpoint and OUT/backbone, each replaced as a whole."""
     tensors = {f"model.{n}": p.detach().clone() for n, p in model.named_parameters()}
     for i, optimizer in enumerate(optimizers):
@@ -284,7 +300,7 @@ def save(out: Path, model, tokenizer, optimizers, state: State, batches: Batches
     weights = {n: p.detach().to(torch.bfloat16).cpu() for n, p in model.named_parameters()}
     config = copy.deepcopy(model.config)  # the live model must keep its own attention
     config._attn_implementation = "sdpa"
-    exported = LlamaForCausalLM(config).to(torch.bfloat16)
+    exported: LlamaForCausalLM = nn.Module.to(LlamaForCausalLM(config), torch.bfloat16)
     exported.load_state_dict(weights, strict=False)
     exported.tie_weights()
     exported.generation_config = GenerationConfig(
@@ -309,7 +325,9 @@ def totals(training: Path) -> dict[str, float]:
     return {key: facts[key] + before.get(key, 0) for key in ("step", "tokens", "supervised", "seconds")}
 
 
-def resume(out: Path, model, optimizers, batches: Batches) -> State:
+def resume(
+    out: Path, model: nn.Module, optimizers: Sequence[torch.optim.Optimizer], batches: Batches
+) -> State:
     """Takes up OUT/checkpoint where there is one; documents that waited for a batch are drawn anew."""
     folder = out / "checkpoint"
     recover_folder(folder)

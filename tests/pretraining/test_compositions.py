@@ -9,7 +9,7 @@ from random import Random
 
 import pytest
 
-from tokmem.mini.compositions import sample_composition
+from pretraining.compositions import sample_composition
 from tokmem.mini.procedures import DEMO, SETTINGS
 
 MONTHS = "January February March April May June July August September October November December".split()

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from random import Random
 
-from tokmem.mini.families import dates, formats, lists, numbers, records, sentences, words
-from tokmem.mini.families.family import Family
+from pretraining.families import dates, formats, lists, numbers, records, sentences, words
+from pretraining.families.family import trained
+from tokmem.mini.family import Family
 
 _SOURCES = (words, lists, numbers, dates, records, sentences, formats)
 
@@ -18,16 +19,9 @@ def _copy(rng: Random) -> tuple[str, str]:
 
 
 FAMILIES: tuple[Family, ...] = (
-    Family(
-        "copy",
-        (
-            "Repeat the input exactly.",
-            "Copy the text without any change.",
-            "Write the same text again.",
-            "Say it back word for word.",
-            "Echo what is given.",
-        ),
-        _copy,
-        weight=4.0,
+    trained(
+        "copy", _copy,
+        "Repeat the input exactly.", "Copy the text without any change.", "Write the same text again.",
+        "Say it back word for word.", "Echo what is given.",
     ),
-)
+)  # fmt: skip

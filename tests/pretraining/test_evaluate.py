@@ -3,30 +3,21 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 from random import Random
 
 import pytest
 
-from tests.mini.test_procedures import TOOLS
-from tokmem.mini.tools import AUXILIARY, HELD_OUT, schema_line
+from pretraining.evaluate import OTHER, training
+from pretraining.publish import card
+from pretraining.tools import schema_line
+from tokmem.mini.tools import AUXILIARY, HELD_OUT
 from tokmem.model.backbone import BUNDLED, MINI, mini_path
 
 ROOT = Path(__file__).parents[2]
 
 
-@pytest.fixture(autouse=True)
-def _tools(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.syspath_prepend(str(TOOLS))
-    for name in ("eval_mini", "publish_mini", "pretrain_mini"):
-        sys.modules.pop(name, None)
-
-
 def test_the_training_of_all_runs_is_counted(tmp_path: Path) -> None:
-    from eval_mini import training
-    from publish_mini import card
-
     earlier = {"step": 200, "tokens": 2_000_000, "supervised": 1_500_000, "seconds": 3600}
     last = {"step": 1100, "tokens": 500_000, "supervised": 100_000, "seconds": 1800}
     facts = {**last, "earlier": earlier, "loss": 0.5, "averaged_with_tokens": 9}
@@ -52,8 +43,6 @@ def test_the_training_of_all_runs_is_counted(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", BUNDLED)
 def test_the_cards_are_those_of_the_committed_figures(name: str) -> None:
-    from publish_mini import card
-
     result = json.loads((ROOT / "results" / "mini" / f"{BUNDLED[name]}.json").read_text())
     assert result.get("backbone", MINI) == name
     assert (mini_path(name) / "README.md").read_text("utf-8") == card(mini_path(name), result, name)
@@ -63,8 +52,6 @@ def test_the_cards_are_those_of_the_committed_figures(name: str) -> None:
     ("skill", "tools"), [("tool_arguments", AUXILIARY), ("held_out_tool_arguments", HELD_OUT)]
 )
 def test_arguments_are_measured_on_auxiliary_and_on_held_out_tools(skill: str, tools: tuple) -> None:
-    from eval_mini import OTHER
-
     lines, rng = {schema_line(tool) for tool in tools}, Random(0)
     drawn = [OTHER[skill](rng) for _ in range(300)]
     assert {query.rpartition("\n")[2] for query, _ in drawn} <= lines

@@ -6,7 +6,8 @@ from random import Random
 
 import pytest
 
-from tokmem.mini.random_tools import rename_tool, sample_tool
+from pretraining.random_tools import rename_tool, sample_tool
+from pretraining.tools import sample_chain, schema_line
 from tokmem.mini.tools import (
     AUXILIARY,
     HELD_OUT,
@@ -14,8 +15,6 @@ from tokmem.mini.tools import (
     TRAINING,
     Tool,
     sample_call,
-    sample_chain,
-    schema_line,
 )
 
 
@@ -62,10 +61,3 @@ def test_a_renamed_tool_is_asked_for_in_the_same_words(tool: Tool) -> None:
         assert ours.query == theirs.query
         assert list(ours.arguments.values()) == list(theirs.arguments.values())
         jsonschema.validate(ours.arguments, renamed.parameters)
-
-
-def test_tools_of_the_training_alone_are_no_others() -> None:
-    assert not {tool.name for tool in TRAINING} & {tool.name for tool in TOOLS}
-    assert not {text for tool in TRAINING for text in tool.phrasings} & {
-        text for tool in HELD_OUT for text in tool.phrasings
-    }

@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from random import Random
 
-from tokmem.mini.families.family import Family, Split
+from pretraining.families.family import HELD_OUT, trained
+from tokmem.mini.family import Family, Sampler
 from tokmem.mini.lexicon import ONES, TENS
-
-Sampler = Callable[[Random], tuple[str, str]]
+from tokmem.mini.samplers.numbers import joined, listed, number
 
 UNITS = {
     "km": "kilometers",
@@ -25,27 +25,7 @@ UNITS = {
 }
 
 
-def _family(
-    name: str, sample: Sampler, *wordings: str, split: Split = "trained", weight: float = 1.0
-) -> Family:
-    """Build a family with its wordings last, where they read as a table."""
-    return Family(name, wordings, sample, split, weight)
-
-
 # --- bare numbers ---------------------------------------------------------------------------------
-
-
-def _number(
-    answer: Callable[[int], str], low: int = 1, high: int = 999, keep: Callable[[int], bool] = lambda n: True
-) -> Sampler:
-    """Sample a number from ``low`` to ``high`` that ``keep`` accepts."""
-    pool = tuple(n for n in range(low, high + 1) if keep(n))
-
-    def sample(rng: Random) -> tuple[str, str]:
-        n = rng.choice(pool)
-        return str(n), answer(n)
-
-    return sample
 
 
 def _flip(sampler: Sampler) -> Sampler:
@@ -78,25 +58,24 @@ def _digit_count(rng: Random) -> tuple[str, str]:
     return str(rng.randrange(10 ** (length - 1), 10**length)), str(length)
 
 
-def _add(amount: int, split: Split = "trained") -> Family:
+def _add(amount: int) -> Family:
     """The family that adds ``amount`` to a number."""
-    return _family(
+    return trained(
         f"number_add_{amount}",
-        _number(lambda n: str(n + amount), high=999 - amount),
+        number(lambda n: str(n + amount), high=999 - amount),
         f"Add {amount} to the number.",
         f"What is the given number plus {amount}?",
         f"Increase this number by {amount}.",
         f"Write the number that is {amount} higher.",
         f"Give the sum of the number and {amount}.",
-        split=split,
     )
 
 
 def _subtract(amount: int) -> Family:
     """The family that subtracts ``amount`` from a number."""
-    return _family(
+    return trained(
         f"number_subtract_{amount}",
-        _number(lambda n: str(n - amount), low=amount),
+        number(lambda n: str(n - amount), low=amount),
         f"Subtract {amount} from the number.",
         f"What is the given number minus {amount}?",
         f"Decrease this number by {amount}.",
@@ -109,54 +88,54 @@ def _subtract(amount: int) -> Family:
 BARE = (
     *(_add(amount) for amount in (1, 2, 3, 5, 10, 100)),
     *(_subtract(amount) for amount in (1, 10)),
-    _add(4, split="settings"),
-    _family("number_parity", _number(lambda n: "odd" if n % 2 else "even"),
+    HELD_OUT["number_add_4"],
+    trained("number_parity", number(lambda n: "odd" if n % 2 else "even"),
             "Say whether the number is even or odd.", "Is this number odd or even?",
             "Label the number as even or odd.", "Tell me the parity of the number.",
             "Decide if the given number is odd or even."),
-    _family("number_digit_count", _digit_count,
+    trained("number_digit_count", _digit_count,
             "Count the digits of the number.", "How many digits does this number have?",
             "Give the number of digits.", "Say how many digits long the number is.",
             "Tell me the length of the number in digits."),
-    _family("number_to_words", _number(_in_words, low=0, high=99),
+    trained("number_to_words", number(_in_words, low=0, high=99),
             "Write the number in words.", "Spell out this number in English.",
             "Turn the digits into a number word.", "How is this number written as words?",
-            "Express the given number with words, not digits.", weight=0.7),
-    _family("number_from_words", _flip(_number(_in_words, low=0, high=99)),
+            "Express the given number with words, not digits."),
+    trained("number_from_words", _flip(number(_in_words, low=0, high=99)),
             "Write the number word in digits.", "Turn these words into a number.",
             "Give the numeral for the spelled-out number.", "Which digits stand for this number word?",
-            "Express the written number with digits.", weight=0.7),
-    _family("number_reverse_digits",
-            _number(lambda n: str(n)[::-1], low=10, keep=lambda n: str(n) != str(n)[::-1]),
+            "Express the written number with digits."),
+    trained("number_reverse_digits",
+            number(lambda n: str(n)[::-1], low=10, keep=lambda n: str(n) != str(n)[::-1]),
             "Write the digits of the number in reverse order.", "Reverse the digits.",
             "Write the number backwards, from its last digit to its first.",
             "Turn the order of the digits around.", "What does this number read from right to left?"),
-    _family("number_last_digit", _number(lambda n: str(n)[-1], low=10),
+    trained("number_last_digit", number(lambda n: str(n)[-1], low=10),
             "Give the last digit of the number.", "What is the final digit?",
             "Write only the digit at the end.", "Which digit does this number end with?",
             "Keep just the rightmost digit."),
-    _family("number_first_digit", _number(lambda n: str(n)[0], low=10),
+    trained("number_first_digit", number(lambda n: str(n)[0], low=10),
             "Give the first digit of the number.", "What is the leading digit?",
             "Write only the digit at the start.", "Which digit does this number begin with?",
             "Keep just the leftmost digit."),
-    _family("number_ordinal", _number(_ordinal),
+    trained("number_ordinal", number(_ordinal),
             "Write the number as an ordinal, such as 7th.", "Add the right ordinal ending: st, nd, rd or th.",
             "Turn the number into a ranking form like 1st.", "Give the ordinal form in digits.",
             "Put st, nd, rd or th after the number."),
-    _family("number_round_ten",
-            _number(lambda n: str((n + 5) // 10 * 10), low=11, high=994, keep=lambda n: n % 5 > 0),
+    trained("number_round_ten",
+            number(lambda n: str((n + 5) // 10 * 10), low=11, high=994, keep=lambda n: n % 5 > 0),
             "Round the number to the nearest ten.", "Which multiple of ten is closest?",
             "Give this number rounded to tens.", "Replace the number by the nearest multiple of 10.",
             "To the nearest 10, what is this number?"),
-    _family("number_digits_dashed", _number(lambda n: "-".join(str(n)), low=10),
+    trained("number_digits_dashed", number(lambda n: "-".join(str(n)), low=10),
             "Write the digits of the number with dashes between them.", "Separate the digits by dashes.",
             "Put a dash between neighboring digits.", "Break the number into digits joined by dashes.",
             "Insert a hyphen after each digit but the last."),
-    _family("number_digits_spaced", _number(lambda n: " ".join(str(n)), low=10),
+    trained("number_digits_spaced", number(lambda n: " ".join(str(n)), low=10),
             "Write the digits of the number with spaces between them.", "Separate the digits by spaces.",
             "Put a space between neighboring digits.", "Spread the number out, one digit at a time.",
             "Insert a blank after each digit but the last."),
-    _family("number_percent", _number(lambda n: f"{n}%"),
+    trained("number_percent", number(lambda n: f"{n}%"),
             "Write the number as a percentage.", "Add a percent sign.", "Put % after the number.",
             "Turn this number into a percent value.", "Show the number with a percent sign at its end."),
 )
@@ -166,88 +145,66 @@ BARE = (
 # --- lists of numbers -----------------------------------------------------------------------------
 
 
-def _listed(
-    answer: Callable[[list[int]], str], sizes: range = range(3, 7), top: int | None = None
-) -> Sampler:
-    """Sample different numbers separated by spaces, up to ``top`` (by default 9 or 99)."""
-
-    def sample(rng: Random) -> tuple[str, str]:
-        numbers = rng.sample(range(1, (top or rng.choice((9, 99))) + 1), rng.choice(sizes))
-        return " ".join(map(str, numbers)), answer(numbers)
-
-    return sample
-
-
-def _joined(numbers: list[int], separator: str = " ") -> str:
-    """Write the numbers with a separator between them."""
-    return separator.join(map(str, numbers))
-
-
 TWO, THREE = range(2, 3), range(3, 4)
 
 # fmt: off
 LISTS = (
-    _family("numbers_largest_of_three", _listed(lambda ns: str(max(ns)), THREE, top=99),
+    trained("numbers_largest_of_three", listed(lambda ns: str(max(ns)), THREE, top=99),
             "Give the largest of the three numbers.", "Which of these three numbers is the biggest?",
             "Pick the highest of the three.", "Find the maximum of the three numbers.",
             "Write only the greatest of these three."),
-    _family("numbers_smallest_of_three", _listed(lambda ns: str(min(ns)), THREE, top=99),
+    trained("numbers_smallest_of_three", listed(lambda ns: str(min(ns)), THREE, top=99),
             "Give the smallest of the three numbers.", "Which of these three numbers is the least?",
             "Pick the lowest of the three.", "Find the minimum of the three numbers.",
             "Write only the littlest of these three."),
-    _family("numbers_sum_of_two", _listed(lambda ns: str(sum(ns)), TWO, top=50),
+    trained("numbers_sum_of_two", listed(lambda ns: str(sum(ns)), TWO, top=50),
             "Give the sum of the two numbers.", "Add these two numbers together.",
             "What do the two numbers make in total?", "Compute the first number plus the second.",
             "Find the total of the two."),
-    _family("numbers_compare_two",
-            _listed(lambda ns: f"{ns[0]} {'<' if ns[0] < ns[1] else '>'} {ns[1]}", TWO, top=99),
+    trained("numbers_compare_two",
+            listed(lambda ns: f"{ns[0]} {'<' if ns[0] < ns[1] else '>'} {ns[1]}", TWO, top=99),
             "Put < or > between the two numbers.",
             "Compare the two numbers with a less-than or greater-than sign.",
             "Insert the sign that makes a true comparison.",
             "Write the two numbers with the right sign, < or >.",
             "Show which of the two is larger by a comparison sign."),
-    _family("numbers_first_plus_last", _listed(lambda ns: str(ns[0] + ns[-1]), top=9),
+    trained("numbers_first_plus_last", listed(lambda ns: str(ns[0] + ns[-1]), top=9),
             "Add the first and the last number.", "What is the first number plus the last one?",
             "Sum up only the two numbers at the ends.",
             "Give the total of the opening and the closing number.",
             "Ignore the middle and add the outer two numbers."),
-    _family("numbers_reverse", _listed(lambda ns: _joined(ns[::-1])),
+    trained("numbers_reverse", listed(lambda ns: joined(ns[::-1])),
             "Write the list of numbers in reverse order.", "Reverse the order of these numbers.",
             "List the numbers from last to first.", "Turn the sequence of numbers around.",
             "Give the same numbers, back to front."),
-    _family("numbers_drop_first", _listed(lambda ns: _joined(ns[1:])),
+    trained("numbers_drop_first", listed(lambda ns: joined(ns[1:])),
             "Drop the first number of the list.", "Write all numbers except the first.",
             "Remove the number at the start.", "Leave out the opening number.",
             "Copy the list from its second number on."),
-    _family("numbers_drop_last", _listed(lambda ns: _joined(ns[:-1])),
+    trained("numbers_drop_last", listed(lambda ns: joined(ns[:-1])),
             "Drop the last number of the list.", "Write all numbers except the last.",
             "Remove the number at the end.", "Leave out the closing number.",
             "Copy the list without its final number."),
-    _family("numbers_join_plus", _listed(lambda ns: _joined(ns, "+")),
+    trained("numbers_join_plus", listed(lambda ns: joined(ns, "+")),
             "Join all the numbers with plus signs.", "Put a + between the numbers, keeping every one.",
             "Connect the whole list by plus signs.", "Replace the spaces with plus signs.",
             "Write all these numbers as an addition, without solving it."),
-    _family("numbers_join_dash", _listed(lambda ns: _joined(ns, "-")),
+    trained("numbers_join_dash", listed(lambda ns: joined(ns, "-")),
             "Join all the numbers with dashes.", "Put a dash between the numbers.",
             "Connect the whole list by hyphens.", "Replace the spaces with dashes.",
             "Write the numbers as one chain held together by dashes."),
-    _family("numbers_drop_first_dash", _listed(lambda ns: _joined(ns[1:], "-")),
+    trained("numbers_drop_first_dash", listed(lambda ns: joined(ns[1:], "-")),
             "Drop the first number and join the others with dashes.",
             "Leave out the opening number, then put dashes between the remaining ones.",
             "Connect all numbers but the first by hyphens.",
             "Remove the starting number; chain the rest with dashes.",
             "From the second number on, write the list with dashes."),
-    _family("numbers_drop_first_plus", _listed(lambda ns: _joined(ns[1:], "+")),
-            "Drop the first number and join the others with plus signs.",
-            "Leave out the opening number, then put + between the remaining ones.",
-            "Connect all numbers but the first by plus signs.",
-            "Remove the starting number; link the rest with plus.",
-            "From the second number on, write the list as an addition, unsolved.", split="demo"),
-    _family("numbers_add_one_each", _listed(lambda ns: _joined([n + 1 for n in ns]), top=20),
+    HELD_OUT["numbers_drop_first_plus"],
+    trained("numbers_add_one_each", listed(lambda ns: joined([n + 1 for n in ns]), top=20),
             "Add 1 to each number of the list.", "Increase every number by one.",
             "Count one up from every number.", "Write all the numbers one higher.",
             "Raise every number in the list by 1."),
-    _family("numbers_swap_ends", _listed(lambda ns: _joined([ns[-1], *ns[1:-1], ns[0]])),
+    trained("numbers_swap_ends", listed(lambda ns: joined([ns[-1], *ns[1:-1], ns[0]])),
             "Swap the first and the last number.", "Exchange the two numbers at the ends of the list.",
             "Let the first and last number trade places.", "Switch the outer numbers and keep the middle.",
             "Write the list with its first and final numbers interchanged."),
@@ -280,10 +237,10 @@ def _long(amount: int, unit: str) -> str:
 
 def _priced(answer: Callable[[int], str]) -> Sampler:
     """Sample a price written like $12."""
-    number = _number(answer, low=2)
+    sampler = number(answer, low=2)
 
     def sample(rng: Random) -> tuple[str, str]:
-        amount, response = number(rng)
+        amount, response = sampler(rng)
         return f"${amount}", response
 
     return sample
@@ -291,32 +248,32 @@ def _priced(answer: Callable[[int], str]) -> Sampler:
 
 # fmt: off
 AMOUNTS = (
-    _family("price_to_words", _priced(lambda n: f"{n} dollars"),
+    trained("price_to_words", _priced(lambda n: f"{n} dollars"),
             "Write the price with the word dollars instead of the sign.",
             "Replace the dollar sign with a word.", "Say the price as an amount followed by dollars.",
             "Write the $ out as dollars, after the number.",
             "Express this price without the symbol, naming the currency."),
-    _family("price_to_sign", _flip(_priced(lambda n: f"{n} dollars")),
+    trained("price_to_sign", _flip(_priced(lambda n: f"{n} dollars")),
             "Write the price with a dollar sign.", "Replace the word dollars with a $ in front.",
             "Shorten the price by using the dollar symbol.", "Put $ before the amount and drop the word.",
             "Give this amount of dollars in symbol form."),
-    _family("price_add_one", _priced(lambda n: f"${n + 1}"),
+    trained("price_add_one", _priced(lambda n: f"${n + 1}"),
             "Raise the price by one dollar.", "Make this price $1 higher.",
             "What is the price after adding one dollar?", "Write a price that is one dollar more.",
             "Increase the price by a single dollar."),
-    _family("unit_to_long", _measured(_short, _long),
+    trained("unit_to_long", _measured(_short, _long),
             "Write the unit of the measurement in full.", "Spell out the abbreviated unit.",
             "Replace the short unit with its full name.", "Give the amount with the complete unit name.",
             "Expand the unit after the number."),
-    _family("unit_to_short", _measured(_long, _short),
+    trained("unit_to_short", _measured(_long, _short),
             "Abbreviate the unit of the measurement.", "Use the short symbol for the unit.",
             "Replace the full unit name with its abbreviation.", "Write the amount with the unit shortened.",
             "Shorten the unit after the number."),
-    _family("unit_amount", _measured(_short, lambda n, unit: str(n)),
+    trained("unit_amount", _measured(_short, lambda n, unit: str(n)),
             "Give only the amount of the measurement, without its unit.",
             "Drop the unit and keep the number.", "What number comes before the unit?", "Remove the unit.",
             "Write the plain number of this measurement."),
-    _family("unit_name", _measured(_short, lambda n, unit: UNITS[unit]),
+    trained("unit_name", _measured(_short, lambda n, unit: UNITS[unit]),
             "Give only the full name of the unit, without the amount.",
             "Which unit is used here? Answer in full.", "Name the unit of this measurement.",
             "Drop the number and spell out the unit.",

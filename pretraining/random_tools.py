@@ -12,23 +12,12 @@ from random import Random
 
 from tokmem.mini.lexicon import NOUNS, PLACES, THINGS, VERBS
 from tokmem.mini.tools import KINDS, TOOLS, Tool, parse_tool
+from tokmem.mini.twins import ARGUMENT_NAMES, rename_arguments
 
 TAKEN = frozenset(tool.name for tool in TOOLS)
 _OBJECTS = (
     *NOUNS,
     *"order list report account room line file record group plan call list item game trip song".split(),
-)
-_KEYS = tuple(
-    """amount area author begin body brand budget category cause channel class code comment count course cover
-customer degree depth detail device direction distance duration edge end entry event field filter floor
-folder form format from gate goal grade guest guests height holder host hours id index input interval
-kind label length level limit line link list mark max member message min minutes mode model month name
-note number object option order owner pace page pages part party past path people percent period phase
-pieces plan player point points position price product project purpose quantity query question range
-rank rate reason receiver region repeat result role rooms rounds route row rule scale score season seats
-section sender serial series service share shift side size slot source speed stage stars start state
-status step steps stop store style subject sum table tag target task team term theme to token topic
-total track type unit until user value version view voice volume weeks weight width year years zone""".split()
 )
 _PREPOSITIONS = ("with", "for", "in", "at", "on", "to", "from", "about", "by", "as", "near", "under")
 _QUOTED = ("text", "title", "word")
@@ -52,34 +41,6 @@ def sample_tool(rng: Random) -> Tool:
     )
     phrasings = [_phrasing(verb, thing, arguments, optional, rng) for _ in range(3)]
     return parse_tool(f"{name}({listed}) {verbs.capitalize()} the {thing}.", phrasings)
-
-
-def rename_arguments(tool: Tool, rng: Random) -> Tool:
-    """The same tool with other names for its arguments.
-
-    Requests stay as natural as they were, but no longer tell what the arguments are called.
-    """
-    keys: dict[str, str] = {}
-    for label in tool.samplers:
-        other = rng.choice(_KEYS)
-        key = rng.choice((label, other, other, f"{other}_{label}", f"{label}_{other}"))
-        keys[label] = key if key not in keys.values() and key not in tool.samplers else label
-
-    def replaced(text: str) -> str:
-        return re.sub(r"\{(\w+)\}", lambda m: f"{{{keys[m[1]]}}}", text)
-
-    parameters = {
-        "type": "object",
-        "properties": {keys[k]: schema for k, schema in tool.parameters["properties"].items()},
-        "required": [keys[k] for k in tool.parameters["required"]],
-    }
-    return replace(
-        tool,
-        parameters=parameters,
-        phrasings=tuple(replaced(phrasing) for phrasing in tool.phrasings),
-        samplers={keys[k]: sampler for k, sampler in tool.samplers.items()},
-        spoken={keys[k]: said for k, said in tool.spoken.items()},
-    )
 
 
 def rename_tool(tool: Tool, rng: Random) -> Tool:
@@ -106,7 +67,11 @@ def _phrasing(
 def _argument(rng: Random) -> tuple[str, str, str]:
     """Name and kind of an argument, and how a request says its value."""
     style = rng.choices(("text", "number", "flag", "choice"), (0.6, 0.24, 0.06, 0.1))[0]
-    key = rng.choice(_KEYS) if rng.random() < 0.8 else f"{rng.choice(_KEYS)}_{rng.choice(_KEYS)}"
+    key = (
+        rng.choice(ARGUMENT_NAMES)
+        if rng.random() < 0.8
+        else f"{rng.choice(ARGUMENT_NAMES)}_{rng.choice(ARGUMENT_NAMES)}"
+    )
     if style == "number":
         low = rng.randint(2, 20)
         kind = f"{rng.choice(('int', 'int', 'num'))}:{low}-{low + rng.randint(10, 90)}"

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from tests.mini.test_procedures import TOOLS
+from pretraining.average import average
 
 
 def state(folder: Path, value: float, tokenizer: str = "{}", size: int = 3, earlier: int = 0) -> Path:
@@ -22,11 +21,7 @@ def state(folder: Path, value: float, tokenizer: str = "{}", size: int = 3, earl
     return folder
 
 
-def test_average(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.syspath_prepend(str(TOOLS))
-    sys.modules.pop("average_mini", None)
-    from average_mini import average
-
+def test_average(tmp_path: Path) -> None:
     first, second = state(tmp_path / "a", 1.0), state(tmp_path / "b", 2.0, earlier=10)
     for _ in range(2):  # an earlier mean is replaced
         average(first, second, tmp_path / "mean")

@@ -1,0 +1,18 @@
+"""All families of generated procedures, those that training leaves out among them."""
+
+from __future__ import annotations
+
+from pretraining.families import copying, dates, formats, lists, numbers, records, sentences, words
+from tokmem.mini.family import Family
+
+FAMILIES: tuple[Family, ...] = (
+    *words.FAMILIES,
+    *lists.FAMILIES,
+    *numbers.FAMILIES,
+    *dates.FAMILIES,
+    *records.FAMILIES,
+    *sentences.FAMILIES,
+    *formats.FAMILIES,
+    *copying.FAMILIES,
+)
+TRAINED = tuple(family for family in FAMILIES if family.split == "trained")
