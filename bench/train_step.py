@@ -27,7 +27,9 @@ from bench.peak import measure_peak
 from bench.setup import RANDOM, SHAPE, Queries, Settings, build_bank, build_model, load_queries, prepare
 from tokmem.errors import TrainingError
 from tokmem.files import atomic_write_json
-from tokmem.model.backbone import MINI, fingerprint, load_backbone, mini_path, pick_device
+from tokmem.model.backbone import load_backbone, pick_device
+from tokmem.model.catalog import MINI, mini_path
+from tokmem.model.fingerprint import fingerprint
 from tokmem.provenance import provenance
 from tokmem.records import Encoded
 from tokmem.report.tables import Table

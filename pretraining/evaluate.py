@@ -34,7 +34,8 @@ from tokmem.mini.arithmetic import sample_problem
 from tokmem.mini.family import Family, Sampler
 from tokmem.mini.procedures import DEMO, SETTINGS, is_held_out_input, sample_input
 from tokmem.mini.tools import AUXILIARY, HELD_OUT, Tool
-from tokmem.model.backbone import BUNDLED, MINI, load_backbone
+from tokmem.model.backbone import load_backbone
+from tokmem.model.catalog import BUNDLED, MINI
 from tokmem.recall.settings import RecallSettings
 from tokmem.records import Example, Turn
 from tokmem.seeds import stream

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from tokmem.files import replace_folder
-from tokmem.model.backbone import BUNDLED, MINI, MINI_TOOLS, mini_path
+from tokmem.model.catalog import BUNDLED, CATALOG, MINI, MINI_TOOLS, mini_path
 
 TRAINING = {
     MINI: """- {tokens:.1f} M tokens (padding included; {supervised:.1f} M of them trained on) in {steps:,} steps, {hours:.1f} hours on two CPU
@@ -96,7 +96,7 @@ def card(backbone: Path, result: dict[str, Any], name: str = MINI) -> str:
     held = result["exact_held_out_instructed"]
     figures = {
         "title": TITLES[name],
-        "source": f"results/mini/{BUNDLED[name]}.json",
+        "source": f"results/mini/{CATALOG[name].folder}.json",
         "last_steps": seen["step"] - seen.get("earlier", {}).get("step", 0),
         "parameters": result["parameters"],
         "layers": config["num_hidden_layers"],

@@ -10,7 +10,8 @@ import torch
 from tests.held_out import FIRST, LATER, RECALL, corpus, load_mini, rouge
 from tokmem import FitSettings, TokMem
 from tokmem.methods.base import Base
-from tokmem.model.backbone import Backbone, fingerprint
+from tokmem.model.backbone import Backbone
+from tokmem.model.fingerprint import fingerprint
 from tokmem.records import Answer, Example
 
 

@@ -86,10 +86,10 @@ CONFIGS = {
 def tiny_model(name: str, seed: int = 0) -> PreTrainedModel:
     """A frozen random float32 model; weights are large enough that attention matters."""
     torch.manual_seed(seed)
-    return _random(CONFIGS[name]()).eval().requires_grad_(False)
+    return randomised(CONFIGS[name]()).eval().requires_grad_(False)
 
 
-def _random(config: PreTrainedConfig) -> PreTrainedModel:
+def randomised(config: PreTrainedConfig) -> PreTrainedModel:
     model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
     with torch.no_grad():
         for parameter in model.parameters():
@@ -115,7 +115,7 @@ def tiny_backbone(tokenizer: PreTrainedTokenizerBase, seed: int = 0) -> Backbone
     torch.manual_seed(seed)
     config = CONFIGS["llama"]()
     config.vocab_size, config.max_position_embeddings = len(tokenizer) + 8, 512
-    return wrap_backbone(_random(config), tokenizer, "tiny")
+    return wrap_backbone(randomised(config), tokenizer, "tiny")
 
 
 def tiny_bank(

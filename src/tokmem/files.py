@@ -19,6 +19,11 @@ T = TypeVar("T")
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 
 
+def cache_folder(name: str) -> Path:
+    """`tokmem/<name>` in the user's cache folder (XDG_CACHE_HOME, or ~/.cache)."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tokmem" / name
+
+
 def atomic_write_text(path: Path, text: str) -> None:
     """Writes a file as a whole, UTF-8; folders above it are made.
 

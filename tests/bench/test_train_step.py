@@ -12,7 +12,8 @@ from bench.setup import build_bank, build_model, load_queries
 from bench.train_step import check_equal_work, compare, main, parse, summarise
 from tests.tiny import tiny_bank, tiny_examples, tiny_model
 from tokmem.errors import TrainingError
-from tokmem.model.backbone import load_backbone, mini_path
+from tokmem.model.backbone import load_backbone
+from tokmem.model.catalog import mini_path
 from tokmem.train.speed import peak_bytes
 
 pytest.importorskip("peft")

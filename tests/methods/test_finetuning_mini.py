@@ -13,7 +13,8 @@ from tokmem.methods.adapted import Adapted
 from tokmem.methods.base import Base
 from tokmem.methods.lora import LoRA
 from tokmem.methods.replay import Replay
-from tokmem.model.backbone import Backbone, fingerprint
+from tokmem.model.backbone import Backbone
+from tokmem.model.fingerprint import fingerprint
 from tokmem.train.settings import FitSettings
 
 pytest.importorskip("peft")

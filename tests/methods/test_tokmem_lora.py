@@ -13,7 +13,8 @@ from tests.methods.finetuning import block, procedures
 from tests.tiny import tiny_backbone
 from tokmem.errors import AdapterError, BankError
 from tokmem.methods.tokmem_lora import TokMemLora, home_of
-from tokmem.model.backbone import Backbone, fingerprint
+from tokmem.model.backbone import Backbone
+from tokmem.model.fingerprint import fingerprint
 from tokmem.model.lora import LoraSettings
 from tokmem.recall.settings import RecallSettings
 from tokmem.train.adapter import JointObjective

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from tokmem.data.chat import Chat
-from tokmem.model.backbone import BUNDLED, MINI, Backbone, load_backbone, mini_path
+from tokmem.model.backbone import Backbone, load_backbone
+from tokmem.model.catalog import BUNDLED, CATALOG, MINI, mini_path
 
 ROOT = Path(__file__).parents[2]
 
@@ -88,4 +89,8 @@ def test_committed_results_are_of_these_backbones(path: Path, bundled: dict[str,
 
 
 def test_there_are_results_to_check() -> None:
-    assert {p.stem for p in committed_results()} >= {*BUNDLED.values(), "demo", "sni10_mini"}
+    assert {p.stem for p in committed_results()} >= {
+        *(CATALOG[name].folder for name in BUNDLED),
+        "demo",
+        "sni10_mini",
+    }

@@ -15,12 +15,12 @@ from tokmem.model import backbone as module
 from tokmem.model.backbone import (
     Backbone,
     check_supported,
-    fingerprint,
     is_recurrent,
     load_backbone,
     pick_device,
     wrap_backbone,
 )
+from tokmem.model.fingerprint import fingerprint
 
 
 class Vocabulary:

@@ -12,7 +12,7 @@ from pretraining.evaluate import OTHER, training
 from pretraining.publish import card
 from pretraining.tools import schema_line
 from tokmem.mini.tools import AUXILIARY, HELD_OUT
-from tokmem.model.backbone import BUNDLED, MINI, mini_path
+from tokmem.model.catalog import BUNDLED, CATALOG, MINI, mini_path
 
 ROOT = Path(__file__).parents[2]
 
@@ -43,7 +43,7 @@ def test_the_training_of_all_runs_is_counted(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", BUNDLED)
 def test_the_cards_are_those_of_the_committed_figures(name: str) -> None:
-    result = json.loads((ROOT / "results" / "mini" / f"{BUNDLED[name]}.json").read_text())
+    result = json.loads((ROOT / "results" / "mini" / f"{CATALOG[name].folder}.json").read_text())
     assert result.get("backbone", MINI) == name
     assert (mini_path(name) / "README.md").read_text("utf-8") == card(mini_path(name), result, name)
 

@@ -12,7 +12,7 @@ from transformers import AutoTokenizer
 from pretraining import documents, train
 from pretraining.documents import Exchange
 from tokmem.mini.tools import Call
-from tokmem.model.backbone import mini_path
+from tokmem.model.catalog import mini_path
 
 
 def test_some_states_must_tell_three_tokens_or_words_of_the_request() -> None:

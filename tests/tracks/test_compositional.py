@@ -23,7 +23,8 @@ from tokmem.data.calls.xlam import rank_tools
 from tokmem.errors import BankError, ConfigError, DataError, TokMemError
 from tokmem.mini.tool_rows import mini_tool_rows
 from tokmem.mini.tools import TOOLS, TRAINING
-from tokmem.model.backbone import Backbone, fingerprint, load_backbone
+from tokmem.model.backbone import Backbone, load_backbone
+from tokmem.model.fingerprint import fingerprint
 from tokmem.records import Procedure
 from tokmem.tracks import tool_build, tool_data
 from tokmem.tracks.compositional import run

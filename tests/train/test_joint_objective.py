@@ -10,7 +10,8 @@ import torch
 
 from tests.tiny import tiny_bank, tiny_examples, tiny_model
 from tokmem.errors import TrainingError
-from tokmem.model.backbone import Backbone, fingerprint, wrap_backbone
+from tokmem.model.backbone import Backbone, wrap_backbone
+from tokmem.model.fingerprint import fingerprint
 from tokmem.model.lora import Adapter, LoraSettings
 from tokmem.model.memory_lm import MemoryLM
 from tokmem.train.adapter import JointObjective

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from tokmem.cli import analyze, bank, data, demo, evaluate, recall, report, run, tools, train
+from tokmem.cli import analyze, backbone, bank, data, demo, evaluate, recall, report, run, tools, train
 from tokmem.cli.shared import complain
 from tokmem.errors import TokMemError
 from tokmem.log import configure
@@ -60,6 +60,7 @@ app.command("run", rich_help_panel="Train and measure", epilog=run.EXAMPLES)(run
 app.command("report", rich_help_panel="Train and measure", epilog=report.EXAMPLES)(report.report)
 app.add_typer(data.app, name="data", rich_help_panel="Train and measure")
 app.add_typer(bank.app, name="bank", rich_help_panel="Keep banks")
+app.add_typer(backbone.app, name="backbone", rich_help_panel="Keep banks")
 app.command("analyze", rich_help_panel="Keep banks", epilog=analyze.EXAMPLES)(analyze.analyze)
 
 

@@ -14,7 +14,8 @@ from tokmem.data.replay import ReplayOrder
 from tokmem.errors import DataError
 from tokmem.log import Metrics
 from tokmem.methods.protocol import Learned
-from tokmem.model.backbone import MINI, Backbone, load_backbone
+from tokmem.model.backbone import Backbone, load_backbone
+from tokmem.model.catalog import MINI
 from tokmem.model.lora import Adapter, LoraSettings
 from tokmem.model.memory_lm import MemoryLM
 from tokmem.recall.answer import answer_examples

@@ -15,7 +15,8 @@ from tokmem.data.placement import Placement, PrefixEncoder, check_before
 from tokmem.errors import BankError
 from tokmem.log import Metrics
 from tokmem.methods.protocol import Learned
-from tokmem.model.backbone import MINI, Backbone, input_embedding, load_backbone
+from tokmem.model.backbone import Backbone, input_embedding, load_backbone
+from tokmem.model.catalog import MINI
 from tokmem.model.memory_lm import MemoryLM
 from tokmem.recall.answer import answer_examples
 from tokmem.recall.settings import RecallSettings

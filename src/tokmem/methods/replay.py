@@ -10,7 +10,8 @@ from tokmem.data.replay import Reservoir, check_ratio
 from tokmem.log import Metrics, logger
 from tokmem.methods.adapted import Adapted
 from tokmem.methods.protocol import Learned
-from tokmem.model.backbone import MINI, Backbone
+from tokmem.model.backbone import Backbone
+from tokmem.model.catalog import MINI
 from tokmem.records import Example, Procedure
 
 

@@ -20,7 +20,8 @@ from tokmem.data.encode import Encoder, PromptMode
 from tokmem.errors import BankError, ConfigError, RecallError
 from tokmem.log import Metrics
 from tokmem.methods.protocol import Learned
-from tokmem.model.backbone import MINI, Backbone, load_backbone
+from tokmem.model.backbone import Backbone, load_backbone
+from tokmem.model.catalog import MINI
 from tokmem.model.memory_lm import MemoryLM
 from tokmem.model.prefix import read_prefixes
 from tokmem.recall.answer import answer_examples

@@ -12,7 +12,9 @@ from tokmem.errors import BankError, ConfigError
 from tokmem.log import Metrics
 from tokmem.methods.protocol import Learned
 from tokmem.methods.tokmem import TokMem
-from tokmem.model.backbone import MINI, Backbone, fingerprint, load_backbone
+from tokmem.model.backbone import Backbone, load_backbone
+from tokmem.model.catalog import MINI
+from tokmem.model.fingerprint import fingerprint
 from tokmem.model.lora import Adapter, LoraSettings, adapter_shape
 from tokmem.records import Example, Procedure
 from tokmem.train.adapter import JointObjective

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
-from dataclasses import dataclass
-from importlib.resources import files
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
@@ -23,9 +21,10 @@ from transformers import (
 from tokmem.bank.slots import IdSpace
 from tokmem.errors import BackboneError
 from tokmem.files import replace_folder
+from tokmem.model.catalog import MINI, NAMES, locate
+from tokmem.model.converted import Converted
+from tokmem.model.fingerprint import fingerprint
 
-MINI, MINI_TOOLS = "mini", "mini-tools"
-BUNDLED = {MINI: "backbone", MINI_TOOLS: "backbone_tools"}  # backbones of the package, and their folders
 SAVED = "tokmem_backbone.json"  # marks a folder that `save_backbone` wrote
 DTypeName = Literal["auto", "float32", "bfloat16", "float16"]
 Quantization = Literal["none", "8bit", "4bit"]
@@ -47,14 +46,16 @@ class Backbone:
     Attributes:
         model: the causal LM in evaluation mode; no parameter of it takes a gradient.
         tokenizer: its tokenizer.
-        id: the hub id, ``mini``, ``mini-tools``, or the name of the local folder.
+        id: the hub id, the name in the catalog, or the name of the local folder or GGUF file.
         fingerprint: identifies configuration and weights (see `fingerprint`).
+        source_sha256: hex digest of the GGUF file that the weights come from; empty if they come from none.
     """
 
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
     id: str
     fingerprint: str
+    source_sha256: str = ""
 
     @property
     def device(self) -> torch.device:
@@ -85,11 +86,6 @@ class Backbone:
         return IdSpace(rows, (*(i for _, i in sorted(numbered)), *past))
 
 
-def mini_path(name: str = MINI) -> Path:
-    """Folder of a bundled backbone; ``mini-tools`` is ``mini``, trained on for tool calls."""
-    return Path(str(files("tokmem.mini"))) / BUNDLED[name]
-
-
 def load_backbone(
     name: str = MINI,
     *,
@@ -101,22 +97,27 @@ def load_backbone(
     """Loads and freezes a backbone.
 
     Args:
-        name: ``mini`` or ``mini-tools`` (bundled), a hub id, or a local folder.
-        dtype: ``auto`` takes the checkpoint's own; float32 for the bundled backbones on a CPU.
+        name: a name of the catalog (``smollm2``, ``mini``, ``mini-tools``), a hub id, a local folder, or a
+            GGUF file: its path, ``folder:file.gguf``, or ``owner/name:file.gguf`` of the hub. A GGUF file is
+            converted once, into the user's cache.
+        dtype: ``auto`` takes the checkpoint's own; float32 for a GGUF file, whose numbers are dequantised,
+            and for the bundled backbones on a CPU.
         device: ``auto`` takes an accelerator where there is one.
         quantization: 8-bit or 4-bit loading through bitsandbytes (needs it installed).
         attention: attention implementation of transformers; None lets it choose.
 
     Raises:
         BackboneError: the model cannot be found, is no decoder-only causal LM, or reads token ids elsewhere.
+        TokMemError: a GGUF file cannot be converted, for the disk is full or the cache cannot be written.
     """
     if dtype not in get_args(DTypeName):
         raise BackboneError(f"dtype {dtype!r}", f"one of {', '.join(get_args(DTypeName))}")
     if quantization not in get_args(Quantization):
         raise BackboneError(f"quantization {quantization!r}", f"one of {', '.join(get_args(Quantization))}")
     place = pick_device(device)
-    source = str(mini_path(name)) if name in BUNDLED else name
-    options: dict[str, Any] = {"dtype": _dtype(name, dtype, place)}
+    asked: torch.dtype | None = None if dtype == "auto" else getattr(torch, dtype)
+    source = locate(name, asked, place)
+    options: dict[str, Any] = {"dtype": asked or (torch.float32 if source.whole_precision else "auto")}
     if attention:
         options["attn_implementation"] = attention
     if quantization != "none":
@@ -125,22 +126,26 @@ def load_backbone(
         options["quantization_config"] = BitsAndBytesConfig(**{f"load_in_{quantization}": True})
         options["device_map"] = {"": place}
     try:
-        config = AutoConfig.from_pretrained(source)
+        config = AutoConfig.from_pretrained(source.path)
         if config.is_encoder_decoder:
             raise BackboneError(f"{name} is an encoder-decoder", "a decoder-only causal LM")
-        tokenizer = AutoTokenizer.from_pretrained(source)
-        model = AutoModelForCausalLM.from_pretrained(source, config=config, **options)
+        tokenizer = AutoTokenizer.from_pretrained(source.path)
+        model = AutoModelForCausalLM.from_pretrained(source.path, config=config, **options)
     except (OSError, ValueError, ImportError) as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise BackboneError(
             f"backbone {name!r} cannot be loaded ({reason})",
-            "'mini' or 'mini-tools', a local folder, or a hub id that can be reached",
+            f"{NAMES}; a hub has to be reached",
             "check the name, or download the model first and give its folder",
         ) from error
     if quantization == "none":
         nn.Module.to(model, place)
-    shown = name if name in BUNDLED or not Path(name).exists() else Path(name).resolve().name
-    return wrap_backbone(model, tokenizer, shown)
+    backbone = wrap_backbone(model, tokenizer, source.id)
+    if source.converted is None:
+        return backbone
+    if quantization == "none":
+        _check_weights(backbone, source.converted)
+    return replace(backbone, source_sha256=source.converted.sha256)
 
 
 def wrap_backbone(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, id: str = "local") -> Backbone:
@@ -149,6 +154,16 @@ def wrap_backbone(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, id
     model.eval()
     model.requires_grad_(False)
     return Backbone(model, tokenizer, id, fingerprint(model))
+
+
+def _check_weights(backbone: Backbone, held: Converted) -> None:
+    """Refuses cached weights that are not those which were converted."""
+    if backbone.fingerprint != held.fingerprint:
+        raise BackboneError(
+            f"{held.folder} is damaged: its weights have another fingerprint",
+            f"{held.fingerprint}, as they were converted",
+            "remove the folder; the next call converts the file anew",
+        )
 
 
 def save_backbone(backbone: Backbone, folder: Path) -> None:
@@ -174,13 +189,6 @@ def pick_device(device: str) -> str:
     except (RuntimeError, AssertionError) as error:
         raise BackboneError(f"device {device!r}", "auto, cpu, or a device that torch sees here") from error
     return device
-
-
-def _dtype(name: str, dtype: str, device: str) -> torch.dtype | str:
-    if dtype != "auto":
-        kind: torch.dtype = getattr(torch, dtype)
-        return kind
-    return torch.float32 if name in BUNDLED and device == "cpu" else "auto"
 
 
 def input_embedding(model: PreTrainedModel) -> nn.Embedding:
@@ -216,36 +224,3 @@ def is_recurrent(model: PreTrainedModel) -> bool:
     kinds = set(getattr(config, "layer_types", None) or ())
     attention = {"full_attention", "sliding_attention", "chunked_attention"}
     return bool(kinds - attention) or bool(getattr(model, "_is_stateful", False))
-
-
-@torch.no_grad()
-def fingerprint(model: nn.Module) -> str:
-    """Hex digest of the configuration's shape and of every weight, as bfloat16.
-
-    The same checkpoint loaded as float32 or bfloat16 has one fingerprint; one changed weight (beyond the
-    resolution of bfloat16) gives another. Every element counts: a tensor enters as position-weighted sums of
-    its bits.
-    """
-    digest = hashlib.sha256()
-    config = getattr(model, "config", None)
-    if config is not None:
-        facts = {
-            k: getattr(config, k, None)
-            for k in ("model_type", "hidden_size", "num_hidden_layers", "vocab_size")
-        }
-        digest.update(json.dumps(facts, sort_keys=True).encode())
-    for name, parameter in sorted(model.named_parameters()):
-        digest.update(f"{name}{tuple(parameter.shape)}{_checksum(parameter)}".encode())
-    return digest.hexdigest()[:32]
-
-
-def _checksum(tensor: Tensor) -> tuple[int, int]:
-    flat = tensor.detach().reshape(-1)
-    bits = flat.to(torch.bfloat16).view(torch.int16) if flat.is_floating_point() else flat
-    total, weighted = 0, 0
-    for start in range(0, len(bits), 1 << 24):
-        part = bits[start : start + (1 << 24)].long()
-        places = torch.arange(start, start + len(part), device=part.device) % 65521 + 1
-        total += int(part.sum())
-        weighted += int((part * places).sum())
-    return total, weighted & ((1 << 64) - 1)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tokmem.config import setting
-from tokmem.model.backbone import MINI, MINI_TOOLS, Backbone, DTypeName, Quantization, load_backbone
+from tokmem.model.backbone import Backbone, DTypeName, Quantization, load_backbone
+from tokmem.model.catalog import MINI, MINI_TOOLS
 
 _NAMES = "'mini' or 'mini-tools' (bundled), a hub id, or a local folder"
 

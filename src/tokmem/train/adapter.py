@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from tokmem.model.backbone import fingerprint
+from tokmem.model.fingerprint import fingerprint
 from tokmem.model.lora import Adapter
 from tokmem.model.memory_lm import MemoryLM
 from tokmem.records import Encoded

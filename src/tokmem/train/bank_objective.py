@@ -12,8 +12,10 @@ from torch import Tensor, nn
 
 from tokmem.data.collate import on_device
 from tokmem.errors import TrainingError
+from tokmem.files import cache_folder
 from tokmem.log import logger
-from tokmem.model.backbone import fingerprint, is_recurrent
+from tokmem.model.backbone import is_recurrent
+from tokmem.model.fingerprint import fingerprint
 from tokmem.model.memory_lm import MemoryLM
 from tokmem.model.prefix import Prefix, suitable_tokens
 from tokmem.model.prefix_tree import pack
@@ -23,7 +25,7 @@ from tokmem.train.loss import MAX_LOGITS, LossSum, memory_loss
 from tokmem.train.objective import Piece
 from tokmem.train.optim import Group
 from tokmem.train.prefix_cache import PrefixCache, Usage
-from tokmem.train.prefix_files import PrefixFiles, default_folder
+from tokmem.train.prefix_files import PrefixFiles
 from tokmem.train.step import frozen_prefix_loss, plain_loss
 
 
@@ -60,7 +62,7 @@ class BankObjective:
         self.lm, self.frozen_prefix, self.renorm, self.seed = lm, frozen_prefix, renorm, seed
         files = None
         if disk_bytes and frozen_prefix and not is_recurrent(lm.model):  # it reads every weight
-            files = PrefixFiles(lm, disk_folder or default_folder(), disk_bytes)
+            files = PrefixFiles(lm, disk_folder or cache_folder("prefixes"), disk_bytes)
         self.cache = PrefixCache(lm, cache_bytes, share=share, files=files)
         self.states, self.calls_for = lm.bank.frozen_states()
         self.negatives = negatives and len(self.states) > 0

@@ -39,11 +39,6 @@ DRAFT_AGE = 3600
 SCAN_EVERY = 16
 
 
-def default_folder() -> Path:
-    """`tokmem/prefixes` in the user's cache folder (XDG_CACHE_HOME, or ~/.cache)."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tokmem" / "prefixes"
-
-
 class PrefixFiles:
     """Groups of prefixes by digest, for one backbone as it computes here.
 

