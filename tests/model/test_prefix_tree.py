@@ -6,7 +6,57 @@ import pytest
 
 from tests.tiny import tiny_bank
 from tests.train.shared import shared_examples
-from tokmem.model.prefix_tree import LEAST_SAVED, Ids, StemPlan, pack, plan_stems
+from tokmem.model.prefix_tree import (
+    RECALL,
+    TRAINING,
+    Ids,
+    SharingRule,
+    StemPlan,
+    pack,
+    plan_stems,
+    shared_ends,
+)
+
+
+def nested(seed: int) -> list[Ids]:
+    """Sorted prompts that go on from one another, share beginnings of all lengths, or share nothing."""
+    rng, pool = Random(seed), [()]
+    for _ in range(rng.randint(1, 50)):
+        longest = rng.choice([1, 9, 40])
+        pool.append(rng.choice(pool) + tuple(rng.choices(range(3), k=rng.randint(1, longest))))
+    return sorted(set(pool[1:]))
+
+
+@pytest.mark.parametrize("rule", [TRAINING, RECALL], ids=["training", "recall"])
+@pytest.mark.parametrize("seed", range(40))
+def test_a_plan_of_shared_beginnings_holds_what_it_promises(rule: SharingRule, seed: int) -> None:
+    prompts = nested(seed)
+    found = dict(zip(prompts, shared_ends(prompts, rule), strict=True))
+    paths: dict[Ids, set[Ids]] = {}  # of each beginning the ends on the way to it
+    for prompt, ends in found.items():
+        assert list(ends) == sorted(set(ends))
+        assert not ends or 0 < ends[0] <= ends[-1] < len(prompt)
+        for number, end in enumerate(ends, 1):
+            assert sum(prompt[:end] == other[:end] and end in found[other] for other in prompts) > 1
+            paths.setdefault(prompt[:end], set()).add(ends[:number])
+    assert all(len(ways) == 1 for ways in paths.values())
+    read = sum(len(begun) - (0, 0, *next(iter(ways)))[-2] for begun, ways in paths.items())
+    read += sum(len(prompt) - (0, *ends)[-1] for prompt, ends in found.items())
+    assert sum(map(len, prompts)) - read >= rule.least_saved * len(paths)
+
+
+def test_repeats_share_all_but_their_last_token_in_recall() -> None:
+    prompt = tuple(range(80))
+    assert shared_ends([prompt] * 3, RECALL) == [(79,)] * 3
+    assert shared_ends([prompt], RECALL) == [()]
+
+
+def test_the_rules_differ_where_few_tokens_follow_a_branch() -> None:
+    """Ten prompts behind each of two branches: to recall two readers of the root, to training twenty."""
+    root = tuple(range(40))
+    prompts = [(*root, branch, i) for branch in (100, 101) for i in range(10)]
+    assert {*shared_ends(prompts, TRAINING)} == {(40,)}
+    assert {*shared_ends(prompts, RECALL)} == {(41,)}
 
 
 def whole(plan: StemPlan, prompt: Ids) -> Ids:
@@ -47,7 +97,7 @@ def test_no_stem_costs_more_than_it_saves(alphabet: int) -> None:
         assert len(stem) < len(ids)
         assert ids[: plan.shared(ids)] == stem
     stems = sum(len(pack) for pack in plan.packs)
-    assert read(plan, prompts) <= sum(map(len, set(prompts))) - LEAST_SAVED * stems
+    assert read(plan, prompts) <= sum(map(len, set(prompts))) - TRAINING.least_saved * stems
     if alphabet == 2:
         assert stems > 1
 

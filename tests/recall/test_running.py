@@ -14,9 +14,10 @@ from tests.tiny import DIM, SPARE, VOCAB, tiny_lm, tiny_model
 from tokmem.bank.bank import Bank
 from tokmem.bank.slots import IdSpace
 from tokmem.model.memory_lm import MemoryLM
+from tokmem.model.prefix_tree import RECALL
 from tokmem.recall import running, writer
 from tokmem.recall.generate import Generation
-from tokmem.recall.prompts import LEAST_SAVED, PromptReader, Segment, plan_segments
+from tokmem.recall.prompts import PromptReader, Segment, plan_segments
 from tokmem.recall.running import CHUNK, RowCache
 
 Prompt = tuple[int, ...]
@@ -184,7 +185,7 @@ def test_segments_spell_the_prompts_and_leave_each_an_end_of_its_own() -> None:
             assert tuple(i for s in (*end.unread, end) for i in s.ids) == prompt
         shared = {segment for end in ends for segment in end.unread}
         saved = sum(map(len, prompts)) - sum(len(s.ids) for s in (*shared, *ends))
-        assert saved >= LEAST_SAVED * len(shared)
+        assert saved >= RECALL.least_saved * len(shared)
     assert plan_segments([], share=True) == []
 
 

@@ -66,6 +66,29 @@ def suitable_tokens(lm: MemoryLM) -> int:
     return CPU_BATCH_TOKENS if lm.device.type == "cpu" else BATCH_TOKENS
 
 
+def read_packed(
+    lm: MemoryLM, sequences: Sequence[Sequence[int]], past: Sequence[Past] = ()
+) -> tuple[list[Past], Tensor]:
+    """Runs sequences through the backbone in one packed row.
+
+    Args:
+        lm: the model.
+        sequences: token ids of each of S sequences.
+        past: see `MemoryLM.packed`.
+
+    Returns:
+        each sequence's own keys and values, which are views of the row's, and the last states (S, d).
+    """
+    lengths, cache = [len(ids) for ids in sequences], DynamicCache()
+    states = lm.packed(sequences, past, cache)
+    layers: list[Any] = cache.layers
+    pairs = [
+        zip(*(x[0].split(lengths, 1) for x in (layer.keys, layer.values)), strict=True) for layer in layers
+    ]
+    lasts = torch.tensor(lengths, device=states.device).cumsum(0) - 1
+    return [list(own) for own in zip(*pairs, strict=True)], states[lasts]
+
+
 @torch.no_grad()
 def read_prefixes(
     lm: MemoryLM,
@@ -112,16 +135,12 @@ def _padded(order: Sequence[int], prefixes: Sequence[Sequence[int]], tokens: int
 def _read_packed(
     lm: MemoryLM, prefixes: Sequence[Sequence[int]], stems: Sequence[Prefix | None]
 ) -> list[Prefix]:
-    lengths, cache = [len(ids) for ids in prefixes], DynamicCache()
     joined = {id(stem): stem.joined() for stem in stems if stem}
     past = [joined[id(stem)] if stem else () for stem in stems] if joined else ()
-    lasts = [states[-1].clone() for states in lm.packed(prefixes, past, cache).split(lengths)]
-    layers: list[Any] = cache.layers
-    parts = [
-        zip(*(x[0].split(lengths, 1) for x in (layer.keys, layer.values)), strict=True) for layer in layers
+    return [
+        Prefix(tuple((_copy(k), _copy(v)) for k, v in own), last.clone(), stem)
+        for own, last, stem in zip(*read_packed(lm, prefixes, past), stems, strict=True)
     ]
-    copies = [tuple((_copy(k), _copy(v)) for k, v in pairs) for pairs in zip(*parts, strict=True)]
-    return [Prefix(pairs, *more) for pairs, *more in zip(copies, lasts, stems, strict=True)]
 
 
 def _read_padded(lm: MemoryLM, prefixes: Sequence[Sequence[int]]) -> list[Prefix]:

@@ -1,23 +1,93 @@
-"""Stems: beginnings that several prompts have in common, to be read once.
+"""Plans which beginnings of prompts are read once for all the prompts that share them.
 
-A plan is a function of the prompts alone. It fixes which stems there are and which are read side by side, so
-that a stem has the same bits whenever and wherever it is read.
+In lexicographic order prompts form a tree. A plan is a function of the prompts alone: it fixes which
+beginnings are read apart and which are read together, so that a state has the same bits whenever it is read.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from itertools import groupby
+from itertools import pairwise
 
 Ids = tuple[int, ...]
-# A stem pays its way in bookkeeping from about this many tokens that need not be read again.
-LEAST_SAVED = 32
+
+
+@dataclass(frozen=True)
+class SharingRule:
+    """Decides when a shared beginning is worth a pass of its own.
+
+    Training and recall have different rules, and must keep them: the plan decides the shapes of batches, and
+    the shapes decide the last bits of results.
+
+    Attributes:
+        least_saved: how many tokens the pass must save; bookkeeping and another pass over the weights cost as
+            much as some dozens of tokens.
+        by_branch: True counts every branch of the tree as one reader of the beginning, and leaves the last
+            token of every prompt out of the tree. False counts all prompts of a branch, unless the branch has
+            a beginning of its own that is worth a pass.
+    """
+
+    least_saved: int
+    by_branch: bool
+
+
+TRAINING = SharingRule(least_saved=32, by_branch=False)
+RECALL = SharingRule(least_saved=64, by_branch=True)
+
+
+def shared_ends(prompts: Sequence[Ids], rule: SharingRule) -> list[Ids]:
+    """Finds the beginnings that each prompt shares with others.
+
+    Args:
+        prompts: token ids of each, in lexicographic order; distinct unless `rule.by_branch`.
+        rule: which beginnings are worth a pass.
+
+    Returns:
+        for each prompt the lengths at which its shared beginnings end, rising; all are shorter than the
+        prompt. Prompts that share the last beginning share all beginnings before it.
+    """
+    common = [_common(*pair, spare=int(rule.by_branch)) for pair in pairwise(prompts)]
+    found: list[Ids] = []
+    groups: list[tuple[int, int, Ids]] = [(0, len(prompts), ())]
+    while groups:
+        first, last, ends = groups.pop()
+        if last - first < 2:
+            found += [ends] * (last - first)
+            continue
+        shared = min(common[first : last - 1])
+        cuts = [first, *(k + 1 for k in range(first, last - 1) if common[k] == shared), last]
+        branches = list(pairwise(cuts))
+        readers = sum(_readers(common[a : b - 1], shared, rule) for a, b in branches)
+        end = min(shared, len(prompts[first]) - 1)
+        if (readers - 1) * (end - (ends[-1] if ends else 0)) >= rule.least_saved:
+            ends = (*ends, end)
+        groups += [(*branch, ends) for branch in reversed(branches)]
+    return found
+
+
+def _common(one: Ids, other: Ids, spare: int) -> int:
+    """Length of the longest common beginning that leaves `spare` tokens of both."""
+    most = min(len(one), len(other)) - spare
+    return next((i for i in range(most) if one[i] != other[i]), most)
+
+
+def _readers(common: Sequence[int], shared: int, rule: SharingRule) -> int:
+    """How often a branch reads the first `shared` tokens.
+
+    Args:
+        common: lengths that neighbouring prompts of the branch have in common; one less than its prompts.
+        shared: length that all branches have in common.
+        rule: see `SharingRule`.
+    """
+    if rule.by_branch or not common or len(common) * (min(common) - shared) >= rule.least_saved:
+        return 1
+    return len(common) + 1
 
 
 @dataclass(frozen=True)
 class Place:
-    """Where a stem stands in its plan: number of the pack, and of the stem in it."""
+    """The place of a stem in its plan: the number of the pack, and the stem's number in the pack."""
 
     pack: int
     index: int
@@ -29,7 +99,7 @@ class Stem:
 
     Attributes:
         ids: its own tokens.
-        parent: the stem before it; None where it begins the prompt.
+        parent: the stem before it; None if it begins the prompt.
     """
 
     ids: Ids
@@ -38,7 +108,7 @@ class Stem:
 
 @dataclass(frozen=True)
 class StemPlan:
-    """The stems of a set of prompts.
+    """The stems of a set of prompts: beginnings that several of them share.
 
     Attributes:
         packs: stems that are read together; parents stand in earlier packs.
@@ -58,19 +128,18 @@ class StemPlan:
 
 
 def plan_stems(prompts: Iterable[Ids], pack_tokens: int) -> StemPlan:
-    """Finds the stems of prompts, and packs those of equal depth together.
+    """Finds the stems of prompts, and packs stems of equal depth together.
 
     Args:
         prompts: token ids of each; order and repeats do not matter.
         pack_tokens: most tokens in a pack of several stems.
     """
-    ends = dict(_ends(sorted(set(prompts))))
+    distinct = sorted(set(prompts))
+    ends = dict(zip(distinct, shared_ends(distinct, TRAINING), strict=True))
     places: dict[Ids, Place] = {}  # by whole beginning
     packs: list[tuple[Stem, ...]] = []
     for depth in range(max(map(len, ends.values()), default=0)):
-        parents = {ids[: e[depth]]: ids[: e[depth - 1]] for ids, e in ends.items() if len(e) > depth}
-        if depth == 0:
-            parents = dict.fromkeys(parents, ())
+        parents = {ids[: e[depth]]: ids[: (0, *e)[depth]] for ids, e in ends.items() if len(e) > depth}
         wholes = sorted(parents)
         for chosen in pack([len(w) - len(parents[w]) for w in wholes], pack_tokens):
             stems = [
@@ -82,40 +151,13 @@ def plan_stems(prompts: Iterable[Ids], pack_tokens: int) -> StemPlan:
     return StemPlan(tuple(packs), {ids: places[ids[: e[-1]]] for ids, e in ends.items() if e})
 
 
-def _ends(prompts: Sequence[Ids]) -> Iterator[tuple[Ids, Ids]]:
-    """Each of the sorted prompts, with the lengths at which its stems end, rising."""
-    groups: list[tuple[int, int, Ids]] = [(0, len(prompts), ())]
-    while groups:
-        first, last, ends = groups.pop()
-        if last - first < 2:
-            yield from ((ids, ends) for ids in prompts[first:last])
-            continue
-        common = _common(prompts[first], prompts[last - 1])  # of all between them, for they are sorted
-        length, before = min(common, len(prompts[first]) - 1), ends[-1] if ends else 0
-        spans, start = [], first
-        for _, branch in groupby(ids[common : common + 1] for ids in prompts[first:last]):
-            spans.append((start, start := start + len(list(branch))))
-        readers = sum(_readers(prompts, span, common) for span in spans)
-        if (readers - 1) * (length - before) >= LEAST_SAVED:
-            ends = (*ends, length)
-        groups += [(*span, ends) for span in spans]
-
-
-def _readers(prompts: Sequence[Ids], span: tuple[int, int], length: int) -> int:
-    """How often a branch reads what stands before `length`: once where it begins with a stem of its own."""
-    first, last = span
-    own = _common(prompts[first], prompts[last - 1]) - length
-    return 1 if (last - first - 1) * own >= LEAST_SAVED else last - first
-
-
-def _common(one: Ids, other: Ids) -> int:
-    """Length of the longest common beginning."""
-    pairs = enumerate(zip(one, other, strict=False))
-    return next((i for i, (a, b) in pairs if a != b), min(len(one), len(other)))
-
-
 def pack(lengths: Sequence[int], tokens: int) -> list[list[int]]:
-    """Deals indices in their order into packs of at most `tokens`, or of one index."""
+    """Groups indices in their order; a group has at most `tokens` tokens, or one index.
+
+    Args:
+        lengths: tokens of each index.
+        tokens: most tokens in a group of several.
+    """
     packs: list[list[int]] = []
     room = 0
     for i, length in enumerate(lengths):

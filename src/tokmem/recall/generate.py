@@ -18,6 +18,7 @@ from tokmem.errors import ConfigError, RecallError
 from tokmem.log import progress
 from tokmem.model.backbone import is_recurrent
 from tokmem.model.memory_lm import MemoryLM
+from tokmem.model.prefix import suitable_tokens
 from tokmem.recall.constrained import Guides
 from tokmem.recall.padded import decode_padded
 from tokmem.recall.parse import split_turns
@@ -28,9 +29,6 @@ from tokmem.recall.settings import RecallSettings
 from tokmem.recall.writer import Writer
 from tokmem.records import Route
 from tokmem.seeds import stream
-
-# Tokens read at a time. Past a thousand rows a CPU's matrix products gain nothing.
-WAVE_TOKENS, CPU_WAVE_TOKENS = 8192, 1024
 
 
 @dataclass
@@ -128,9 +126,8 @@ class Recaller:
         longest = self.lm.longest_packed if self.settings.continuous else 0
         fits = [len(row.prompt) + row.most <= longest for row in rows]
         packed = sorted((row for row, fit in zip(rows, fits, strict=True) if fit), key=lambda row: row.prompt)
-        tokens = CPU_WAVE_TOKENS if self.lm.device.type == "cpu" else WAVE_TOKENS
         size, share = self.settings.batch_size, self.settings.shared_prefixes
-        reader = PromptReader(self.lm, [row.prompt for row in packed], share, tokens)
+        reader = PromptReader(self.lm, [row.prompt for row in packed], share, suitable_tokens(self.lm))
         for _ in decode_running(self.lm, self._writer, packed, reader, size):
             yield 1
         padded = sorted(

@@ -12,17 +12,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import DynamicCache
 
 from tokmem.model.memory_lm import MemoryLM
 from tokmem.model.packed import Past
-
-# Tokens that a segment of its own must save: another pass over the weights costs as much as some dozens.
-LEAST_SAVED = 64
+from tokmem.model.prefix import read_packed
+from tokmem.model.prefix_tree import RECALL, Ids, shared_ends
 
 
 @dataclass(eq=False)
@@ -60,35 +57,28 @@ class ReadPrompt:
     hidden: Tensor
 
 
-def plan_segments(prompts: Sequence[tuple[int, ...]], share: bool) -> list[Segment]:
-    """The last segment of each prompt, which no other prompt has.
+def plan_segments(prompts: Sequence[Ids], share: bool) -> list[Segment]:
+    """Plans the segments of prompts.
 
     Args:
         prompts: in lexicographic order.
-        share: whether prompts share segments; else each is one segment.
+        share: whether prompts share segments; if not, each prompt is one segment.
+
+    Returns:
+        the last segment of each prompt, which no other prompt has.
     """
-    if not share:
-        return [Segment(prompt, None) for prompt in prompts]
-    common = [_common(a, b) for a, b in pairwise(prompts)]
-    ends: list[Segment] = []
-    spans: list[tuple[int, int, Segment | None, int]] = [(0, len(prompts), None, 0)]
-    while spans:
-        first, last, parent, start = spans.pop()
-        if last - first <= 1:
-            ends += [Segment(prompt[start:], parent) for prompt in prompts[first:last]]
-            continue
-        end = min(common[first : last - 1])
-        cuts = [first, *(k + 1 for k in range(first, last - 1) if common[k] == end), last]
-        if (end - start) * (len(cuts) - 2) >= LEAST_SAVED:
-            parent, start = Segment(prompts[first][start:end], parent), end
-        spans += [(a, b, parent, start) for a, b in reversed(list(pairwise(cuts)))]
-    return ends
-
-
-def _common(one: Sequence[int], other: Sequence[int]) -> int:
-    """How many tokens two prompts begin with alike; at least one of each is left over."""
-    most = min(len(one), len(other)) - 1
-    return next((i for i in range(most) if one[i] != other[i]), most)
+    ends = shared_ends(prompts, RECALL) if share else [()] * len(prompts)
+    shared: dict[Ids, Segment] = {}  # by whole beginning
+    last: list[Segment] = []
+    for prompt, cuts in zip(prompts, ends, strict=True):
+        parent: Segment | None = None
+        for start, end in pairwise((0, *cuts)):
+            whole = prompt[:end]
+            if whole not in shared:
+                shared[whole] = Segment(prompt[start:end], parent)
+            parent = shared[whole]
+        last.append(Segment(prompt[cuts[-1] if cuts else 0 :], parent))
+    return last
 
 
 class PromptReader:
@@ -144,15 +134,7 @@ class PromptReader:
 
     def _read(self, segments: Sequence[Segment]) -> tuple[list[Past], Tensor]:
         """Own keys and values of segments whose parents have been read, and their last states."""
-        lengths, cache = [len(segment.ids) for segment in segments], DynamicCache()
-        states = self.lm.packed([segment.ids for segment in segments], _pasts(segments), cache)
-        layers: list[Any] = cache.layers
-        pairs = [
-            zip(*(x[0].split(lengths, 1) for x in (layer.keys, layer.values)), strict=True)
-            for layer in layers
-        ]
-        lasts = torch.tensor(lengths, device=states.device).cumsum(0) - 1
-        return [list(own) for own in zip(*pairs, strict=True)], states[lasts]
+        return read_packed(self.lm, [segment.ids for segment in segments], _pasts(segments))
 
 
 def _pasts(segments: Sequence[Segment]) -> list[Past]:
