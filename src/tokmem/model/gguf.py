@@ -7,8 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from tokenizers import AddedToken, pre_tokenizers
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import (
+    AddedToken,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
 
 from tokmem.errors import BackboneError
 
@@ -140,6 +145,8 @@ def read_tokenizer(path: Path, reader: GGUFReader) -> PreTrainedTokenizerBase:
     known = tokenizer.get_added_vocab()
     tokenizer.add_tokens([AddedToken(t, special=False, normalized=False) for t in whole if t not in known])
     if facts["pre"] in _DIGITS_APART:
+        from tokenizers import pre_tokenizers
+
         tokenizer.backend_tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
             [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
         )
