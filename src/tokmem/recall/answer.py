@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from transformers import PreTrainedModel
 
@@ -37,15 +37,45 @@ def answer_examples(
     """
     prompts = [encoder.prompt(example) for example in examples]
     encoder.report_cuts()
-    stops, guides = stop_ids(lm.model, encoder.chat), None
-    if settings.guided:
-        guides = Guides(lm.bank.procedures.values(), encoder.chat.tokenizer, lm.head.model_rows, stops)
-    recaller = Recaller(lm, stops, settings, guides)
-    generations = recaller(prompts, procedures)
+    generations = _recaller(lm, encoder.chat, settings)(prompts, procedures)
     return [
         _answer(example, len(prompt), generation, encoder.chat)
         for example, prompt, generation in zip(examples, prompts, generations, strict=True)
     ]
+
+
+def stream_answer(
+    lm: MemoryLM,
+    encoder: Encoder,
+    example: Example,
+    settings: RecallSettings,
+    procedures: Sequence[str] | None = None,
+) -> Iterator[Answer]:
+    """Recalls one query. Yields the answer so far, after each token; the last is the whole answer.
+
+    Args:
+        lm: backbone and bank.
+        encoder: makes the prompt and holds the chat format.
+        example: only query, instruction and demonstrations are read.
+        settings: how to recall.
+        procedures: procedures to force; None lets the model choose.
+
+    Raises:
+        ConfigError: as `answer_examples`.
+        RecallError: as `answer_examples`.
+    """
+    prompt = encoder.prompt(example)
+    encoder.report_cuts()
+    for generation in _recaller(lm, encoder.chat, settings).stream(prompt, procedures):
+        yield _answer(example, len(prompt), generation, encoder.chat)
+
+
+def _recaller(lm: MemoryLM, chat: Chat, settings: RecallSettings) -> Recaller:
+    """A recaller that stops where the chat format and the backbone say, with guides where they are needed."""
+    stops, guides = stop_ids(lm.model, chat), None
+    if settings.guided:
+        guides = Guides(lm.bank.procedures.values(), chat.tokenizer, lm.head.model_rows, stops)
+    return Recaller(lm, stops, settings, guides)
 
 
 def stop_ids(model: PreTrainedModel, chat: Chat) -> tuple[int, ...]:

@@ -106,13 +106,12 @@ class Recaller:
             )
         if limits is not None and len(limits) != len(prompts):
             raise RecallError(f"{len(limits)} limits for {len(prompts)} queries", "a limit for each query")
-        most = self.settings.max_new_tokens
         rows = [
-            Row(
-                tuple(prompt),
-                most if limits is None else min(most, limits[index]),
-                stream(self.settings.seed, "recall", index),
-                None if procedures is None else deque(procedures[index]),
+            self._row(
+                index,
+                prompt,
+                None if procedures is None else procedures[index],
+                None if limits is None else limits[index],
             )
             for index, prompt in enumerate(prompts)
         ]
@@ -121,22 +120,53 @@ class Recaller:
                 bar.update(done)
         return [self._result(row) for row in rows]
 
+    def stream(self, prompt: Sequence[int], procedures: Sequence[str] | None = None) -> Iterator[Generation]:
+        """Generates for one prompt. Yields what has been written so far, after each token.
+
+        Args:
+            prompt: token ids up to where the first memory token will stand.
+            procedures: procedures to force, as in a call of the recaller.
+
+        Raises:
+            BankError: a forced procedure is not in the bank.
+        """
+        row = self._row(0, prompt, procedures)
+        steps = self._decode([row])
+        while True:
+            with torch.inference_mode():  # not around the yield: the caller must not inherit the mode
+                if next(steps, None) is None:
+                    return
+            yield self._result(row)
+
+    def _row(
+        self,
+        index: int,
+        prompt: Sequence[int],
+        procedures: Sequence[str] | None = None,
+        limit: int | None = None,
+    ) -> Row:
+        """A prompt under way; `index` is its place among the prompts."""
+        most = self.settings.max_new_tokens
+        return Row(
+            tuple(prompt),
+            most if limit is None else min(most, limit),
+            stream(self.settings.seed, "recall", index),
+            None if procedures is None else deque(procedures),
+        )
+
     def _decode(self, rows: Sequence[Row]) -> Iterator[int]:
-        """Decodes every row; gives how many have finished, again and again."""
+        """Decodes every row. Yields after each step how many have finished in it."""
         longest = self.lm.longest_packed if self.settings.continuous else 0
         fits = [len(row.prompt) + row.most <= longest for row in rows]
         packed = sorted((row for row, fit in zip(rows, fits, strict=True) if fit), key=lambda row: row.prompt)
         size, share = self.settings.batch_size, self.settings.shared_prefixes
         reader = PromptReader(self.lm, [row.prompt for row in packed], share, suitable_tokens(self.lm))
-        for _ in decode_running(self.lm, self._writer, packed, reader, size):
-            yield 1
+        yield from decode_running(self.lm, self._writer, packed, reader, size)
         padded = sorted(
             (row for row, fit in zip(rows, fits, strict=True) if not fit), key=lambda row: len(row.prompt)
         )
         for start in range(0, len(padded), size):
-            batch = padded[start : start + size]
-            decode_padded(self.lm, self._writer, batch)
-            yield len(batch)
+            yield from decode_padded(self.lm, self._writer, padded[start : start + size])
 
     def _result(self, row: Row) -> Generation:
         text, turns = split_turns(row.ids, self._writer.heads, self._forced_ids)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 from transformers import DynamicCache
@@ -14,12 +14,16 @@ from tokmem.recall.rows import Row
 from tokmem.recall.writer import Writer
 
 
-def decode_padded(lm: MemoryLM, writer: Writer, rows: Sequence[Row]) -> None:
-    """Decodes one batch from prefill to its last finished row; rows leave it as they finish."""
+def decode_padded(lm: MemoryLM, writer: Writer, rows: Sequence[Row]) -> Iterator[int]:
+    """Decodes one batch from prefill to its last finished row; rows leave it as they finish.
+
+    Yields after each step how many rows have finished in it.
+    """
     ids, mask, positions = (t.to(lm.device) for t in left_pad([row.prompt for row in rows]))
     cache = DynamicCache(config=lm.model.config) if is_recurrent(lm.model) else DynamicCache()
     hidden = lm.hidden(ids, mask, positions, cache)[:, -1]
     going = writer.first(hidden, rows)
+    yield going.count(False)
     positions = positions[:, -1:]
     while any(going):
         if not all(going):
@@ -31,3 +35,4 @@ def decode_padded(lm: MemoryLM, writer: Writer, rows: Sequence[Row]) -> None:
         ids = torch.tensor([row.ids[-1:] for row in rows], device=mask.device)
         mask, positions = torch.cat([mask, torch.ones_like(ids)], 1), positions + 1
         going = writer.next(lm.hidden(ids, mask, positions, cache)[:, -1], rows)
+        yield going.count(False)

@@ -118,8 +118,8 @@ class Step(PackedRow):
 
 def decode_running(
     lm: MemoryLM, writer: Writer, rows: Sequence[Row], reader: PromptReader, places: int
-) -> Iterator[Row]:
-    """Decodes rows, at most `places` at a time, and gives each one when it has finished.
+) -> Iterator[int]:
+    """Decodes rows, at most `places` at a time. Yields after each step how many rows have finished in it.
 
     Args:
         lm: the model.
@@ -144,7 +144,7 @@ def decode_running(
             waiting += [
                 pair for pair, goes in zip(zip(opened, prompts, strict=True), going, strict=True) if goes
             ]
-            yield from (row for row, goes in zip(opened, going, strict=True) if not goes)
+            yield going.count(False)
         if not running:
             break
         ids = torch.tensor([row.ids[-1] for row in running], device=lm.device)
@@ -152,6 +152,6 @@ def decode_running(
         for place in reversed(range(len(running))):
             if not going[place]:
                 cache.leave(place)
-                yield running[place]
                 running[place] = running[-1]
                 running.pop()
+        yield going.count(False)
