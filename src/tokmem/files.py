@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from tokmem.errors import TokMemError
+from tokmem.strict_json import parse_json
 
 T = TypeVar("T")
 _FULL = {errno.ENOSPC, errno.EDQUOT}
@@ -79,7 +80,7 @@ def read_json(path: Path, kind: type[T], do: str) -> T:
         TokMemError: the file is cut short, or holds something else.
     """
     try:
-        value = json.loads(path.read_text("utf-8"))
+        value = parse_json(path.read_bytes())
     except ValueError as error:
         raise damaged(path, f"no JSON: {error}", do) from error
     if not isinstance(value, kind):

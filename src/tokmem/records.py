@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -174,3 +175,12 @@ class Answer:
     def response(self) -> str:
         """The first turn's response, or the plain text where there is no turn."""
         return self.turns[0].response if self.turns else self.text
+
+
+_INVISIBLE = frozenset("\u115f\u1160\u2800\u3164\uffa0")  # letters and symbols without any ink
+_INVISIBLE_KINDS = ("Cc", "Cf", "Cs", "Me", "Mn", "Zl", "Zp", "Zs")
+
+
+def has_visible_text(text: str) -> bool:
+    """Returns whether a text shows anything; blanks, controls and characters of zero width do not."""
+    return any(c not in _INVISIBLE and unicodedata.category(c) not in _INVISIBLE_KINDS for c in text)

@@ -49,6 +49,8 @@ def test_analyze_only_prints_where_no_folder_is_named(cli: Cli, bank: Path, mode
     [
         ("missing.json", None, "check the path"),
         ("broken.json", '{"rows": [', "is no JSON"),
+        ("deep.json", '{"rows": ' + "[" * 100_000, "nests deeper than 100 levels"),
+        ("twice.json", '{"rows": [], "rows": []}', "the key 'rows' stands twice"),
         ("nan.json", '{"name": "x", "rows": [{"method": "a", "rouge_l": NaN}]}', "NaN"),
         ("binary.json", b"\xff\xfe\x00", "is no JSON"),
         ("foreign.json", '{"dependencies": {}}', "is no result"),

@@ -67,7 +67,7 @@ def test_a_failed_write_leaves_the_old_file(path):
         (row(query=7), "line 3: `query`: int 7"),
         (row(turns=[]), "line 3: empty `turns`"),
         (row(turns=[{"procedure": "a"}]), r"line 3: `turns`\[0\]: no `response`"),
-        (row(turns=[{"procedure": "", "response": "r"}]), r"line 3: `turns`\[0\]: empty `procedure`"),
+        (row(turns=[{"procedure": "", "response": "r"}]), r"line 3: `turns`\[0\]: `procedure` is ''"),
         (row(turns=[{"procedure": "a", "response": "r", "instruction": "i"}]), "unknown field `instruction`"),
         (row(demonstrations=[{"query": "q", "response": "r", "instruction": 1}]), "`instruction`: int 1"),
         (row(references=[1]), r"line 3: `references`\[0\]: int"),
@@ -85,7 +85,7 @@ def test_errors_give_the_line(path, bad, message):
 def test_no_examples_and_no_file(path):
     with pytest.raises(DataError, match="No such file"):
         read_jsonl(path)
-    with pytest.raises(DataError, match="no examples"):
+    with pytest.raises(DataError, match="is empty"):
         read_jsonl(write(path, ""))
 
 

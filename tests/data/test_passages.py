@@ -43,10 +43,11 @@ def test_long_chunks_are_read(tmp_path):
     ("content", "message"),
     [
         (b"id,texts\n1,a\n", r"no column 'text' \(close: texts\)"),
-        (b"", "no column 'text'"),
+        (b"", "is empty"),
         (b"text\n", "holds no passages"),
         (b'text\na\n  \n""\nb\n', "passage 2 is empty"),
-        (b"\xff\xfe", "is not UTF-8"),
+        (b"\xff\xfe", "in UTF-16, not in UTF-8"),
+        (b"text\n\xe9\n", "byte 5 is not UTF-8"),
     ],
 )
 def test_files_that_cannot_be_used_are_named(tmp_path, content, message):
@@ -57,7 +58,7 @@ def test_files_that_cannot_be_used_are_named(tmp_path, content, message):
 
 def test_empty_and_missing_texts(tmp_path):
     (tmp_path / "a.txt").write_text(" \n")
-    with pytest.raises(DataError, match="passage 1 is empty"):
+    with pytest.raises(DataError, match=r"a\.txt is empty"):
         read_passages(tmp_path / "a.txt")
     with pytest.raises(DataError, match="No such file"):
         read_passages(tmp_path / "b.txt")

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from tokmem.errors import BankError
+from tokmem.records import has_visible_text
 
 IdPolicy = Literal["auto", "spare", "append"]
 
@@ -166,5 +167,5 @@ _UNFIT = ("Cc", "Zl", "Zp", "Cs")
 
 def _check_name(name: str) -> None:
     """Refuses a name that tables and files could not show on one line."""
-    if not name.strip() or any(unicodedata.category(letter) in _UNFIT for letter in name):
+    if not has_visible_text(name) or any(unicodedata.category(letter) in _UNFIT for letter in name):
         raise BankError(f"a procedure named {name!r}", "a name of visible text on one line", "choose another")

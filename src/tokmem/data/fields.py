@@ -2,28 +2,51 @@
 
 from __future__ import annotations
 
-import json
+import codecs
 from collections.abc import Iterable
 from difflib import get_close_matches
 from pathlib import Path
 from typing import TypeVar
 
 from tokmem.errors import DataError
+from tokmem.records import has_visible_text
+from tokmem.strict_json import other_encoding, parse_json
 
 T = TypeVar("T")
 _JSON_NAMES: dict[type, str] = {str: "a string", list: "a list", dict: "an object"}
 
 
 def read_bytes(path: Path) -> bytes:
-    """The file's content.
+    """Reads a file.
 
     Raises:
-        DataError: there is no such file, or it cannot be read.
+        DataError: the path names no file, a folder, a pipe or a device, or the file cannot be read.
     """
     try:
+        if path.is_dir():
+            raise DataError(f"{path} is a folder", "a file", "name a file in it")
+        if path.exists() and not path.is_file():  # a pipe that nobody writes to would block for ever
+            raise DataError(f"{path} is a pipe or a device", "a regular file", "write its content to a file")
         return path.read_bytes()
     except OSError as error:
         raise DataError(f"{path}: {error.strerror}", "a readable file", "check the path") from error
+    except ValueError as error:  # a NUL in the path
+        raise DataError(f"{str(path)!r}: {error}", "the path of a file", "check the path") from error
+
+
+def text_lines(content: bytes, where: str) -> list[tuple[int, bytes]]:
+    """Splits a file of JSON lines into the lines that are not blank, each with its number from 1.
+
+    Raises:
+        DataError: there is no text, or it is in UTF-16 or UTF-32; the message begins with ``where``.
+    """
+    if (other := other_encoding(content)) is not None:
+        raise DataError(f"{where} is in {other}", "text in UTF-8", "save the file as UTF-8")
+    lines = content.removeprefix(codecs.BOM_UTF8).split(b"\n")
+    found = [(number, line) for number, line in enumerate(lines, start=1) if line.strip()]
+    if not found:
+        raise DataError(f"{where} is empty", "one JSON object a line", "fill it, or name another file")
+    return found
 
 
 def parse_object(text: str | bytes, where: str) -> dict[str, object]:
@@ -33,7 +56,7 @@ def parse_object(text: str | bytes, where: str) -> dict[str, object]:
         DataError: the text is not JSON in UTF-8, or is no object.
     """
     try:
-        value = json.loads(text)
+        value = parse_json(text)
     except ValueError as error:
         raise DataError(f"{where}: {error}", "one JSON object in UTF-8", "mend or remove it") from error
     return expect(value, dict, where)
@@ -61,6 +84,18 @@ def take(raw: dict[str, object], key: str, kind: type[T], where: str, default: T
     if default is None:
         raise DataError(f"{where}: no `{key}`", f"`{key}`: {_JSON_NAMES[kind]}", "add it")
     return default
+
+
+def take_name(raw: dict[str, object], key: str, where: str) -> str:
+    """Takes ``raw[key]`` as the name of a procedure or tool.
+
+    Raises:
+        DataError: the key is missing, or its value is no string or shows nothing.
+    """
+    name = take(raw, key, str, where)
+    if not has_visible_text(name):
+        raise DataError(f"{where}: `{key}` is {name!r}", "a name that can be seen", "give it a name")
+    return name
 
 
 def take_texts(raw: dict[str, object], key: str, where: str) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tokmem.data.corpus import Corpus, content_rank
-from tokmem.data.fields import parse_object, read_bytes, refuse_unknown, take
+from tokmem.data.fields import parse_object, read_bytes, refuse_unknown, take, text_lines
 from tokmem.errors import ConfigError, DataError
 from tokmem.eval.reasoning import final_answer
 from tokmem.records import Example, Procedure, Turn
@@ -90,13 +90,10 @@ def training_part(examples: Sequence[Example], size: float) -> tuple[Example, ..
 def _rows(path: Path, content: bytes) -> list[Example]:
     """The problems of a file in an order that hangs on their content alone."""
     examples = []
-    for number, line in enumerate(content.removeprefix(b"\xef\xbb\xbf").split(b"\n"), 1):
-        if line.strip():
-            where = f"{path}, line {number}"
-            raw = parse_object(line, where)
-            refuse_unknown(raw, ("question", "answer"), where)
-            question, answer = take(raw, "question", str, where), take(raw, "answer", str, where)
-            examples.append(problem(question, answer, f"{path.stem}-{number}", where))
-    if not examples:
-        raise DataError(f"{path}: no problems", "one JSON object a line", "check the path")
+    for number, line in text_lines(content, str(path)):
+        where = f"{path}, line {number}"
+        raw = parse_object(line, where)
+        refuse_unknown(raw, ("question", "answer"), where)
+        question, answer = take(raw, "question", str, where), take(raw, "answer", str, where)
+        examples.append(problem(question, answer, f"{path.stem}-{number}", where))
     return sorted(examples, key=lambda example: content_rank(example.query))

@@ -15,6 +15,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from tokmem.data.calls.schema_check import check_schema
 from tokmem.data.corpus import SPLITS, Corpus, Split, content_rank
 from tokmem.data.fields import (
     did_you_mean,
@@ -23,7 +24,9 @@ from tokmem.data.fields import (
     read_bytes,
     refuse_unknown,
     take,
+    take_name,
     take_texts,
+    text_lines,
 )
 from tokmem.errors import ConfigError, DataError
 from tokmem.files import atomic_write_text
@@ -76,9 +79,9 @@ def load_jsonl(
     if path.suffix == ".json":
         do = "queries that call several tools are for `tokmem tools`, with data.source: files"
         raise DataError(f"{path} is a JSON file", "JSON lines, an object a line (.jsonl)", do)
+    content = read_bytes(path)
     sibling = path.with_name(f"{path.stem}.procedures.jsonl")
     listing = procedures or (sibling if sibling.exists() else None)
-    content = read_bytes(path)
     listed = read_bytes(Path(listing)) if listing else b""
     rows = _read_rows(path, content)
     known = _read_procedures(Path(listing), listed) if listing else _appearing(rows)
@@ -130,10 +133,9 @@ def _demonstration_to_json(shown: Demonstration) -> dict[str, object]:
 
 def _lines(path: Path, content: bytes) -> Iterator[tuple[dict[str, object], str]]:
     """Each line that is not blank, parsed, and its place for errors."""
-    for number, line in enumerate(content.removeprefix(b"\xef\xbb\xbf").split(b"\n"), start=1):
-        if line.strip():
-            where = f"{path}, line {number}"
-            yield parse_object(line, where), where
+    for number, line in text_lines(content, str(path)):
+        where = f"{path}, line {number}"
+        yield parse_object(line, where), where
 
 
 def _read_rows(path: Path, content: bytes) -> list[_Row]:
@@ -149,8 +151,6 @@ def _read_rows(path: Path, content: bytes) -> list[_Row]:
             )
         seen[row.example.id] = where
         rows.append(row)
-    if not rows:
-        raise DataError(f"{path}: no examples", "one JSON object a line", "check the path")
     return rows
 
 
@@ -190,9 +190,7 @@ def _pairs(
         place = f"{where}: `{key}`[{index}]"
         fields = expect(item, dict, place)
         refuse_unknown(fields, (*names, optional) if optional else names, place)
-        first, second = (take(fields, name, str, place) for name in names)
-        if not first.strip():
-            raise DataError(f"{place}: empty `{names[0]}`", "some text", "fill it in")
+        first, second = take_name(fields, names[0], place), take(fields, names[1], str, place)
         pairs.append(((first, second), take(fields, optional, str, place) if optional in fields else None))
     return pairs
 
@@ -210,15 +208,15 @@ def _read_procedures(path: Path, content: bytes) -> list[Procedure]:
     procedures: dict[str, Procedure] = {}
     for raw, where in _lines(path, content):
         refuse_unknown(raw, ("name", "description", "parameters"), where)
-        name = take(raw, "name", str, where)
-        if not name.strip() or name in procedures:
-            raise DataError(
-                f"{where}: `name` is {name!r}", "a name that is not empty and stands once", "rename it"
-            )
+        name = take_name(raw, "name", where)
+        if name in procedures:
+            raise DataError(f"{where}: `name` is {name!r}", "a name that stands once", "rename it")
         parameters: dict[str, object] | None = (
             take(raw, "parameters", dict, where) if "parameters" in raw else None
         )
-        procedures[name] = Procedure(name, take(raw, "description", str, where, default=""), parameters)
+        procedure = Procedure(name, take(raw, "description", str, where, default=""), parameters)
+        check_schema(procedure, where)
+        procedures[name] = procedure
     return list(procedures.values())
 
 

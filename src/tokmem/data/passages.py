@@ -18,6 +18,7 @@ from typing import Literal, get_args
 from tokmem.data.fields import did_you_mean, read_bytes
 from tokmem.errors import ConfigError, DataError
 from tokmem.seeds import stream
+from tokmem.strict_json import decode_utf8
 
 MarkerKind = Literal["word", "hash"]
 _LETTERS = ("bcdfghjklmnprstvwz", "aeiou") * 3  # of a random word, one from each
@@ -62,9 +63,11 @@ def read_passages(path: Path, column: str = "text") -> Passages:
     """
     content = read_bytes(path)
     try:
-        text = content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path} is not UTF-8 ({error.reason})", "a text file", "save it as UTF-8") from error
+        text = decode_utf8(content)
+    except ValueError as error:
+        raise DataError(f"{path}: {error}", "a text file in UTF-8", "save it as UTF-8") from error
+    if not text.strip():
+        raise DataError(f"{path} is empty", "some text", "fill it, or name another file")
     texts = _column(path, text, column) if path.suffix.lower() == ".csv" else (text,)
     for number, one in enumerate(texts, 1):
         if not one.strip():

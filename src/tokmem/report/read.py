@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
 from tokmem.errors import DataError
 from tokmem.report.bank_geometry import KIND
+from tokmem.strict_json import parse_json
 
 ResultKind = Literal["run", "backbone", "geometry"]
 _WANTED = (
@@ -38,9 +38,9 @@ def read_result(path: Path) -> dict[str, Any]:
             raise DataError(f"no result in the folder {path}", " or ".join(_IN_A_FOLDER), "check the path")
         path = inside[0]
     if not path.is_file():
-        raise DataError(f"no file {path}", _WANTED, "check the path")
+        raise DataError(f"no file {str(path)!r}", _WANTED, "check the path")
     try:
-        value = json.loads(path.read_bytes(), parse_constant=_no_number)
+        value = parse_json(path.read_bytes())
     except ValueError as error:
         raise DataError(f"{path} is no JSON ({error})", _WANTED, "check the path") from error
     check_result(value, str(path))
@@ -87,7 +87,3 @@ def _check_row(row: Any, where: str) -> None:
     for key, value in row.items():
         if key not in _TEXTS and not isinstance(value, (int, float, *nested)):
             raise DataError(f"{where} has {key} = {value!r}", "a number")
-
-
-def _no_number(text: str) -> None:
-    raise ValueError(f"{text} in it")

@@ -91,8 +91,11 @@ def test_arguments_that_look_like_a_call_of_another_tool_are_arguments(tmp_path)
         ('[{"user_input": "x", "tools": [1], "function_calls": ["{}"]}]', r"`tools`\[0\]"),
         ('[{"user_input": "x", "tools": ["a"], "function_calls": ["{"]}]', r"row 0: `function_calls`\[0\]"),
         ('[{"user_input": "x", "tools": ["a"], "function_calls": ["3"]}]', "an object"),
-        ('[{"user_input": "x", "tools": ["a"], "function_calls": ["{\\"n\\": NaN}"]}]', "NaN is no JSON"),
-        ('[{"user_input": "x", "tools": ["a"], "function_calls": [{"n": Infinity}]}]', "Infinity is no JSON"),
+        ('[{"user_input": "x", "tools": ["a"], "function_calls": ["{\\"n\\": NaN}"]}]', "NaN is not JSON"),
+        (
+            '[{"user_input": "x", "tools": ["a"], "function_calls": [{"n": Infinity}]}]',
+            "Infinity is not JSON",
+        ),
     ],
 )
 def test_malformed_files(tmp_path, text, says):

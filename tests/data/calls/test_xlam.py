@@ -110,7 +110,7 @@ def test_sources_that_are_none(tmp_path):
     with pytest.raises(DataError, match=r"bad\.json"):
         read_xlam(tmp_path / "bad.json")
     (tmp_path / "nan.json").write_text('[{"query": NaN}]')
-    with pytest.raises(DataError, match="NaN is no JSON"):
+    with pytest.raises(DataError, match="NaN is not JSON"):
         read_xlam(tmp_path / "nan.json")
     (tmp_path / "empty.json").write_text("[]")
     with pytest.raises(DataError, match="it is empty"):

@@ -12,14 +12,15 @@ from typing import Any
 
 from tokmem.data.calls.compose import Composed, ComposeSpec
 from tokmem.data.calls.ranges import ToolRange
-from tokmem.data.calls.rows import strict_json
 from tokmem.data.calls.schema import json_schema
+from tokmem.data.calls.schema_check import check_schema
 from tokmem.data.calls.text import arguments_json
 from tokmem.data.corpus import SPLITS, Split
-from tokmem.data.fields import expect, read_bytes, take, take_texts
+from tokmem.data.fields import expect, read_bytes, take, take_name, take_texts
 from tokmem.errors import DataError
 from tokmem.files import atomic_write_json
 from tokmem.records import Example, Procedure, Turn
+from tokmem.strict_json import parse_json
 
 _FOLDERS: dict[Split, str] = {"train": "training", "validation": "validation", "test": "test"}
 
@@ -129,7 +130,7 @@ def _row(example: Example) -> dict[str, object]:
 
 def _json(path: Path) -> object:
     try:
-        return strict_json(read_bytes(path))
+        return parse_json(read_bytes(path))
     except ValueError as error:
         raise DataError(f"{path}: {error}", "JSON in UTF-8", "mend the file") from error
 
@@ -153,7 +154,7 @@ def _arguments(call: object, name: str, where: str) -> Mapping[str, Any]:
     """A call's arguments; in ``{"name", "arguments"}`` only where the name is the tool's."""
     if isinstance(call, str):
         try:
-            call = strict_json(call)
+            call = parse_json(call)
         except ValueError as error:
             raise DataError(f"{where}: {error}", "arguments as JSON", "mend the row") from error
     value: dict[str, Any] = expect(call, dict, where)
@@ -173,6 +174,8 @@ def _tool(raw: object, where: str) -> Procedure:
         schema = json_schema(parameters)
     except TypeError as error:
         raise DataError(f"{where}: {error}", "an object for each parameter", "mend the file") from error
-    return Procedure(
-        take(tool, "name", str, where), take(tool, "description", str, where, default=""), schema
+    procedure = Procedure(
+        take_name(tool, "name", where), take(tool, "description", str, where, default=""), schema
     )
+    check_schema(procedure, where)
+    return procedure

@@ -7,10 +7,11 @@ import json
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING
 
-from tokmem.data.fields import read_bytes
+from tokmem.data.fields import read_bytes, text_lines
 from tokmem.errors import DataError
+from tokmem.strict_json import parse_json
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -29,12 +30,10 @@ def load_rows(source: str | Path) -> tuple[Iterable[object], str]:
         DataError: there is no such source, it is in another format, or a library that it takes is missing.
     """
     path = Path(source)
-    if path.is_file():
+    if path.exists() or "\0" in str(source):
         content = read_bytes(path)
         checksum = hashlib.sha256(content).hexdigest()
         return (_parquet(path) if path.suffix == ".parquet" else _json_rows(path, content)), checksum
-    if path.is_dir():
-        raise DataError(f"{path} is a folder", f"a file ({', '.join(_FILES)})", "name the file in it")
     if not _HUB_ID.fullmatch(str(source)) or path.suffix in _FILES:
         raise DataError(f"no file {path}", f"a file ({', '.join(_FILES)}) or a hub id", "check the path")
     rows = _hub(str(source))
@@ -45,41 +44,26 @@ def load_rows(source: str | Path) -> tuple[Iterable[object], str]:
 
 
 def parsed(value: object) -> object:
-    """What JSON text says, None where it is no JSON or nested too deep; another value as it is."""
+    """Parses JSON text, and gives None where that fails; returns any other value as it is."""
     if not isinstance(value, str | bytes):
         return value
     try:
-        return strict_json(value)
-    except (ValueError, RecursionError):
+        return parse_json(value)
+    except ValueError:
         return None
-
-
-def strict_json(text: str | bytes) -> Any:
-    """What JSON text says.
-
-    Raises:
-        ValueError: it is no JSON; NaN and infinity are none.
-    """
-    return json.loads(text, parse_constant=_refuse)
-
-
-def _refuse(constant: str) -> NoReturn:
-    """JSON knows no NaN and no infinity."""
-    raise ValueError(f"{constant} is no JSON")
 
 
 def _json_rows(path: Path, content: bytes) -> Iterator[object]:
     """The items of a list, or the lines one by one; a line that is no JSON is given as None."""
-    content = content.removeprefix(b"\xef\xbb\xbf")
-    if content.lstrip()[:1] == b"[":
+    lines = text_lines(content, str(path))
+    if lines[0][1].lstrip()[:1] == b"[":
         try:
-            yield from strict_json(content)
+            yield from parse_json(content)
         except ValueError as error:
             raise DataError(f"{path}: {error}", "a list of objects in UTF-8", "mend the file") from error
         return
-    for line in content.split(b"\n"):
-        if line.strip():
-            yield parsed(line)
+    for _, line in lines:
+        yield parsed(line)
 
 
 def _parquet(path: Path) -> list[object]:

@@ -16,18 +16,30 @@ from referencing.jsonschema import DRAFT202012
 
 from tokmem.errors import DataError
 from tokmem.records import Procedure
+from tokmem.strict_json import nests_deeper
+
+MAX_SCHEMA_DEPTH = 64
+"""The most objects and lists within each other in a schema; validators recurse several times a level."""
 
 
-def check_schema(procedure: Procedure) -> None:
+def check_schema(procedure: Procedure, place: str = "") -> None:
     """Refuses a procedure whose parameters are no JSON schema of an object; one without parameters is fine.
 
+    Args:
+        procedure: the procedure to check.
+        place: where it was read, such as a file and a line; errors begin with it.
+
     Raises:
-        DataError: the schema is not valid, is not of an object, or refers to what is not in it.
+        DataError: the schema is not valid, does not describe an object, refers to what is not in it, or nests
+            deeper than `MAX_SCHEMA_DEPTH` levels.
     """
     if procedure.parameters is None:
         return
     schema = dict(procedure.parameters)
-    where, do = f"the schema of {procedure.name!r}", "mend its parameters, or leave them out"
+    where = f"{place}: the schema of {procedure.name!r}" if place else f"the schema of {procedure.name!r}"
+    do = "mend its parameters, or leave them out"
+    if nests_deeper(schema, MAX_SCHEMA_DEPTH):
+        raise DataError(f"{where} nests too deep", f"at most {MAX_SCHEMA_DEPTH} levels", "flatten it")
     validator = _validator(schema)
     try:
         type(validator).check_schema(schema)
@@ -66,7 +78,10 @@ def _follow_references(schema: Mapping[str, Any]) -> None:
 
 def argument_error(schema: Mapping[str, Any], arguments: Mapping[str, Any]) -> str | None:
     """Says what in the arguments breaks the schema, and where; None if they fit."""
-    error = best_match(_validator(schema).iter_errors(arguments))
+    try:
+        error = best_match(_validator(schema).iter_errors(arguments))
+    except RecursionError:
+        return "the arguments nest too deep"
     return None if error is None else _reason(error)
 
 

@@ -15,7 +15,7 @@ from typing import Any
 from tokmem.data.calls.rows import load_rows, parsed
 from tokmem.data.calls.schema import json_schema
 from tokmem.errors import DataError
-from tokmem.records import Call, Procedure
+from tokmem.records import Call, Procedure, has_visible_text
 
 EXCLUDED = ("search",)
 """Names that the published ranges leave out: in xLAM this one stands for many unrelated tools."""
@@ -135,7 +135,7 @@ def _objects(raw: dict[str, Any], key: str) -> list[dict[str, Any]]:
 
 def _name(item: dict[str, Any]) -> str:
     name = item.get("name")
-    if not isinstance(name, str) or not name.strip():
+    if not isinstance(name, str) or not has_visible_text(name):
         raise _BrokenRow("a call or tool without a name")
     return name.strip()
 

@@ -1,0 +1,102 @@
+"""Strict reading of JSON: what the standard module lets pass silently, or fails on with another error."""
+
+from __future__ import annotations
+
+import codecs
+import json
+from typing import Any, NoReturn
+
+MAX_DEPTH = 100
+"""The most objects and lists within each other; deeper values break writing, checking and printing."""
+
+_OTHER_ENCODINGS = (
+    (codecs.BOM_UTF32_LE, "UTF-32"),
+    (codecs.BOM_UTF32_BE, "UTF-32"),
+    (codecs.BOM_UTF16_LE, "UTF-16"),
+    (codecs.BOM_UTF16_BE, "UTF-16"),
+)
+
+
+def parse_json(text: str | bytes) -> Any:
+    """Parses JSON text.
+
+    Args:
+        text: a str, or bytes in UTF-8 with or without a byte order mark.
+
+    Returns:
+        The value.
+
+    Raises:
+        ValueError: the text is empty, is not JSON (NaN and infinity are not) or not UTF-8, holds a key twice
+            in one object or half of a surrogate pair, or nests deeper than `MAX_DEPTH` levels.
+    """
+    decoded = decode_utf8(text) if isinstance(text, bytes) else text
+    if not decoded.strip():
+        raise ValueError("there is no text")
+    try:
+        value = json.loads(decoded, parse_constant=_refuse_constant, object_pairs_hook=_unique)
+    except RecursionError as error:
+        raise ValueError(_TOO_DEEP) from error
+    if nests_deeper(value, MAX_DEPTH):
+        raise ValueError(_TOO_DEEP)
+    if "\\ud" in decoded.lower():
+        _refuse_half_pairs(value)
+    return value
+
+
+def decode_utf8(content: bytes) -> str:
+    """Decodes UTF-8 and removes a byte order mark.
+
+    Raises:
+        ValueError: the bytes are not UTF-8; the message names UTF-16 and UTF-32.
+    """
+    if (other := other_encoding(content)) is not None:
+        raise ValueError(f"the text is in {other}, not in UTF-8")
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"byte {error.start} is not UTF-8 ({error.reason})") from error
+
+
+def other_encoding(content: bytes) -> str | None:
+    """Returns the name of the encoding if the bytes begin as UTF-16 or UTF-32 text does, else None."""
+    for mark, name in _OTHER_ENCODINGS:
+        if content.startswith(mark):
+            return name
+    return "UTF-16" if b"\0" in content[:2] and len(content) > 1 else None  # without a byte order mark
+
+
+def nests_deeper(value: object, limit: int) -> bool:
+    """Returns whether more than ``limit`` objects and lists stand within each other."""
+    level = [value] if isinstance(value, (dict, list)) else []
+    for _ in range(limit):
+        values = (node.values() if isinstance(node, dict) else node for node in level)
+        level = [inner for node in values for inner in node if isinstance(inner, (dict, list))]
+        if not level:
+            return False
+    return bool(level)
+
+
+_TOO_DEEP = f"it nests deeper than {MAX_DEPTH} levels"
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Builds an object whose keys all differ."""
+    made = dict(pairs)
+    if len(made) < len(pairs):
+        keys = [key for key, _ in pairs]
+        twice = next(key for key in keys if keys.count(key) > 1)
+        raise ValueError(f"the key {twice!r} stands twice in one object")
+    return made
+
+
+def _refuse_constant(constant: str) -> NoReturn:
+    raise ValueError(f"{constant} is not JSON")
+
+
+def _refuse_half_pairs(value: object) -> None:
+    """Refuses text that cannot be written as UTF-8."""
+    try:
+        json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError as error:
+        raise ValueError("a text holds half of a surrogate pair") from error
