@@ -222,7 +222,7 @@ def test_portions_are_checked(changes: dict[str, Any], message: str) -> None:
 
 @pytest.mark.parametrize("path", sorted(EXPERIMENTS.glob("*.yaml")), ids=lambda path: path.stem)
 def test_shipped_experiments_load(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("TOKMEM_FANFICS_CSV", "TOKMEM_PG19_CSV", "TOKMEM_GSM8K_DIR"):
+    for name in ("TOKMEM_FANFICS_CSV", "TOKMEM_PG19_CSV", "TOKMEM_GSM8K_DIR", "TOKMEM_PASSAGES"):
         monkeypatch.setenv(name, "/somewhere")
     track = track_of(path)
     assert track.name == "capacity"
