@@ -26,7 +26,7 @@ class Config:
 
 def test_provenance_says_where_from_and_not_who(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "source_state", lambda folder: SourceState("abc", True))
-    record = provenance(7, "sha256:data", "sha256:backbone", "cuda:3")
+    record = provenance(7, "sha256:data", "sha256:backbone", "cuda:3", "sha256:file")
     assert {"python", "tokmem", "torch", "transformers"} == record["versions"].keys()
     assert record["versions"]["torch"] == torch.__version__
     today = datetime.now(timezone.utc).date().isoformat()
@@ -36,8 +36,10 @@ def test_provenance_says_where_from_and_not_who(monkeypatch: pytest.MonkeyPatch)
         "seed": 7,
         "data_checksum": "sha256:data",
         "backbone_fingerprint": "sha256:backbone",
+        "backbone_source_sha256": "sha256:file",
         "device": "cuda",
     }
+    assert "backbone_source_sha256" not in provenance(7, "sha256:data", "sha256:backbone", "cuda:3")
     assert record["date"] <= today
     text = json.dumps(record)
     assert not [secret for secret in (socket.gethostname(), getpass.getuser(), os.sep) if secret in text]

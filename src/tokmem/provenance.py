@@ -30,7 +30,9 @@ class SourceState(NamedTuple):
     dirty: bool | None
 
 
-def provenance(seed: int, data_checksum: str, backbone_fingerprint: str, device: str) -> dict[str, Any]:
+def provenance(
+    seed: int, data_checksum: str, backbone_fingerprint: str, device: str, backbone_source: str = ""
+) -> dict[str, Any]:
     """What a result file says about its origin.
 
     Args:
@@ -38,6 +40,7 @@ def provenance(seed: int, data_checksum: str, backbone_fingerprint: str, device:
         data_checksum: checksum of the data it read.
         backbone_fingerprint: fingerprint of the backbone's weights.
         device: torch device, such as "cuda:0"; only its kind is kept.
+        backbone_source: SHA-256 of the GGUF file that the weights come from; empty if they come from none.
     """
     source = source_state(Path(__file__).parent)
     return {
@@ -47,6 +50,7 @@ def provenance(seed: int, data_checksum: str, backbone_fingerprint: str, device:
         "seed": seed,
         "data_checksum": data_checksum,
         "backbone_fingerprint": backbone_fingerprint,
+        **({"backbone_source_sha256": backbone_source} if backbone_source else {}),
         "device": device.partition(":")[0],
         "date": datetime.now(timezone.utc).date().isoformat(),
     }

@@ -12,13 +12,16 @@ import torch
 from huggingface_hub.errors import LocalEntryNotFoundError
 
 from tests.tiny_gguf import chat_tokenizer, write_gguf
+from tokmem.bank.store import load_bank
 from tokmem.data.chat import Chat
 from tokmem.errors import BackboneError, TokMemError
+from tokmem.methods.tokmem import TokMem
 from tokmem.model import converted as cache
 from tokmem.model.backbone import load_backbone
 from tokmem.model.converted import backbones_folder, file_sha256
 from tokmem.model.fingerprint import fingerprint
 from tokmem.model.gguf import find_gguf
+from tokmem.records import Procedure
 
 TEXT = "name the <unused0> capital 12\n\n34 <|im_end|> of a country"
 
@@ -60,6 +63,15 @@ def test_every_digit_stands_apart_where_the_vocabulary_was_learned_so(tmp_path: 
     loaded = load_backbone(str(write(tmp_path)), device="cpu").tokenizer
     pieces = loaded.backend_tokenizer.pre_tokenizer.pre_tokenize_str("a  12")
     assert [piece for piece, _ in pieces] == ["a", "ĠĠ", "1", "2"]
+
+
+def test_a_bank_names_the_file(tmp_path: Path) -> None:
+    loaded = load_backbone(str(write(tmp_path)), device="cpu")
+    memory = TokMem(loaded)
+    memory.add([Procedure("capital", "Name the capital.")])
+    memory.save(tmp_path / "bank")
+    assert load_bank(tmp_path / "bank")[1].source_sha256 == loaded.source_sha256
+    assert loaded.source_sha256 in (tmp_path / "bank" / "README.md").read_text("utf-8")
 
 
 def test_the_second_use_reads_the_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

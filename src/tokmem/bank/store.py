@@ -35,6 +35,7 @@ class Origin:
         chat: fingerprint of the chat format it was trained with.
         configuration: settings of the backbone that change the states which its weights give.
         training: provenance and settings of its training, free in form.
+        source_sha256: of the GGUF file that the weights come from; empty if they come from none.
     """
 
     backbone: str
@@ -42,6 +43,7 @@ class Origin:
     chat: str = ""
     training: Mapping[str, Any] = field(default_factory=dict)
     configuration: Mapping[str, Any] = field(default_factory=dict)
+    source_sha256: str = ""
 
 
 def save_bank(bank: Bank, folder: Path, origin: Origin) -> None:
@@ -192,6 +194,7 @@ def _card(bank: Bank, origin: Origin) -> str:
         f"| `{n}` | {', '.join(map(str, bank.slots.ids(n)))} | {_one_line(bank.procedures[n].description)} |"
         for n in bank.names
     )
+    source = f", from the GGUF file with SHA-256 `{origin.source_sha256}`" if origin.source_sha256 else ""
     return f"""---
 library_name: tokmem
 base_model: {origin.backbone}
@@ -203,7 +206,7 @@ tags: [tokmem, procedural-memory]
 
 A TokMem bank: one trained token per procedure, beside a frozen backbone.
 
-- backbone: `{origin.backbone}`, fingerprint `{origin.fingerprint}`
+- backbone: `{origin.backbone}`, fingerprint `{origin.fingerprint}`{source}
 - {"coupled: address and steering are one row" if bank.coupled else "decoupled: two rows a memory token"}
 - {len(bank.slots)} rows of dimension {bank.dim}
 

@@ -157,7 +157,9 @@ class PrefixTuning:
         """Writes the embeddings as a bank; its notes say where they are to stand."""
         notes = {"prompt": self.prompt, "placement": self.placement, **(training or {})}
         own = self.backbone
-        origin = Origin(own.id, own.fingerprint, self.chat.fingerprint, notes, own.configuration)
+        origin = Origin(
+            own.id, own.fingerprint, self.chat.fingerprint, notes, own.configuration, own.source_sha256
+        )
         save_bank(self.bank, folder, origin)
 
     def restore(self, folder: Path) -> None:

@@ -120,7 +120,9 @@ class TokMem:
         """Saves the bank as a folder; `training` goes into its provenance."""
         notes = {"prompt": self.prompt, **(training or {})}
         own = self.backbone
-        origin = Origin(own.id, own.fingerprint, self.chat.fingerprint, notes, own.configuration)
+        origin = Origin(
+            own.id, own.fingerprint, self.chat.fingerprint, notes, own.configuration, own.source_sha256
+        )
         save_bank(self.bank, Path(folder), origin)
 
     def restore(self, folder: Path) -> None:

@@ -164,7 +164,11 @@ def run(
             "examples": {s: len(corpus.examples(s)) for s in SPLITS},
             "backbone": backbone.id,
             "provenance": provenance(
-                config.seeds[0], corpus.checksum, backbone.fingerprint, str(backbone.device)
+                config.seeds[0],
+                corpus.checksum,
+                backbone.fingerprint,
+                str(backbone.device),
+                backbone.source_sha256,
             ),
         }
         out.write_summary(summary)
@@ -285,7 +289,11 @@ class Experiment:
                 "experiment": config.name,
                 "settings": {"seed": seed},
                 "provenance": provenance(
-                    seed, self.corpus.checksum, self.backbone.fingerprint, str(self.backbone.device)
+                    seed,
+                    self.corpus.checksum,
+                    self.backbone.fingerprint,
+                    str(self.backbone.device),
+                    self.backbone.source_sha256,
                 ),
             },
         )

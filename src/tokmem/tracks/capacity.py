@@ -138,7 +138,11 @@ def run(
             **experiment.facts,
             "backbone": backbone.id,
             "provenance": provenance(
-                config.seeds[0], experiment.checksum, backbone.fingerprint, str(backbone.device)
+                config.seeds[0],
+                experiment.checksum,
+                backbone.fingerprint,
+                str(backbone.device),
+                backbone.source_sha256,
             ),
         }
         out.write_summary(summary)

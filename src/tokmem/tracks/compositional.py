@@ -216,7 +216,7 @@ class Experiment:
     def provenance(self, seed: int, backbone: Backbone | None = None) -> dict[str, Any]:
         """Where a result of this experiment comes from."""
         chosen = backbone or self.backbone
-        return provenance(seed, self.checksum, chosen.fingerprint, str(chosen.device))
+        return provenance(seed, self.checksum, chosen.fingerprint, str(chosen.device), chosen.source_sha256)
 
     def rows(self, variant: Variant) -> tuple[list[dict[str, Any]], list[dict[str, Any]], Losses]:
         """A method's rows and norms of all rounds and seeds, and the losses that its rate was chosen by."""

@@ -78,6 +78,7 @@ def measure_calls(config: CallsEvalConfig, memory: TokMem, folder: Path) -> dict
                 hashlib.sha256(read_bytes(path)).hexdigest(),
                 memory.backbone.fingerprint,
                 str(memory.backbone.device),
+                memory.backbone.source_sha256,
             ),
         }
         out.write_summary(summary)

@@ -16,6 +16,7 @@ _PROVENANCE = {
     "device": "device",
     "commit": "commit",
     "backbone_fingerprint": "backbone fingerprint",
+    "backbone_source_sha256": "backbone's GGUF file, SHA-256",
     "data_checksum": "data checksum",
 }
 
