@@ -76,7 +76,7 @@ def test_bad_corpora(cli: Cli, model: Path, corpus: Path) -> None:
         ("--preset", "papers", "paper, scripts"),
         ("--num_epochs", 0, "epochs 0"),
         ("--train_size", -1, "at least 0"),
-        ("--num_epochs", "many", "num-epochs"),
+        ("--num_epochs", "many", "training.epochs: 'many'"),
         ("--model_name", "no/such/model", "cannot be loaded"),
         ("--device", "gpu", "gpu"),
         ("--tasks_dri", "x", "No such option"),
@@ -158,8 +158,52 @@ def test_unwritable_output(cli: Cli, bank: Path, model: Path, corpus: Path) -> N
     train = ("train", "--corpus", corpus, "--model_name", model, "--test_size", 0)
     refused(cli(*train, "--save_path", "file/run"), "file/run")
     refused(cli(*train, "--save_path", "file"), "file")
-    refused(cli("bank", "slice", bank, "upper", "--out", "file"), "file is there")
+    refused(cli("bank", "slice", bank, "upper", "--out", "file"), "file exists already")
     assert Path("file").read_text() == "in the way"
+
+
+def test_a_run_that_does_not_exist_is_not_resumed(cli: Cli, corpus: Path) -> None:
+    Path("x.yaml").write_text("track: atomic")
+    for command in (("train", corpus), ("tools",), ("run", "x.yaml")):
+        refused(cli(*command, "--out", "typo", "--resume"), "typo does not exist", "check --out")
+    refused(cli("train", corpus, "--resume"), "--resume without --out")
+    assert not Path("typo").exists()
+
+
+def test_an_error_that_is_not_the_users_shows_no_traceback(
+    cli: Cli, bank: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise RecursionError("too deep")
+
+    monkeypatch.setattr("tokmem.bank.store.load_bank", fail)
+    done = cli("bank", "list", bank)
+    assert done.exit_code == 1
+    assert "RecursionError: too deep" in done.stderr
+    assert "tokmem --debug" in done.stderr
+    assert "Traceback" not in done.output
+
+
+def test_closed_streams_are_no_error_of_python(bank: Path, model: Path) -> None:
+    command = [sys.executable, "-m", "tokmem", "recall", "--bank", str(bank), "--backbone", str(model)]
+    shell = " ".join(f"'{part}'" for part in command)
+    done = subprocess.run(f"{shell} <&-", shell=True, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "standard input is closed" in done.stderr
+    silent = subprocess.run(f"'{sys.executable}' -m tokmem bank list '{bank}' >&-", shell=True, check=False)
+    assert silent.returncode == 0
+
+
+def test_a_path_that_cannot_be_one_is_refused(cli: Cli, bank: Path) -> None:
+    for args in (
+        ("train", "--corpus", "a\0b"),
+        ("bank", "list", "a\0b"),
+        ("recall", "q", "--bank", "a\0b"),
+        ("run", "a\0b.yaml"),
+    ):
+        refused(cli(*args), "NUL")
+    Path("x.yaml").write_text('data: {source: jsonl, corpus: "a\\0b"}')
+    refused(cli("run", "x.yaml"), "data.corpus", "text without it")
 
 
 def test_debug_keeps_the_traceback(cli: Cli) -> None:

@@ -6,8 +6,9 @@ import json
 
 import pytest
 
-from tokmem.cli.shared import answer_record, show_answer
+from tokmem.cli.shared import show_answer
 from tokmem.records import Answer, Choice, Procedure, Route, Turn
+from tokmem.report.answers import answer_record
 
 SCHEMA = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
 PROCEDURES = {

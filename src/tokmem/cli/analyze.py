@@ -1,4 +1,4 @@
-"""`tokmem analyze`: how the memory tokens of a bank lie to each other."""
+"""`tokmem analyze`: shows how the memory tokens of a bank lie to each other."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tokmem.cli.shared import console, show_table
 from tokmem.report.tables import Table
 
 _SHOWN = 20
-EXAMPLES = "Example: tokmem analyze runs/demo/banks/tokmem-query-0 --out runs/demo/geometry"
+EXAMPLE = "tokmem analyze runs/demo/banks/tokmem-query-0 --out runs/demo/geometry"
 
 
 def analyze(

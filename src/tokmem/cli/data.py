@@ -1,66 +1,90 @@
-"""`tokmem data compose`: queries for several tools, in files as users of the published code know them."""
+"""`tokmem data compose`: makes queries for several tools, in the files of the published code."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import fields, replace
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tokmem.cli import data_options as o
+from tokmem.cli.flags import Flags, given, quoted, track_config
 from tokmem.cli.shared import console, show_table
 from tokmem.errors import ConfigError
 from tokmem.report.tables import Table
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # importing them takes seconds
     from tokmem.data.calls.compose import Composed, ComposeSpec
     from tokmem.data.calls.ranges import ToolRange
     from tokmem.data.calls.xlam import XlamRows
 
-T = TypeVar("T", int, float)
-
-EXAMPLES = "Example: tokmem data compose --source xlam.json --top-k 1-50,51-100 --output-dir data"
+EXAMPLE = "tokmem data compose --tools 51-60 --train-size 100 --test-size 20 --out runs/data"
+FLAGS = Flags(
+    "compositional",
+    keys=("data.*",),
+    skip=("data.source", "data.path", "data.connectors", "data.more_tools", "data.max_samples"),
+    defaults={"data.val_size": "0"},
+)
+_DEFAULT_TOOLS = "1-50,51-100"
+_TOOLS = "Tools"
 
 app = typer.Typer(no_args_is_help=True, help="Make data for tools that are called in chains.")
 
 
-@app.command(epilog=EXAMPLES)
 def compose(
     ctx: typer.Context,
-    source: o.Source = None,
-    samples_per_tool: o.SamplesPerTool = None,
-    exclude: o.Exclude = None,
-    top_k: o.TopK = None,
-    training_rounds: o.TrainingRounds = None,
-    num_rounds: o.NumRounds = None,
-    tools_per_round: o.ToolsPerRound = None,
-    start_tool: o.StartTool = None,
-    train_size: o.TrainSize = None,
-    val_size: o.ValSize = None,
-    test_size: o.TestSize = None,
-    train_max_calls: o.TrainMaxCalls = None,
-    test_max_calls: o.TestMaxCalls = None,
-    train_max_calls_per_round: o.PerRound = None,
-    test_max_calls_per_round: o.PerRound = None,
-    train_multi_tool_ratios: o.TrainRatios = None,
-    test_multi_tool_ratios: o.TestRatios = None,
-    same_tool_share: o.SameToolShare = None,
-    connectors: o.Connectors = None,
-    seed: o.Seed = None,
-    output_dir: o.OutputDir = Path("data"),
-    single: o.Single = False,
+    source: Annotated[
+        str | None,
+        typer.Option(
+            help="Rows in xlam's columns: JSON, JSON lines, parquet, or a hub id; else generated tools.",
+            show_default=False,
+        ),
+    ] = None,
+    tools: Annotated[
+        str | None,
+        typer.Option(
+            metavar="RANGES",
+            help=f"Ranges of tools by frequency, or their number. \\[default: {_DEFAULT_TOOLS}]",
+            rich_help_panel=_TOOLS,
+            show_default=False,
+        ),
+    ] = None,
+    training_rounds: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ROUNDS",
+            help="The ranges of rounds, such as 1-50:1,51-100:3; the epochs do not matter.",
+            rich_help_panel=_TOOLS,
+        ),
+    ] = None,
+    num_rounds: Annotated[
+        int | None, typer.Option(help="Number of consecutive ranges.", rich_help_panel=_TOOLS)
+    ] = None,
+    tools_per_round: Annotated[
+        int | None, typer.Option(help="Tools in each of these ranges.", rich_help_panel=_TOOLS)
+    ] = None,
+    start_tool: Annotated[
+        int | None, typer.Option(help="First tool of the first range (1).", rich_help_panel=_TOOLS)
+    ] = None,
+    connector: Annotated[
+        list[str] | None,
+        typer.Option("--connector", help="Text before all parts of a query but the first; may be repeated."),
+    ] = None,
+    out: Annotated[Path, typer.Option("--out", help="Folder of the data.")] = Path("data"),
+    single: Annotated[
+        bool, typer.Option("--single", help="Name the files without range and number of calls.")
+    ] = False,
 ) -> None:
     """Compose training and test queries for several tools from rows that call one tool each."""
     ranges = _ranges(ctx.params)
     if single and len(ranges) > 1:
-        raise ConfigError(f"--single with {len(ranges)} ranges", "one range", "name one by --top-k")
-    specs = _specs(ctx.params, ranges)
-    data = _read(source, specs[0], max(tools.last for tools in ranges))
-    composed = _compose(data, exclude, ranges, specs)
-    files = _write(composed, None if single else ranges, specs, output_dir)
+        raise ConfigError(f"--single with {len(ranges)} ranges", "one range", "name one with --tools")
+    config = _config(given(ctx), ranges, source, connector)
+    specs = [config.spec(index) for index in range(len(ranges))]
+    data = _read(config)
+    composed = _compose(data, config.exclude, ranges, specs)
+    files = _write(composed, None if single else ranges, specs, out)
     _show_counts(ranges, composed)
     if data.broken:
         reasons = [{"reason": reason, "rows": count} for reason, count in data.broken.items()]
@@ -68,79 +92,66 @@ def compose(
     console().print("\n".join(map(str, files)), markup=False)
 
 
-def _ranges(given: Mapping[str, Any]) -> tuple[ToolRange, ...]:
-    """The ranges that one of three ways names."""
+def _ranges(options: Mapping[str, Any]) -> tuple[ToolRange, ...]:
+    """Reads the ranges from one of three groups of options."""
     from tokmem.data.calls.ranges import ToolRange, consecutive_ranges, parse_rounds
 
-    ways = ("top_k", "training_rounds", "num_rounds")
-    named = [f"--{way.replace('_', '-')}" for way in ways if given[way] is not None]
+    named = [name for name in ("tools", "training_rounds", "num_rounds") if options[name] is not None]
     if len(named) > 1:
-        raise ConfigError(" and ".join(named), "one of them", "leave the others out")
-    each, start = given["tools_per_round"], given["start_tool"]
-    if (given["num_rounds"] is None) != (each is None) or (start is not None and each is None):
+        got = " and ".join(f"--{name.replace('_', '-')}" for name in named)
+        raise ConfigError(got, "one of them", "leave the others out")
+    rounds, each, start = (options[name] for name in ("num_rounds", "tools_per_round", "start_tool"))
+    if (rounds is None) != (each is None) or (start is not None and each is None):
         raise ConfigError(
             "--num-rounds, --tools-per-round or --start-tool alone",
             "the first two together, and maybe the third",
         )
     if each is not None:
-        return consecutive_ranges(1 if start is None else start, each, given["num_rounds"])
-    if given["training_rounds"]:
-        return tuple(tools for tools, _ in parse_rounds(given["training_rounds"]))
-    return ToolRange.parse_all(given["top_k"] or o.DEFAULT_TOOLS)
+        return consecutive_ranges(1 if start is None else start, each, rounds)
+    if options["training_rounds"]:
+        return tuple(tools for tools, _ in parse_rounds(options["training_rounds"]))
+    return ToolRange.parse_all(options["tools"] or _DEFAULT_TOOLS)
 
 
-def _specs(given: Mapping[str, Any], ranges: Sequence[ToolRange]) -> list[ComposeSpec]:
-    """How the queries of each range are made; what is not given is as in `ComposeSpec`."""
-    from tokmem.data.calls.compose import ComposeSpec
-
-    values = {field.name: given[field.name] for field in fields(ComposeSpec)}
-    for name in ("train_multi_tool_ratios", "test_multi_tool_ratios"):
-        values[name] = _numbers(name, values[name], float)
-    values["connectors"] = tuple(values["connectors"] or ())
-    chosen = {name: value for name, value in values.items() if value is not None and value != ()}
-    spec = ComposeSpec(**chosen)
-    train, test = (
-        _per_round(f"{name}_per_round", given, getattr(spec, name), len(ranges))
-        for name in ("train_max_calls", "test_max_calls")
-    )
-    return [replace(spec, train_max_calls=a, test_max_calls=b) for a, b in zip(train, test, strict=True)]
-
-
-def _per_round(name: str, given: Mapping[str, Any], default: int, rounds: int) -> tuple[int, ...]:
-    numbers = _numbers(name, given[name], int) or (default,) * rounds
-    if len(numbers) != rounds:
-        raise ConfigError(f"{name} {given[name]}", f"{rounds} numbers, one for each range")
-    return numbers
-
-
-def _numbers(name: str, text: str | None, kind: Callable[[str], T]) -> tuple[T, ...]:
-    """Numbers between commas; none where there is no text."""
-    try:
-        return tuple(kind(part) for part in text.split(",")) if text else ()
-    except ValueError as error:
-        raise ConfigError(f"{name} {text}", "numbers between commas") from error
-
-
-def _read(source: str | None, spec: ComposeSpec, last: int) -> XlamRows:
-    """The rows of a source, or of as many generated tools as the last rank asks for."""
-    from tokmem.data.calls.xlam import read_xlam
-    from tokmem.mini.tool_rows import mini_tool_rows
+def _config(
+    settings: dict[str, str],
+    ranges: Sequence[ToolRange],
+    source: str | None,
+    connectors: Sequence[str] | None,
+) -> Any:
+    """Makes the section `data` of a compositional experiment with one round for each range."""
     from tokmem.mini.tools import TOOLS
 
+    settings["rounds.training_rounds"] = quoted(",".join(f"{tools}:1" for tools in ranges))
+    settings.setdefault("data.val_size", "0")
     if source:
-        return read_xlam(source)
-    return mini_tool_rows(spec.samples_per_tool, spec.seed, max(0, last - len(TOOLS)))
+        settings |= {"data.source": "xlam", "data.path": quoted(source)}
+    else:
+        settings["data.more_tools"] = str(max(0, max(tools.last for tools in ranges) - len(TOOLS)))
+    if connectors:
+        settings["data.connectors"] = quoted(list(connectors))
+    return track_config("compositional", settings).data
+
+
+def _read(config: Any) -> XlamRows:
+    """Reads the rows of the source, or generates them."""
+    from tokmem.data.calls.xlam import read_xlam
+    from tokmem.mini.tool_rows import mini_tool_rows
+
+    if config.source == "xlam":
+        return read_xlam(config.path)
+    return mini_tool_rows(config.samples_per_tool, config.seed, config.more_tools)
 
 
 def _compose(
-    data: XlamRows, exclude: Sequence[str] | None, ranges: Sequence[ToolRange], specs: Sequence[ComposeSpec]
+    data: XlamRows, exclude: Sequence[str], ranges: Sequence[ToolRange], specs: Sequence[ComposeSpec]
 ) -> list[Composed]:
-    """Every range, before the first is written: a mistake leaves no half of them."""
+    """Composes every range before the first is written, so that an error leaves no half of them."""
     from tokmem.data.calls.compose import compose
     from tokmem.data.calls.schema_check import check_schema
-    from tokmem.data.calls.xlam import EXCLUDED, rank_tools
+    from tokmem.data.calls.xlam import rank_tools
 
-    ranked = rank_tools(data.rows, exclude or EXCLUDED)
+    ranked = rank_tools(data.rows, exclude)
     console().print(f"{len(data.rows):,} rows; {len(ranked)} tools have rows of their own")
     chosen = [tools.select(ranked) for tools in ranges]
     for tool in (tool for tools in chosen for tool in tools):
@@ -162,7 +173,7 @@ def _write(
 
 
 def _show_counts(ranges: Sequence[ToolRange], composed: Sequence[Composed]) -> None:
-    """How many queries of each number of calls a split has."""
+    """Prints how many queries of each number of calls every split has."""
     from tokmem.data.corpus import SPLITS
 
     counted = [

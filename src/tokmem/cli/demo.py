@@ -1,4 +1,4 @@
-"""`tokmem demo`: ten new procedures, learned as ten tokens and recalled."""
+"""`tokmem demo`: learns ten new procedures as ten tokens and recalls them."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ import typer
 from tokmem.cli.shared import command_line, console, load, show_answer, show_results
 from tokmem.errors import ConfigError
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # importing them takes seconds
     from tokmem.model.backbone import Backbone
     from tokmem.tracks.atomic import AtomicConfig
 
+EXAMPLE = "tokmem demo"
 _ALOUD = 5
 
 
@@ -43,7 +44,7 @@ def demo(
     if ours is None or "query" not in config.prompts:
         raise ConfigError(
             "a demo without memory tokens or without prompt query",
-            "method tokmem_dc or tokmem, and prompt query: it recalls with that bank",
+            "method tokmem_dc or tokmem, and prompt query: the demo recalls with that bank",
         )
     _clear(out)
     backbone = load(config.backbone)
@@ -62,7 +63,7 @@ def demo(
 
 
 def _write_page(summary: Mapping[str, Any], bank: Path, out: Path) -> None:
-    """Shows the run as a page with plots, where matplotlib is installed."""
+    """Writes the run as a page with plots, if matplotlib is installed."""
     from tokmem.bank.store import load_bank
     from tokmem.report.bank_geometry import bank_geometry
     from tokmem.report.page import write_page
@@ -86,14 +87,12 @@ def _clear(folder: Path) -> None:
         or not config.is_file()
         or "\nname: demo\n" not in config.read_text("utf-8")
     ):
-        raise ConfigError(
-            f"{folder} is there and holds no demo", "a new folder", "give another one with --out"
-        )
+        raise ConfigError(f"{folder} exists and holds no demo", "a new folder", "name another one with --out")
     shutil.rmtree(folder)
 
 
 def _recall_aloud(config: AtomicConfig, backbone: Backbone, bank: Path) -> None:
-    """Loads the bank back and answers one test query of every other procedure, by the query alone."""
+    """Loads the bank back and answers a test query of some procedures, without instructions."""
     from dataclasses import replace
 
     from tokmem.methods.tokmem import TokMem

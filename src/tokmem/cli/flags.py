@@ -1,6 +1,7 @@
-"""Command-line options made from a config's settings, so that no list of them is written twice.
+"""Makes the options of commands from the settings of a track, so that no list of options is written by hand.
 
-They are made when a command first asks for them: the config's module is slow to import, and `--help` is not.
+The module of a config class imports torch, which takes seconds. `--help` therefore reads `options.json`, a
+copy of the settings' help. A test compares it with the classes; `python tools/write_options.py` writes it.
 """
 
 from __future__ import annotations
@@ -8,73 +9,176 @@ from __future__ import annotations
 import inspect
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from functools import lru_cache
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from functools import cache
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.markup import escape
 from typer.core import TyperCommand
 
-from tokmem.config.settings import HelpRow, help_table
+from tokmem.cli.published import ALIASES
+from tokmem.config.settings import HelpRow
 
-SETTINGS = "tokmem.settings"
+TABLE = Path(__file__).with_name("options.json")
+GIVEN = "tokmem.given"
+# Options whose setting has a name that several sections share, or that says too little alone.
+NAMES = {
+    "backbone.model_name": "backbone",
+    "training.lr": "lr",
+    "training.weight_decay": "weight-decay",
+    "training.batch_size": "batch-size",
+    "training.epochs": "epochs",
+    "recall.batch_size": "eval-batch-size",
+    "data.few_shot": "few-shot",
+}
+_PANELS = {"data": "Corpus", "lora": "LoRA", "": "Experiment"}
 
 
-class FlagsCommand(TyperCommand):
-    """A command with an option for each setting of a config, after those of its own function.
+@dataclass(frozen=True, eq=False)
+class Flags:
+    """Which settings of a track a command has options for.
 
-    What was given for them lies in `ctx.meta[SETTINGS]`, as `overrides` reads it.
+    Attributes:
+        track: name of the track.
+        keys: patterns of dotted keys, such as `data.*`.
+        skip: keys that match and get no option.
+        names: option names by key, if they differ from `NAMES` and from the key's last part.
+        defaults: what `--help` shows as the default, by key, if the command changes it.
     """
 
-    @classmethod
-    def options(cls) -> list[inspect.Parameter]:
-        """An option a setting, from `flags`."""
-        raise NotImplementedError
+    track: str
+    keys: tuple[str, ...] = ("*",)
+    skip: tuple[str, ...] = ()
+    names: Mapping[str, str] = field(default_factory=dict)
+    defaults: Mapping[str, str] = field(default_factory=dict)
 
-    def get_params(self, ctx: Any) -> list[Any]:
-        """The function's own, the settings', and `--help`."""
-        *own, help_option = super().get_params(ctx)
-        return [*own, *_click_options(type(self)), help_option]
+    def rows(self) -> list[HelpRow]:
+        """Lists the settings that get an option."""
+        return [
+            row
+            for row in help_rows(self.track)
+            if any(fnmatchcase(row.key, pattern) for pattern in self.keys) and row.key not in self.skip
+        ]
 
-    def invoke(self, ctx: Any) -> Any:
-        """Calls the function with its own options alone."""
-        ctx.meta[SETTINGS] = {o.name: ctx.params.pop(o.name) for o in _click_options(type(self))}
-        return super().invoke(ctx)
+    def options(self) -> dict[str, str]:
+        """Maps each setting's key to its option, such as `--batch-size`."""
+        keys = [row.key for row in self.rows()]
+        leaves = Counter(map(_leaf, keys))
+        names = {key: _leaf(key) if leaves[_leaf(key)] == 1 else key for key in keys} | NAMES | {**self.names}
+        return {key: "--" + names[key].replace("_", "-") for key in keys}
+
+    def command(self) -> type[TyperCommand]:
+        """Makes the class of a command that has these options before those of its own function.
+
+        The function reads the given values in `given(ctx)`.
+        """
+        flags = self
+
+        class FlagsCommand(TyperCommand):
+            def get_params(self, ctx: Any) -> list[Any]:
+                *own, help_option = super().get_params(ctx)
+                return [*_click_options(flags), *own, help_option]
+
+            def invoke(self, ctx: Any) -> Any:
+                values = {row.key: (row, ctx.params.pop(_identifier(row.key))) for row in flags.rows()}
+                ctx.meta[GIVEN] = {
+                    key: _yaml(row.type, value)
+                    for key, (row, value) in values.items()
+                    if value not in (None, (), [])
+                }
+                return super().invoke(ctx)
+
+        return FlagsCommand
 
 
-@lru_cache
-def _click_options(command: type[FlagsCommand]) -> list[Any]:
+def given(ctx: typer.Context) -> dict[str, str]:
+    """Reads the settings that the command line gave: YAML texts by dotted key."""
+    return dict(ctx.meta[GIVEN])
+
+
+def quoted(value: object) -> str:
+    """Writes a text, or a list of texts, as YAML."""
+    return json.dumps(value, ensure_ascii=False)
+
+
+def track_config(track: str, settings: Mapping[str, str], experiment: Path | None = None) -> Any:
+    """Makes a track's config from an experiment file and YAML texts by dotted key.
+
+    Raises:
+        ConfigError: a setting does not exist or has a wrong value.
+    """
+    from tokmem.config import load_config
+    from tokmem.tracks.registry import track as find_track
+
+    overrides = [f"{key}={text}" for key, text in settings.items()]
+    return load_config(find_track(track).config, experiment, overrides)
+
+
+def normalizer(command: str) -> dict[str, Any]:
+    """Lets a command take dashes for underscores and the published names for its own."""
+    aliases = ALIASES.get(command, {})
+
+    def main_name(option: str) -> str:
+        dashed = option.replace("_", "-")
+        return aliases.get(dashed, dashed)
+
+    return {"token_normalize_func": main_name}
+
+
+@cache
+def help_rows(track: str) -> tuple[HelpRow, ...]:
+    """Reads a track's settings from `options.json`."""
+    return tuple(HelpRow(*row) for row in json.loads(TABLE.read_text("utf-8"))[track])
+
+
+@cache
+def _click_options(flags: Flags) -> list[Any]:
+    """Lets typer make the options: the parameters of a function with a fitting signature."""
+
     def stand_in() -> None: ...
 
-    stand_in.__signature__ = inspect.Signature(command.options())  # type: ignore[attr-defined]
+    options = flags.options()
+    parameters = [_parameter(row, options[row.key], flags) for row in flags.rows()]
+    stand_in.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     app = typer.Typer(add_completion=False)
     app.command()(stand_in)
     return list(typer.main.get_command(app).params)
 
 
-def flags(config: type[Any], names: Mapping[str, str], skip: Sequence[str]) -> list[inspect.Parameter]:
-    """One option for each setting, for the signature of a command.
+def _parameter(row: HelpRow, flag: str, flags: Flags) -> inspect.Parameter:
+    yes_no, several = row.type == "bool", row.type.startswith("list")
+    section = row.key.rpartition(".")[0]
+    option = typer.Option(
+        f"{flag}/--no-{flag[2:]}" if yes_no else flag,
+        metavar=None if yes_no else _metavar(row.type),
+        help=_help(row, flag, flags.defaults.get(row.key, row.default)),
+        rich_help_panel=_PANELS.get(section, section.capitalize()),
+        show_default=False,
+    )
+    kind: Any = bool if yes_no else list[str] if several else str
+    return inspect.Parameter(
+        _identifier(row.key),
+        inspect.Parameter.KEYWORD_ONLY,
+        default=None,
+        annotation=Annotated[kind | None, option],
+    )
 
-    Args:
-        config: its settings are read from YAML and from these options alike.
-        names: options of settings whose own name will not do, by dotted key. Else an option is called as
-            its setting; where several sections have one of that name, by its dotted key.
-        skip: dotted keys without an option.
-    """
-    rows = [row for row in help_table(config) if row.key not in skip and row.type != "section"]
-    common = Counter(_leaf(row.key) for row in rows)
-    return [
-        _parameter(row, names.get(row.key) or (_leaf(row.key) if common[_leaf(row.key)] == 1 else row.key))
-        for row in rows
-    ]
 
-
-def overrides(config: type[Any], given: Mapping[str, Any]) -> list[str]:
-    """What `load_config` takes, from the values that a command got for `flags`; None was not given."""
-    rows = {_identifier(row.key): row for row in help_table(config)}
-    chosen = [(rows[name], value) for name, value in given.items() if name in rows and value is not None]
-    return [f"{row.key}={_yaml(row.type, value)}" for row, value in chosen]
+def _help(row: HelpRow, flag: str, default: str) -> str:
+    """Writes the help of an option: what it is, its values, its default, and its key if they differ."""
+    doc = f"{row.doc[:1].upper()}{row.doc[1:]}".replace("``", "")
+    values = [one.strip("' ") for one in row.type.removeprefix("list of ").split("|") if "'" in one]
+    if not all(value in row.doc for value in values):
+        doc += f": {', '.join(values)}"
+    notes = [] if default in ("''", "[]", "null") else [f"default: {default}"]
+    if flag != "--" + _leaf(row.key).replace("_", "-"):
+        notes.append(f"key: {row.key}")
+    doc += "" if doc.endswith(".") else "."
+    return escape(f"{doc} [{'; '.join(notes)}]" if notes else doc)
 
 
 def _leaf(key: str) -> str:
@@ -85,37 +189,29 @@ def _identifier(key: str) -> str:
     return key.replace(".", "__")
 
 
-def _parameter(row: HelpRow, name: str) -> inspect.Parameter:
-    flag = "--" + name.replace("_", "-")
-    section, _, _ = row.key.rpartition(".")
-    yes_no = row.type == "bool"
-    option = typer.Option(
-        f"{flag}/--no-{flag[2:]}" if yes_no else flag,
-        metavar=None if yes_no else _metavar(row.type),
-        help=escape(f"{row.doc[:1].upper()}{row.doc[1:]} ({row.default}). Key: {row.key}"),
-        rich_help_panel=section.capitalize() or "Experiment",
-        show_default=False,
-    )
-    kind: Any = Annotated[bool | None if yes_no else str | None, option]
-    return inspect.Parameter(
-        _identifier(row.key), inspect.Parameter.KEYWORD_ONLY, default=None, annotation=kind
-    )
-
-
 def _metavar(kind: str) -> str:
-    return "A,B,..." if "list" in kind else "NAME" if kind.startswith("'") else kind.split(" ")[0].upper()
+    return "<a,b,...>" if "list" in kind else "<name>" if kind.startswith("'") else f"<{kind.split(' ')[0]}>"
 
 
-def _yaml(kind: str, value: str | bool) -> str:
-    """The value as YAML of the setting's type: text is quoted, several values are a list."""
+def _yaml(kind: str, value: str | bool | list[str] | tuple[str, ...]) -> str:
+    """Writes the value of an option as YAML: quotes texts, and splits lists at commas."""
     if isinstance(value, bool):
         return json.dumps(value)
-    if "list" in kind and value.startswith("["):
-        return value  # YAML itself, where a text holds a comma
-    text = "str" in kind or "'" in kind
-    parts = [json.dumps(part.strip()) if text else part.strip() for part in value.split(",")]
-    if kind.startswith("list"):
-        return f"[{', '.join(parts)}]" if value else "[]"
-    if "list" in kind and len(parts) > 1:
+    if isinstance(value, (list, tuple)):
+        parts = [part for one in value for part in _parts(kind, one)]
         return f"[{', '.join(parts)}]"
-    return json.dumps(value) if text and value != "null" else value
+    if "list" in kind and ("," in value or value.startswith("[")):
+        return f"[{', '.join(_parts(kind, value))}]"
+    return quoted(value) if _is_text(kind) and value != "null" else value
+
+
+def _parts(kind: str, value: str) -> list[str]:
+    """Splits one value of a list; a value in brackets is YAML itself, for texts that hold a comma."""
+    if value.startswith("[") and value.endswith("]"):
+        return [value[1:-1]] if value[1:-1].strip() else []
+    parts = [part.strip() for part in value.split(",")] if value else []
+    return list(map(quoted, parts)) if _is_text(kind) else parts
+
+
+def _is_text(kind: str) -> bool:
+    return "str" in kind or "'" in kind

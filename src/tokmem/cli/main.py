@@ -3,41 +3,73 @@
 from __future__ import annotations
 
 import errno
+import os
+import signal
+import sys
+from collections.abc import Callable
 from importlib.metadata import version
 from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
-from tokmem.cli import analyze, backbone, bank, data, demo, evaluate, recall, report, run, tools, train
+from tokmem.cli import (
+    analyze,
+    backbone,
+    bank,
+    data,
+    demo,
+    doctor,
+    evaluate,
+    recall,
+    report,
+    run,
+    tools,
+    train,
+)
+from tokmem.cli.flags import Flags, normalizer
 from tokmem.cli.shared import complain
 from tokmem.errors import TokMemError
 from tokmem.log import configure
 
+_INTERRUPTED, _TERMINATED = 130, 143
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM: the command ends as it does on an interrupt, with another exit status."""
+
 
 class Commands(TyperGroup):
-    """Turns what the user can mend into a few lines on stderr and exit status 2."""
+    """Shows errors in a few lines on stderr, without tracebacks. Exit status 2 is the user's to correct."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Refuses what no path can hold."""
+        if any("\0" in one for one in args):
+            raise typer.BadParameter("an argument holds a NUL character; remove it")
+        return super().parse_args(ctx, args)
 
     def invoke(self, ctx: Any) -> Any:
         """Runs a command; with `--debug` errors keep their traceback."""
         try:
             return super().invoke(ctx)
-        except (TokMemError, OSError) as error:
-            broken_pipe = isinstance(error, OSError) and error.errno == errno.EPIPE
-            if ctx.params["debug"] or broken_pipe:
+        except Exception as error:
+            if ctx.params["debug"] or _is_control(error):
                 raise
             complain(error)
-            raise typer.Exit(2) from error
+            raise typer.Exit(2 if isinstance(error, (TokMemError, OSError)) else 1) from error
         except KeyboardInterrupt as error:
             if ctx.params["debug"]:
                 raise
-            complain(TokMemError("interrupted", do="go on with a run by --resume"))
-            raise typer.Exit(130) from error
+            ended = isinstance(error, Terminated)
+            got = "terminated" if ended else "interrupted"
+            complain(TokMemError(got, do="a run goes on with --resume and the --out of its folder"))
+            raise typer.Exit(_TERMINATED if ended else _INTERRUPTED) from error
 
 
-def _either_dash(option: str) -> str:
-    """`--tasks_dir` is `--tasks-dir`."""
-    return option.replace("_", "-")
+def _is_control(error: Exception) -> bool:
+    """Whether typer itself handles an exception: its own ones, and a closed pipe."""
+    own = type(error).__module__.startswith(("typer", "click"))
+    return own or (isinstance(error, OSError) and error.errno == errno.EPIPE)
 
 
 app = typer.Typer(
@@ -46,22 +78,67 @@ app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
-    context_settings={"token_normalize_func": _either_dash, "help_option_names": ["-h", "--help"]},
+    context_settings={**normalizer(""), "help_option_names": ["-h", "--help"]},
     epilog="Options take dashes or underscores: --tasks-dir is --tasks_dir. Start with: tokmem demo",
 )
-app.command("demo", rich_help_panel="Start here")(demo.demo)
-app.command("recall", rich_help_panel="Start here", epilog=recall.EXAMPLES)(recall.recall)
-app.command("train", rich_help_panel="Train and measure", epilog=train.EXAMPLES)(train.train)
-app.command("tools", rich_help_panel="Train and measure", epilog=tools.EXAMPLES, cls=tools.ToolsCommand)(
-    tools.tools
+
+
+def _add(
+    group: typer.Typer,
+    name: str,
+    function: Callable[..., None],
+    example: str,
+    panel: str | None = None,
+    flags: Flags | None = None,
+) -> None:
+    """Registers a command: its settings are options, and its help ends with an example."""
+    group.command(
+        name,
+        cls=flags.command() if flags else None,
+        context_settings=normalizer(name),
+        help=_unwrapped(function.__doc__ or ""),
+        epilog=f"Example: {example}",
+        rich_help_panel=panel,
+    )(function)
+
+
+def _unwrapped(text: str) -> str:
+    """Joins the lines of each paragraph: the terminal wraps them."""
+    return "\n\n".join(" ".join(part.split()) for part in text.split("\n\n"))
+
+
+_START, _TRAIN, _KEEP = "Start here", "Train and measure", "Keep banks"
+_BANK, _ONE = "runs/demo/banks/tokmem-query-0", "time_minutes_past"
+_add(app, "demo", demo.demo, demo.EXAMPLE, _START)
+_add(app, "recall", recall.recall, recall.EXAMPLE, _START, recall.FLAGS)
+_add(app, "doctor", doctor.doctor, doctor.EXAMPLE, _START)
+_add(app, "train", train.train, train.EXAMPLE, _TRAIN, train.FLAGS)
+_add(app, "tools", tools.tools, tools.EXAMPLE, _TRAIN, tools.FLAGS)
+_add(app, "eval", evaluate.evaluate, evaluate.EXAMPLE, _TRAIN, evaluate.FLAGS)
+_add(app, "run", run.run, run.EXAMPLE, _TRAIN)
+_add(app, "report", report.report, report.EXAMPLE, _TRAIN)
+_add(data.app, "compose", data.compose, data.EXAMPLE, flags=data.FLAGS)
+app.add_typer(data.app, name="data", rich_help_panel=_TRAIN)
+_add(bank.app, "list", bank.list_, f"tokmem bank list {_BANK}")
+_add(bank.app, "show", bank.show, f"tokmem bank show {_BANK} {_ONE}")
+_add(
+    bank.app,
+    "add",
+    bank.add,
+    f'tokmem bank add {_BANK} --name ask --description "Ask back" --out runs/larger',
+    flags=bank.FLAGS,
 )
-app.command("eval", rich_help_panel="Train and measure", epilog=evaluate.EXAMPLES)(evaluate.evaluate)
-app.command("run", rich_help_panel="Train and measure", epilog=run.EXAMPLES)(run.run)
-app.command("report", rich_help_panel="Train and measure", epilog=report.EXAMPLES)(report.report)
-app.add_typer(data.app, name="data", rich_help_panel="Train and measure")
-app.add_typer(bank.app, name="bank", rich_help_panel="Keep banks")
-app.add_typer(backbone.app, name="backbone", rich_help_panel="Keep banks")
-app.command("analyze", rich_help_panel="Keep banks", epilog=analyze.EXAMPLES)(analyze.analyze)
+_add(bank.app, "remove", bank.remove, f"tokmem bank remove {_BANK} {_ONE} --out runs/smaller")
+_add(bank.app, "rename", bank.rename, f"tokmem bank rename {_BANK} {_ONE} other --out runs/renamed")
+_add(bank.app, "slice", bank.slice_, f"tokmem bank slice {_BANK} {_ONE} --out runs/part")
+_add(bank.app, "merge", bank.merge, "tokmem bank merge runs/smaller runs/part --out runs/merged")
+app.add_typer(bank.app, name="bank", rich_help_panel=_KEEP)
+_add(backbone.app, "list", backbone.list_, "tokmem backbone list")
+_add(backbone.app, "get", backbone.get, "tokmem backbone get mini")
+_add(backbone.app, "path", backbone.path, "tokmem backbone path mini")
+_add(backbone.app, "remove", backbone.remove, "tokmem backbone remove smollm2")
+app.add_typer(backbone.app, name="backbone", rich_help_panel=_KEEP)
+_add(app, "analyze", analyze.analyze, analyze.EXAMPLE, _KEEP)
 
 
 def _show_version(wanted: bool) -> None:
@@ -83,5 +160,13 @@ def _options(
 
 
 def main() -> None:
-    """Runs the command line."""
+    """Runs the command line; closed output streams swallow what is printed."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115 stays open
+    signal.signal(signal.SIGTERM, _terminate)
     app()
+
+
+def _terminate(*_: object) -> None:
+    raise Terminated

@@ -1,25 +1,44 @@
-"""A saved bank on its backbone, as a command's options say."""
+"""Loads a saved bank and its backbone as the options of a command say."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-from tokmem.cli import options as o
-from tokmem.cli.shared import load, own_backbone
+import typer
 
-if TYPE_CHECKING:
+from tokmem.cli.flags import quoted, track_config
+from tokmem.cli.shared import load
+
+if TYPE_CHECKING:  # importing it takes seconds
     from tokmem.methods.tokmem import TokMem
 
+Prompt = Annotated[
+    str | None,
+    typer.Option(
+        metavar="<name>",
+        help="What a prompt holds: instruction+query, or query. \\[default: as the bank was trained]",
+        show_default=False,
+    ),
+]
+# What `--help` shows as the default of options that a bank answers itself.
+OF_BANK = {"backbone.model_name": "the bank's", "max_length": "the bank's"}
 
-def open_memory(bank: Path, given: Mapping[str, Any], **recall: Any) -> TokMem:
-    """The bank, with its adapter where it was trained beside one.
+
+def backbone_of(bank: Path, origin: Any) -> str:
+    """Finds the backbone of a bank: the one that its run adapted and saved beside it; else the name."""
+    adapted = bank.parent.parent / origin.backbone
+    return str(adapted) if (adapted / "config.json").is_file() else str(origin.backbone)
+
+
+def open_memory(bank: Path, settings: Mapping[str, str], prompt: str | None) -> TokMem:
+    """Loads a bank, and its adapter if it was trained beside one.
 
     Args:
         bank: its folder.
-        given: options of model, `prompt` and `max_length`; what is None is as the bank was trained with.
-        recall: settings of recall.
+        settings: atomic settings, YAML texts by key; those of the bank replace missing ones.
+        prompt: the prompt mode; None: the bank's.
 
     Raises:
         TokMemError: bank or backbone cannot be loaded, or do not belong together.
@@ -27,12 +46,14 @@ def open_memory(bank: Path, given: Mapping[str, Any], **recall: Any) -> TokMem:
     from tokmem.bank.store import load_bank
     from tokmem.methods.tokmem import TokMem
     from tokmem.methods.tokmem_lora import BANK, TokMemLora, home_of
-    from tokmem.recall.settings import RecallSettings
 
     home = home_of(bank)
     _, origin = load_bank(home / BANK if home else bank)
-    model = given["model_name"] or own_backbone(bank, origin.backbone)
-    backbone = load(o.backbone_config({**given, "model_name": model}))
-    options = {name: given[name] for name in ("prompt", "max_length") if given[name] is not None}
+    model = {"backbone.model_name": quoted(backbone_of(bank, origin))}
+    prompts = {"prompts": quoted([prompt])} if prompt else {}
+    config = track_config("atomic", {**model, **prompts, **settings})
+    options = {"prompt": config.prompts[0]} if prompt else {}
+    if "max_length" in settings:
+        options["max_length"] = config.max_length
     kind = TokMemLora if home else TokMem
-    return kind.load(home or bank, backbone, recall=RecallSettings(**recall), **options)
+    return kind.load(home or bank, load(config.backbone), recall=config.recall, **options)

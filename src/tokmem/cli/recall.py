@@ -1,4 +1,4 @@
-"""`tokmem recall`: one query, a file of them, or a conversation."""
+"""`tokmem recall`: answers one query, a file of queries, or what the user types."""
 
 from __future__ import annotations
 
@@ -9,19 +9,25 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tokmem.cli import options as o
-from tokmem.cli.memory import open_memory
-from tokmem.cli.shared import answer_record, complain, console, show_answer, show_json
+from tokmem.cli.flags import Flags, given
+from tokmem.cli.memory import OF_BANK, Prompt, open_memory
+from tokmem.cli.shared import complain, console, show_answer, show_json
 from tokmem.errors import BankError, ConfigError, DataError, TokMemError
 from tokmem.log import logger
+from tokmem.records import Answer, Example
+from tokmem.report.answers import answer_record
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # importing it takes seconds
     from tokmem.methods.tokmem import TokMem
-    from tokmem.records import Answer, Example
 
-# Options that are settings of recall.
-_TOLD = ("constrained", "reject", "max_new_tokens", "batch_size", "top_k", "temperature", "top_p", "seed")
-EXAMPLES = 'Example: tokmem recall "some query" --bank runs/demo/banks/tokmem-query-0'
+EXAMPLE = 'tokmem recall "Noah; Bella; Frida" --bank runs/demo/banks/tokmem-query-0'
+FLAGS = Flags(
+    "atomic",
+    keys=("recall.*", "backbone.*", "max_length"),
+    skip=("recall.mode",),
+    names={"recall.batch_size": "batch-size"},
+    defaults={"recall.top_k": "3", **OF_BANK},
+)
 
 
 def recall(
@@ -36,49 +42,24 @@ def recall(
     procedure: Annotated[
         list[str] | None, typer.Option(help="Force this procedure; repeat it to force a chain.")
     ] = None,
-    top_k: Annotated[int, typer.Option(help="How many candidates to show.", rich_help_panel="Recall")] = 3,
-    chain: Annotated[
-        bool, typer.Option("--chain", help="Allow several memory tokens.", rich_help_panel="Recall")
-    ] = False,
-    constrained: Annotated[
-        bool,
-        typer.Option(
-            "--constrained",
-            help="In a --chain, arguments must be JSON of the tool's schema.",
-            rich_help_panel="Recall",
-        ),
-    ] = False,
-    reject: Annotated[
-        bool, typer.Option(help="Answer in plain text where no procedure fits.", rich_help_panel="Recall")
-    ] = False,
-    temperature: Annotated[float, typer.Option(help="0 is greedy.", rich_help_panel="Recall")] = 0.0,
-    top_p: Annotated[float, typer.Option(help="Nucleus of sampling.", rich_help_panel="Recall")] = 1.0,
-    seed: Annotated[int, typer.Option(help="Of sampling.", rich_help_panel="Recall")] = 0,
-    max_new_tokens: o.MaxNewTokens = 256,
-    batch_size: o.EvalBatchSize = 32,
+    chain: Annotated[bool, typer.Option("--chain", help="Allow several memory tokens.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print a JSON object a query.")] = False,
-    prompt: o.Prompt = None,
-    model_name: o.ModelName = None,
-    dtype: o.DType = None,
-    device: o.Device = None,
-    quantization: o.QuantizationName = None,
-    max_length: o.MaxLength = None,
+    prompt: Prompt = None,
 ) -> None:
     """Route queries to their memory tokens and write the responses.
 
-    Give a query or a --file; with neither, type queries at a prompt, or pipe them in, one a line.
-    Backbone and prompt are those that the bank was trained with, unless they are given.
+    Give a query or a --file. With neither, type queries at a prompt, or pipe them in, one a line.
     """
     if query is not None and file is not None:
         raise ConfigError("a query and a --file", "one of them", "leave one out")
-    if constrained and not chain:
+    settings = {"recall.top_k": "3", "recall.mode": "chain" if chain else "atomic", **given(ctx)}
+    if settings.get("recall.constrained") == "true" and not chain:
         raise ConfigError(
             "--constrained without --chain", "both: grammars rule chains of calls", "add --chain"
         )
     talks = query is None and file is None and _at_terminal()
     queries = [] if talks else _queries(query, file, instruction)
-    told = {name: ctx.params[name] for name in _TOLD}
-    memory = open_memory(bank, ctx.params, mode="chain" if chain else "atomic", **told)
+    memory = open_memory(bank, settings, prompt)
     forced = _known(memory, procedure or [])
     _note_missing_instruction(memory, [q.instruction for q in queries] or [instruction])
     if talks:
@@ -92,13 +73,12 @@ def recall(
 
 
 def _at_terminal() -> bool:
-    return sys.stdin.isatty()
+    return sys.stdin is not None and sys.stdin.isatty()
 
 
 def _queries(query: str | None, file: Path | None, instruction: str) -> list[Example]:
-    """The queries of an argument, a file, or piped lines."""
+    """Reads the queries of an argument, a file, or piped lines."""
     from tokmem.data.fields import parse_object, read_bytes, take
-    from tokmem.records import Example
 
     if query is not None:
         return [Example(query, instruction=instruction)]
@@ -107,6 +87,8 @@ def _queries(query: str | None, file: Path | None, instruction: str) -> list[Exa
 
         return [Example(row.query, instruction=instruction) for row in read_calls(file)]
     source = "standard input" if file is None else str(file)
+    if file is None and sys.stdin is None:
+        raise DataError("no query, and standard input is closed", "a query, a --file or piped lines")
     try:
         text = sys.stdin.read() if file is None else read_bytes(file).decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -124,7 +106,7 @@ def _queries(query: str | None, file: Path | None, instruction: str) -> list[Exa
 
 
 def _note_missing_instruction(memory: TokMem, instructions: Sequence[str]) -> None:
-    """Says that queries stand without an instruction in a prompt that has a place for one."""
+    """Notes that queries lack the instruction that the bank's prompts hold."""
     if memory.prompt == "instruction+query" and not all(instructions):
         logger.info(
             "the bank's prompts hold an instruction and a query: without the --instruction of its training "
@@ -133,7 +115,7 @@ def _note_missing_instruction(memory: TokMem, instructions: Sequence[str]) -> No
 
 
 def _known(memory: TokMem, procedures: Sequence[str]) -> list[str]:
-    """The procedures to force, each of which the bank has."""
+    """Checks that the bank has the procedures to force."""
     from tokmem.data.fields import did_you_mean
 
     for name in procedures:
@@ -148,9 +130,7 @@ def _answers(memory: TokMem, queries: Sequence[Example], forced: Sequence[str]) 
 
 
 def _converse(memory: TokMem, instruction: str, forced: Sequence[str]) -> None:
-    """Answers what is typed, until an empty line or the end of the input."""
-    from tokmem.records import Example
-
+    """Answers typed queries until an empty line or the end of the input."""
     console().print(f"{len(memory.bank)} procedures in the bank. An empty line ends.\n", markup=False)
     while True:
         try:

@@ -1,4 +1,4 @@
-"""`tokmem report`: results as one page."""
+"""`tokmem report`: writes results as one page."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import typer
 
 from tokmem.cli.shared import console
 
-EXAMPLES = "Example: tokmem report results/atomic/demo.json runs/demo/geometry --out runs/report"
+EXAMPLE = "tokmem report runs/demo --out runs/report"
 
 
 def report(

@@ -1,4 +1,4 @@
-"""`tokmem run`: an experiment file in, a result file of the same name out."""
+"""`tokmem run`: runs an experiment file and writes a result file of the same name."""
 
 from __future__ import annotations
 
@@ -11,14 +11,13 @@ from typing import Annotated, Any
 
 import typer
 
-from tokmem.cli.shared import console, load, run_folder, show_results
+from tokmem.cli.shared import Resume, Workers, console, load, run_folder, show_results
 from tokmem.config import parse_yaml
-from tokmem.errors import ConfigError
 from tokmem.files import atomic_write_json
 
-EXAMPLES = "Example: tokmem run experiments/atomic/sni10_mini.yaml --set training.epochs=1 --out runs/short"
+EXAMPLE = "tokmem run experiments/atomic/demo.yaml --set training.epochs=1 --out runs/short"
 
-# Where a path begins: at the root, at home, here or above, on a drive, in a file URL; or it goes up.
+# How a path begins: at the root, at home, here or above, on a drive, in a file URL; or it goes up.
 _LOCAL = re.compile(r"^\s*(/|~|\.{1,2}([/\\]|\s*$)|\\|[A-Za-z]:[/\\]|file:)|[/\\]\.\.([/\\]|\s*$)")
 
 
@@ -29,12 +28,10 @@ def run(
         typer.Option("--set", metavar="KEY=VALUE", help="Change a setting; may be repeated."),
     ] = None,
     out: Annotated[
-        Path | None, typer.Option(help="Folder of the run; runs/NAME by default.", show_default=False)
+        Path | None, typer.Option(help="Folder of the run. \\[default: runs/NAME]", show_default=False)
     ] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run of that folder.")] = False,
-    workers: Annotated[
-        int, typer.Option(min=1, help="Processes that share the methods; each loads the backbone.")
-    ] = 1,
+    resume: Resume = False,
+    workers: Workers = 1,
     results: Annotated[
         Path | None,
         typer.Option(
@@ -61,7 +58,7 @@ def run(
 
 
 def _result_file(experiment: Path) -> Path | None:
-    """`results/<track>/<name>.json` for `experiments/<track>/<name>.yaml`; None for files elsewhere."""
+    """Finds `results/<track>/<name>.json` for `experiments/<track>/<name>.yaml`; None for files elsewhere."""
     track = experiment.absolute().parent
     if track.parent.name != "experiments":
         return None
@@ -69,16 +66,13 @@ def _result_file(experiment: Path) -> Path | None:
 
 
 def _result(summary: Mapping[str, Any], experiment: Path, overrides: Sequence[str]) -> dict[str, Any]:
-    """The summary and the experiment as it was written, its variables unresolved: no private path."""
-    try:
-        text = experiment.read_text("utf-8")
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"{experiment} is not UTF-8", "a text file", "save it as UTF-8") from error
+    """Adds the experiment to the summary as its file has it: with variables, so without private paths."""
+    text = experiment.read_text("utf-8")
     return {**summary, "experiment": text, "overrides": [_public(override) for override in overrides]}
 
 
 def _public(override: str) -> str:
-    """The override, each path in its value masked."""
+    """Masks each path in the value of an override."""
     key, _, text = override.partition("=")
     value = parse_yaml(text, f"override {override!r}")
     masked = _masked(value)
@@ -89,7 +83,7 @@ def _public(override: str) -> str:
 
 
 def _masked(value: Any) -> Any:
-    """What YAML read, without the paths of this machine; a hub id or a name stays."""
+    """Masks the paths of this machine in what YAML read; a hub id or a name stays."""
     if isinstance(value, Mapping):
         return {name: _masked(entry) for name, entry in value.items()}
     if isinstance(value, list):

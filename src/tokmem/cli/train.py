@@ -1,102 +1,126 @@
-"""`tokmem train`: learn one bank and measure it on the test split."""
+"""`tokmem train`: learns one bank and measures it on the test split."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Annotated, Any
 
 import typer
 
-from tokmem.cli import lora_options as lora
-from tokmem.cli import options as o
-from tokmem.cli.shared import command_line, console, load, run_folder, show_results
+from tokmem.cli import published
+from tokmem.cli.flags import Flags, given, quoted, track_config
+from tokmem.cli.shared import Out, Resume, command_line, console, load, run_folder, show_results
+from tokmem.config import parse_yaml
+from tokmem.errors import ConfigError
 
-if TYPE_CHECKING:
-    from tokmem.tracks.atomic import AtomicConfig
-
-EXAMPLES = "Example: tokmem train --corpus my.jsonl --prompt query --epochs 3 --lr 0.02"
+EXAMPLE = "tokmem train --num-tasks 3 --train-size 40 --test-size 5 --prompts query --epochs 3 --lr 0.02"
+FLAGS = Flags(
+    "atomic",
+    skip=("track", "name", "training.seed", "recall.mode"),
+    defaults={"methods": "[tokmem]", "data.source": "by --corpus and --tasks-dir; else procedures"},
+)
+_TUNED = ("lora", "replay")
 
 
 def train(
     ctx: typer.Context,
-    tasks_dir: o.TasksDir = None,
-    corpus: o.CorpusFile = None,
-    tasks: o.Tasks = None,
-    num_tasks: o.NumTasks = None,
-    train_size: o.TrainSize = None,
-    val_size: o.ValSize = None,
-    test_size: o.TestSize = None,
-    prompt: o.Prompt = None,
-    few_shot: o.FewShot = None,
-    max_instruction_tokens: o.MaxInstructionTokens = None,
-    model_name: o.ModelName = None,
-    dtype: o.DType = None,
-    device: o.Device = None,
-    quantization: o.QuantizationName = None,
-    max_length: o.MaxLength = None,
-    preset: o.Preset = None,
-    num_epochs: o.NumEpochs = None,
-    batch_size: o.BatchSize = None,
-    gradient_accumulation_steps: o.Accumulation = None,
-    lr: o.LearningRate = None,
-    method: o.MethodName = None,
-    validate_every_n_steps: o.ValidateEvery = None,
-    shuffle_train: o.Shuffle = None,
-    block_size: o.BlockSize = None,
-    seed: o.Seed = None,
-    start: o.StartName = None,
-    width: o.Width = None,
-    renorm: o.RenormName = None,
-    negatives: o.Negatives = None,
-    decouple_embeddings: o.Decouple = False,
-    plain: o.Plain = False,
-    skip_training: o.SkipTraining = False,
-    load_task_tokens: o.LoadTaskTokens = None,
-    lora_r: lora.LoraR = None,
-    lora_alpha: lora.LoraAlpha = None,
-    lora_dropout: lora.LoraDropout = None,
-    target_modules: lora.TargetModules = None,
-    load_model: lora.LoadModel = None,
-    continual_replay: lora.ContinualReplay = False,
-    continual_replay_ratio: lora.ReplayRatio = None,
-    eval_batch_size: o.EvalBatchSize = None,
-    max_new_tokens: o.MaxNewTokens = None,
-    save_path: o.SavePath = None,
-    resume: o.Resume = False,
+    corpus: Annotated[
+        Path | None, typer.Argument(help="JSON lines of your own, as --corpus.", show_default=False)
+    ] = None,
+    out: Out = None,
+    resume: Resume = False,
+    preset: published.Preset = "paper",
+    decouple_embeddings: published.Decouple = False,
+    continual_replay: published.ContinualReplay = False,
 ) -> None:
-    """Learn a bank (--method: or a rival) and measure it on the test examples (--test-size 0: learn only).
+    """Learn procedures as memory tokens, measure them on the test examples, and save the bank.
 
-    Without --tasks-dir and --corpus it learns the generated procedures of the demo. The prompt is that of the
-    bank of --load-task-tokens, where there is one.
+    Without a corpus it learns the generated procedures of the demo. --methods names other methods to train
+    instead or beside. --test-size 0 only learns. The prompts are those of the bank of --load-task-tokens.
     """
-    given = dict(ctx.params)
-    if load_task_tokens is not None:
-        given["prompt"] = o.prompt_of(load_task_tokens, prompt)
-    config = o.atomic_config("train", given)
-    folder = run_folder(save_path, resume, Path("runs/train"))
+    settings = {"name": "train", **published.preset_settings(preset), **given(ctx)}
+    if corpus is not None:
+        _take_corpus(settings, corpus)
+    choose_source(settings)
+    _choose_methods(settings, decouple_embeddings, continual_replay)
+    if "load_task_tokens" in settings:
+        _keep_prompts(settings, Path(parse_yaml(settings["load_task_tokens"], "--load-task-tokens")))
+    config = track_config("atomic", settings)
+    folder = run_folder(out, resume, Path("runs/train"))
     measure(config, folder, resume)
-    if not skip_training:
+    if not config.skip_training:
         _say_what_next(config, folder)
 
 
-def measure(config: AtomicConfig, folder: Path, resume: bool) -> None:
-    """Runs the experiment and shows its table."""
-    from tokmem.tracks.atomic import run
+def measure(config: Any, folder: Path, resume: bool) -> None:
+    """Runs an atomic experiment and shows its table."""
+    from tokmem.tracks.registry import track
 
-    show_results(run(config, folder, resume=resume, backbone=load(config.backbone)), folder)
+    backbone = load(config.backbone)
+    show_results(track("atomic").run(config, folder, resume=resume, backbone=backbone), folder)
 
 
-def _say_what_next(config: AtomicConfig, folder: Path) -> None:
+def _take_corpus(settings: dict[str, str], corpus: Path) -> None:
+    if "data.corpus" in settings:
+        raise ConfigError(f"corpus {corpus} and --corpus", "one of them", "leave --corpus out")
+    settings["data.corpus"] = quoted(str(corpus))
+
+
+def choose_source(settings: dict[str, str]) -> None:
+    """Sets the source that the corpus options imply."""
+    if "data.tasks_dir" in settings:
+        settings.setdefault("data.source", "sni")
+    elif "data.corpus" in settings:
+        settings.setdefault("data.source", "jsonl")
+
+
+def _choose_methods(settings: dict[str, str], decouple: bool, replay: bool) -> None:
+    """Sets the methods, and what they imply: LoRA's rate is --lr, and blocks are a schedule."""
+    methods = parse_yaml(settings.get("methods", "[]"), "--methods") or [None]
+    methods = [published.switched_method(method, decouple, replay) for method in methods]
+    settings["methods"] = quoted(methods)
+    tuned = [method for method in methods if method.partition("+")[0] in _TUNED]
+    if not tuned:
+        stray = next((key for key in settings if key.startswith(("lora.", "replay."))), None)
+        if stray is not None:
+            raise ConfigError(
+                f"{FLAGS.options()[stray]} and method {', '.join(methods)}",
+                "options of one method",
+                "leave it out, or name its method with --methods",
+            )
+    if tuned == methods and "training.lr" in settings:
+        settings.setdefault("lora.lr", settings["training.lr"])
+    if replay or "block_size" in settings:
+        settings.setdefault("schedule", "blocks")
+
+
+def _keep_prompts(settings: dict[str, str], bank: Path) -> None:
+    """Sets the prompt mode that a bank was trained with; refuses another one."""
+    from tokmem.bank.store import load_bank
+
+    trained = load_bank(bank)[1].training.get("prompt")
+    asked = parse_yaml(settings.setdefault("prompts", quoted([trained])), "--prompts")
+    if trained is None:
+        del settings["prompts"]
+    elif asked != [trained]:
+        raise ConfigError(
+            f"--prompts {', '.join(asked)} and bank {bank}, which was trained with {trained}",
+            f"{trained}: a bank's procedures share one prompt mode",
+            "leave --prompts out; `tokmem eval --prompt` measures a bank with another",
+        )
+
+
+def _say_what_next(config: Any, folder: Path) -> None:
     from tokmem.tracks.atomic import cell_name
 
     name, method = cell_name(config.methods[0], config.prompts[0], config.seeds[0]), config.methods[0]
     if not method.startswith("tokmem"):
-        if method in ("lora", "replay"):
+        if method.partition("+")[0] in _TUNED:
             console().print(f"Adapter: {folder / 'learned' / name}", markup=False)
         return
     bank = folder / "banks" / name
     model = config.backbone.model_name
-    chosen = [] if model == type(config.backbone).model_name else ["--model-name", model]
+    chosen = [] if model == type(config.backbone).model_name else ["--backbone", model]
     asked = '"..."' if config.prompts[0] == "query" else '"..." --instruction "..."'
     line = command_line("recall", "--bank", bank, *chosen)
     console().print(f"Bank: {bank}\nTry:  {line} {asked}", markup=False)

@@ -1,0 +1,94 @@
+"""Options made from the settings of tracks: their table, their names, and the speed of `--help`."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from tests.cli.conftest import Cli
+from tokmem.cli import bank, data, evaluate, recall, tools, train
+from tokmem.cli.flags import TABLE, Flags, given, help_rows, track_config
+from tokmem.cli.published import ALIASES
+
+ROOT = Path(__file__).parents[2]
+FLAGS = {
+    "train": train.FLAGS,
+    "tools": tools.FLAGS,
+    "eval": evaluate.FLAGS,
+    "recall": recall.FLAGS,
+    "compose": data.FLAGS,
+    "add": bank.FLAGS,
+}
+COMMANDS = (
+    *("demo", "recall", "train", "tools", "eval", "run", "report", "data compose", "analyze", "doctor"),
+    *(f"backbone {name}" for name in ("list", "get", "path", "remove")),
+    *(f"bank {name}" for name in ("list", "show", "add", "remove", "rename", "slice", "merge")),
+)
+
+
+def test_the_table_of_options_is_that_of_the_config_classes() -> None:
+    spec = spec_from_file_location("write_options", ROOT / "tools/write_options.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    assert TABLE.read_text("utf-8") == module.options_text(), "run tools/write_options.py"
+
+
+def test_help_of_every_command_imports_no_heavy_module() -> None:
+    code = (
+        "import sys\nfrom typer.testing import CliRunner\nfrom tokmem.cli.main import app\n"
+        f"for command in {COMMANDS!r}:\n"
+        "    done = CliRunner().invoke(app, [*command.split(), '--help'])\n"
+        "    assert done.exit_code == 0, done.output\n"
+        "heavy = ('torch', 'transformers', 'peft', 'numpy', 'safetensors', 'accelerate', 'matplotlib')\n"
+        "sys.exit(', '.join(name for name in heavy if name in sys.modules) or 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("command", FLAGS)
+def test_options_of_a_command_have_different_names_and_settings_that_exist(command: str) -> None:
+    flags = FLAGS[command]
+    options = flags.options()
+    assert len(set(options.values())) == len(options)
+    keys = {row.key for row in help_rows(flags.track)}
+    assert {*flags.skip, *flags.names, *flags.defaults} <= keys
+    assert set(options) <= keys
+
+
+@pytest.mark.parametrize("command", ALIASES)
+def test_an_alias_stands_for_an_option_of_its_command(cli: Cli, command: str) -> None:
+    words = {"compose": ["data", "compose"], "add": ["bank", "add"]}.get(command, [command])
+    shown = " ".join(cli(*words, "--help").stdout.split())
+    missing = [name for name in ALIASES[command].values() if f"--{name} " not in shown]
+    assert missing == []
+
+
+def test_values_become_settings_of_their_type() -> None:
+    seen: dict[str, str] = {}
+    app = typer.Typer()
+
+    @app.command(cls=Flags("atomic").command())
+    def command(ctx: typer.Context) -> None:
+        seen.update(given(ctx))
+
+    words = (
+        "--methods base,tokmem --methods lora+lora_r=1 --seeds 1,2 --no-shuffle --epochs 3 --lr 1e-3".split()
+    )
+    words += ["--tasks", '["a, b", "c"]', "--source", "jsonl", "--corpus", "7", "--num-tasks", "null"]
+    done = CliRunner().invoke(app, [*words, "--device", "\u00e9 \U0001f600", "--probes", ""])
+    assert done.exit_code == 0, done.output
+    config = track_config("atomic", seen)
+    assert config.methods == ("base", "tokmem", "lora+lora_r=1")
+    assert (config.seeds, config.probes, config.data.tasks) == ((1, 2), (), ("a, b", "c"))
+    assert (config.training.shuffle, config.training.epochs, config.training.lr) == (False, 3, 1e-3)
+    assert (config.data.corpus, config.data.num_tasks) == ("7", None)
+    assert config.backbone.device == "\u00e9 \U0001f600"
