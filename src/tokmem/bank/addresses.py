@@ -1,0 +1,181 @@
+"""Addresses in closed form: linear discriminants between the states that choose each memory token.
+
+States of procedure m are taken as Gaussian about its mean, with one covariance S for all (linear
+discriminant analysis). Then log p(h | m) - log p(h | at the common mean) is linear in h, and P(m | h) is a
+softmax over it:
+
+    w_m = S^-1 (mu_m - mu),  b_m = -1/2 (mu_m + mu)^T S^-1 (mu_m - mu),  score w_m . h + b_m
+
+An output head has no bias, so u, the ridge solution of u . h = 1, carries it:
+
+    address_m = beta (w_m + b_m u) + gamma u
+
+Whether any procedure fits is a question about distances, which no row of a head can answer. The statistics
+answer it: the fit is 1 - d_m^2 / d_0^2, with d_m the Mahalanobis distance to the procedure's mean by S, and
+d_0 that to the common mean by the covariance of all states together.
+
+Sources: discriminants on frozen features that come in a stream (Hayes and Kanan 2020, arXiv 1909.01520),
+RanPAC (arXiv 2307.02251), ACIL (arXiv 2205.14922); relative distances (Ren et al. 2021, arXiv 2106.09022).
+New are the bias in a row of a language model's head, its balance against the vocabulary, and the ratio.
+
+Letters: P procedures, N states, d the backbone's hidden size. All numbers are float64.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from tokmem.errors import BankError
+
+_UNIT_RIDGE = 1e-3  # of `unit_row`: 1e-4 to 1e-2 route alike
+
+
+@dataclass(frozen=True)
+class Reference:
+    """What all addresses of a bank have in common.
+
+    Attributes:
+        metric: (d, d) the shrunk covariance S about each procedure's mean.
+        background: (d, d) the shrunk covariance of all states about the common mean.
+        mean: (d,) the common mean mu.
+        unit: (d,) the row u that carries the bias.
+        sharpness: () beta.
+        balance: () gamma.
+        least_fit: () the fit below which no procedure fits.
+    """
+
+    metric: Tensor
+    background: Tensor
+    mean: Tensor
+    unit: Tensor
+    sharpness: Tensor
+    balance: Tensor
+    least_fit: Tensor
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Its parts by name, matrices packed, as they are written to a file."""
+        parts = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {name: pack(part) if part.ndim == 2 else part for name, part in parts.items()}
+
+    @classmethod
+    def restore(cls, tensors: Mapping[str, Tensor]) -> Reference:
+        """Takes up what `tensors` gave.
+
+        Raises:
+            BankError: a part is missing.
+        """
+        names = {field.name for field in fields(cls)}
+        if set(tensors) != names:
+            raise BankError(f"a reference of {sorted(tensors)}", f"{sorted(names)}", "take it from a copy")
+        dim = len(tensors["mean"])
+        matrices = {name: unpack(tensors[name], dim) for name in ("metric", "background")}
+        return cls(**{**tensors, **matrices})
+
+    def same(self, other: Reference) -> bool:
+        """Whether both give the same addresses, bit for bit."""
+        mine, its = self.tensors(), other.tensors()
+        return all(torch.equal(mine[name], its[name]) for name in mine)
+
+
+class Discriminants(NamedTuple):
+    """Linear scores of P procedures.
+
+    Attributes:
+        weights: (P, d) w.
+        biases: (P,) b.
+    """
+
+    weights: Tensor
+    biases: Tensor
+
+    def scores(self, states: Tensor) -> Tensor:
+        """(N, d) states -> (N, P) scores w . h + b."""
+        return states @ self.weights.T + self.biases
+
+    def fold(self, unit: Tensor) -> Tensor:
+        """(P, d) rows w + b u, which need no bias where u . h = 1."""
+        return self.weights + self.biases[:, None] * unit
+
+
+def shrunk(covariance: Tensor, ridge: float) -> Tensor:
+    """C + ridge tr(C) / d I, (d, d).
+
+    Where nothing varies there is no covariance, and the unit matrix stands for it: the nearest mean wins.
+    """
+    eye = torch.eye(len(covariance), dtype=covariance.dtype)
+    level = covariance.trace() / len(covariance)
+    return covariance + ridge * level * eye if level > 0 else eye
+
+
+def discriminants(means: Tensor, metric: Tensor, mean: Tensor) -> Discriminants:
+    """w and b of (P, d) means, for a metric S (d, d) and a common mean mu (d,)."""
+    weights = _solve(metric, means - mean)
+    return Discriminants(weights, -0.5 * ((means + mean) * weights).sum(-1))
+
+
+def unit_row(background: Tensor, mean: Tensor) -> Tensor:
+    """u, (d,): the ridge solution of u . h = 1 over all states, of whose moments it is a function.
+
+    (M + r tr(M) / d I) u = mu, with M = E[h h^T] = their covariance + mu mu^T.
+    """
+    return _solve(shrunk(background + torch.outer(mean, mean), _UNIT_RIDGE), mean[None])[0]
+
+
+def rows(means: Tensor, reference: Reference) -> Tensor:
+    """(P, d) means -> (P, d) addresses beta (w + b u) + gamma u."""
+    found = discriminants(means, reference.metric, reference.mean)
+    return reference.sharpness * found.fold(reference.unit) + reference.balance * reference.unit
+
+
+class Gate:
+    """Says how well the best procedure fits a state.
+
+    Args:
+        means: (P, d) of the procedures' states.
+        reference: what the bank's addresses have in common.
+    """
+
+    def __init__(self, means: Tensor, reference: Reference) -> None:
+        self.mean, self.least_fit = reference.mean, float(reference.least_fit)
+        self.metric, self.background = (
+            torch.cholesky_inverse(torch.linalg.cholesky(matrix))
+            for matrix in (reference.metric, reference.background)
+        )
+        self.scores = discriminants(means, reference.metric, reference.mean).scores
+
+    def fits(self, states: Tensor) -> Tensor:
+        """(N, d) states -> (N,) fits 1 - min_m d_m^2 / d_0^2; d_m^2 = d_mu^2 - 2 score_m."""
+        states = states.detach().cpu().double()
+        away = states - self.mean
+        distance = ((away @ self.metric) * away).sum(-1) - 2 * self.scores(states).amax(-1)
+        return fit(distance, ((away @ self.background) * away).sum(-1))
+
+
+def fit(distance: Tensor, background: Tensor) -> Tensor:
+    """1 - d_m^2 / d_0^2; a state at the common mean, which every procedure fits alike, has fit 0."""
+    return 1 - distance / background.clamp_min(torch.finfo(background.dtype).tiny) * (background > 0)
+
+
+def _solve(metric: Tensor, vectors: Tensor) -> Tensor:
+    """(P, d) vectors -> metric^-1 of each, (P, d)."""
+    return torch.cholesky_solve(vectors.T, torch.linalg.cholesky(metric)).T
+
+
+def pack(symmetric: Tensor) -> Tensor:
+    """(d, d) symmetric -> its d (d + 1) / 2 numbers on and below the diagonal, row after row."""
+    places = torch.tril_indices(*symmetric.shape)
+    return symmetric[places[0], places[1]]
+
+
+def unpack(packed: Tensor, dim: int) -> Tensor:
+    """The symmetric (d, d) matrix that `pack` packed."""
+    places = torch.tril_indices(dim, dim)
+    full = packed.new_zeros(dim, dim)
+    full[places[0], places[1]] = packed
+    full[places[1], places[0]] = packed
+    return full

@@ -1,0 +1,258 @@
+"""Sharpness, balance and least fit of closed-form addresses, from states that are left out one at a time.
+
+Scores of states that a mean or the covariance has seen are far too good. What they would have been without
+the state follows from the sums alone: its procedure's mean loses it, and each covariance loses one rank.
+
+Letters: N kept states, P procedures, d hidden size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from itertools import combinations
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from tokmem.bank.addresses import Reference, discriminants, fit, shrunk, unit_row
+from tokmem.bank.statistics import Statistics
+from tokmem.errors import BankError
+
+RIDGE, FALSE_ACCEPT = 0.1, 0.05
+_MISSED = 0.05  # of the states of known procedures, those whose memory token may lose to an ordinary one
+_HALVINGS = 60
+
+
+class LeftOut(NamedTuple):
+    """Scores and distances of states by statistics that have not seen them.
+
+    Attributes:
+        scores: (N, P) by procedure in the order of the statistics' names.
+        labels: (N,) index of each state's own procedure.
+        distance: (N,) d_mu^2, squared distance to the common mean by S.
+        background: (N,) d_0^2, the same by the covariance of all states.
+        apart: (N,) `background` without all the states of the own procedure.
+    """
+
+    scores: Tensor
+    labels: Tensor
+    distance: Tensor
+    background: Tensor
+    apart: Tensor
+
+    @property
+    def own(self) -> Tensor:
+        """(N,) score of the right procedure."""
+        return self.scores.gather(1, self.labels[:, None])[:, 0]
+
+    @property
+    def others(self) -> Tensor:
+        """(N,) best score of a wrong one: what the state would get if its procedure were not in the bank."""
+        return self.scores.scatter(1, self.labels[:, None], -torch.inf).amax(-1)
+
+    @property
+    def own_fits(self) -> Tensor:
+        """(N,) fit of the right procedure."""
+        return fit(self.distance - 2 * self.own, self.background)
+
+    @property
+    def stranger_fits(self) -> Tensor:
+        """(N,) best fit of a wrong one, the own procedure being unknown to the bank."""
+        return fit(self.distance - 2 * self.others, self.apart)
+
+
+def left_out(statistics: Statistics, states: Mapping[str, Tensor], reference: Reference) -> LeftOut:
+    """Scores each kept state without its own share of its procedure's mean and of the covariances.
+
+    With a = h - mu_m and c = n / ((n - 1) freedom), the mean becomes (n mu_m - h) / (n - 1) and the metric
+    S - c a a^T. The common mean is not changed for the scores, whose differences do not depend on it.
+
+    Args:
+        statistics: of P procedures; they have seen the states.
+        states: (n, d) kept states by procedure; those of a procedure with a single state are not scored.
+        reference: metric, background and mean, made of these statistics.
+    """
+    names, means, mean = statistics.names, statistics.means(), reference.mean
+    chosen = [n for n in names if n in states and statistics.counts[n] > 1]
+    labels = torch.tensor([names.index(n) for n in chosen for _ in states[n]], dtype=torch.long)
+    kept = torch.cat([statistics.scatter[:0], *(states[n].detach().cpu().double() for n in chosen)])
+    count = torch.tensor([statistics.counts[n] for n in names]).double()[labels]
+    own = _Downdate(reference.metric, kept - means[labels], count / ((count - 1) * statistics.freedom))
+    scores = discriminants(means, reference.metric, mean).scores(kept) + own.more(
+        kept, means - mean, (means + mean) / 2
+    )
+    without = (count[:, None] * means[labels] - kept) / (count - 1)[:, None]
+    right = own.product(without - mean, kept - (without + mean) / 2)
+    away, total = kept - mean, statistics.freedom + len(names)
+    return LeftOut(
+        scores.scatter(1, labels[:, None], right[:, None]),
+        labels,
+        own.product(away, away),
+        _without(reference.background, away, away, torch.ones_like(count), total),
+        _without(reference.background, away, means[labels] - mean, count, total),
+    )
+
+
+def _without(background: Tensor, away: Tensor, gone: Tensor, count: Tensor, total: int) -> Tensor:
+    """(N,) squared distances to the common mean of what remains when `count` states are taken out.
+
+    Their mean lies at `gone` from the common mean, which moves by r = count / (total - count) of that to the
+    other side; the covariance loses r gone gone^T.
+
+    Args:
+        background: (d, d) covariance of all states.
+        away: (N, d) from the common mean to each state.
+        gone: (N, d) see above.
+        count: (N,) see above.
+        total: number of all states.
+    """
+    ratio = count / (total - count).clamp_min(1)
+    moved = away + ratio[:, None] * gone
+    return _Downdate(background, gone, ratio).product(moved, moved)
+
+
+class _Downdate:
+    """Products x^T (S - c a a^T)^-1 y, one rank less for each of N states (Sherman and Morrison).
+
+    The inverse is S^-1 + g z z^T with z = S^-1 a and g = c / (1 - c a . z).
+    """
+
+    def __init__(self, metric: Tensor, away: Tensor, share: Tensor) -> None:
+        self.inverse = torch.cholesky_inverse(torch.linalg.cholesky(metric))
+        self.solved = away @ self.inverse
+        self.gain = share / (1 - share * (away * self.solved).sum(-1))
+
+    def product(self, left: Tensor, right: Tensor) -> Tensor:
+        """(N, d), (N, d) -> (N,), each state by its own inverse."""
+        plain = ((left @ self.inverse) * right).sum(-1)
+        return plain + self.gain * (left * self.solved).sum(-1) * (right * self.solved).sum(-1)
+
+    def more(self, kept: Tensor, toward: Tensor, middle: Tensor) -> Tensor:
+        """(N, P): what the lost rank adds to toward_j^T S^-1 (h_i - middle_j), of (P, d) and (P, d)."""
+        own = (self.solved * kept).sum(-1, keepdim=True) - self.solved @ middle.T
+        return self.gain[:, None] * (self.solved @ toward.T) * own
+
+
+def fit_sharpness(scores: Tensor, labels: Tensor) -> float:
+    """beta that maximises the likelihood of the right procedures under softmax(beta scores).
+
+    The likelihood is concave in beta: its slope is halved down to where it is zero. One made-up mistake, by
+    the median margin, is counted beside the states: without any mistake the best beta would be infinite.
+
+    Args:
+        scores: (N, P) of left-out states.
+        labels: (N,) their procedures.
+    """
+    if not len(labels) or scores.shape[1] < 2:
+        return 1.0
+    own = scores.gather(1, labels[:, None])
+    others = scores.scatter(1, labels[:, None], -torch.inf).amax(-1, keepdim=True)
+    margin = (own - others).abs().median()
+
+    def slope(beta: float) -> float:
+        expected = ((beta * scores).softmax(-1) * scores).sum(-1, keepdim=True) - own
+        return float(expected.sum() + margin * torch.sigmoid(beta * margin))
+
+    scale = 1.0 / max(float(margin), 1e-12)
+    low, high = 1e-3 * scale, scale
+    while slope(high) < 0:
+        high *= 2
+    for _ in range(_HALVINGS):
+        middle = (low + high) / 2
+        low, high = (middle, high) if slope(middle) < 0 else (low, middle)
+    return (low + high) / 2
+
+
+def least_fit(found: LeftOut, false_accept: float) -> float:
+    """The fit below which no procedure fits.
+
+    Each kept state plays a query that no procedure fits: its own procedure is taken out, also out of the
+    covariance of all states, and the fit is that of the best of the others. A share `false_accept` of these
+    fits lies above. With fewer than two procedures nothing can play that: then a share `false_accept` of the
+    known states lies below.
+
+    Raises:
+        BankError: the share is not between 0 and 1.
+    """
+    if not 0 < false_accept < 1:
+        raise BankError(f"a false-accept rate of {false_accept}", "a share between 0 and 1")
+    if not len(found.labels):
+        return -float("inf")
+    if found.scores.shape[1] < 2:
+        return float(found.own_fits.quantile(false_accept))
+    return float(found.stranger_fits.quantile(1 - false_accept))
+
+
+def fit_reference(
+    statistics: Statistics,
+    states: Mapping[str, Tensor],
+    *,
+    ridge: float = RIDGE,
+    false_accept: float = FALSE_ACCEPT,
+) -> Reference:
+    """Everything that addresses have in common, from a bank's statistics and the states that it keeps.
+
+    Nothing depends on the order in which procedures came.
+
+    Args:
+        statistics: of at least one procedure.
+        states: kept states by procedure, which calibrate; the statistics have seen them.
+        ridge: lambda, the share of the mean variance that is added in every direction.
+        false_accept: share of queries that fit no procedure and may reach one nevertheless.
+
+    Raises:
+        BankError: no procedure has statistics, or a number is out of range.
+    """
+    if not statistics.counts or ridge <= 0:
+        raise BankError(f"{len(statistics.counts)} procedures, ridge {ridge}", "at least one; above 0")
+    covariance, mean = statistics.covariance(), statistics.common_mean()
+    total = statistics.total_covariance()
+    zero = torch.tensor(0.0, dtype=torch.float64)
+    metric, background = shrunk(covariance, ridge), shrunk(total, ridge)
+    bare = Reference(metric, background, mean, unit_row(total, mean), zero + 1, zero, zero)
+    found = left_out(statistics, states, bare)
+    beta = fit_sharpness(found.scores, found.labels)
+    level = sum(statistics.levels.values()) / sum(statistics.counts.values())
+    bar = float(found.own.quantile(_MISSED)) if len(found.labels) else 0.0
+    return replace(
+        bare,
+        sharpness=zero + beta,
+        balance=zero + level - beta * bar,
+        least_fit=zero + least_fit(found, false_accept),
+    )
+
+
+class Ambiguity(NamedTuple):
+    """Two procedures that the kept states cannot tell apart.
+
+    Attributes:
+        first, second: the procedures, in alphabetical order.
+        error: share of their left-out states that the other one scores higher.
+    """
+
+    first: str
+    second: str
+    error: float
+
+
+def ambiguities(
+    statistics: Statistics, states: Mapping[str, Tensor], reference: Reference, least: float = 0.2
+) -> list[Ambiguity]:
+    """Pairs of procedures that take each other's queries, the worst first.
+
+    Args:
+        statistics: of the procedures.
+        states: kept states by procedure.
+        reference: made of these statistics.
+        least: share of the pair's states from which on it is named; one half is chance.
+    """
+    found, names, pairs = left_out(statistics, states, reference), statistics.names, []
+    for i, j in combinations(sorted(set(found.labels.tolist())), 2):
+        chosen = (found.labels == i) | (found.labels == j)
+        scores, labels = found.scores[chosen], found.labels[chosen]
+        wrong = (scores[:, j] > scores[:, i]) != (labels == j)
+        if (error := float(wrong.double().mean())) >= least:
+            pairs.append(Ambiguity(names[i], names[j], error))
+    return sorted(pairs, key=lambda pair: (-pair.error, pair.first, pair.second))
