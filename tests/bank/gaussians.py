@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
-from tokmem.bank.statistics import Statistics
+from tokmem.bank.statistics import ClosedForm, Statistics
 
 DIM = 12
 READ_WITH = {"backbone": "b0", "chat format": "c0", "prompt mode": "query"}
@@ -26,10 +28,10 @@ def clouds(
     }
 
 
-def statistics_of(states: dict[str, Tensor], level: float = 5.0) -> Statistics:
+def statistics_of(states: dict[str, Tensor], level: float = 5.0, **policy: Any) -> Statistics:
     """Statistics of these states in their order."""
     dim = next(iter(states.values())).shape[1]
-    found = Statistics(dim, READ_WITH)
+    found = Statistics(dim, ClosedForm(**policy), READ_WITH)
     for name, own in states.items():
         found.add(name, own, torch.full((len(own),), level))
     return found

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from itertools import permutations
 from random import Random
+from typing import Any
 
 import pytest
 import torch
@@ -13,8 +14,8 @@ from torch import Tensor
 from tests.bank.gaussians import DIM, READ_WITH, clouds, statistics_of
 from tokmem.bank.addresses import pack, rows, unpack
 from tokmem.bank.calibration import fit_reference
-from tokmem.bank.statistics import Statistics
-from tokmem.errors import BankError
+from tokmem.bank.statistics import ClosedForm, Statistics
+from tokmem.errors import BankError, ConfigError
 
 
 def scatter_of(states: Mapping[str, Tensor]) -> Tensor:
@@ -47,7 +48,7 @@ def test_sums_are_those_of_the_states() -> None:
 
 def test_states_of_one_procedure_may_come_in_parts() -> None:
     states = clouds(2, 9)
-    found = Statistics(DIM, READ_WITH)
+    found = Statistics(DIM, ClosedForm(), READ_WITH)
     for name, start, stop in (("p0", 0, 1), ("p1", 0, 5), ("p0", 1, 9), ("p1", 5, 9)):
         found.add(name, states[name][start:stop], torch.full((stop - start,), 5.0))
     assert same(found, statistics_of(states))
@@ -57,14 +58,14 @@ def test_the_order_of_arrival_does_not_matter() -> None:
     """One by one, in blocks, all at once, merged from banks trained apart: the same addresses."""
     states = clouds(4, 6)
     whole = statistics_of(states)
-    wanted = fit_reference(whole, states, ridge=0.1)
+    wanted = fit_reference(whole, states)
     for order in permutations(states):
         one_by_one = statistics_of({name: states[name] for name in order})
         merged = statistics_of({name: states[name] for name in order[:2]})
         merged.merge(statistics_of({name: states[name] for name in order[2:]}))
         for found in (one_by_one, merged):
             assert same(found, whole)
-            got = fit_reference(found, states, ridge=0.1)
+            got = fit_reference(found, states)
             for part, expected in wanted.tensors().items():
                 torch.testing.assert_close(got.tensors()[part], expected, rtol=1e-9, atol=1e-9)
 
@@ -110,15 +111,26 @@ def test_slices_of_one_bank_merge_to_its_covariance() -> None:
 
 @pytest.mark.parametrize("what", ["backbone", "chat format", "prompt mode"])
 def test_merge_refuses_states_read_with_something_else(what: str) -> None:
-    other = Statistics(DIM, {**READ_WITH, what: "other"})
+    other = Statistics(DIM, ClosedForm(), {**READ_WITH, what: "other"})
     with pytest.raises(BankError, match=f"{what} other"):
         statistics_of(clouds(1, 3)).merge(other)
 
 
+def test_merge_refuses_another_policy() -> None:
+    with pytest.raises(BankError, match=r"ridge 0\.5; wanted: ridge 0\.1"):
+        statistics_of(clouds(1, 3)).merge(statistics_of(clouds(2, 3), ridge=0.5))
+
+
+@pytest.mark.parametrize("wrong", [{"shared": "never"}, {"ridge": 0.0}, {"false_accept": 1.5}])
+def test_a_policy_out_of_range_is_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match=str(next(iter(wrong.values())))):
+        ClosedForm(**wrong)
+
+
 def test_merge_refuses_another_fixed_reference() -> None:
     left, right = statistics_of(clouds(3, 6)), statistics_of(clouds(3, 6, seed=1))
-    left.reference = fit_reference(left, clouds(3, 6), ridge=0.1)
-    right.reference = fit_reference(right, clouds(3, 6, seed=1), ridge=0.1)
+    left.reference = fit_reference(left, clouds(3, 6))
+    right.reference = fit_reference(right, clouds(3, 6, seed=1))
     right.rename("p0", "q0")
     with pytest.raises(BankError, match="first stage"):
         left.merge(right)
@@ -127,7 +139,7 @@ def test_merge_refuses_another_fixed_reference() -> None:
 @pytest.mark.parametrize("shape", [(0, DIM), (3, DIM + 1), (DIM,)])
 def test_states_of_another_shape_are_refused(shape: tuple[int, ...]) -> None:
     with pytest.raises(BankError, match="states"):
-        Statistics(DIM, READ_WITH).add("p", torch.zeros(shape), torch.zeros(shape[0]))
+        Statistics(DIM, ClosedForm(), READ_WITH).add("p", torch.zeros(shape), torch.zeros(shape[0]))
 
 
 @pytest.mark.parametrize("fixed", [False, True])
@@ -135,11 +147,11 @@ def test_a_file_gives_every_number_back(fixed: bool) -> None:
     states = clouds(3, 6)
     found = statistics_of(states)
     if fixed:
-        found.reference = fit_reference(found, states, ridge=0.1)
+        found.reference = fit_reference(found, states)
     back = Statistics.restore(found.facts, found.tensors())
     assert back.counts == found.counts
     assert (back.levels, back.freedom) == (found.levels, found.freedom)
-    assert back.read_with == found.read_with
+    assert (back.read_with, back.policy) == (found.read_with, found.policy)
     assert torch.equal(back.scatter, found.scatter)
     assert torch.equal(back.means(), found.means())
     assert (back.reference is not None) == fixed
@@ -159,7 +171,7 @@ def test_many_random_orders_give_the_same_float32_rows() -> None:
 
     def addresses(order: list[str]) -> Tensor:
         found = statistics_of({name: states[name] for name in order})
-        return rows(found.means(), fit_reference(found, states, ridge=0.1)).float()
+        return rows(found.means(), fit_reference(found, states)).float()
 
     wanted = addresses(sorted(states))
     for seed in range(5):

@@ -10,8 +10,10 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
+from tokmem.bank.closed import close, merged_statistics
 from tokmem.bank.renorm import renorm
 from tokmem.bank.slots import IdPolicy, IdSpace, SlotMap
+from tokmem.bank.statistics import Statistics
 from tokmem.bank.table import Table
 from tokmem.errors import BankError
 from tokmem.records import Procedure
@@ -32,6 +34,8 @@ class Bank(nn.Module):
 
     Attributes:
         states: query states by procedure, each (n, d) float32; a procedure without any has no entry.
+        statistics: of all states that choose a memory token, where addresses are computed in closed form;
+            None where they are trained.
 
     Args:
         dim: d.
@@ -52,6 +56,7 @@ class Bank(nn.Module):
         self.slots = SlotMap(space, policy)
         self.procedures: dict[str, Procedure] = {}
         self.states: dict[str, Tensor] = {}
+        self.statistics: Statistics | None = None
         self.steering = Table(dim)
         self.address = self.steering if coupled else Table(dim)
         for name in ("slot_ids", "head_slots", "head_ids", "_sorted_ids", "_sorted_slots"):
@@ -231,6 +236,12 @@ class Bank(nn.Module):
         parts = [self.steering.frozen.new_zeros(0, self.dim), *(states.to(device) for _, states in kept)]
         return torch.cat(parts), torch.tensor(ids, dtype=torch.long, device=device)
 
+    def put_addresses(self, names: Sequence[str], addresses: Tensor) -> None:
+        """Sets the addresses (P, d) of procedures; rows stay frozen or trainable as they were."""
+        heads, table = dict(zip(self.names, self.slots.heads, strict=True)), self.address.rows()
+        table[[heads[name] for name in names]] = addresses.to(table)
+        self.address.set_rows(table, len(self.address.frozen))
+
     def rows(self, name: str) -> tuple[Tensor, Tensor]:
         """A procedure's rows: address (d,) and steering (width, d), detached."""
         span = self.slots.slots(name)
@@ -257,6 +268,8 @@ class Bank(nn.Module):
         self.slots.remove([name for name in self.names if name in gone])
         self.procedures = {n: p for n, p in self.procedures.items() if n not in gone}
         self.states = {n: states for n, states in self.states.items() if n not in gone}
+        if self.statistics is not None:
+            self.statistics.remove(gone)
         self._index()
 
     def rename(self, old: str, new: str) -> None:
@@ -267,6 +280,8 @@ class Bank(nn.Module):
             for n, p in self.procedures.items()
         }
         self.states = {new if n == old else n: states for n, states in self.states.items()}
+        if self.statistics is not None:
+            self.statistics.rename(old, new)
 
     def slice(self, names: Sequence[str]) -> Bank:
         """A new bank with the given procedures alone, token ids and rows unchanged, everything frozen."""
@@ -278,10 +293,12 @@ class Bank(nn.Module):
     def merge(self, other: Bank, names: Sequence[str] | None = None) -> None:
         """Adds procedures of another bank of the same backbone, as fresh rows.
 
-        Token ids are kept where they are free here, else new ones are given; the rows stay the same.
+        Token ids are kept where they are free here, else new ones are given; the rows stay the same, unless
+        the addresses are computed from statistics that are not frozen: these are computed anew.
 
         Raises:
-            BankError: the banks differ in dimension, coupling or id space, share a name, or no id is free.
+            BankError: the banks differ in dimension, coupling, id space or in how addresses come about,
+                share a name, or no id is free.
         """
         if (self.dim, self.coupled, self.slots.space) != (other.dim, other.coupled, other.slots.space):
             raise BankError(
@@ -296,6 +313,7 @@ class Bank(nn.Module):
             raise BankError(
                 f"procedure {both[0]!r} in both banks", "distinct names", "rename one of them first"
             )
+        alone, statistics = not len(self) or not names, merged_statistics(self, other, names)
         planned = copy.deepcopy(self.slots)  # what fails, fails before this bank has changed
         for name in names:
             ids = other.slots.ids(name)
@@ -312,3 +330,6 @@ class Bank(nn.Module):
             )
             if name in other.states:
                 self.keep_states(name, other.states[name])
+        self.statistics = statistics
+        if statistics is not None and statistics.reference is None and not alone:
+            close(self)

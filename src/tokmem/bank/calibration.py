@@ -20,7 +20,6 @@ from tokmem.bank.addresses import Reference, discriminants, fit, shrunk, unit_ro
 from tokmem.bank.statistics import Statistics
 from tokmem.errors import BankError
 
-RIDGE, FALSE_ACCEPT = 0.1, 0.05
 _MISSED = 0.05  # of the states of known procedures, those whose memory token may lose to an ordinary one
 _HALVINGS = 60
 
@@ -172,12 +171,7 @@ def least_fit(found: LeftOut, false_accept: float) -> float:
     covariance of all states, and the fit is that of the best of the others. A share `false_accept` of these
     fits lies above. With fewer than two procedures nothing can play that: then a share `false_accept` of the
     known states lies below.
-
-    Raises:
-        BankError: the share is not between 0 and 1.
     """
-    if not 0 < false_accept < 1:
-        raise BankError(f"a false-accept rate of {false_accept}", "a share between 0 and 1")
     if not len(found.labels):
         return -float("inf")
     if found.scores.shape[1] < 2:
@@ -185,13 +179,7 @@ def least_fit(found: LeftOut, false_accept: float) -> float:
     return float(found.stranger_fits.quantile(1 - false_accept))
 
 
-def fit_reference(
-    statistics: Statistics,
-    states: Mapping[str, Tensor],
-    *,
-    ridge: float = RIDGE,
-    false_accept: float = FALSE_ACCEPT,
-) -> Reference:
+def fit_reference(statistics: Statistics, states: Mapping[str, Tensor]) -> Reference:
     """Everything that addresses have in common, from a bank's statistics and the states that it keeps.
 
     Nothing depends on the order in which procedures came.
@@ -199,14 +187,13 @@ def fit_reference(
     Args:
         statistics: of at least one procedure.
         states: kept states by procedure, which calibrate; the statistics have seen them.
-        ridge: lambda, the share of the mean variance that is added in every direction.
-        false_accept: share of queries that fit no procedure and may reach one nevertheless.
 
     Raises:
-        BankError: no procedure has statistics, or a number is out of range.
+        BankError: no procedure has statistics.
     """
-    if not statistics.counts or ridge <= 0:
-        raise BankError(f"{len(statistics.counts)} procedures, ridge {ridge}", "at least one; above 0")
+    if not statistics.counts:
+        raise BankError("no procedures", "statistics of at least one")
+    ridge = statistics.policy.ridge
     covariance, mean = statistics.covariance(), statistics.common_mean()
     total = statistics.total_covariance()
     zero = torch.tensor(0.0, dtype=torch.float64)
@@ -220,7 +207,7 @@ def fit_reference(
         bare,
         sharpness=zero + beta,
         balance=zero + level - beta * bar,
-        least_fit=zero + least_fit(found, false_accept),
+        least_fit=zero + least_fit(found, statistics.policy.false_accept),
     )
 
 

@@ -10,15 +10,41 @@ Letters: P procedures, n states of a procedure, d the backbone's hidden size.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from dataclasses import asdict, dataclass
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor
 
 from tokmem.bank.addresses import Reference, pack, unpack
-from tokmem.errors import BankError
+from tokmem.errors import BankError, ConfigError
 
+Shared = Literal["frozen", "updated"]
 _REFERENCE = "reference."
+
+
+@dataclass(frozen=True)
+class ClosedForm:
+    """How addresses are computed.
+
+    Attributes:
+        shared: what addresses have in common (covariances, common mean, sharpness, balance) is either
+            `frozen` after the first stage, so that a row never changes again, or `updated` with every
+            procedure: then all rows are computed anew, and a bank is the same whatever the order.
+        ridge: share of the mean variance that is added to the covariance in every direction.
+        false_accept: share of queries that fit no procedure and may reach one nevertheless.
+    """
+
+    shared: Shared = "updated"
+    ridge: float = 0.1
+    false_accept: float = 0.05
+
+    def __post_init__(self) -> None:
+        if self.shared not in get_args(Shared) or self.ridge <= 0 or not 0 < self.false_accept < 1:
+            raise ConfigError(
+                f"shared {self.shared!r}, ridge {self.ridge}, false_accept {self.false_accept}",
+                f"{' or '.join(get_args(Shared))}; above 0; between 0 and 1",
+            )
 
 
 class Statistics:
@@ -29,6 +55,7 @@ class Statistics:
 
     Args:
         dim: d.
+        policy: how addresses follow from these numbers.
         read_with: what the states were read with (backbone, chat format, prompt mode), by name; statistics of
             different ones are never added up.
 
@@ -42,8 +69,8 @@ class Statistics:
             sums anew each time.
     """
 
-    def __init__(self, dim: int, read_with: Mapping[str, str]) -> None:
-        self.dim, self.read_with = dim, dict(read_with)
+    def __init__(self, dim: int, policy: ClosedForm, read_with: Mapping[str, str]) -> None:
+        self.dim, self.policy, self.read_with = dim, policy, dict(read_with)
         self.counts: dict[str, int] = {}
         self.sums: dict[str, Tensor] = {}
         self.levels: dict[str, float] = {}
@@ -130,7 +157,7 @@ class Statistics:
 
     def slice(self, names: Iterable[str]) -> Statistics:
         """The statistics of some procedures, with the common scatter and reference."""
-        other = Statistics(self.dim, self.read_with)
+        other = Statistics(self.dim, self.policy, self.read_with)
         other.scatter, other.freedom, other.reference = self.scatter.clone(), self.freedom, self.reference
         other._take(self, names)
         return other
@@ -153,13 +180,13 @@ class Statistics:
         Raises:
             BankError: as `merge`.
         """
-        for what in sorted({*self.read_with, *other.read_with}):
-            mine, its = self.read_with.get(what), other.read_with.get(what)
-            if mine != its:
+        ours, theirs = (one.read_with | asdict(one.policy) for one in (self, other))
+        for what in sorted({*ours, *theirs}):
+            if ours.get(what) != theirs.get(what):
                 raise BankError(
-                    f"statistics of states read with {what} {its}",
-                    f"{what} {mine}",
-                    "train it anew with that",
+                    f"statistics with {what} {theirs.get(what)}",
+                    f"{what} {ours.get(what)}, as the bank has it",
+                    "learn these procedures anew with that",
                 )
         if self.reference and other.reference and not self.reference.same(other.reference):
             raise BankError(
@@ -190,13 +217,18 @@ class Statistics:
     @property
     def facts(self) -> dict[str, Any]:
         """What is written beside `tensors`."""
-        return {"names": list(self.names), "freedom": self.freedom, "read_with": self.read_with}
+        return {
+            "names": list(self.names),
+            "freedom": self.freedom,
+            "policy": asdict(self.policy),
+            "read_with": self.read_with,
+        }
 
     @classmethod
     def restore(cls, facts: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Statistics:
         """Takes up what `facts` and `tensors` gave."""
         sums = tensors["sums"]
-        own = cls(sums.shape[1], facts["read_with"])
+        own = cls(sums.shape[1], ClosedForm(**facts["policy"]), facts["read_with"])
         own.counts = dict(zip(facts["names"], tensors["counts"].tolist(), strict=True))
         own.levels = dict(zip(facts["names"], tensors["levels"].tolist(), strict=True))
         own.sums = dict(zip(facts["names"], sums.clone(), strict=True))

@@ -1,4 +1,7 @@
-"""A bank as one folder: `bank.safetensors`, `bank.json`, and a model card. Whole, or refused."""
+"""A bank as one folder: `bank.safetensors`, `bank.json`, and a model card. Whole, or refused.
+
+Where addresses are computed in closed form, `statistics.safetensors` holds what they are computed from.
+"""
 
 from __future__ import annotations
 
@@ -16,13 +19,14 @@ from safetensors.torch import load_file, save
 
 from tokmem.bank.bank import Bank
 from tokmem.bank.slots import IdSpace
+from tokmem.bank.statistics import Statistics
 from tokmem.errors import BankError
 from tokmem.files import recover_folder, replace_folder
 from tokmem.records import Procedure
 
-FORMAT = 2
-TENSORS, FACTS, CARD = "bank.safetensors", "bank.json", "README.md"
-FILES = (FACTS, TENSORS, CARD)
+FORMAT, OLDER = 3, (2,)  # 3 brought statistics
+TENSORS, STATISTICS, FACTS, CARD = "bank.safetensors", "statistics.safetensors", "bank.json", "README.md"
+FILES = (FACTS, TENSORS, STATISTICS, CARD)
 
 
 @dataclass(frozen=True)
@@ -61,7 +65,11 @@ def save_bank(bank: Bank, folder: Path, origin: Origin) -> None:
     with replace_folder(folder, FILES) as draft:
         # Bytes first: safetensors' own writer does not report a full disk.
         (draft / TENSORS).write_bytes(save(tensors))
-        facts = json.loads(json.dumps(_facts(bank, origin, _sha256(draft / TENSORS))))
+        checksums = {"tensors": _sha256(draft / TENSORS)}
+        if bank.statistics is not None:
+            (draft / STATISTICS).write_bytes(save(bank.statistics.tensors()))
+            checksums["statistics"] = _sha256(draft / STATISTICS)
+        facts = json.loads(json.dumps(_facts(bank, origin) | checksums))
         facts["digest"] = _digest(facts)
         (draft / FACTS).write_text(json.dumps(facts, indent=1, ensure_ascii=False) + "\n", "utf-8")
         (draft / CARD).write_text(_card(bank, origin), "utf-8")
@@ -88,7 +96,7 @@ def load_bank(
     """
     recover_folder(folder)
     facts = _read_facts(folder)
-    tensors = _read_tensors(folder, facts)
+    tensors = _read_tensors(folder / TENSORS, facts["tensors"])
     origin = Origin(**facts["origin"])
     at_hand, own = configuration or {}, origin.configuration
     for what, got, wanted in (
@@ -120,13 +128,16 @@ def load_bank(
         parts = tensors["states"].split([count for _, count in kept])
         for (name, _), states in zip(kept, parts, strict=True):
             bank.keep_states(name, states)
+    if "closed_form" in facts:
+        sums = _read_tensors(folder / STATISTICS, facts["statistics"])
+        bank.statistics = Statistics.restore(facts["closed_form"], sums)
     bank.slots.retire(facts["retired"])
     bank.freeze()
     return bank, origin
 
 
-def _facts(bank: Bank, origin: Origin, checksum: str) -> dict[str, Any]:
-    return {
+def _facts(bank: Bank, origin: Origin) -> dict[str, Any]:
+    facts = {
         "format": FORMAT,
         "dim": bank.dim,
         "coupled": bank.coupled,
@@ -140,8 +151,8 @@ def _facts(bank: Bank, origin: Origin, checksum: str) -> dict[str, Any]:
             for n in bank.names
         ],
         "origin": asdict(origin),
-        "tensors": checksum,
     }
+    return facts if bank.statistics is None else facts | {"closed_form": bank.statistics.facts}
 
 
 def _read_facts(folder: Path) -> dict[str, Any]:
@@ -153,7 +164,7 @@ def _read_facts(folder: Path) -> dict[str, Any]:
         stored = facts.pop("digest")
     except (ValueError, KeyError, TypeError) as error:
         raise BankError(f"{path} is truncated or no bank", "a whole file", "take it from a copy") from error
-    if facts.get("format") != FORMAT:
+    if facts.get("format") not in (FORMAT, *OLDER):
         raise BankError(
             f"{path} has format {facts.get('format')}", f"format {FORMAT}", "use a matching version"
         )
@@ -164,11 +175,10 @@ def _read_facts(folder: Path) -> dict[str, Any]:
     return facts
 
 
-def _read_tensors(folder: Path, facts: Mapping[str, Any]) -> dict[str, torch.Tensor]:
-    path = folder / TENSORS
+def _read_tensors(path: Path, checksum: str) -> dict[str, torch.Tensor]:
     if not path.is_file():
-        raise BankError(f"no {TENSORS} in {folder}", "both files of the bank", "take it from a copy")
-    if _sha256(path) != facts["tensors"]:
+        raise BankError(f"no {path.name} in {path.parent}", "all files of the bank", "take it from a copy")
+    if _sha256(path) != checksum:
         raise BankError(
             f"{path} is truncated or was edited after saving", "the file as saved", "take it from a copy"
         )

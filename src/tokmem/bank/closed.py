@@ -1,0 +1,86 @@
+"""Closed-form addresses of a bank: computed from its statistics, and kept true when banks are merged."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+import torch
+
+from tokmem.bank.addresses import Gate, Reference, rows
+from tokmem.bank.calibration import fit_reference
+from tokmem.bank.statistics import Statistics
+from tokmem.errors import BankError
+
+if TYPE_CHECKING:
+    from tokmem.bank.bank import Bank
+
+
+def reference_of(bank: Bank) -> Reference:
+    """What all addresses have in common: the fixed reference, else one fitted to all statistics.
+
+    Raises:
+        BankError: the bank lacks statistics of a procedure.
+    """
+    statistics = bank.statistics
+    missing = [n for n in bank.names if statistics is None or n not in statistics.counts]
+    if statistics is None or missing:
+        raise BankError(
+            f"no statistics of {', '.join(missing)}", "those of all procedures", "learn them anew"
+        )
+    return statistics.reference or fit_reference(statistics, bank.states)
+
+
+@torch.no_grad()
+def close(bank: Bank, names: Iterable[str] = ()) -> None:
+    """Computes a bank's addresses from its statistics: see `tokmem.bank.addresses`.
+
+    Args:
+        bank: a decoupled bank with statistics of all its procedures.
+        names: procedures that came last. Where the reference was fixed before, these alone are computed, and
+            every other row keeps its bits; else all are.
+
+    Raises:
+        BankError: the bank lacks statistics of a procedure.
+    """
+    reference, statistics = reference_of(bank), bank.statistics
+    if statistics is None or not len(bank):
+        return
+    chosen = bank.names if statistics.reference is None else tuple(names)
+    if statistics.policy.shared == "frozen":
+        statistics.reference = reference
+    if chosen:
+        bank.put_addresses(chosen, rows(statistics.means(chosen), reference))
+
+
+def gate_of(bank: Bank) -> Gate | None:
+    """Says whether any procedure fits a state; None where addresses are not computed from statistics."""
+    if bank.statistics is None or not len(bank):
+        return None
+    return Gate(bank.statistics.means(bank.names), reference_of(bank))
+
+
+def merged_statistics(bank: Bank, other: Bank, names: Sequence[str]) -> Statistics | None:
+    """The statistics of a bank and of some procedures of another one.
+
+    Raises:
+        BankError: addresses of one bank are trained and those of the other computed: they cannot compete; or
+            both are computed, and differently.
+    """
+    if not names:
+        return bank.statistics
+    theirs = None if other.statistics is None else other.statistics.slice(names)
+    if not len(bank):
+        return theirs
+    if bank.statistics is None and theirs is None:
+        return None
+    if bank.statistics is None or theirs is None:
+        kinds = ("closed-form", "trained")
+        raise BankError(
+            f"a bank with {kinds[theirs is None]} addresses",
+            f"one with {kinds[bank.statistics is None]} ones, as the bank that it joins",
+            "learn one of them anew with the other's setting of `addresses`",
+        )
+    merged = bank.statistics.slice(bank.names)
+    merged.merge(theirs)
+    return merged
