@@ -70,7 +70,7 @@ TWO_DIGITS = (
 
 
 def table(kind: str, path: Path) -> str:
-    """The Markdown table of a result file; a line in its place where a benchmark has not been run."""
+    """Makes the Markdown table of a result file, or a line in its place if a benchmark has not been run."""
     if "bench" in path.parts and not path.exists():
         return f"`{path.relative_to(ROOT)}`: to be measured with `make bench`.\n"
     result: dict[str, Any] = json.loads(path.read_text("utf-8"))
@@ -94,7 +94,7 @@ def table(kind: str, path: Path) -> str:
 
 
 def rounds_table(rows: list[dict[str, Any]]) -> Table:
-    """A row a method: tool F1 of each round's tools in the end; means over all, then and when learned."""
+    """Makes a row for each method: final tool F1 of each round's tools, and means then and when learned."""
     last = max(row["after"] for row in rows)
     lines = []
     for own in by_variant(rows).values():
@@ -112,7 +112,7 @@ def rounds_table(rows: list[dict[str, Any]]) -> Table:
 
 
 def rates_table(losses: dict[str, dict[str, float]], chosen: dict[str, float]) -> Table:
-    """A row for each method and rate."""
+    """Makes a row for each method and rate."""
     rows = [
         {"method": name, "rate": rate, "loss": loss, "chosen": "yes" if float(rate) == chosen[name] else "no"}
         for name, own in losses.items()
@@ -123,7 +123,7 @@ def rates_table(losses: dict[str, dict[str, float]], chosen: dict[str, float]) -
 
 
 def forgetting_table(rows: list[dict[str, Any]]) -> Table:
-    """A row for what a method had learned at a stage, a column for each score and stage of measuring."""
+    """Makes a row for each method and stage of learning, a column for each score and stage of measuring."""
     lines: dict[tuple[Any, ...], dict[str, Any]] = {}
     for row in rows:
         key = tuple(row.get(name) for name in ("method", "prompt", "train_size", "learned_at"))
@@ -139,19 +139,19 @@ def forgetting_table(rows: list[dict[str, Any]]) -> Table:
 
 
 def probes_table(rows: list[dict[str, Any]]) -> Table:
-    """A row for each method and kind of instruction."""
+    """Makes a row for each method and kind of instruction."""
     cells = [{key: row[key] for key in PROBES} | {name: score(row, name) for name in SCORES} for row in rows]
     return Table(cells, PROBES | SCORES)
 
 
 def score(row: dict[str, Any], name: str) -> Spread | float | None:
-    """A score, with its spread where there are several seeds."""
+    """Writes a score, with its spread if there are several seeds."""
     value: float | None = row[name]
     return value if value is None or f"{name}_std" not in row else Spread(value, row[f"{name}_std"], 2)
 
 
 def updated(text: str) -> str:
-    """The text with every marked table written anew."""
+    """Returns the text with every marked table written anew."""
     return BLOCK.sub(lambda m: m[1] + table(m[2], ROOT / m[3]) + m[4], text)
 
 

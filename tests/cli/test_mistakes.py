@@ -148,7 +148,7 @@ def test_bad_queries(cli: Cli, bank: Path, model: Path) -> None:
     Path("binary.txt").write_bytes(b"\xff\xfe\x00")
     refused(cli(*recall, "--file", "binary.txt"), "UTF-8")
     refused(cli(*recall, input=b"\xff\xfe\n"), "standard input is not UTF-8")
-    refused(cli(*recall, "\udcff"), r"'\udcff' at 0 is no character", "UTF-8")
+    refused(cli(*recall, "\udcff"), r"'\udcff' at 0 is not a character", "UTF-8")
     Path("escaped.jsonl").write_text('{"query": "a \\ud800"}\n')
     refused(cli(*recall, "--file", "escaped.jsonl"), "line 1", "half of a surrogate pair")
 

@@ -48,12 +48,12 @@ def test_analyze_only_prints_where_no_folder_is_named(cli: Cli, bank: Path, mode
     ("name", "text", "says"),
     [
         ("missing.json", None, "check the path"),
-        ("broken.json", '{"rows": [', "is no JSON"),
+        ("broken.json", '{"rows": [', "is not JSON"),
         ("deep.json", '{"rows": ' + "[" * 100_000, "nests deeper than 100 levels"),
         ("twice.json", '{"rows": [], "rows": []}', "the key 'rows' stands twice"),
         ("nan.json", '{"name": "x", "rows": [{"method": "a", "rouge_l": NaN}]}', "NaN"),
-        ("binary.json", b"\xff\xfe\x00", "is no JSON"),
-        ("foreign.json", '{"dependencies": {}}', "is no result"),
+        ("binary.json", b"\xff\xfe\x00", "is not JSON"),
+        ("foreign.json", '{"dependencies": {}}', "is not a result"),
     ],
 )
 def test_foreign_files_are_refused(cli: Cli, name: str, text: str | bytes | None, says: str) -> None:

@@ -102,7 +102,7 @@ def test_markers_are_distinct_and_of_the_given_length():
 
 
 def test_markers_that_cannot_be_given_are_refused():
-    with pytest.raises(DataError, match="two sequences with one hash"):
+    with pytest.raises(DataError, match="two sequences with the same hash"):
         mark([(1, 2), (1, 2)], "hash")
     assert len({m.marker for m in mark([(1, 2), (1, 2)])}) == 2
     for kind, length in (("words", 1), ("hash", 9), ("word", 0)):

@@ -28,7 +28,7 @@ def test_reworded_hangs_on_the_content_alone_and_uses_every_wording() -> None:
 
 
 def test_what_cannot_be_probed() -> None:
-    with pytest.raises(DataError, match="without an instruction"):
+    with pytest.raises(DataError, match="has no instruction"):
         probe([_example("q", "")], "truncated", {})
     with pytest.raises(DataError, match="no other wording of 'say'"):
         probe([_example("q")], "reworded", {})

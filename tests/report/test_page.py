@@ -214,7 +214,7 @@ def test_an_earlier_report_is_replaced_and_another_page_is_not(tmp_path: Path) -
     write_page([single("older")], tmp_path)
     assert "older" not in write_page([single("newer")], tmp_path).read_text("utf-8")
     (tmp_path / "index.html").write_text("<p>mine")
-    with pytest.raises(ConfigError, match="no report"):
+    with pytest.raises(ConfigError, match="is not a report"):
         write_page([single()], tmp_path)
     assert (tmp_path / "index.html").read_text() == "<p>mine"
 

@@ -1,4 +1,7 @@
-"""Corpora, the chat format and the encoding of examples; knows no model, and no bank but a mapping of ids."""
+"""Corpora, the chat format and the encoding of examples.
+
+This package knows no model, and of a bank only the ids of its memory tokens.
+"""
 
 from tokmem.data.chat import Chat
 from tokmem.data.corpus import SPLITS, Corpus, Split

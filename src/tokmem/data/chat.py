@@ -1,7 +1,7 @@
-"""The one place that applies a chat template.
+"""Applies chat templates; nothing else in the package does.
 
-Template text and user text are encoded as separate segments, so that nothing a user types can become a
-control token, and nothing the template does to its contents (it may strip them) reaches a response.
+Template text and user text are encoded as separate segments. So nothing that a user types becomes a control
+token, and nothing that the template does to its contents (it may strip them) changes a response.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from tokmem.errors import BackboneError, DataError
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-# Llama's own fallback date. Its template, given no date, prints the day on which it happens to run.
+# Llama's own fallback date. Without a date its template prints the present day.
 DATE = "26 Jul 2024"
 PINNED: dict[str, Any] = {"date_string": DATE, "enable_thinking": False}
 
@@ -43,18 +43,18 @@ class Chat:
     A tokenizer without a chat template gets a plain one: BOS if it has one, query, newline, response, EOS.
 
     Args:
-        tokenizer: of the backbone.
-        system_prompt: stands before the conversation; None leaves the template's own default.
-        plain: use the plain template though the tokenizer has one.
+        tokenizer: the backbone's tokenizer.
+        system_prompt: text before the conversation; None keeps the template's own default.
+        plain: use the plain template even if the tokenizer has its own.
 
     Attributes:
-        tokenizer: as given.
+        tokenizer: the given tokenizer.
         tail: ids that the template puts after an assistant turn, up to and including the stop token.
         stop: id of the token that ends an assistant turn.
 
     Raises:
         BackboneError: the template cannot be rendered, drops, repeats or reorders a text, or ends its turns
-            with no stop token.
+            without a stop token.
     """
 
     def __init__(
@@ -78,7 +78,7 @@ class Chat:
     def prompt_ids(
         self, user: Sequence[int], demonstrations: Sequence[tuple[Sequence[int], Sequence[int]]] = ()
     ) -> list[int]:
-        """Ids up to and including the generation prompt, after which the memory token will stand.
+        """Returns the ids up to and including the generation prompt; the memory token follows them.
 
         Args:
             user: ids of the user's text, from :meth:`text_ids`.
@@ -94,12 +94,12 @@ class Chat:
 
     @property
     def bos(self) -> int | None:
-        """Id of the token that begins a text; None where the tokenizer has none."""
+        """Id of the token that begins a text; None if the tokenizer has none."""
         bos = self.tokenizer.bos_token_id
         return bos if isinstance(bos, int) else None
 
     def text_ids(self, text: str) -> list[int]:
-        """Ids of a user's text or a response; a typed control token comes out as ordinary tokens.
+        """Encodes a user's text or a response; a typed control token becomes ordinary tokens.
 
         Raises:
             DataError: the text holds a lone surrogate, which stands for a byte that is not UTF-8.
@@ -113,7 +113,7 @@ class Chat:
         return [token for part in parts for token in self._encode(part, control=False)]
 
     def decode(self, ids: Sequence[int]) -> str:
-        """Text of ``ids`` without special tokens, otherwise exact."""
+        """Decodes ``ids`` exactly, without special tokens."""
         text = self.tokenizer.decode(list(ids), skip_special_tokens=True, clean_up_tokenization_spaces=False)
         if not isinstance(text, str):
             raise DataError(
@@ -136,9 +136,9 @@ class Chat:
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
     def _prompt_pieces(self, demonstrations: int) -> list[list[int]]:
-        """Ids of the template around the texts of a prompt with so many demonstrations.
+        """Returns the ids of the template around the texts of a prompt with ``count`` demonstrations.
 
-        Rendered once for each number, because a template may treat an earlier turn unlike the last one.
+        The template is rendered once for each count, because it may treat earlier turns unlike the last one.
         """
         if demonstrations not in self._pieces:
             pieces = self._split(2 * demonstrations + 1)
@@ -148,7 +148,7 @@ class Chat:
         return self._pieces[demonstrations]
 
     def _read_tail(self) -> tuple[int, ...]:
-        """What follows a response: up to EOS, else up to the first special token, else with EOS added."""
+        """Reads what follows a response: up to EOS, else up to the first special token, else adds EOS."""
         ids = self._encode_piece(self._split(2)[-1], self._anchor)
         eos = self.tokenizer.eos_token_id
         if eos in ids:
@@ -168,7 +168,7 @@ class Chat:
         return (*ids, eos)
 
     def _split(self, count: int) -> list[str]:
-        """The template's text before, between and after ``count`` texts (user, assistant, user, ...)."""
+        """Returns the template's text before, between and after ``count`` texts (user, assistant, ...)."""
         # A plain word survives a template that strips or trims its contents.
         marks = [f"@@TOKMEM-TEXT-{index}@@" for index in range(count)]
         rendered = self._render(marks)
@@ -230,17 +230,17 @@ def _require_unicode(text: str) -> None:
         text.encode()
     except UnicodeEncodeError as error:
         raise DataError(
-            f"text {text!r:.60}: {text[error.start]!r} at {error.start} is no character",
+            f"text {text!r:.60}: {text[error.start]!r} at {error.start} is not a character",
             "text in UTF-8",
             "mend it where it comes from",
         ) from error
 
 
 def _dummy_prefix_anchor(tokenizer: PreTrainedTokenizerBase) -> str:
-    """A newline where the tokenizer puts a space before whatever it is given (SentencePiece), else nothing.
+    """Returns a newline if the tokenizer puts a space before every input (SentencePiece), else nothing.
 
-    A piece from the middle of the template, encoded after the newline, gets no such space. Texts keep theirs:
-    so do the reference encoders of these models, and decoding takes it away again.
+    A piece from the middle of the template gets no such space when it is encoded after the newline. User
+    texts keep theirs: the reference encoders of these models keep it too, and decoding removes it again.
     """
 
     def encode(text: str) -> list[int]:
@@ -254,7 +254,7 @@ def _dummy_prefix_anchor(tokenizer: PreTrainedTokenizerBase) -> str:
 def _unmarked_controls(tokenizer: PreTrainedTokenizerBase) -> re.Pattern[str] | None:
     """Matches added tokens that look like control tokens but are not marked special (Gemma's ``<unused0>``).
 
-    ``split_special_tokens`` leaves these whole, as added words and blanks are meant to be.
+    ``split_special_tokens`` leaves these whole, because it takes them for added words and blanks.
     """
     names = [token.content for token in tokenizer.added_tokens_decoder.values() if not token.special]
     controls = [name for name in names if len(name) > 2 and (name[0] + name[-1]) in ("<>", "[]")]

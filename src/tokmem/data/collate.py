@@ -1,4 +1,4 @@
-"""Sequences of different lengths as padded tensors.
+"""Pads sequences of different lengths into tensors.
 
 Letters: B batch, L prefix positions (padded on the left), T suffix positions (padded on the right).
 """
@@ -18,12 +18,12 @@ IGNORE = -100
 
 
 def on_device(values: Sequence[Any], device: torch.device) -> Tensor:
-    """Whole numbers as a tensor on a device, which the host does not wait for."""
+    """Makes a tensor of whole numbers on a device, without making the host wait."""
     return torch.tensor(values, dtype=torch.long).to(device, non_blocking=True)
 
 
 def left_pad(sequences: Sequence[Sequence[int]], pad: int = 0) -> tuple[Tensor, Tensor, Tensor]:
-    """Token ids padded on the left.
+    """Pads token ids on the left.
 
     Returns:
         ids (B, L), mask (B, L) with 1 on real tokens, positions (B, L) from each sequence's own start.
@@ -35,7 +35,11 @@ def left_pad(sequences: Sequence[Sequence[int]], pad: int = 0) -> tuple[Tensor, 
 
 
 def right_pad(sequences: Sequence[Sequence[int]], pad: int = 0) -> tuple[Tensor, Tensor]:
-    """Token ids padded on the right: ids (B, T), and mask (B, T) with 1 on real tokens."""
+    """Pads token ids on the right.
+
+    Returns:
+        ids (B, T), and mask (B, T) with 1 on real tokens.
+    """
     length = max(map(len, sequences))
     ids = torch.tensor([list(s) + [pad] * (length - len(s)) for s in sequences])
     return ids, torch.tensor([[1] * len(s) + [0] * (length - len(s)) for s in sequences])
@@ -46,10 +50,10 @@ class Batch:
     """Inputs and targets of a training step.
 
     Attributes:
-        ids: (B, T) input ids: everything from `start` on, but the last token, which is only ever a target.
+        ids: (B, T) input ids from `start` on, without the last token, which is only a target.
         mask: (B, T) 1 on real tokens.
-        targets: (B, T + 1) ids to predict where supervised, else IGNORE. Column j is predicted by the state
-            *before* input j: column 0 by the last state of the prefix.
+        targets: (B, T + 1) ids to predict at supervised positions, else IGNORE. The state *before* input j
+            predicts column j: the last state of the prefix predicts column 0.
         starts: (B,) how many tokens stand before column 0 of `ids`.
     """
 
@@ -59,7 +63,7 @@ class Batch:
     starts: Tensor
 
     def to(self, device: torch.device) -> Batch:
-        """The same batch on another device."""
+        """Moves the batch to another device."""
         return Batch(
             *(t.to(device, non_blocking=True) for t in (self.ids, self.mask, self.targets, self.starts))
         )
@@ -70,8 +74,8 @@ def collate(examples: Sequence[Encoded], *, whole: bool) -> Batch:
 
     Args:
         examples: encoded examples.
-        whole: take whole sequences (the plain path; column 0 of the targets is the first token, never
-            supervised) rather than what follows the prefix.
+        whole: take whole sequences instead of what follows the prefix. This is the plain path: column 0 of
+            the targets is the first token and is never supervised.
     """
     starts = [0 if whole else example.prefix for example in examples]
     parts = [(e.ids[s:], e.supervised[s:]) for e, s in zip(examples, starts, strict=True)]

@@ -1,4 +1,4 @@
-"""A corpus: procedures, and for each its examples for training, validation and test."""
+"""A corpus: procedures, and the examples of each for training, validation and test."""
 
 from __future__ import annotations
 
@@ -15,16 +15,17 @@ SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 
 @dataclass(frozen=True)
 class Corpus:
-    """Procedures and their examples, split three ways.
+    """Procedures and their examples in three splits.
 
     Attributes:
-        procedures: in the corpus's own order.
-        train: examples by the name of their first procedure; each procedure has an entry, maybe an empty one.
-        validation: likewise.
-        test: likewise.
-        skipped: procedures left out whole, each with the reason.
-        dropped: how many examples of a procedure were left out as unusable (blank or over-long).
-        wordings: other wordings of a procedure's instruction, where the corpus has any.
+        procedures: the procedures, in the corpus's own order.
+        train: training examples by the name of their first procedure; each procedure has an entry, which may
+            be empty.
+        validation: validation examples, in the same form.
+        test: test examples, in the same form.
+        skipped: procedures that were left out, each with the reason.
+        dropped: number of unusable examples of a procedure (blank or over-long).
+        wordings: other wordings of a procedure's instruction, if the corpus has any.
         checksum: sha256 (hex) of the files that were read.
     """
 
@@ -43,18 +44,19 @@ class Corpus:
         return tuple(procedure.name for procedure in self.procedures)
 
     def by_procedure(self, split: Split) -> Mapping[str, tuple[Example, ...]]:
-        """The examples of one split, by procedure."""
+        """Returns the examples of one split by procedure."""
         return {"train": self.train, "validation": self.validation, "test": self.test}[split]
 
     def examples(self, split: Split) -> tuple[Example, ...]:
-        """The examples of one split in a row, procedure after procedure."""
+        """Returns the examples of one split in a row, procedure after procedure."""
         examples = self.by_procedure(split)
         return tuple(example for name in self.names for example in examples[name])
 
 
 def content_rank(*parts: str) -> str:
-    """A place in a shuffle that hangs on the content alone: sha256 (hex) of the parts.
+    """Ranks an item by its content alone: sha256 (hex) of the parts.
 
-    Sorting by it needs no seed, and adding or removing an item moves no other two past each other.
+    Sorting by it is a shuffle without a seed. Adding or removing an item never changes the order of two
+    others.
     """
     return hashlib.sha256("\0".join(parts).encode("utf-8", "surrogatepass")).hexdigest()

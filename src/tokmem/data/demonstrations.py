@@ -1,4 +1,4 @@
-"""Demonstrations: solved examples before a query, as many as fit."""
+"""Puts demonstrations (solved examples) before a query, as many as fit."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from tokmem.records import Demonstration, Example, Turn
 
 
 def the_turn(example: Example) -> Turn:
-    """The one turn of an example.
+    """Returns the one turn of an example.
 
     Raises:
-        DataError: it has none, or several: a demonstration shows one response.
+        DataError: the example has no turn or several; a demonstration shows one response.
     """
     if len(example.turns) != 1:
         raise DataError(
@@ -28,11 +28,11 @@ def the_turn(example: Example) -> Turn:
 
 
 def demonstration(example: Example, instruction: str | None = None) -> Demonstration:
-    """An example of one turn as a demonstration.
+    """Makes a demonstration of an example with one turn.
 
     Args:
         example: the solved example.
-        instruction: stands before its query; None takes that of the example it is shown for.
+        instruction: text before its query; None takes the instruction of the example that follows.
 
     Raises:
         DataError: the example has no turn, or several.
@@ -41,10 +41,10 @@ def demonstration(example: Example, instruction: str | None = None) -> Demonstra
 
 
 def refuse_demonstrations(examples: Iterable[Example]) -> None:
-    """Refuses examples that bring demonstrations, where the method chooses them.
+    """Refuses examples that bring their own demonstrations if the method chooses them.
 
     Raises:
-        DataError: an example has some.
+        DataError: an example has demonstrations.
     """
     for example in examples:
         if example.demonstrations:
@@ -62,8 +62,11 @@ def fit_demonstrations(
 
     Args:
         encoder: makes the prompts.
-        examples: with the demonstrations to show.
+        examples: examples with the demonstrations to show.
         drop: which demonstration goes first.
+
+    Returns:
+        The examples with the demonstrations that fit.
     """
     fitted, dropped, queries = [], 0, 0
     for example in examples:

@@ -1,4 +1,4 @@
-"""Examples as token ids: query, each turn's memory token and response, the end of the turn (Eq. 2)."""
+"""Encodes examples as token ids: query, each turn's memory token and response, end of the turn (Eq. 2)."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ PromptMode = Literal["instruction+query", "query"]
 
 
 class Encoder:
-    """Turns examples into sequences of token ids with the positions that the loss reads (Eqs. 2-3).
+    """Turns examples into token ids, and marks the positions that the loss reads (Eqs. 2-3).
 
     Args:
         chat: the chat format of the backbone.
-        memory: the ids of each procedure's memory token, by procedure name; where there are several, the
-            first is predicted and the rest are forced.
+        memory: the ids of each procedure's memory token, by procedure name. If there are several, the model
+            predicts the first, and the rest are forced.
         prompt: whether the user's text is the instruction and the query, or the query alone.
-        max_length: most tokens in a sequence; the end of a query that does not fit is cut.
+        max_length: the most tokens in a sequence; the end of a longer query is cut.
 
     Attributes:
-        truncated: how often a query was cut so far.
+        truncated: how many queries were cut so far.
 
     Raises:
-        ConfigError: ``prompt`` is no known mode, or ``max_length`` is not positive.
+        ConfigError: ``prompt`` is not a known mode, or ``max_length`` is not positive.
     """
 
     def __init__(
@@ -51,7 +51,7 @@ class Encoder:
         self._told = 0
 
     def prompt(self, example: Example) -> list[int]:
-        """Ids up to where the memory token will stand, at most ``max_length`` of them.
+        """Returns the ids up to the memory token, at most ``max_length`` of them.
 
         Raises:
             DataError: the query is empty, or cannot be cut short enough.
@@ -59,7 +59,7 @@ class Encoder:
         return self._prompt(example, body=0)
 
     def encode(self, example: Example) -> Encoded:
-        """The whole sequence; supervised are each memory token (its first id), each response, and the tail.
+        """Encodes the whole sequence; the loss reads memory tokens (first ids), responses and the tail.
 
         Raises:
             DataError: the query is empty, there is no turn, a procedure has no memory token, or the sequence
@@ -83,7 +83,7 @@ class Encoder:
         )
 
     def encode_plain(self, example: Example) -> Encoded:
-        """The sequence without memory tokens: the first turn's response follows the prompt, then the tail.
+        """Encodes the sequence without memory tokens: the prompt, the first turn's response, then the tail.
 
         Raises:
             DataError: as :meth:`encode`, memory tokens aside.
@@ -112,7 +112,7 @@ class Encoder:
         self._told = self.truncated
 
     def length(self, example: Example) -> int:
-        """Tokens of the prompt as a whole, nothing of it cut.
+        """Counts the tokens of the whole prompt, with nothing cut.
 
         Raises:
             DataError: the query is empty.
@@ -121,13 +121,13 @@ class Encoder:
         return len(self.chat.prompt_ids(user, demonstrations))
 
     def user_text(self, instruction: str, query: str) -> str:
-        """What a user's turn says in this prompt mode."""
+        """Returns the text of a user's turn in this prompt mode."""
         if self.mode == "query" or not instruction:
             return query
         return f"{instruction}\n\n{query}"
 
     def _texts(self, example: Example) -> tuple[list[int], list[tuple[list[int], list[int]]]]:
-        """Ids of the user's text, and of each demonstration's query and response."""
+        """Encodes the user's text, and each demonstration's query and response."""
         if not example.query.strip():
             raise DataError(f"example {_name(example)}: empty query", "some text", "remove the example")
         demonstrations = []
@@ -138,7 +138,7 @@ class Encoder:
         return self.chat.text_ids(self.user_text(example.instruction, example.query)), demonstrations
 
     def _prompt(self, example: Example, body: int) -> list[int]:
-        """Ids of the prompt, its query cut so that ``body`` more tokens fit after it."""
+        """Encodes the prompt and cuts its query so that ``body`` more tokens fit after it."""
         user, demonstrations = self._texts(example)
         ids = self.chat.prompt_ids(user, demonstrations)
         excess = len(ids) + body - self.max_length

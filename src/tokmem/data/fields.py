@@ -1,4 +1,4 @@
-"""Typed reading of parsed JSON: a value of the wanted type, or an error that names the place and the key."""
+"""Takes typed values from parsed JSON; errors name the place and the key."""
 
 from __future__ import annotations
 
@@ -63,10 +63,10 @@ def parse_object(text: str | bytes, where: str) -> dict[str, object]:
 
 
 def expect(value: object, kind: type[T], where: str) -> T:
-    """``value`` if it is a ``kind``.
+    """Returns ``value`` if it is a ``kind``.
 
     Raises:
-        DataError: it is of another type.
+        DataError: the value has another type.
     """
     if not isinstance(value, kind):
         raise DataError(f"{where}: {type(value).__name__} {value!r:.60}", _JSON_NAMES[kind], "mend the file")
@@ -74,10 +74,10 @@ def expect(value: object, kind: type[T], where: str) -> T:
 
 
 def take(raw: dict[str, object], key: str, kind: type[T], where: str, default: T | None = None) -> T:
-    """``raw[key]`` as a ``kind``; ``default``, if one is given, where the key is missing.
+    """Returns ``raw[key]`` as a ``kind``, or ``default`` if the key is missing and a default is given.
 
     Raises:
-        DataError: the key is missing and has no default, or its value is of another type.
+        DataError: the key is missing and has no default, or its value has another type.
     """
     if key in raw:
         return expect(raw[key], kind, f"{where}: `{key}`")
@@ -87,10 +87,10 @@ def take(raw: dict[str, object], key: str, kind: type[T], where: str, default: T
 
 
 def take_name(raw: dict[str, object], key: str, where: str) -> str:
-    """Takes ``raw[key]`` as the name of a procedure or tool.
+    """Returns ``raw[key]`` as the name of a procedure or tool.
 
     Raises:
-        DataError: the key is missing, or its value is no string or shows nothing.
+        DataError: the key is missing, or its value is not a string or shows nothing.
     """
     name = take(raw, key, str, where)
     if not has_visible_text(name):
@@ -99,7 +99,7 @@ def take_name(raw: dict[str, object], key: str, where: str) -> str:
 
 
 def take_texts(raw: dict[str, object], key: str, where: str) -> tuple[str, ...]:
-    """``raw[key]`` as texts: a list of strings, or one string alone.
+    """Returns ``raw[key]`` as texts; the value is a list of strings or one string.
 
     Raises:
         DataError: the key is missing, or holds something else.
@@ -112,7 +112,7 @@ def take_texts(raw: dict[str, object], key: str, where: str) -> tuple[str, ...]:
 
 
 def refuse_unknown(raw: dict[str, object], known: Iterable[str], where: str) -> None:
-    """Refuses keys that nothing reads, for a misspelt key would be lost without a word.
+    """Refuses keys that nothing reads: otherwise a misspelt key would be lost silently.
 
     Raises:
         DataError: a key is not among ``known``.
@@ -126,6 +126,6 @@ def refuse_unknown(raw: dict[str, object], known: Iterable[str], where: str) -> 
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """A hint at the known names that look like ``name``; empty where none does."""
+    """Returns a hint at the known names that resemble ``name``; empty if there are none."""
     close = get_close_matches(name, list(known), n=3)
     return f" (close: {', '.join(close)})" if close else ""

@@ -1,4 +1,4 @@
-r"""Word problems with worked answers: GSM8K's JSON lines as published, or any file of that format.
+r"""Reads word problems with worked answers: GSM8K's JSON lines as published, or any file of that format.
 
 {"question": "...", "answer": "... <<48/2=24>>24 clips in May.\n#### 72"}
 """
@@ -25,33 +25,36 @@ def load_gsm8k(train: Path, test: Path, test_size: int | None = None) -> Corpus:
     """Reads the two files into a corpus of one procedure, without validation examples.
 
     Args:
-        train: problems to learn from.
-        test: problems to measure on.
-        test_size: how many of them, the first by a hash of the problem; None takes all.
+        train: the file of training problems.
+        test: the file of test problems.
+        test_size: how many test problems to use, the first by a hash of the problem; None takes all.
+
+    Returns:
+        The corpus.
 
     Raises:
         DataError: a file cannot be read, a line is not valid, or an answer lacks its `####` line.
-        ConfigError: there are fewer problems to measure on than asked for.
+        ConfigError: the test file has fewer problems than ``test_size``.
     """
     contents = [read_bytes(path) for path in (train, test)]
     learned, measured = (_rows(*pair) for pair in zip((train, test), contents, strict=True))
     if test_size is not None and test_size > len(measured):
         raise ConfigError(
             f"test_size {test_size} of {len(measured)} problems in {test}",
-            "a number of problems that there are",
+            f"at most {len(measured)}",
         )
     digest = hashlib.sha256(b"".join(hashlib.sha256(content).digest() for content in contents)).hexdigest()
     return reasoning_corpus(learned, measured[:test_size], digest)
 
 
 def reasoning_corpus(train: Sequence[Example], test: Sequence[Example], checksum: str) -> Corpus:
-    """A corpus of the one procedure, without validation examples."""
+    """Makes a corpus of the one procedure, without validation examples."""
     name = PROCEDURE.name
     return Corpus((PROCEDURE,), {name: tuple(train)}, {name: ()}, {name: tuple(test)}, checksum=checksum)
 
 
 def problem(question: str, answer: str, id: str, where: str) -> Example:
-    """A word problem as an example of the one procedure.
+    """Makes an example of a word problem.
 
     Raises:
         DataError: the question is empty, or the answer has no line `#### number`; the message names `where`.
@@ -68,27 +71,27 @@ def problem(question: str, answer: str, id: str, where: str) -> Example:
 
 
 def training_part(examples: Sequence[Example], size: float) -> tuple[Example, ...]:
-    """The first so many examples: smaller parts are beginnings of larger ones.
+    """Returns the first ``size`` examples, so a smaller part is the beginning of a larger one.
 
     Args:
-        examples: in a fixed order.
-        size: how many; up to 1 it is a share of them.
+        examples: examples in a fixed order.
+        size: how many examples; a size up to 1 is a share of them.
 
     Raises:
-        ConfigError: there are not so many, or the size is no whole number.
+        ConfigError: there are fewer examples, or the size is not a whole number.
     """
     if size <= 1:
         return tuple(examples[: max(1, round(size * len(examples)))])
     if size != int(size) or size > len(examples):
         raise ConfigError(
             f"train size {size:g} of {len(examples)} examples",
-            "a whole number of examples that there are, or a share up to 1",
+            f"a whole number up to {len(examples)}, or a share up to 1",
         )
     return tuple(examples[: int(size)])
 
 
 def _rows(path: Path, content: bytes) -> list[Example]:
-    """The problems of a file in an order that hangs on their content alone."""
+    """Reads the problems of a file, in an order that depends on their content alone."""
     examples = []
     for number, line in text_lines(content, str(path)):
         where = f"{path}, line {number}"

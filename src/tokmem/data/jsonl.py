@@ -1,10 +1,10 @@
-"""A corpus of one's own: JSON lines, one example a line.
+"""Reads and writes your own corpus: JSON lines, one example a line.
 
     {"query": "...", "instruction": "...", "turns": [{"procedure": "...", "response": "..."}]}
 
 ``query`` and ``turns`` are required; ``instruction``, ``references``, ``demonstrations``, ``id`` and
-``split`` are not. Beside ``name.jsonl`` may stand ``name.procedures.jsonl`` with ``name``, ``description``
-and ``parameters``.
+``split`` are optional. A file ``name.procedures.jsonl`` beside ``name.jsonl`` may give the ``name``,
+``description`` and ``parameters`` of each procedure.
 """
 
 from __future__ import annotations
@@ -43,10 +43,10 @@ class _Row:
 
 
 def read_jsonl(path: Path) -> tuple[Example, ...]:
-    """The examples of a file, in order; one without an ``id`` is named for the file and its line.
+    """Reads the examples of a file, in order; one without an ``id`` is named for the file and its line.
 
     Raises:
-        DataError: a line is not valid (its number is given), an id stands twice, or there is no example.
+        DataError: a line is not valid (its number is given), an id stands twice, or the file is empty.
     """
     return tuple(row.example for row in _read_rows(Path(path), read_bytes(Path(path))))
 
@@ -56,16 +56,19 @@ def load_jsonl(
 ) -> Corpus:
     """Reads a file into a corpus.
 
-    Where the rows have a ``split`` it decides. Else each procedure's examples are ranked by a hash of their
-    instruction and query; the first share is for test, the next for validation, the rest for training.
+    If the rows have a ``split``, it decides. Otherwise each procedure's examples are ranked by a hash of
+    their instruction and query: the first share is for test, the next for validation, the rest for training.
     Examples with the same instruction and query stay together.
 
     Args:
-        path: the examples.
-        procedures: the procedures; by default ``<stem>.procedures.jsonl`` beside ``path``, if there is one.
-            Without any, procedures are those of the turns, in order of appearance.
+        path: the file of examples.
+        procedures: the file of procedures; by default ``<stem>.procedures.jsonl`` beside ``path``, if it
+            exists. Without such a file, the procedures are those of the turns, in order of appearance.
         validation: share of the examples, from 0 to 1.
         test: share of the examples, from 0 to 1.
+
+    Returns:
+        The corpus.
 
     Raises:
         ConfigError: the shares are negative or leave nothing for training.
@@ -96,10 +99,10 @@ def load_jsonl(
 
 
 def read_procedures(path: Path) -> list[Procedure]:
-    """The procedures of a ``.procedures.jsonl`` file, in order.
+    """Reads the procedures of a ``.procedures.jsonl`` file, in order.
 
     Raises:
-        DataError: a line is not valid, or a name stands twice.
+        DataError: a line is not valid, a schema is not, or a name stands twice.
     """
     return _read_procedures(Path(path), read_bytes(Path(path)))
 
@@ -111,7 +114,7 @@ def write_jsonl(path: Path, examples: Iterable[Example]) -> None:
 
 
 def example_to_json(example: Example) -> dict[str, object]:
-    """The fields of one line; those at their default are left out."""
+    """Returns the fields of one line, without fields at their default."""
     optional = {
         "instruction": example.instruction,
         "references": list(example.references),
@@ -132,7 +135,7 @@ def _demonstration_to_json(shown: Demonstration) -> dict[str, object]:
 
 
 def _lines(path: Path, content: bytes) -> Iterator[tuple[dict[str, object], str]]:
-    """Each line that is not blank, parsed, and its place for errors."""
+    """Parses each line that is not blank; yields it with its place for errors."""
     for number, line in text_lines(content, str(path)):
         where = f"{path}, line {number}"
         yield parse_object(line, where), where
@@ -147,7 +150,9 @@ def _read_rows(path: Path, content: bytes) -> list[_Row]:
         row = _Row(example_from_json(raw, where, default), _split_of(raw, where), where)
         if row.example.id in seen:
             raise DataError(
-                f"{where}: id {row.example.id!r} stands at {seen[row.example.id]} too", "ids of their own"
+                f"{where}: id {row.example.id!r} stands at {seen[row.example.id]} too",
+                "different ids",
+                "change one",
             )
         seen[row.example.id] = where
         rows.append(row)
@@ -184,7 +189,7 @@ def _demonstrations(raw: dict[str, object], where: str) -> tuple[Demonstration, 
 def _pairs(
     raw: dict[str, object], key: str, names: tuple[str, str], where: str, optional: str = ""
 ) -> list[tuple[tuple[str, str], str | None]]:
-    """Two texts an item, the first not empty, and the optional third."""
+    """Reads two texts an item, the first of which must show something, and the optional third."""
     pairs: list[tuple[tuple[str, str], str | None]] = []
     for index, item in enumerate(take(raw, key, list, where)):
         place = f"{where}: `{key}`[{index}]"
@@ -240,7 +245,7 @@ def _require_known(rows: Sequence[_Row], names: Sequence[str]) -> None:
 
 
 def _assign(rows: Sequence[_Row], validation: float, test: float) -> list[Split]:
-    """The split of each row."""
+    """Returns the split of each row."""
     given = [row.split for row in rows if row.split is not None]
     if len(given) == len(rows):
         return given
@@ -264,5 +269,5 @@ def _assign(rows: Sequence[_Row], validation: float, test: float) -> list[Split]
 
 
 def _share(count: int, fraction: float) -> int:
-    """How many of ``count`` a fraction is; at least one where there are three or more."""
+    """Returns a fraction of ``count``; at least one if there are three or more."""
     return max(round(count * fraction), 1 if fraction and count >= 3 else 0)

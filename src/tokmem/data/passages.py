@@ -1,7 +1,7 @@
 """Passages to memorise: sequences of equal length, each marked with a query of its own.
 
-A file of passages is a CSV with a text column (chunk files of books as they are commonly published), or any
-text file, which is one passage.
+A file of passages is a CSV with a text column (the usual format of books in chunks), or any text file, which
+is one passage.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class Passages:
     """Texts in the order of their file.
 
     Attributes:
-        texts: none of them empty.
+        texts: the texts; none of them is empty.
         checksum: sha256 (hex) of the file.
     """
 
@@ -43,7 +43,7 @@ class MarkedSequence:
     """A run of tokens to memorise, and the query that calls for it.
 
     Attributes:
-        marker: random words, or a hash of the tokens.
+        marker: the query: random words, or a hash of the tokens.
         ids: the tokens.
     """
 
@@ -59,7 +59,7 @@ def read_passages(path: Path, column: str = "text") -> Passages:
         column: the CSV column that holds them.
 
     Raises:
-        DataError: the file cannot be read or is not UTF-8, has no such column, or a passage is empty.
+        DataError: the file cannot be read, is empty or not UTF-8, has no such column, or a passage is empty.
     """
     content = read_bytes(path)
     try:
@@ -98,12 +98,12 @@ def _column(path: Path, text: str, column: str) -> tuple[str, ...]:
 def cut(
     passages: Sequence[str], encode: Callable[[str], Sequence[int]], length: int
 ) -> tuple[tuple[int, ...], ...]:
-    """The sequences of all passages, in order; none crosses from one passage into the next.
+    """Cuts all passages into sequences, in order; no sequence crosses from one passage into the next.
 
     Args:
-        passages: texts.
-        encode: a text's token ids.
-        length: tokens in a sequence; what is left at a passage's end is dropped.
+        passages: the texts.
+        encode: returns a text's token ids.
+        length: tokens in a sequence; the rest at a passage's end is dropped.
 
     Raises:
         ConfigError: the length is below 1.
@@ -127,7 +127,9 @@ def cut(
 def choose_runs(
     sequences: Sequence[tuple[int, ...]], runs: int, size: int, seed: int = 0
 ) -> list[list[tuple[int, ...]]]:
-    """Sequences for several runs: each a stretch of `size` in a row from another starting point, none shared.
+    """Chooses sequences for several runs: each run takes `size` neighbours from a start of its own.
+
+    No two runs share a sequence.
 
     Raises:
         DataError: there are too few sequences.
@@ -153,15 +155,15 @@ def mark(
     """Gives each sequence a marker of its own.
 
     Args:
-        sequences: of one run, no two alike where their hashes are to mark them.
+        sequences: the sequences of one run. With hashes as markers, no two may be alike.
         kind: `word` is random pronounceable words, `hash` the beginning of the sha256 of the tokens.
         id_length: how many words, or groups of eight hex digits.
-        seed: of the random words.
-        run: number of the run; each draws its own words.
+        seed: seeds the random words.
+        run: number of the run; each run draws its own words.
 
     Raises:
-        ConfigError: an unknown kind, or a length out of range.
-        DataError: two sequences have one hash.
+        ConfigError: the kind is unknown, or the length is out of range.
+        DataError: two sequences have the same hash.
     """
     if kind not in get_args(MarkerKind) or not 1 <= id_length <= 8:
         raise ConfigError(
@@ -172,12 +174,12 @@ def mark(
     else:
         markers = [hashlib.sha256(str(list(ids)).encode()).hexdigest()[: 8 * id_length] for ids in sequences]
     if len(set(markers)) < len(markers):
-        raise DataError("two sequences with one hash", "a marker for each", "mark them with words")
+        raise DataError("two sequences with the same hash", "a marker for each", "mark them with words")
     return [MarkedSequence(*pair) for pair in zip(markers, sequences, strict=True)]
 
 
 def _words(count: int, words: int, rng: Random) -> list[str]:
-    """Distinct texts of so many random words."""
+    """Draws distinct texts of ``words`` random words each."""
     found: dict[str, None] = {}
     while len(found) < count:
         drawn = ("".join(rng.choice(letters) for letters in _LETTERS) for _ in range(words))

@@ -1,4 +1,4 @@
-"""Where memory tokens stand: after the query (infix, TokMem's own) or before it (prefix, prompt tuning's)."""
+"""Where memory tokens stand: after the query (infix, TokMem) or before it (prefix, prompt tuning)."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ def check_before(placement: Placement) -> None:
     """Refuses a placement that is not before the query.
 
     Raises:
-        ConfigError: it is not.
+        ConfigError: the placement is another one.
     """
     if placement not in ("prefix", "before_bos"):
         raise ConfigError(f"placement {placement!r}", "prefix or before_bos", "correct it")
 
 
 def memory_position(placement: Placement, query: Sequence[int], bos: int | None) -> int:
-    """How many tokens stand before the memory tokens.
+    """Returns how many tokens stand before the memory tokens.
 
     Args:
-        placement: `infix`: after all of the query; `prefix`: before it, after BOS; `before_bos`: before all.
+        placement: `infix`: after the whole query; `prefix`: before it, after BOS; `before_bos`: before all.
         query: ids of everything before the response.
-        bos: id of the token that begins a text; None where there is none.
+        bos: id of the token that begins a text; None if there is none.
     """
     if placement == "infix":
         return len(query)
@@ -38,11 +38,11 @@ def memory_position(placement: Placement, query: Sequence[int], bos: int | None)
 
 
 def insert_memory(encoded: Encoded, memory: Sequence[int], position: int) -> Encoded:
-    """A sequence with memory tokens put in, which are no targets of the loss.
+    """Inserts memory tokens into a sequence; the loss does not read them.
 
     Args:
         encoded: a sequence without memory tokens.
-        memory: their ids.
+        memory: ids of the memory tokens.
         position: how many tokens stand before them.
     """
     return replace(
@@ -54,14 +54,14 @@ def insert_memory(encoded: Encoded, memory: Sequence[int], position: int) -> Enc
 
 
 class PrefixEncoder(Encoder):
-    """Examples with the memory tokens of their procedure before the query: read, and never predicted.
+    """Encodes examples with the memory tokens of their procedure before the query; the model only reads them.
 
     Args:
         chat: the chat format of the backbone.
         memory: ids of the memory tokens of each procedure, by its name.
         placement: `prefix` or `before_bos`.
         prompt: whether the user's text is the instruction and the query, or the query alone.
-        max_length: most tokens in a sequence, memory tokens included.
+        max_length: the most tokens in a sequence, memory tokens included.
 
     Raises:
         ConfigError: as `Encoder`; or the placement is infix.
@@ -82,7 +82,7 @@ class PrefixEncoder(Encoder):
         self.placement: Placement = placement
 
     def prompt(self, example: Example) -> list[int]:
-        """Ids up to where the response will begin.
+        """Returns the ids up to the response.
 
         Raises:
             DataError: the query is empty or cannot be cut short enough, or no memory tokens are known.
@@ -92,7 +92,7 @@ class PrefixEncoder(Encoder):
         return [*ids[:at], *self._memory_of(example), *ids[at:]]
 
     def encode(self, example: Example) -> Encoded:
-        """The whole sequence; supervised are the response and the tail.
+        """Encodes the whole sequence; the loss reads the response and the tail.
 
         Raises:
             DataError: as `prompt`; or the example has no turn, or several.
@@ -111,7 +111,7 @@ class PrefixEncoder(Encoder):
         if not example.turns:
             raise DataError(
                 f"example {example.id!r} names no procedure",
-                "a turn with the procedure whose memory tokens are to stand before the query",
+                "a turn with the procedure whose memory tokens stand before the query",
                 "add one (its response may be empty)",
             )
         return self._memory_ids(example.turns[0].procedure, example)

@@ -1,4 +1,4 @@
-"""Test queries whose instruction is not the one that was trained with: shortened, or in other words."""
+"""Probes: test queries whose instruction differs from the one in training, shortened or in other words."""
 
 from __future__ import annotations
 
@@ -14,28 +14,28 @@ Probe = Literal["truncated", "reworded"]
 
 
 def probe(examples: Sequence[Example], kind: Probe, wordings: Mapping[str, Sequence[str]]) -> list[Example]:
-    """The same queries under other instructions.
+    """Puts the same queries under other instructions.
 
     Args:
         examples: test examples, each with a turn.
-        kind: `truncated` keeps the first half of the instruction's words, `reworded` takes another wording of
-            the procedure's, chosen by the content of the example.
+        kind: `truncated` keeps the first half of the instruction's words; `reworded` takes another wording of
+            the procedure, chosen by the content of the example.
         wordings: other wordings of a procedure's instruction, by procedure.
 
     Raises:
-        DataError: an example has no instruction, or its procedure no other wording.
+        DataError: an example has no instruction, or its procedure has no other wording.
     """
     return [replace(e, instruction=_instruction(e, kind, wordings)) for e in examples]
 
 
 def _instruction(example: Example, kind: Probe, wordings: Mapping[str, Sequence[str]]) -> str:
     if not example.instruction:
-        raise DataError(f"example {example.id!r} without an instruction", "one to shorten or reword")
+        raise DataError(f"example {example.id!r} has no instruction", "an instruction to shorten or reword")
     if kind == "truncated":
         words = example.instruction.split()
         return " ".join(words[: (len(words) + 1) // 2])
     name = example.turns[0].procedure
     others = wordings.get(name, ())
     if not others:
-        raise DataError(f"no other wording of {name!r}", "a corpus that has some", "leave reworded out")
+        raise DataError(f"no other wording of {name!r}", "a corpus with other wordings", "leave reworded out")
     return others[int(content_rank(example.query, name), 16) % len(others)]

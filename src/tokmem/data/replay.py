@@ -1,4 +1,4 @@
-"""Experience replay: a uniform sample of everything seen, and an order that mixes it among what is new."""
+"""Experience replay: a uniform sample of everything seen, and an order that mixes it into what is new."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from tokmem.seeds import stream
 
 
 def check_ratio(ratio: float) -> None:
-    """Refuses a share of replayed examples that cannot be.
+    """Refuses an impossible share of replayed examples.
 
     Raises:
-        ConfigError: it is below 0, or leaves nothing for new examples.
+        ConfigError: the share is below 0, or leaves nothing for new examples.
     """
     if not 0 <= ratio < 1:
         raise ConfigError(f"replay ratio {ratio}", "a share of all examples, from 0 to below 1", "correct it")
@@ -30,11 +30,11 @@ class Reservoir:
     """A uniform sample of all examples ever added, whatever their number (Algorithm R, Vitter 1985).
 
     Args:
-        size: most examples to keep.
-        seed: of the draws.
+        size: the most examples to keep.
+        seed: seeds the draws.
 
     Attributes:
-        examples: those kept.
+        examples: the kept examples.
         seen: how many were added.
 
     Raises:
@@ -49,7 +49,7 @@ class Reservoir:
         self.seen = 0
 
     def add(self, examples: Sequence[Example]) -> None:
-        """Offers a block of examples: each of all those seen so far is kept with equal probability."""
+        """Offers a block of examples; every example seen so far is kept with equal probability."""
         rng = stream(self.seed, "reservoir", self.seen)
         for example in examples:
             self.seen += 1
@@ -59,29 +59,30 @@ class Reservoir:
                 self.examples[place] = example
 
     def state(self) -> dict[str, Any]:
-        """What `restore` takes, ready for JSON."""
+        """Returns what `restore` takes, ready for JSON."""
         return {"seen": self.seen, "examples": [example_to_json(example) for example in self.examples]}
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Takes up what `state` gave; the next `add` is the one that would have followed."""
+        """Restores a `state`; the next `add` is the one that would have followed it."""
         self.examples = [example_from_json(raw, f"reservoir[{i}]") for i, raw in enumerate(state["examples"])]
         self.seen = state["seen"]
 
 
 @dataclass(frozen=True)
 class ReplayOrder:
-    """New examples in the order they would have without replay, kept ones evenly among them.
+    """Keeps the order of the new examples and spreads the kept ones evenly among them.
 
-    With q = ratio / (1 - ratio), floor(k q + u) kept examples have come by the k-th new one, counted over all
-    epochs: never more than one from the exact share. u is uniform in [0, 1) and drawn once a stage, so that
-    the share is exact on average even where a stage is shorter than a replay's turn. Kept examples come on
-    top: every new one is there once an epoch. Each epoch draws its own, none twice before all had a turn.
+    With q = ratio / (1 - ratio), floor(k q + u) kept examples precede or follow directly the k-th new one,
+    counted over all epochs: never more than one away from the exact share. u is uniform in [0, 1) and drawn
+    once a stage, so the share is exact on average even if a stage is very short. Kept examples are
+    additional: every new example occurs once an epoch. Each epoch draws its own kept examples and repeats
+    none before it has drawn them all.
 
     Attributes:
         new: order of the new examples, at indices 0 to `new.count` - 1.
         kept: how many examples may be replayed, at the indices after those; with none the order is `new`'s.
         ratio: share of replayed examples among all, from 0 to below 1.
-        stage: number of the stage; each draws its own.
+        stage: number of the stage; each stage draws its own.
     """
 
     new: Stream
@@ -93,11 +94,11 @@ class ReplayOrder:
         check_ratio(self.ratio)
 
     def windows(self) -> list[tuple[int, ...]]:
-        """Those of the new examples; none where replays stand among them."""
+        """The windows of the new examples; none if replayed examples stand among them."""
         return [] if self._replays else self.new.windows()
 
     def epoch(self, number: int) -> list[MicroBatch]:
-        """The micro-batches of an epoch, in order."""
+        """Yields the micro-batches of an epoch, in order."""
         batches = self.new.epoch(number)
         if not self._replays:
             return batches
@@ -106,7 +107,7 @@ class ReplayOrder:
         return [MicroBatch(None, tuple(mixed[i : i + size])) for i in range(0, len(mixed), size)]
 
     def totals(self, steps: int, accumulation: int) -> tuple[int, int]:
-        """New and replayed examples in the first `steps` optimizer steps of `accumulation` micro-batches."""
+        """Counts new and replayed examples in `steps` optimizer steps of `accumulation` micro-batches."""
         fresh = [i < self.new.count for i in seen(self, steps, accumulation)]
         return sum(fresh), len(fresh) - sum(fresh)
 
@@ -128,7 +129,7 @@ class ReplayOrder:
 
 
 def _turns(count: int, rng: Random) -> Iterator[int]:
-    """0 to `count` - 1 in random order, again and again."""
+    """Yields 0 to `count` - 1 in random order, again and again."""
     while True:
         order = list(range(count))
         rng.shuffle(order)

@@ -1,7 +1,7 @@
-"""Super-NaturalInstructions: a folder of task files, each task one procedure.
+"""Reads Super-NaturalInstructions: a folder of task files, each task one procedure.
 
-Which examples fall into which split hangs on their content alone: other train or validation sizes never
-change the test set, a smaller train set is the beginning of a larger one, fewer tasks are the first of more.
+The content of an example alone decides its split. Other train or validation sizes never change the test set,
+a smaller train set is the beginning of a larger one, and fewer tasks are the first of more.
 """
 
 from __future__ import annotations
@@ -27,15 +27,16 @@ _LANGUAGES = ("Input_language", "Output_language", "Instruction_language")
 
 @dataclass(frozen=True)
 class SniSpec:
-    """What to take from the folder. The sizes are the paper's.
+    """What to take from the folder. The default sizes are the paper's.
 
     Attributes:
-        num_tasks: how many usable tasks, in ascending order of their number; None takes all there are.
+        num_tasks: how many usable tasks, in ascending order of their number; None takes all.
         train_size: training examples of a task.
         val_size: validation examples of a task.
         test_size: test examples of a task.
-        max_instruction_tokens: most tokens of instruction and query together; longer examples are dropped.
-        few_shot: how many of the task's positive examples to show before a query (fewer where it has fewer).
+        max_instruction_tokens: the most tokens of instruction and query together; longer examples are
+            dropped.
+        few_shot: how many of the task's positive examples to show before a query; fewer if it has fewer.
         tasks: names of the tasks to choose from; empty means every task in the folder.
 
     Raises:
@@ -75,14 +76,17 @@ class _Task:
 def load_tasks(folder: Path, spec: SniSpec, count_tokens: CountTokens | None = None) -> Corpus:
     """Reads tasks into a corpus, in ascending order of task number.
 
-    Instances with the same input become one example with all their references, the first being the training
-    response. Tasks that are not English throughout, or have too few instances, are skipped and named in
-    ``Corpus.skipped``.
+    Instances with the same input become one example with all their references; the first reference is the
+    training response. Tasks that are not wholly in English, or have too few instances, are skipped and named
+    in ``Corpus.skipped``.
 
     Args:
         folder: holds ``task*.json`` files as the dataset publishes them.
         spec: what to take.
-        count_tokens: length of a text in tokens; needed with ``max_instruction_tokens``.
+        count_tokens: returns the length of a text in tokens; ``max_instruction_tokens`` needs it.
+
+    Returns:
+        The corpus.
 
     Raises:
         ConfigError: ``max_instruction_tokens`` is set without ``count_tokens``.
@@ -127,7 +131,7 @@ def _split(
     dropped: Mapping[str, int],
     checksum: str,
 ) -> Corpus:
-    """Test first, for then no other size moves it; then train, then validation."""
+    """Splits examples into test, train and validation. Test comes first, so no other size moves it."""
     trained = spec.test_size + spec.train_size
     return Corpus(
         procedures=tuple(procedures),
@@ -141,7 +145,7 @@ def _split(
 
 
 def _task_files(folder: Path, tasks: tuple[str, ...]) -> list[Path]:
-    """The wanted task files, by number."""
+    """Returns the wanted task files, by number."""
     numbers = {path: _TASK_NAME.match(path.stem) for path in Path(folder).glob("task*.json")}
     found = {path.stem: (int(number[1]), path) for path, number in numbers.items() if number}
     if not found:
@@ -172,7 +176,7 @@ def _require_enough(count: int, spec: SniSpec, folder: Path, skipped: Mapping[st
 
 
 def _foreign_language(raw: dict[str, object], where: str) -> str | None:
-    """Why a task is not English throughout; None if it is."""
+    """Says why a task is not wholly in English; None if it is."""
     for key in _LANGUAGES:
         languages = take_texts(raw, key, where)
         if languages != ("English",):
@@ -210,7 +214,7 @@ def _read_task(raw: dict[str, object], path: Path, few_shot: int) -> _Task:
 
 
 def _merge_instances(raw: dict[str, object], where: str) -> tuple[dict[str, tuple[str, ...]], int]:
-    """Distinct references by input, blanks at their ends removed, and how many instances were blank."""
+    """Returns distinct references by input, stripped, and the number of blank instances."""
     instances = take(raw, "Instances", list, where)
     if not instances:
         raise DataError(f"{where}: empty `Instances`", "at least one instance", "remove the file")
@@ -231,7 +235,7 @@ def _merge_instances(raw: dict[str, object], where: str) -> tuple[dict[str, tupl
 def _choose(
     candidates: tuple[Example, ...], spec: SniSpec, count_tokens: CountTokens | None
 ) -> tuple[tuple[Example, ...], int]:
-    """The first examples that are short enough, as many as needed, and how many over-long ones were met."""
+    """Takes the first examples that are short enough, as many as needed; counts over-long ones on the way."""
     if count_tokens is None or spec.max_instruction_tokens is None:
         return candidates[: spec.needed], 0
     chosen: list[Example] = []
@@ -247,7 +251,7 @@ def _choose(
 
 
 def _describe(definition: str) -> str:
-    """The first sentence, and those after it that still fit."""
+    """Returns the first sentence, and the next ones that still fit."""
     first, *rest = _SENTENCE_END.split(definition)
     for sentence in rest:
         if len(first) + len(sentence) >= _DESCRIPTION_CHARS:

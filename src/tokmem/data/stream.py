@@ -1,8 +1,8 @@
 """The order in which training sees its examples: seeded, resumable at any step, independent of any cache.
 
-Examples are dealt once into fixed windows. Each epoch shuffles the windows and the examples within each, so a
-window is the unit in which query prefixes are computed and kept: the same examples, in the same padded
-batches, whatever the epoch, whatever was cached, wherever a run was resumed.
+Examples are dealt once into fixed windows. Each epoch shuffles the windows, and the examples within each. A
+window is the unit in which query prefixes are computed and kept: the same examples in the same padded batches
+in every epoch, whatever is cached and wherever a run is resumed.
 """
 
 from __future__ import annotations
@@ -16,30 +16,30 @@ from tokmem.seeds import stream
 
 @dataclass(frozen=True)
 class MicroBatch:
-    """Indices of the examples of a micro-batch, and the window that holds them all (None: no window does)."""
+    """Indices of the examples of a micro-batch, and the window that holds them all, or None."""
 
     window: int | None
     indices: tuple[int, ...]
 
 
 class Order(Protocol):
-    """Which examples come when. Its `repr` tells it from every other order."""
+    """Decides which examples come when. Its `repr` differs from that of every other order."""
 
     def windows(self) -> list[tuple[int, ...]]:
         """The examples of each window; the same in every epoch."""
 
     def epoch(self, number: int) -> list[MicroBatch]:
-        """The micro-batches of an epoch, in order."""
+        """Yields the micro-batches of an epoch, in order."""
 
 
 def optimizer_steps(order: Order, epoch: int, accumulation: int) -> list[list[MicroBatch]]:
-    """The micro-batches of an epoch, `accumulation` to an optimizer step; the last step may have fewer."""
+    """Groups an epoch's micro-batches, `accumulation` to an optimizer step; the last step may have fewer."""
     batches = order.epoch(epoch)
     return [batches[i : i + accumulation] for i in range(0, len(batches), accumulation)]
 
 
 def seen(order: Order, steps: int, accumulation: int) -> Iterator[int]:
-    """The index of each example in the first `steps` optimizer steps of `accumulation` micro-batches."""
+    """Yields the index of each example in `steps` optimizer steps of `accumulation` micro-batches each."""
     epoch = 0
     while steps > 0:
         groups = optimizer_steps(order, epoch, accumulation)[:steps]
@@ -49,14 +49,14 @@ def seen(order: Order, steps: int, accumulation: int) -> Iterator[int]:
 
 @dataclass(frozen=True)
 class Stream:
-    """Order of `count` examples over epochs.
+    """The order of `count` examples over epochs.
 
     Attributes:
         count: number of examples.
         batch_size: examples in a micro-batch.
         window: examples in a window; rounded down to a multiple of the batch size.
-        shuffle: whether to shuffle; if not, every epoch runs through the examples as they stand.
-        seed: of the shuffling.
+        shuffle: whether to shuffle; if not, every epoch takes the examples in their given order.
+        seed: seeds the shuffling.
     """
 
     count: int
@@ -74,7 +74,7 @@ class Stream:
         return [tuple(order[i : i + size]) for i in range(0, self.count, size)]
 
     def epoch(self, number: int) -> list[MicroBatch]:
-        """The micro-batches of an epoch, in order; a window's last one may be short."""
+        """Yields the micro-batches of an epoch, in order; a window's last one may be short."""
         windows = self.windows()
         order = list(range(len(windows)))
         rng = stream(self.seed, "epoch", number)

@@ -1,12 +1,12 @@
-"""How well calls of tools are predicted, in percent.
+"""Scores of predicted tool calls, in percent.
 
-Calls are compared as syntax trees: the order of an object's keys does not count, that of a list's items does;
-1 equals 1.0, and neither equals true; strings are equal to the letter, white space around them and the form
-of their Unicode (NFC) aside. The Berkeley Function-Calling Leaderboard also ignores case and punctuation of
-strings; "2.5" would equal "25" then, so that is not done.
+Calls are compared as syntax trees. The order of an object's keys does not count, the order of a list's items
+does. 1 equals 1.0, and neither equals true. Strings must be equal except for white space around them and the
+form of their Unicode (NFC). The Berkeley Function-Calling Leaderboard also ignores case and punctuation of
+strings; we do not, because "2.5" would then equal "25".
 
 Every F1 is over multisets (one of two equal calls is half of them) and is averaged over examples. Nothing
-expected and nothing predicted is all right, 100; nothing of only one of the two is all wrong, 0.
+expected and nothing predicted scores 100; nothing on one side only scores 0.
 """
 
 from __future__ import annotations
@@ -36,14 +36,14 @@ class CallScores:
     """The scores of one example, in percent.
 
     Attributes:
-        tools: overlap of the tools' names; a turn counts here also where its arguments cannot be read.
+        tools: overlap of the tools' names; a turn with unreadable arguments counts too.
         calls: overlap of names with arguments.
-        arguments: overlap of the arguments alone, whatever tool they were given to.
-        exact: whether the calls are the expected ones, in any order, and nothing else was written.
+        arguments: overlap of the arguments alone, whatever tool they belong to.
+        exact: whether the calls are the expected ones in any order, and nothing else was written.
         exact_ordered: the same in the expected order.
-        turns: how many calls were written.
-        invalid_json: of these, how many without a JSON object of arguments.
-        invalid_schema: of these, how many of no tool that is there, or with arguments its schema refuses.
+        turns: number of calls that were written.
+        invalid_json: how many of these have no JSON object of arguments.
+        invalid_schema: how many of these name an unknown tool, or have arguments that its schema refuses.
     """
 
     tools: Overlap
@@ -61,9 +61,9 @@ class CallRates:
     """Means over a set of examples, in percent.
 
     Attributes:
-        examples: how many there were.
-        invalid_json: share of the calls written whose arguments are no JSON object; 0 where none was written.
-        invalid_schema: share of the calls written that are of no tool, or with arguments its schema refuses.
+        examples: number of examples.
+        invalid_json: share of the written calls whose arguments are not a JSON object; 0 without any call.
+        invalid_schema: share of the written calls with an unknown tool, or arguments that its schema refuses.
     """
 
     examples: int
@@ -83,9 +83,9 @@ class CallReport:
     """Scores of predicted calls.
 
     Attributes:
-        overall: over all examples.
-        by_calls: over the examples that expect so many calls, by their number.
-        per_example: each example's, in order.
+        overall: rates over all examples.
+        by_calls: rates over the examples with the same number of expected calls, by this number.
+        per_example: the scores of each example, in order.
     """
 
     overall: CallRates
@@ -100,10 +100,10 @@ def score_calls(
 
     Args:
         expected: the calls that each query asks for, in order.
-        predicted: what was written for each query, in order; empty where plain text was.
+        predicted: the calls that were written for each query, in order; empty for plain text.
 
     Raises:
-        DataError: no example, lengths that differ, or a query without a prediction (None).
+        DataError: there is no example, the lengths differ, or a query has no prediction (None).
     """
     pairs = _pairs(expected, predicted)
     scores = [score_example(calls, parsed) for calls, parsed in pairs]
@@ -114,11 +114,11 @@ def score_calls(
 
 
 def call_rows(report: CallReport, forced: CallReport | None = None) -> list[dict[str, Any]]:
-    """The rates as rows for a result: one for each number of calls, and one for `all`.
+    """Returns the rates as rows of a result: one for each number of calls, and one for `all`.
 
     Args:
-        report: of free recall.
-        forced: of recall with the ground-truth tools given; adds `call_f1_forced`.
+        report: scores of free recall.
+        forced: scores of recall with the ground-truth tools given; adds `call_f1_forced`.
     """
     given = dict(_groups(forced)) if forced else {}
     return [
@@ -128,7 +128,7 @@ def call_rows(report: CallReport, forced: CallReport | None = None) -> list[dict
 
 
 def score_example(expected: Sequence[Call], predicted: Sequence[ParsedCall]) -> CallScores:
-    """Scores what was written for one query."""
+    """Scores the calls that were written for one query."""
     right = [normalise(call) for call in expected]
     written = [None if parsed.call is None else normalise(parsed.call) for parsed in predicted]
     return CallScores(
@@ -147,7 +147,7 @@ def score_example(expected: Sequence[Call], predicted: Sequence[ParsedCall]) -> 
 
 
 def overlap(expected: Sequence[Hashable], predicted: Sequence[Hashable]) -> Overlap:
-    """Precision, recall and F1 over multisets, in percent; None among the predicted equals nothing."""
+    """Returns precision, recall and F1 over multisets, in percent; a predicted None equals nothing."""
     if not expected and not predicted:
         return Overlap(100.0, 100.0, 100.0)
     same = sum((Counter(expected) & Counter(entry for entry in predicted if entry is not None)).values())
@@ -157,16 +157,16 @@ def overlap(expected: Sequence[Hashable], predicted: Sequence[Hashable]) -> Over
 
 
 def normalise(call: Call) -> Hashable:
-    """A call as a tree that equals those of the calls that mean the same.
+    """Turns a call into a tree that is equal for all calls with the same meaning.
 
     Raises:
-        DataError: an argument is no JSON value.
+        DataError: an argument is not a JSON value.
     """
     return (call.name, _tree(call.arguments))
 
 
 def _tree(value: Any) -> Hashable:
-    """A JSON value with its kind, so that true is no 1."""
+    """Pairs a JSON value with its kind, so that true does not equal 1."""
     if isinstance(value, str):
         return ("string", _text(value))
     if value is None or isinstance(value, bool):
@@ -177,7 +177,7 @@ def _tree(value: Any) -> Hashable:
         return ("object", frozenset((_text(key), _tree(entry)) for key, entry in value.items()))
     if isinstance(value, (list, tuple)):
         return ("array", tuple(_tree(entry) for entry in value))
-    raise DataError(f"{value!r}, a {type(value).__name__}, in the arguments of a call", "a JSON value")
+    raise DataError(f"the arguments of a call hold {value!r}, a {type(value).__name__}", "a JSON value")
 
 
 def _text(value: str) -> str:
@@ -195,7 +195,7 @@ def _pairs(
         first = next(i for i, parsed in enumerate(predicted) if parsed is None)
         got = f"{len(expected) - len(pairs)} examples without a prediction, the first at position {first}"
         raise DataError(
-            got, "a prediction for every example", "recall them again: a failed one is never scored"
+            got, "a prediction for every example", "recall these examples again; a failed one is never scored"
         )
     return pairs
 

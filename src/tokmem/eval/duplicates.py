@@ -1,4 +1,4 @@
-"""Procedures that say nearly the same: no router can tell their queries apart."""
+"""Finds procedures with nearly the same description: no router can tell their queries apart."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _WORD = re.compile(r"\w+")
 
 
 class NearDuplicate(NamedTuple):
-    """Two procedures with nearly the same description; similarity 1 is the same set of words."""
+    """Two procedures with nearly the same description; similarity 1 means the same set of words."""
 
     first: str
     second: str
@@ -20,13 +20,14 @@ class NearDuplicate(NamedTuple):
 
 
 def near_duplicates(procedures: Iterable[Procedure], threshold: float = 0.9) -> list[NearDuplicate]:
-    """Pairs of procedures whose descriptions hold nearly the same words, most alike first.
+    """Returns pairs of procedures whose descriptions share nearly all words, the most similar pair first.
 
-    The similarity is the Jaccard index of the two sets of words: how many they share over how many there are.
-    Case, punctuation, order and repetition do not count. A procedure without a description is in no pair.
+    The similarity is the Jaccard index of the two sets of words: the number of shared words over the number
+    of all words. Case, punctuation, order and repetition do not count. A procedure without a description is
+    in no pair.
 
     Args:
-        procedures: a thousand take about a second.
+        procedures: the procedures; a thousand take about a second.
         threshold: least similarity of a pair, above 0 and at most 1.
     """
     worded = [(frozenset(_WORD.findall(p.description.casefold())), p.name) for p in procedures]

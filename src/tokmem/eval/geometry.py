@@ -1,6 +1,6 @@
-"""How the rows of a bank lie to each other: cosines, clusters, neighbours, norms, a view in two dimensions.
+"""The geometry of a bank's rows: cosines, clusters, neighbours, norms, a view in two dimensions.
 
-Letters: P procedures, d the backbone's hidden size. A row without length has cosine 0 with every other.
+Letters: P procedures, d the backbone's hidden size. A row of length 0 has cosine 0 with every other row.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from tokmem.errors import DataError
 
 
 class Merge(NamedTuple):
-    """Two clusters that become one; cluster P + i is made by merge i, cluster j < P is row j alone."""
+    """Two clusters that become one; merge i makes cluster P + i, and cluster j < P is row j alone."""
 
     left: int
     right: int
@@ -36,13 +36,13 @@ class Projection(NamedTuple):
 
 
 def cosines(rows: Tensor) -> Tensor:
-    """(P, P) cosine similarities of rows (P, d)."""
+    """Returns the (P, P) cosine similarities of rows (P, d)."""
     unit = normalize(_checked(rows), dim=1)
     return (unit @ unit.T).clamp(-1, 1)
 
 
 def paired_cosines(left: Tensor, right: Tensor) -> Tensor:
-    """(P,) cosine of each row of (P, d) with the same row of another (P, d): addresses against steering.
+    """Returns the (P,) cosines of rows (P, d) with the same rows of another table: addresses with steering.
 
     Raises:
         DataError: the shapes differ.
@@ -53,10 +53,10 @@ def paired_cosines(left: Tensor, right: Tensor) -> Tensor:
 
 
 def neighbours(similarity: Tensor, k: int) -> list[list[tuple[int, float]]]:
-    """The k nearest other rows of each row, nearest first, with their similarity; all where there are fewer.
+    """Returns the k nearest other rows of each row, or all of them, with their similarity; nearest first.
 
     Args:
-        similarity: (P, P), as `cosines` gives.
+        similarity: (P, P), from `cosines`.
         k: how many.
     """
     others = similarity.clone().fill_diagonal_(-torch.inf)
@@ -66,12 +66,13 @@ def neighbours(similarity: Tensor, k: int) -> list[list[tuple[int, float]]]:
 
 
 def cluster(similarity: Tensor) -> list[Merge]:
-    """Hierarchical clustering with average linkage: the closest two clusters are merged, again and again.
+    """Clusters rows hierarchically with average linkage: it merges the two closest clusters again and again.
 
-    The distance of two rows is 1 - similarity, that of two clusters the mean over their pairs of rows.
+    The distance of two rows is 1 - similarity; the distance of two clusters is the mean over their pairs of
+    rows.
 
     Args:
-        similarity: (P, P), as `cosines` gives.
+        similarity: (P, P), from `cosines`.
 
     Returns:
         P - 1 merges, closest first.
@@ -92,11 +93,11 @@ def cluster(similarity: Tensor) -> list[Merge]:
 
 
 def cluster_order(similarity: Tensor, merges: Sequence[Merge]) -> list[int]:
-    """Rows in an order in which every cluster stands together, each merge turned so that like ends meet.
+    """Orders rows so that every cluster stands together; each merge is turned so that similar ends meet.
 
     Args:
-        similarity: (P, P), as `cosines` gives.
-        merges: as `cluster` gives.
+        similarity: (P, P), from `cosines`.
+        merges: from `cluster`.
     """
     members: list[list[int]] = [[row] for row in range(len(similarity))]
     for left, right, _ in merges:
@@ -108,9 +109,9 @@ def cluster_order(similarity: Tensor, merges: Sequence[Merge]) -> list[int]:
 
 
 def project(rows: Tensor) -> Projection:
-    """Principal components of rows (P, d), by SVD of the centred rows.
+    """Computes the principal components of rows (P, d) by SVD of the centred rows.
 
-    Each component's sign is such that its largest weight is positive, so that equal rows give equal pictures.
+    The largest weight of each component is made positive, so equal rows give equal pictures.
     """
     centred = _checked(rows).double()
     centred = centred - centred.mean(0)

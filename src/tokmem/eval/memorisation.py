@@ -17,13 +17,13 @@ from tokmem.eval.perplexity import TokenTally
 
 
 class Drift(NamedTuple):
-    """How embeddings moved from their start, means over K.
+    """How far embeddings moved from their start, as means over K.
 
     Attributes:
         norm_start: norm at the start.
         norm: norm now.
-        cosine: to the start.
-        angle: between start and now, in degrees.
+        cosine: cosine with the start.
+        angle: angle between start and now, in degrees.
     """
 
     norm_start: float
@@ -33,24 +33,24 @@ class Drift(NamedTuple):
 
 
 def recovered(wanted: Sequence[int], written: Sequence[int]) -> int:
-    """How many tokens were written right before the first wrong or missing one."""
+    """Counts the tokens that are right before the first wrong or missing one."""
     pairs = enumerate(zip(wanted, written, strict=False))
     return next((i for i, (a, b) in pairs if a != b), min(len(wanted), len(written)))
 
 
 def bits_gained(before: TokenTally, after: TokenTally) -> float:
-    """Information about the same tokens that a model gained, in bits: the fall of their summed log-loss.
+    """Returns the information that a model gained about the same tokens, in bits: the fall of their log-loss.
 
     Raises:
-        DataError: the tallies are of different numbers of tokens.
+        DataError: the tallies have different numbers of tokens.
     """
     if before.tokens != after.tokens:
-        raise DataError(f"tallies of {before.tokens} and {after.tokens} tokens", "of the same tokens")
+        raise DataError(f"tallies of {before.tokens} and {after.tokens} tokens", "tallies of the same tokens")
     return (before.nll - after.nll) / math.log(2)
 
 
 def drift(start: Tensor, rows: Tensor) -> Drift:
-    """Compares embeddings (K, d) with what they started from (K, d).
+    """Compares embeddings (K, d) with their start (K, d).
 
     Raises:
         DataError: the shapes differ.

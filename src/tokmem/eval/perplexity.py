@@ -10,12 +10,12 @@ from tokmem.errors import DataError
 
 @dataclass(frozen=True)
 class TokenTally:
-    """Sums over supervised tokens; tallies of batches add up to that of a corpus.
+    """Sums over supervised tokens; the tallies of batches add up to the tally of a corpus.
 
     Attributes:
         nll: summed negative log-likelihood, in nats (Eq. 3 before its mean).
-        correct: how many tokens were the model's first choice.
-        tokens: how many tokens there were.
+        correct: number of tokens that were the model's first choice.
+        tokens: number of tokens.
     """
 
     nll: float = 0.0
@@ -32,7 +32,7 @@ class TokenTally:
 
     @property
     def perplexity(self) -> float:
-        """exp(nll / tokens); infinite where that exceeds what a float holds."""
+        """exp(nll / tokens); infinite if it exceeds the range of a float."""
         try:
             return math.exp(self.mean_nll)
         except OverflowError:
@@ -44,9 +44,7 @@ class TokenTally:
         return 100.0 * self.correct / self._count()
 
     def _count(self) -> int:
-        """The number of tokens, once the tally is known to mean something."""
+        """The number of tokens; refuses a tally that means nothing."""
         if self.tokens <= 0 or not 0 <= self.correct <= self.tokens or math.isnan(self.nll):
-            raise DataError(
-                f"{self}", "at least one token, no more right than there are, a loss that is a number"
-            )
+            raise DataError(f"{self}", "at least one token, at most as many right ones, and a finite loss")
         return self.tokens

@@ -1,4 +1,4 @@
-"""Worked answers in the format of GSM8K: whether they end as they must, and in the right number."""
+"""Scores worked answers in the format of GSM8K: the form of their end, and the final number."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ class ReasoningScores:
     """Scores of many answers, in percent.
 
     Attributes:
-        compliance: answers with a line `#### number`.
-        exact_match: answers whose number is the right one.
-        count: how many answers there are.
+        compliance: share of answers with a line `#### number`.
+        exact_match: share of answers with the right number.
+        count: number of answers.
     """
 
     compliance: float
@@ -27,7 +27,7 @@ class ReasoningScores:
 
 
 def final_answer(text: str) -> str | None:
-    """The number after the first line `#### number`, without thousands commas; None where there is none."""
+    """Returns the number after the first line `#### number`, without thousands commas; None without one."""
     match = _FINAL.search(text)
     return match[1].replace(",", "") if match else None
 
@@ -37,19 +37,19 @@ def score_reasoning(references: Sequence[str], responses: Sequence[str]) -> Reas
 
     Args:
         references: worked answers, each with its `####` line.
-        responses: what was written for each.
+        responses: the generated answers.
 
     Raises:
-        DataError: there are none, or of different number; or a reference has no final answer.
+        DataError: there are none, their numbers differ, or a reference has no final answer.
     """
     if not references or len(references) != len(responses):
         raise DataError(
-            f"{len(references)} references and {len(responses)} responses", "as many, at least one"
+            f"{len(references)} references and {len(responses)} responses", "equal numbers, at least one"
         )
     wanted, got = [final_answer(t) for t in references], [final_answer(t) for t in responses]
     for number, (text, answer) in enumerate(zip(references, wanted, strict=True)):
         if answer is None:
-            raise DataError(f"reference {number} without `#### number`: {text[-60:]!r}", "a final answer")
+            raise DataError(f"reference {number} has no line `#### number`: {text[-60:]!r}", "a final answer")
     share = 100.0 / len(got)
     right = sum(
         g is not None and w is not None and int(g) == int(w) for g, w in zip(got, wanted, strict=True)

@@ -1,7 +1,7 @@
 """ROUGE-L and exact match as Natural Instructions defines them, in percent.
 
 Source: Wang et al. 2022, arXiv 2204.07705, and its evaluation script. One departure: an empty prediction
-scores 0, also against a reference of which normalisation leaves nothing.
+scores 0, even against a reference of which normalisation leaves nothing.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class TextScores:
 
     Attributes:
         micro: means over examples.
-        macro: means over procedures, each of equal weight.
+        macro: means over procedures with equal weights.
         per_procedure: means over the examples of each procedure, by name.
     """
 
@@ -45,15 +45,15 @@ class TextScores:
 def score_texts(
     procedures: Sequence[str], references: Sequence[Sequence[str]], predictions: Sequence[str | None]
 ) -> TextScores:
-    """Scores predictions, each against the best of its references.
+    """Scores each prediction against the best of its references.
 
     Args:
         procedures: the procedure of each example.
         references: every acceptable response of each example.
-        predictions: what was recalled.
+        predictions: the recalled responses.
 
     Raises:
-        DataError: no example, lengths that differ, a prediction that is missing, or no reference.
+        DataError: there is no example, the lengths differ, a prediction is missing, or there is no reference.
         TokMemError: rouge_score is not installed.
     """
     texts = _checked(procedures, references, predictions)
@@ -73,7 +73,9 @@ def score_texts(
 
 
 def rouge_l(prediction: str, references: Sequence[str]) -> float:
-    """F-measure of the longest common subsequence of stemmed words, in percent; the best over the references.
+    """Returns the F-measure of the longest common subsequence of stemmed words; the best over references.
+
+    The result is in percent.
 
     Raises:
         TokMemError: rouge_score is not installed.
@@ -83,14 +85,14 @@ def rouge_l(prediction: str, references: Sequence[str]) -> float:
 
 
 def exact_match(prediction: str, references: Sequence[str]) -> float:
-    """100 where the prediction equals a reference, case, punctuation and white space aside; else 0."""
+    """Returns 100 if the prediction equals a reference but for case, punctuation and white space, else 0."""
     if not prediction.strip():
         return 0.0
     return 100.0 * any(normalise(prediction) == normalise(reference) for reference in references)
 
 
 def check_scorer() -> None:
-    """To be called before hours of training, not after.
+    """Refuses a missing scorer; call it before hours of training, not after.
 
     Raises:
         TokMemError: rouge_score is not installed.
@@ -99,7 +101,7 @@ def check_scorer() -> None:
 
 
 def normalise(text: str) -> str:
-    """Lower case, without ASCII punctuation, single blanks between words."""
+    """Makes text lower case, without ASCII punctuation, with single blanks between words."""
     return " ".join(text.lower().translate(_NO_PUNCTUATION).split())
 
 
@@ -123,13 +125,13 @@ def _checked(
     sizes = (len(procedures), len(references), len(predictions))
     if len(set(sizes)) > 1 or not predictions:
         got = "{} procedures, {} lists of references, {} predictions".format(*sizes)
-        raise DataError(got, "one of each an example, and at least one example")
+        raise DataError(got, "one of each for every example, and at least one example")
     texts = [text for text in predictions if text is not None]
     if len(texts) < len(predictions):
         first = predictions.index(None)
         got = f"{len(predictions) - len(texts)} predictions missing, the first at position {first}"
         raise DataError(
-            got, "a prediction for every example", "recall them again: a failed example is never scored"
+            got, "a prediction for every example", "recall these examples again; a failed one is never scored"
         )
     for position, accepted in enumerate(references):
         if isinstance(accepted, str) or not accepted:

@@ -1,7 +1,8 @@
 """How often queries reach their procedure. All rates are in percent.
 
 Two questions are kept apart: which memory token the model prefers (Eq. 4, the argmax among memory tokens),
-and whether it would write one at all (the argmax over everything; where that is none, the query is rejected).
+and whether it would write a memory token at all (the argmax over everything; another token rejects the
+query).
 """
 
 from __future__ import annotations
@@ -20,10 +21,10 @@ class RoutingRates:
     """Rates over a set of queries, in percent.
 
     Attributes:
-        queries: how many there were.
-        accuracy: the argmax among memory tokens is right (Eq. 4).
-        accuracy_over_all: the argmax over the whole vocabulary is right: a rejected query counts as wrong.
-        reject_rate: the argmax over the whole vocabulary is no memory token.
+        queries: number of queries.
+        accuracy: how often the argmax among memory tokens is right (Eq. 4).
+        accuracy_over_all: how often the argmax over the whole vocabulary is right; a rejected query is wrong.
+        reject_rate: how often the argmax over the whole vocabulary is not a memory token.
     """
 
     queries: int
@@ -39,8 +40,8 @@ class RoutingScores:
     Attributes:
         overall: rates over all queries.
         per_procedure: rates over the queries of each procedure, by name.
-        top_k: for each k, how often the right procedure is among the k most probable, in percent; a k is left
-            out where a route names fewer candidates.
+        top_k: for each k, how often the right procedure is among the k most probable, in percent. A k is left
+            out if a route names fewer candidates.
     """
 
     overall: RoutingRates
@@ -49,7 +50,7 @@ class RoutingScores:
 
 
 class Confusion(NamedTuple):
-    """How many queries of one procedure were routed to another."""
+    """How many queries of one procedure went to another."""
 
     expected: str
     chosen: str
@@ -67,7 +68,7 @@ def score_routing(
         ks: sizes of candidate list to score.
 
     Raises:
-        DataError: no query, lengths that differ, or a query that was never routed.
+        DataError: there is no query, the lengths differ, or a query was never routed.
     """
     pairs = _pairs(expected, routes)
     groups: dict[str, list[tuple[str, Route]]] = defaultdict(list)
@@ -82,7 +83,7 @@ def score_routing(
 
 
 def confusion(expected: Sequence[str], routes: Sequence[Route | None]) -> Counter[tuple[str, str]]:
-    """How many queries of each procedure were routed to each: counts by (expected, chosen), Eq. 4's argmax.
+    """Counts the queries by (expected, chosen) procedure; the chosen one is the argmax of Eq. 4.
 
     Raises:
         DataError: as `score_routing`.
@@ -91,7 +92,7 @@ def confusion(expected: Sequence[str], routes: Sequence[Route | None]) -> Counte
 
 
 def most_confused(counts: Mapping[tuple[str, str], int], limit: int = 10) -> list[Confusion]:
-    """The pairs of procedures confused most often, most first; equal counts by name."""
+    """Returns the pairs that are confused most often, most first; ties are sorted by name."""
     wrong = [Confusion(*pair, count) for pair, count in counts.items() if pair[0] != pair[1] and count]
     return sorted(wrong, key=lambda pair: (-pair.queries, pair.expected, pair.chosen))[:limit]
 
@@ -105,7 +106,9 @@ def _pairs(expected: Sequence[str], routes: Sequence[Route | None]) -> list[tupl
     if len(pairs) < len(routes):
         missing = next(i for i, route in enumerate(routes) if not route or not route.choices)
         got = f"{len(routes) - len(pairs)} queries without a route, the first at position {missing}"
-        raise DataError(got, "a route for every query", "route them again: a failed query is never scored")
+        raise DataError(
+            got, "a route for every query", "route these queries again; a failed one is never scored"
+        )
     return pairs
 
 

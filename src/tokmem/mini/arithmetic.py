@@ -1,4 +1,7 @@
-"""Small word problems in the format of GSM8K: a sentence a step, `<<3+4=7>>` in it, `#### 7` at the end."""
+"""Makes small word problems in the format of GSM8K.
+
+A worked answer has one sentence a step with `<<3+4=7>>` in it, and ends with `#### 7`.
+"""
 
 from __future__ import annotations
 
@@ -100,7 +103,7 @@ _OPERATIONS = {"+": op.add, "-": op.sub, "*": op.mul, "/": op.floordiv}
 
 
 def _value(expression: str, numbers: dict[str, int]) -> tuple[str, int | None]:
-    """`3+4` and 7 for `x+y`; None where the result is no integer in 0..MAX_RESULT."""
+    """Returns `3+4` and 7 for `x+y`; None if the result is not an integer in 0..MAX_RESULT."""
     left, operator, right = re.split(r"([-+*/])", expression)
     a, b = (numbers[term] if term in numbers else int(term) for term in (left, right))
     shown = f"{a}{operator}{b}"
@@ -111,7 +114,7 @@ def _value(expression: str, numbers: dict[str, int]) -> tuple[str, int | None]:
 
 
 def _solve(template: Template, rng: Random) -> tuple[dict[str, int], dict[str, str]]:
-    """Numbers for which every step has a result, and the annotated text of each result."""
+    """Draws numbers for which every step has a result, and writes each result with its annotation."""
     while True:
         numbers = {name: rng.randint(*bounds) for name, bounds in template.ranges.items()}
         texts: dict[str, str] = {}
@@ -126,7 +129,7 @@ def _solve(template: Template, rng: Random) -> tuple[dict[str, int], dict[str, s
 
 
 def _words(rng: Random) -> tuple[dict[str, str], list[tuple[str, str]]]:
-    """People, things and places for one problem, and the (singular, plural) pairs of its things."""
+    """Draws people, things and places for one problem, and the (singular, plural) pairs of its things."""
     names, things = rng.sample(lexicon.NAMES, 2), rng.sample(COUNTABLES, 2)
     item, other = rng.sample([pair[0] for pair in COUNTABLES if pair[0][0] not in "aeiou"], 2)
     words = {"A": names[0], "B": names[1], "s": things[0][1], "t": things[1][1], "item": item, "other": other}
@@ -136,20 +139,20 @@ def _words(rng: Random) -> tuple[dict[str, str], list[tuple[str, str]]]:
 
 
 def _agree(text: str, things: list[tuple[str, str]]) -> str:
-    """The text with `1 coins` made `1 coin` and `are 1` made `is 1`."""
+    """Corrects `1 coins` to `1 coin` and `are 1` to `is 1`."""
     for singular, plural in things:
         text = re.sub(rf"(?<!\d)1 (more )?{plural}\b", rf"1 \g<1>{singular}", text)
     return re.sub(r"\b[Aa]re (\S*>>1 )", r"is \1", text)
 
 
 def sample_problem(rng: Random, steps: int | None = None) -> Problem:
-    """A random problem of 1 or 2 steps (`steps`, where given)."""
+    """Draws a problem with 1 or 2 steps, or with ``steps`` steps."""
     template = rng.choice([t for t in TEMPLATES if steps in (None, len(t.steps))])
     return _render(template, rng)
 
 
 def _render(template: Template, rng: Random) -> Problem:
-    """A random problem of one template."""
+    """Draws a problem of one template."""
     words, things = _words(rng)
     numbers, texts = _solve(template, rng)
     question = template.question.format(**words, **numbers)

@@ -1,4 +1,4 @@
-"""The generated procedures as a corpus: the same records as any other."""
+"""Makes corpora of generated procedures and word problems, with the same records as any other."""
 
 from __future__ import annotations
 
@@ -23,6 +23,13 @@ def procedures_corpus(
     Test and validation queries come from the inputs that the backbone's training never saw, training queries
     from all the others. The instruction is a family's first wording.
 
+    Args:
+        families: the procedures.
+        train_size: training examples of each.
+        val_size: validation examples of each.
+        test_size: test examples of each.
+        seed: seeds the draws.
+
     Raises:
         ConfigError: a family has too few distinct inputs for these sizes.
     """
@@ -41,10 +48,15 @@ def procedures_corpus(
 
 
 def arithmetic_corpus(train_size: int, test_size: int, seed: int = 0) -> Corpus:
-    """Draws word problems in the format of GSM8K; no question stands twice, and none of the test in training.
+    """Draws word problems in the format of GSM8K; no question occurs twice, so none is in both splits.
 
-    The backbone's training drew from the same kinds of problem, so it knows the form of an answer; names,
-    things and numbers of a test problem are as good as never the same.
+    The backbone's training drew from the same kinds of problem, so it knows the form of an answer. The names,
+    things and numbers of a test problem almost never occurred in training.
+
+    Args:
+        train_size: training problems.
+        test_size: test problems.
+        seed: seeds the draws.
     """
     rng, seen = stream(seed, "arithmetic"), set[str]()
     drawn: list[Example] = []

@@ -1,4 +1,4 @@
-"""Word lists from which the generators draw. Small and closed, so that a small model can learn every word."""
+"""The generators' word lists: small and closed, so that a small model can learn every word."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Single calls of generated tools, as rows that queries for several tools are put together from."""
+"""Draws single calls of generated tools, as rows to compose queries for several tools from."""
 
 from __future__ import annotations
 
@@ -21,22 +21,22 @@ _FRAMES = (
     "I need you to {}", "I would like you to {}", "go ahead and {}", "it is time to {}", "you should {}",
     "kindly {}", "be so kind as to {}", "quickly {}", "would you be able to {}",
 )  # fmt: skip
-_DRAWS = 3000  # of requests in each frame
+_DRAWS = 3000  # requests in each frame
 
 
 def mini_tool_rows(samples_per_tool: int, seed: int = 0, more_tools: int = 0) -> XlamRows:
-    """Draws as many rows for each tool, every query once.
+    """Draws the same number of rows for each tool; no query occurs twice.
 
-    The tools stand in the order of their table, and rank in it: 1-50 are the auxiliary ones, whose requests
-    the bundled backbones were trained on, 51-100 those that they never saw. Tools from 101 on are for
-    adaptation: twins of forty tools written for it and of the auxiliary ones. Twins are asked for in the
-    same words and call their arguments differently, which a backbone can then have from the memory token
-    alone. A tool that has few requests, such as one without arguments, is also asked for politely.
+    The tools keep the order of their table as ranks. Tools 1-50 are auxiliary: the bundled backbones were
+    trained on requests for them. They never saw tools 51-100. Tools from 101 on are for adaptation: they are
+    twins of the forty tools of `training_table` and of the auxiliary tools. A twin is asked for in the same
+    words, but its arguments have other names; a backbone can only know them from the memory token. A tool
+    with few requests, such as one without arguments, is also asked for in polite frames.
 
     Args:
         samples_per_tool: rows of a tool.
-        seed: of every draw; more rows begin with the same ones, and so do more tools.
-        more_tools: how many tools after the hundred.
+        seed: seeds every draw. More rows begin with the same ones, and so do more tools.
+        more_tools: how many tools to add to the hundred.
 
     Raises:
         ConfigError: ``samples_per_tool`` is below 1, or a tool has fewer different requests.
@@ -49,7 +49,7 @@ def mini_tool_rows(samples_per_tool: int, seed: int = 0, more_tools: int = 0) ->
 
 
 def _more_rows(count: int, seed: int) -> Iterator[list[XlamRow]]:
-    """The rows of one further tool after the other, without end; one with too few requests is left out."""
+    """Yields the rows of one further tool after the other, endlessly; skips tools with too few requests."""
     rng = stream(seed, "more tools")
     for number in itertools.count(2):
         for tool in (*TRAINING, *AUXILIARY):
@@ -60,15 +60,15 @@ def _more_rows(count: int, seed: int) -> Iterator[list[XlamRow]]:
 
 
 def check_generated(samples_per_tool: int) -> None:
-    """Refuses a number of rows that cannot be drawn, such as 0, which asks for all there are.
+    """Refuses an impossible number of rows, such as 0, which would ask for all of an endless supply.
 
     Raises:
-        ConfigError: it is below 1.
+        ConfigError: the number is below 1.
     """
     if samples_per_tool < 1:
         raise ConfigError(
             f"samples_per_tool {samples_per_tool} of generated tools",
-            "at least 1: there is no end of generated rows, so not all can be taken",
+            "at least 1: generated rows never end, so all of them cannot be taken",
         )
 
 
@@ -84,7 +84,7 @@ def _rows(tool: Tool, count: int, seed: int) -> list[XlamRow]:
 
 
 def _requests(tool: Tool, rng: Random) -> Iterator[tuple[str, Call]]:
-    """Requests as plain as they are drawn, and only then those in polite frames."""
+    """Yields requests as they are drawn, and after these requests in polite frames."""
     for frame in _FRAMES:
         for _ in range(_DRAWS):
             drawn = sample_call(tool, rng)

@@ -1,9 +1,8 @@
 """The 100 tools as text: `name(arguments) description`, then indented phrasings separated by ` | `.
 
-An argument is `name`, `name?` (optional) or `name=kind`; kinds are the keys of `tools.KINDS`, `int:low-high`,
-`num:low-high` (one decimal), `enum:a/b` (`value=words` where the query says it in other words) and
-`bool:words if true/words if false`.
-A part in square brackets is said only where the optional argument in it is given.
+An argument is `name`, `name?` (optional) or `name=kind`. Kinds are the keys of `tools.KINDS`, `int:low-high`,
+`num:low-high` (one decimal), `enum:a/b` (`value=words` if the query uses other words) and `bool:words if
+true/words if false`. A part in square brackets is said only if the optional argument in it is given.
 """
 
 from __future__ import annotations

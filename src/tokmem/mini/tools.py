@@ -1,4 +1,4 @@
-"""100 made-up tools and the requests that call them, in the shape of xlam-function-calling-60k."""
+"""100 made-up tools and the requests that call them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Sampler = Callable[[Random], Value]
 
 @dataclass(frozen=True)
 class Tool:
-    """A tool, how requests for it are phrased, and where its arguments come from."""
+    """A tool, the phrasings of requests for it, and the samplers of its arguments."""
 
     name: str
     description: str
@@ -31,7 +31,7 @@ class Tool:
 
 @dataclass(frozen=True)
 class Call:
-    """One request: the imperative (lower case, no final punctuation) and the call that answers it."""
+    """A request in the imperative (lower case, no final punctuation), and the call that answers it."""
 
     query: str
     name: str
@@ -52,12 +52,12 @@ TITLES = (
 
 
 def _one_of(words: Sequence[Value]) -> Sampler:
-    """A sampler that draws one of some values."""
+    """Makes a sampler that draws one of some values."""
     return lambda rng: rng.choice(words)
 
 
 def _filled(templates: Sequence[str]) -> Sampler:
-    """A sampler that draws a template and fills each {kind} in it."""
+    """Makes a sampler that draws a template and fills each {kind} in it."""
     return lambda rng: re.sub(r"\{(\w+)\}", lambda m: str(KINDS[m[1]][1](rng)), rng.choice(templates))
 
 
@@ -90,17 +90,17 @@ KINDS: dict[str, tuple[str, Sampler]] = {
 
 
 def _integer(low: int, high: int) -> Sampler:
-    """A sampler of integers in low..high."""
+    """Makes a sampler of integers in low..high."""
     return lambda rng: rng.randint(low, high)
 
 
 def _decimal(low: int, high: int) -> Sampler:
-    """A sampler of numbers above `low`, below `high`, with one decimal that is not 0."""
+    """Makes a sampler of numbers above `low`, below `high`, with one decimal that is not 0."""
     return lambda rng: (10 * rng.randint(low, high - 1) + rng.randint(1, 9)) / 10
 
 
 def _choice(kind: str, options: str) -> tuple[dict[str, Any], Sampler, dict[Value, str]]:
-    """Schema, sampler and spoken words of a boolean or an enum kind."""
+    """Returns schema, sampler and spoken words of a boolean or an enum kind."""
     if kind == "bool":
         yes, no = options.split("/")
         schema: dict[str, Any] = {"type": "boolean", "description": f"True for '{yes}'."}
@@ -112,7 +112,7 @@ def _choice(kind: str, options: str) -> tuple[dict[str, Any], Sampler, dict[Valu
 
 
 def _parse_argument(kind: str) -> tuple[dict[str, Any], Sampler, dict[Value, str]]:
-    """Schema, sampler and spoken words (empty where verbatim) of one kind of argument."""
+    """Returns schema, sampler and spoken words of a kind of argument; no words if values are verbatim."""
     head, _, tail = kind.partition(":")
     if head in ("bool", "enum"):
         return _choice(head, tail)
@@ -126,7 +126,7 @@ def _parse_argument(kind: str) -> tuple[dict[str, Any], Sampler, dict[Value, str
 
 
 def parse_tool(header: str, phrasings: Sequence[str]) -> Tool:
-    """One tool of the table from its header line and its phrasings."""
+    """Parses one tool of the table from its header line and its phrasings."""
     name, _, rest = header.partition("(")
     arguments, _, description = rest.partition(") ")
     properties, required, samplers, spoken = {}, [], {}, {}
@@ -143,7 +143,7 @@ def parse_tool(header: str, phrasings: Sequence[str]) -> Tool:
 
 
 def _parse_table(table: str) -> list[Tool]:
-    """All tools of a table, in its order."""
+    """Parses all tools of a table, in order."""
     blocks = re.split(r"\n(?=\w)", table.strip())
     tools = []
     for block in blocks:
@@ -152,16 +152,16 @@ def _parse_table(table: str) -> list[Tool]:
     return tools
 
 
-AUXILIARY = tuple(_parse_table(AUXILIARY_TABLE))  # may be used in the backbone's training
+AUXILIARY = tuple(_parse_table(AUXILIARY_TABLE))  # the backbone's training may use them
 HELD_OUT = tuple(_parse_table(HELD_OUT_TABLE))  # evaluation only
 TOOLS: tuple[Tool, ...] = AUXILIARY + HELD_OUT
 TRAINING = tuple(_parse_table(TRAINING_TABLE))  # to train or adapt on, never evaluated
 
-_AN = re.compile(r"\ba (?=[aeioAEIO8]|1[18](?!\d))")  # where "an" is said; never in an argument
+_AN = re.compile(r"\ba (?=[aeioAEIO8]|1[18](?!\d))")  # where English says "an"; never in an argument
 
 
 def _draw_arguments(tool: Tool, rng: Random) -> dict[str, Value]:
-    """A value for every argument, in schema order; free strings in one call differ."""
+    """Draws a value for every argument, in schema order; free strings in one call differ."""
     values: dict[str, Value] = {}
     for argument, sampler in tool.samplers.items():
         value = sampler(rng)
@@ -172,7 +172,7 @@ def _draw_arguments(tool: Tool, rng: Random) -> dict[str, Value]:
 
 
 def sample_call(tool: Tool, rng: Random) -> Call:
-    """A random request for the tool; optional arguments are given half of the time."""
+    """Draws a request for the tool; each optional argument is given half of the time."""
     values = _draw_arguments(tool, rng)
     template = re.sub(r"\[(.*?)\]", lambda m: m[1] if rng.random() < 0.5 else "", rng.choice(tool.phrasings))
     said = {key: tool.spoken.get(key, {}).get(value, str(value)) for key, value in values.items()}

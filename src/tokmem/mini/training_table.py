@@ -1,6 +1,6 @@
-"""Tools to train or adapt a backbone on, in the form of `tool_table`; none is ever evaluated.
+"""Tools to train or adapt a backbone on, in the form of `tool_table`; no experiment evaluates them.
 
-Of the weights that the package ships, those of ``mini-tools`` have seen them.
+The backbone ``mini-tools`` was trained on them; ``mini`` was not.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Twins of generated tools: the same requests, other names for the arguments."""
+"""Makes twins of generated tools: the same requests, other names for the arguments."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ total track type unit until user value version view voice volume weeks weight wi
 
 
 def rename_arguments(tool: Tool, rng: Random) -> Tool:
-    """The same tool with other names for its arguments.
+    """Returns the tool with other names for its arguments.
 
-    Requests stay as natural as they were, but no longer tell what the arguments are called.
+    Requests stay as natural as they were, but no longer tell the names of the arguments.
     """
     keys: dict[str, str] = {}
     for label in tool.samplers:

@@ -1,4 +1,4 @@
-"""A bank's geometry as a record: what `tokmem analyze` writes and the report shows."""
+"""The geometry of a bank as a record: `tokmem analyze` writes it, and the report shows it."""
 
 from __future__ import annotations
 
@@ -15,21 +15,22 @@ from tokmem.errors import BankError
 from tokmem.eval.geometry import cluster, cluster_order, cosines, neighbours, paired_cosines, project
 
 KIND = "geometry"
-_HEAT_CELLS = 128  # a finer picture than this cannot be seen, and its file would grow with P squared
+_HEAT_CELLS = 128  # a finer picture shows no more, and its file would grow with P squared
 
 
 def bank_geometry(bank: Bank, origin: Origin, name: str, k: int = 5) -> dict[str, Any]:
-    """The geometry of a bank's memory tokens, of each procedure the first.
+    """Measures the geometry of a bank's memory tokens, the first of each procedure.
 
     Args:
-        bank: with P procedures.
-        origin: where it comes from.
-        name: what the bank is called in tables and plots.
+        bank: a bank with P procedures.
+        origin: where the bank comes from.
+        name: the bank's name in tables and plots.
         k: nearest neighbours of each procedure.
 
     Returns:
-        plain numbers for JSON: `tables` has one entry if coupled, addresses and steering if decoupled; then
-        `address_steering_cosines` has a number a procedure.
+        Plain numbers for JSON. `tables` has one entry if the bank is coupled, else one for addresses and one
+            for
+        steering; then `address_steering_cosines` has a number a procedure.
 
     Raises:
         BankError: the bank is empty.
@@ -75,5 +76,5 @@ def _table(title: str, rows: Tensor, names: Sequence[str], k: int) -> dict[str, 
 
 
 def _rounded(values: Tensor) -> Any:
-    """Nested lists of numbers with four digits behind the point."""
+    """Rounds to four decimals, as nested lists."""
     return [_rounded(value) if value.ndim else round(float(value), 4) for value in values]

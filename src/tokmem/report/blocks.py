@@ -1,4 +1,4 @@
-"""What a section of the page is made of. The template gives each block its form."""
+"""The blocks of a section of the page. The template gives each block its form."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tokmem.report.tables import Spread, Table
 
 
 class Cell(NamedTuple):
-    """A cell of a table: its text, what to sort it by, and how it looks."""
+    """A cell of a table: its text, the value to sort it by, and its looks."""
 
     text: str
     sort: Any
@@ -26,13 +26,13 @@ class TableBlock:
     """A table.
 
     Attributes:
-        caption: what it shows.
-        table: its rows; the first column names them.
-        note: stands below it.
-        group: key, beside the columns, of what rows have in common: each group gets a heading.
+        caption: what the table shows.
+        table: the rows; the first column names them.
+        note: text below the table.
+        group: key that is not a column; rows with the same value form a group under a heading.
         best: columns whose highest number in a group, to one digit, is set off.
         bars: columns of percentages with a bar behind each.
-        folded: whether it is shown on demand.
+        folded: whether the table is folded until the reader opens it.
     """
 
     kind: ClassVar[str] = "table"
@@ -45,11 +45,11 @@ class TableBlock:
     folded: bool = False
 
     def head(self) -> list[tuple[str, bool]]:
-        """Titles of the columns, and whether they hold numbers."""
+        """Returns the titles of the columns, and whether each holds numbers."""
         return [(title, self.table.numeric(key)) for key, title in self.table.titles.items()]
 
     def body(self) -> list[tuple[str, list[list[Cell]]]]:
-        """Groups of rows under their headings."""
+        """Returns groups of rows under their headings."""
         texts = self.table.shown()
         numbered = [(row.get(self.group, ""), number) for number, row in enumerate(self.table.rows)]
         groups = []
@@ -79,7 +79,7 @@ class TableBlock:
 
 @dataclass(frozen=True)
 class Figures:
-    """Plots side by side where there is room, each with its caption."""
+    """Plots side by side if there is room, each with its caption."""
 
     kind: ClassVar[str] = "figures"
     plots: Sequence[tuple[Plot, str]]
@@ -87,7 +87,7 @@ class Figures:
 
 @dataclass(frozen=True)
 class Tiles:
-    """Headline numbers: value, what it is, and what to compare it with."""
+    """Headline numbers: value, name, and what to compare it with."""
 
     kind: ClassVar[str] = "tiles"
     heading: str
@@ -106,7 +106,7 @@ class Facts:
 
 @dataclass(frozen=True)
 class Listing:
-    """A text as it was written, such as an experiment file, shown on demand."""
+    """A text shown verbatim on demand, such as an experiment file."""
 
     kind: ClassVar[str] = "listing"
     caption: str
@@ -129,9 +129,9 @@ class Section:
     """A part of the page.
 
     Attributes:
-        id: of its heading; letters and hyphens.
+        id: id of its heading; letters and hyphens.
         title: its heading.
-        blocks: its contents; a section without any is left out.
+        blocks: its contents; a section without blocks is left out.
     """
 
     id: str
@@ -139,17 +139,17 @@ class Section:
     blocks: Sequence[Block]
 
     def joined(self, other: Section) -> Section:
-        """The section with another's blocks after its own."""
+        """Returns the section with another's blocks after its own."""
         return replace(self, blocks=[*self.blocks, *other.blocks])
 
     @property
     def plots(self) -> list[Plot]:
-        """Every plot in it."""
+        """Returns every plot in the section."""
         return [plot for block in self.blocks if isinstance(block, Figures) for plot, _ in block.plots]
 
 
 def plain_number(value: Any) -> float | None:
-    """A cell as a number to compare; None where it is none."""
+    """Returns a cell as a number to compare; None if it is not a number."""
     if isinstance(value, Spread):
         return value.mean
     return float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else None

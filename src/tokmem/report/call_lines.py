@@ -1,4 +1,4 @@
-"""The rows of a compositional result: a line a method and test set, its figures by number of calls."""
+"""The rows of a compositional result: one line for each method and test set, figures by number of calls."""
 
 from __future__ import annotations
 
@@ -37,19 +37,19 @@ Line = dict[str, Any]
 
 
 def is_compositional(result: Mapping[str, Any]) -> bool:
-    """Whether a run is of the track whose rows these are."""
+    """Returns whether a run belongs to the compositional track."""
     return result.get("track") == TRACK
 
 
 def variant(row: Row) -> str:
-    """A method, with its adaptation where that is not the usual: auxiliary tools for TokMem, else none."""
+    """Names a method, with its adaptation if that is unusual: auxiliary tools for TokMem, none for others."""
     usual = "auxiliary" if row["method"].startswith("tokmem") else "none"
     adaptation = row.get("adaptation") or usual
     return row["method"] if adaptation == usual else f"{row['method']}+adaptation={adaptation}"
 
 
 def variant_title(row: Row) -> str:
-    """What a variant is called in tables."""
+    """Returns the title of a variant in tables."""
     title = method_title(row["method"])
     if variant(row) == row["method"]:
         return title
@@ -57,7 +57,7 @@ def variant_title(row: Row) -> str:
 
 
 def by_variant(rows: Sequence[Row]) -> dict[str, list[Row]]:
-    """Rows of each variant, in order of appearance."""
+    """Groups rows by variant, in order of appearance."""
     groups: dict[str, list[Row]] = {}
     for row in rows:
         groups.setdefault(variant(row), []).append(row)
@@ -65,21 +65,21 @@ def by_variant(rows: Sequence[Row]) -> dict[str, list[Row]]:
 
 
 def final_calls(rows: Sequence[Row]) -> list[Row]:
-    """Rows after each variant's last round; of several numbers of calls in training those with the most."""
+    """Returns the rows after each variant's last round, with the most calls in training."""
     rows = largest(rows, "train_max_calls")
     last = {name: max(row.get("round") or 0 for row in group) for name, group in by_variant(rows).items()}
     return [row for row in rows if (row.get("round") or 0) == last[variant(row)]]
 
 
 def call_lines(rows: Sequence[Row], figures: Sequence[str] = tuple(FIGURES)) -> list[Line]:
-    """One line for each variant, number of calls in training, round and test set.
+    """Makes one line for each variant, number of calls in training, round and test set.
 
     Args:
-        rows: each with its number of `calls`, or `all`.
+        rows: rows, each with its number of `calls`, or `all`.
         figures: measures to spread over columns: `tool_f1 2`, `tool_f1 3`, ... and `tool_f1 average`.
 
     Returns:
-        what the rows over all numbers of calls hold, a `title`, and the columns.
+        The contents of the rows over all numbers of calls, with a `title` and the columns.
     """
     groups: dict[tuple[Any, ...], list[Row]] = {}
     for row in rows:
@@ -89,7 +89,7 @@ def call_lines(rows: Sequence[Row], figures: Sequence[str] = tuple(FIGURES)) -> 
 
 
 def figure_columns(lines: Sequence[Line], figures: Sequence[str] = tuple(FIGURES)) -> dict[str, str]:
-    """Titles of the columns that the lines have, figure by figure, by number of calls."""
+    """Returns the titles of the columns that the lines have, figure by figure, by number of calls."""
     counts = sorted({int(key.split()[1]) for line in lines for key in line if key.split()[-1].isdecimal()})
     columns: dict[str, str] = {}
     for figure in figures:
@@ -100,7 +100,7 @@ def figure_columns(lines: Sequence[Line], figures: Sequence[str] = tuple(FIGURES
 
 
 def over_test_sets(lines: Sequence[Line]) -> list[Line]:
-    """Of each variant with several test sets the means over these; their spread over seeds is not known."""
+    """Averages each variant over its test sets if it has several; the spread over seeds is then unknown."""
     means: list[Line] = []
     for group in by_variant(lines).values():
         first = group[0]
@@ -119,7 +119,7 @@ def over_test_sets(lines: Sequence[Line]) -> list[Line]:
 
 
 def headline(line: Row, figure: str) -> float | None:
-    """A line's average of a figure."""
+    """Returns a line's average of a figure."""
     return plain_number(line.get(f"{figure} average"))
 
 

@@ -1,4 +1,4 @@
-"""One drawing, two outputs: SVG that takes its colours from the page around it, and PNG on white."""
+"""Makes two outputs of one drawing: SVG with the colours of the page around it, and PNG on white."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SERIES = (
     *("#5f6b76", "#0072b2", "#00805e", "#c44e00", "#a8487f", "#8a6100"),
     *("#2b8cc4", "#6a51a3", "#4d7c0f", "#b3123f", "#1f3b8f"),
 )
-"""Line colours that stay apart for colour-blind eyes; the page has a dark counterpart of each."""
+"""Line colours that colour-blind eyes can tell apart; the page has a dark counterpart of each."""
 
 _VARIABLES = {
     INK: "currentColor",
@@ -60,7 +60,7 @@ class Plot:
     Attributes:
         name: unique on a page; letters, digits and hyphens.
         alt: what it shows, in words.
-        svg: an `svg` element to stand in a page that defines the colours' variables.
+        svg: an `svg` element for a page that defines the colours' variables.
         png: the same on white.
     """
 
@@ -74,13 +74,13 @@ def require_matplotlib() -> None:
     """Refuses to go on without matplotlib.
 
     Raises:
-        ConfigError: it is not installed.
+        ConfigError: matplotlib is not installed.
     """
     try:
         import matplotlib  # noqa: F401
     except ImportError as error:
         raise ConfigError(
-            "plots without matplotlib", "the extra `plot`", "pip install 'tokmem[plot]'"
+            "matplotlib is not installed", "the extra `plot`, which draws plots", "pip install 'tokmem[plot]'"
         ) from error
 
 
@@ -88,10 +88,10 @@ def draw(name: str, alt: str, paint: Callable[[Axes], None], *, height: float = 
     """Draws one pair of axes.
 
     Args:
-        name: of the plot.
+        name: name of the plot.
         alt: what it shows, in words.
         paint: puts everything on the axes.
-        height: of the drawing in inches.
+        height: height of the drawing in inches.
 
     Raises:
         ConfigError: matplotlib is not installed.
@@ -114,7 +114,7 @@ def draw(name: str, alt: str, paint: Callable[[Axes], None], *, height: float = 
 
 
 def themed(svg: str, name: str) -> str:
-    """An `svg` element for a page: its ids are its own, font, colours and width are the page's."""
+    """Makes an `svg` element for a page: with ids of its own, and the page's font, colours and width."""
     body = svg[svg.index("<svg") :]
     box = re.search(r'viewBox="([^"]+)"', body)
     assert box is not None, "matplotlib writes one"

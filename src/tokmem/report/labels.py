@@ -1,4 +1,4 @@
-"""Names beside what is drawn, placed so that they can be read: no legend to look up."""
+"""Writes names beside what is drawn, where they can be read, so that no legend is needed."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ _SIDES = (
 
 
 def short(text: str, most: int = 22) -> str:
-    """A text that fits beside a plot."""
+    """Shortens a text to fit beside a plot."""
     return text if len(text) <= most else text[: most - 1] + "…"
 
 
 def label_ends(ax: Axes, ends: Sequence[tuple[float, float, str, str]]) -> None:
-    """Names lines beside their last points, moved apart where they would lie on each other."""
+    """Names lines beside their last points; names that would overlap move apart."""
     low, high = ax.get_ylim()
     right = max(x for x, _, _, _ in ends)
     ordered = sorted(ends, key=lambda end: end[1])
@@ -38,8 +38,10 @@ def label_ends(ax: Axes, ends: Sequence[tuple[float, float, str, str]]) -> None:
 
 
 def spread_apart(values: Sequence[float], gap: float) -> list[float]:
-    """Ascending values moved as little as possible (least squares) so that neighbours are `gap` apart."""
-    pools: list[tuple[float, int]] = []  # means of what must move together, less the gaps below; and how many
+    """Moves ascending values as little as possible (least squares) so that neighbours are `gap` apart."""
+    pools: list[
+        tuple[float, int]
+    ] = []  # mean of values that must move together (minus the gaps below), and their number
     for number, value in enumerate(values):
         mean, count = value - number * gap, 1
         while pools and pools[-1][0] > mean:
@@ -51,7 +53,7 @@ def spread_apart(values: Sequence[float], gap: float) -> list[float]:
 
 
 def name_points(ax: Axes, points: Sequence[tuple[float, float]], names: Sequence[str]) -> None:
-    """Names beside points, each on the side where it covers least of other names and points."""
+    """Writes names beside points, each on the side where it covers least of other names and points."""
     (left, right), (low, high) = ax.get_xlim(), ax.get_ylim()
     wide, tall = _AXES
     places = [(wide * (x - left) / (right - left), tall * (y - low) / (high - low)) for x, y in points]
@@ -78,11 +80,11 @@ def _box(x: float, y: float, text: str, side: str) -> _Box:
 
 
 def _overlap(a: _Box, b: _Box) -> float:
-    """The area that two boxes share."""
+    """Returns the area that two boxes share."""
     wide, tall = min(a[2], b[2]) - max(a[0], b[0]), min(a[3], b[3]) - max(a[1], b[1])
     return wide * tall if wide > 0 and tall > 0 else 0.0
 
 
 def _outside(box: _Box) -> float:
-    """The area of a box that lies beside the axes."""
+    """Returns the area of a box that lies outside the axes."""
     return (box[3] - box[1]) * (max(0.0, -box[0]) + max(0.0, box[2] - _AXES[0]))

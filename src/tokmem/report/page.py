@@ -1,4 +1,4 @@
-"""Results as one HTML page that needs nothing beside itself, and its plots as PNG."""
+"""Writes results as one self-contained HTML page, and its plots as PNG."""
 
 from __future__ import annotations
 
@@ -40,25 +40,25 @@ _MARK = '<meta name="generator" content="tokmem report">'
 
 
 def write_page(summaries: Sequence[Mapping[str, Any]], out: Path) -> Path:
-    """Writes `index.html` and `plots/*.png` into a folder; an earlier report there is replaced.
+    """Writes `index.html` and `plots/*.png` into a folder; replaces an earlier report there.
 
     Args:
-        summaries: results as the tracks return them, geometries as `bank_geometry` does, and
-            measurements of the bundled backbone, in any mixture.
-        out: the folder; made if it is missing.
+        summaries: results of the tracks, records of `bank_geometry`, and measurements of the bundled
+            backbone, in any mixture.
+        out: the folder; it is made if it is missing.
 
     Returns:
-        the page.
+        The page.
 
     Raises:
-        ConfigError: matplotlib is not installed, or the folder holds a page that is no report.
-        DataError: a summary is no result.
+        ConfigError: matplotlib is not installed, or the folder holds a page that is not a report.
+        DataError: a summary is not a result.
     """
     require_matplotlib()
     page = out / PAGE
     if page.exists() and _MARK not in page.read_text("utf-8", errors="replace"):
         raise ConfigError(
-            f"{page} is there and is no report", "a folder without", "give another one with --out"
+            f"{page} exists and is not a report", "a folder without index.html", "give another one with --out"
         )
     sections = page_sections(summaries)
     plots = [plot for section in sections for plot in section.plots]
@@ -70,11 +70,11 @@ def write_page(summaries: Sequence[Mapping[str, Any]], out: Path) -> Path:
 
 
 def page_sections(summaries: Sequence[Mapping[str, Any]]) -> list[Section]:
-    """The sections that there is something to show in.
+    """Returns the sections that have something to show.
 
     Raises:
         ConfigError: matplotlib is not installed.
-        DataError: there is no summary, or one is no result.
+        DataError: there is no summary, or one is not a result.
     """
     kinds = [check_result(summary, f"summary {number}") for number, summary in enumerate(summaries, 1)]
     by_kind = {
@@ -109,7 +109,7 @@ def page_sections(summaries: Sequence[Mapping[str, Any]]) -> list[Section]:
 
 
 def _runs(results: Sequence[Mapping[str, Any]]) -> list[Run]:
-    """Runs under titles and slugs of their own, though two may bear one name."""
+    """Gives each run its own title and slug, even if two have the same name."""
     titles, slugs, runs = Counter[str](), Counter[str](), []
     for result in results:
         name = result["name"]
@@ -122,11 +122,11 @@ def _runs(results: Sequence[Mapping[str, Any]]) -> list[Run]:
 
 
 def render(sections: Sequence[Section], names: Sequence[str]) -> str:
-    """The page as text.
+    """Renders the page as text.
 
     Args:
-        sections: in order.
-        names: of the results, for the title.
+        sections: the sections, in order.
+        names: names of the results, for the title.
     """
     environment = Environment(
         loader=PackageLoader("tokmem.report"),

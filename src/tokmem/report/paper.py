@@ -1,4 +1,4 @@
-"""The paper's own figures, to stand beside ours: other backbones, other data."""
+"""The paper's own figures, to show beside ours; they are from other backbones and other data."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ URL = "https://arxiv.org/abs/2510.00444v2"
 TASKS = (10, 50, 200, 500, 1000)
 """Numbers of tasks seen, the columns of Tables 1 and 2."""
 CALLS = (2, 3, 4)
-"""Numbers of calls a query asks for, the columns of Table 3, which ends with their average."""
+"""Numbers of calls that a query asks for, the columns of Table 3; its last column is their average."""
 
 
 class PaperRow(NamedTuple):
-    """A row of a table: what was measured on which backbone, in percent, one figure for each of `TASKS`."""
+    """A row of a table: the method and backbone, and a percentage for each of `TASKS`."""
 
     backbone: str
     method: str
@@ -31,7 +31,7 @@ class PaperCalls(NamedTuple):
 
 
 class PaperSeen(NamedTuple):
-    """A row of Table 5: call F1 on average, in percent, trained on up to one, two, three, four calls."""
+    """A row of Table 5: average call F1, in percent, after training on up to one, two, three, four calls."""
 
     method: str
     figures: tuple[float, float, float, float]

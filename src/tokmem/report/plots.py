@@ -1,4 +1,4 @@
-"""The drawings of the report: bars, curves, heat maps, scatters of numbers and names."""
+"""Draws the report's plots: bars, curves, heat maps, scatters of numbers and names."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _NAMED = 24  # more names than this cannot be read beside a plot
 
 
 class Point(NamedTuple):
-    """A measured value at x, with its standard deviation where there are several seeds."""
+    """A measured value at x, with its standard deviation if there are several seeds."""
 
     x: float
     mean: float
@@ -44,7 +44,7 @@ class Bar(NamedTuple):
 
 
 def bars(name: str, alt: str, rows: Sequence[Bar], unit: str) -> Plot:
-    """Horizontal bars in groups, each with its value at its end."""
+    """Draws horizontal bars in groups, each with its value at its end."""
     places, headings, y = [], {}, 0.0
     for number, row in enumerate(rows):
         if row.group and (number == 0 or rows[number - 1].group != row.group):
@@ -81,17 +81,17 @@ def curves(
     *,
     limits: tuple[float, float] | None = None,
 ) -> Plot:
-    """Lines over x with their spread, each named at its last point, or below where names are long.
+    """Draws lines over x with their spread, and names each at its last point, or below if names are long.
 
-    x is logarithmic where it spans much.
+    The axis of x is logarithmic if x spans a large range.
 
     Args:
-        name: of the plot.
+        name: name of the plot.
         alt: what it shows, in words.
         lines: at least one, each with at least one point.
-        x: what x is.
-        y: what y is.
-        limits: of y; None fits them to the lines.
+        x: title of x.
+        y: title of y.
+        limits: limits of y; None fits them to the lines.
     """
     xs = sorted({point.x for line in lines for point in line.points})
     named_below = max(len(line.label) for line in lines) > _BESIDE
@@ -140,19 +140,19 @@ def heat_map(
     order: Sequence[int] = (),
     gamma: float = 1.0,
 ) -> Plot:
-    """A matrix as colours.
+    """Draws a matrix as colours.
 
     Args:
-        name: of the plot.
+        name: name of the plot.
         alt: what it shows, in words.
         values: rows of numbers.
         scale: the numbers at the two ends of the colours.
-        unit: of the numbers, beside the colours.
-        names: of rows and columns; written where they can be read.
-        axes: what rows and what columns are.
+        unit: unit of the numbers, beside the colours.
+        names: names of rows and columns; written if they can be read.
+        axes: titles of rows and columns.
         merges: a clustering as (left, right, distance), drawn above the matrix.
-        order: where the clustering's leaves stand.
-        gamma: below 1 gives small numbers more of the colours.
+        order: order of the clustering's leaves.
+        gamma: a value below 1 gives small numbers more of the colours.
     """
     size = len(values)
     named = [short(text) for text in names] if 0 < len(names) == size <= _NAMED else []
@@ -192,7 +192,7 @@ def scatter(
     axes: tuple[str, str],
     color: int = 1,
 ) -> Plot:
-    """Points in two dimensions, named where there are few."""
+    """Draws points in two dimensions, and names them if there are few."""
 
     def paint(ax: Axes) -> None:
         ax.scatter(
@@ -216,7 +216,7 @@ def values_in_order(
     axes: tuple[str, str],
     least: float | None = None,
 ) -> Plot:
-    """One value a procedure, in the order in which they were learned."""
+    """Draws one value a procedure, in the order of learning."""
 
     def paint(ax: Axes) -> None:
         ends = []
@@ -235,7 +235,7 @@ def values_in_order(
 
 
 def _name_below(ax: Axes, ends: Sequence[tuple[float, float, str, str]]) -> None:
-    """Names lines below, from the one that ends highest to the lowest."""
+    """Names lines below the plot, from the one that ends highest to the lowest."""
     handles, labels = ax.get_legend_handles_labels()
     order = sorted(range(len(ends)), key=lambda number: -ends[number][1])
     figure = ax.get_figure()
@@ -250,7 +250,7 @@ def _name_below(ax: Axes, ends: Sequence[tuple[float, float, str, str]]) -> None
 
 
 def _ticks_at(ax: Axes, xs: Sequence[float]) -> None:
-    """Ticks where something was measured, without those that would run into each other."""
+    """Returns ticks at measured values, without those that would overlap."""
     logarithmic = ax.get_xscale() == "log"
     place = math.log if logarithmic else float
     span = place(xs[-1]) - place(xs[0]) or 1.0
@@ -263,7 +263,7 @@ def _ticks_at(ax: Axes, xs: Sequence[float]) -> None:
 
 
 def _dendrogram(ax: Axes, merges: Sequence[Sequence[float]], order: Sequence[int], size: int) -> None:
-    """The clustering above a matrix whose leaves stand in `order`."""
+    """Draws the clustering above a matrix whose leaves stand in `order`."""
     from matplotlib.collections import LineCollection
 
     places: list[tuple[float, float]] = [(0.0, 0.0)] * len(order)

@@ -1,4 +1,4 @@
-"""Result files, read and checked: the report shows what is there, and refuses what is no result."""
+"""Reads and checks result files; what is not a result is refused."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ _SHAPES = {"memorise": ("embeddings", "tokens", "dimension"), "reason": ("embedd
 
 
 def read_result(path: Path) -> dict[str, Any]:
-    """Reads a result file, or that of a run's folder.
+    """Reads a result file, or the result in a run's folder.
 
     Raises:
-        DataError: there is none, it is no JSON, or it is no result.
+        DataError: there is none, it is not JSON, or it is not a result.
     """
     if path.is_dir():
         inside = [path / name for name in _IN_A_FOLDER if (path / name).is_file()]
@@ -42,19 +42,19 @@ def read_result(path: Path) -> dict[str, Any]:
     try:
         value = parse_json(path.read_bytes())
     except ValueError as error:
-        raise DataError(f"{path} is no JSON ({error})", _WANTED, "check the path") from error
+        raise DataError(f"{path} is not JSON ({error})", _WANTED, "check the path") from error
     check_result(value, str(path))
     return value
 
 
 def check_result(value: Any, where: str) -> ResultKind:
-    """What kind of result a value is.
+    """Returns the kind of a result.
 
     Raises:
-        DataError: it is none, or a row of it cannot be shown; the message begins with `where`.
+        DataError: the value is not a result, or a row of it cannot be shown; the message begins with `where`.
     """
     if not isinstance(value, Mapping):
-        raise DataError(f"{where} is no result: it holds a {type(value).__name__}", _WANTED)
+        raise DataError(f"{where} is not a result: it holds a {type(value).__name__}", _WANTED)
     kind: ResultKind = "run"
     if value.get("kind") == KIND:
         kind = "geometry"
@@ -62,7 +62,7 @@ def check_result(value: Any, where: str) -> ResultKind:
         kind = "backbone"
     for key, wanted in _NEEDED[kind].items():
         if not isinstance(value.get(key), wanted):
-            raise DataError(f"{where} is no result: no {key!r}", _WANTED)
+            raise DataError(f"{where} is not a result: it has no {key!r}", _WANTED)
     if kind == "run":
         _check_shapes(value, where)
         for key in ("rows", "forgetting", "norms", "probes"):
@@ -72,7 +72,7 @@ def check_result(value: Any, where: str) -> ResultKind:
 
 
 def _check_shapes(value: Mapping[str, Any], where: str) -> None:
-    """Rows of the capacity track must say what they were measured with."""
+    """Requires that rows of the capacity track say what they were measured with."""
     task = value.get("task") if value.get("track") == "capacity" else None
     for number, row in enumerate(value["rows"]):
         for key in _SHAPES.get(str(task), ()):

@@ -1,4 +1,4 @@
-"""Result files as tables: the same columns in the terminal, in the README, and in the docs."""
+"""Result files as tables, with the same columns in the terminal, in the README and in the docs."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ SHOWN_WHERE_DIFFERENT = ("stage", "train_size", "train_max_calls", "dimension")
 
 
 def results_table(summary: Mapping[str, Any]) -> Table:
-    """The rows of a run's summary, values over several seeds with their spread."""
+    """Makes a table of a run's summary; values over several seeds have their spread."""
     rows, columns = _rows_and_columns(summary)
     cells = [{name: _cell(row, name) for name in columns} for row in rows]
     hidden = {name for name in SHOWN_WHERE_DIFFERENT if len({row.get(name) for row in cells}) == 1}
@@ -78,7 +78,7 @@ def _rows_and_columns(summary: Mapping[str, Any]) -> tuple[Sequence[Row], Mappin
 
 
 def _calls(summary: Mapping[str, Any]) -> tuple[Sequence[Row], Mapping[str, str]]:
-    """A line for each method and number of calls in training, after the last round, over all test sets."""
+    """Makes a line for each method and number of calls in training: after the last round, all test sets."""
     lines = []
     for most in dict.fromkeys(row.get("train_max_calls") for row in summary["rows"]):
         rows = final_calls([row for row in summary["rows"] if row.get("train_max_calls") == most])

@@ -1,4 +1,4 @@
-"""The rows of a run's result: which there are, what they are called, how many procedures were learned."""
+"""The rows of a run's result: selecting and naming them, and counting the learned procedures."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ _PROMPTS = {"instruction+query": "instruction and query", "query": "query alone"
 
 
 def method_title(method: str) -> str:
-    """What a method is called in tables; `tokmem+renorm=stage` is one with a setting changed."""
+    """Returns a method's title in tables; `tokmem+renorm=stage` is a method with a changed setting."""
     name, *changes = method.split("+")
     return ", ".join([_METHODS.get(name, (name, 0))[0], *changes])
 
 
 def method_colors(rows: Sequence[Row]) -> dict[str, int]:
-    """Each method's place in `SERIES`: its own where it has one, else a free one while there are any."""
+    """Gives each method its own place in `SERIES`, or a free one while there are any."""
     methods = list(dict.fromkeys(row["method"] for row in rows))
     colors = {method: _METHODS[method][1] for method in methods if method in _METHODS}
     for number, method in enumerate(methods):
@@ -43,19 +43,19 @@ def method_colors(rows: Sequence[Row]) -> dict[str, int]:
 
 
 def prompt_title(row: Row) -> str:
-    """What the prompt of a row holds; empty where the row does not say."""
+    """Says what the prompt of a row holds; empty if the row does not say."""
     prompt = str(row.get("prompt") or "")
     return _PROMPTS.get(prompt, prompt)
 
 
 def prompt_heading(row: Row) -> str:
-    """Heads the rows of one prompt mode."""
+    """Makes the heading of rows with one prompt mode."""
     title = prompt_title(row)
     return f"prompt: {title}" if title else ""
 
 
 def spread(row: Row, measure: str) -> Spread | None:
-    """A measure of a row with its deviation over seeds; None where it was not measured."""
+    """Returns a measure of a row with its deviation over seeds; None if it was not measured."""
     value = row.get(measure)
     if value is None:
         return None
@@ -63,19 +63,19 @@ def spread(row: Row, measure: str) -> Spread | None:
 
 
 def staged_rows(run: Mapping[str, Any]) -> list[Row]:
-    """Rows of all stages; of several sizes of the training set those with the largest."""
+    """Returns the rows of all stages with the largest training set."""
     return largest(run["rows"])
 
 
 def largest(rows: Sequence[Row], key: str = "train_size") -> list[Row]:
-    """Of several sizes of the training set the rows of the largest; all where none is named."""
+    """Returns the rows with the largest training set; all rows if none names its size."""
     sizes = {row[key] for row in rows if row.get(key) is not None}
     whole = [row for row in rows if row.get(key) is None]
     return whole or [row for row in rows if row[key] == max(sizes)]
 
 
 def final_rows(run: Mapping[str, Any]) -> list[Row]:
-    """Of each method and prompt mode the row with everything learned."""
+    """Returns each method's and prompt mode's row with everything learned."""
     return _last_stages(staged_rows(run))
 
 
@@ -89,13 +89,13 @@ def _last_stages(rows: Sequence[Row]) -> list[Row]:
 
 
 def sample_rows(run: Mapping[str, Any]) -> list[Row]:
-    """Rows with everything learned that differ in how many training examples a procedure had."""
+    """Returns rows with everything learned that differ in training examples a procedure."""
     rows = [row for row in run["rows"] if row.get("train_size") is not None]
     return _last_stages(rows) if len({row["train_size"] for row in rows}) > 1 else []
 
 
 def learned(run: Mapping[str, Any], row: Row) -> int | None:
-    """How many procedures had been learned when a row was measured."""
+    """Returns how many procedures had been learned when a row was measured."""
     stage = row.get("stage")
     if stage is not None:
         return int(stage)
@@ -103,12 +103,12 @@ def learned(run: Mapping[str, Any], row: Row) -> int | None:
 
 
 def stages(run: Mapping[str, Any]) -> list[int]:
-    """The numbers of procedures at which a run was measured, ascending."""
+    """Returns the numbers of procedures at which a run was measured, ascending."""
     return sorted({k for row in staged_rows(run) if (k := learned(run, row)) is not None})
 
 
 def by_prompt(rows: Sequence[Row]) -> Iterator[tuple[str, list[Row]]]:
-    """Rows of each prompt mode, in order of appearance."""
+    """Groups rows by prompt mode, in order of appearance."""
     groups: dict[str, list[Row]] = {}
     for row in rows:
         groups.setdefault(prompt_title(row), []).append(row)
@@ -116,7 +116,7 @@ def by_prompt(rows: Sequence[Row]) -> Iterator[tuple[str, list[Row]]]:
 
 
 def by_method(rows: Sequence[Row]) -> Iterator[tuple[str, list[Row]]]:
-    """Rows of each method, in order of appearance."""
+    """Groups rows by method, in order of appearance."""
     groups: dict[str, list[Row]] = {}
     for row in rows:
         groups.setdefault(row["method"], []).append(row)
@@ -124,7 +124,7 @@ def by_method(rows: Sequence[Row]) -> Iterator[tuple[str, list[Row]]]:
 
 
 class Run(NamedTuple):
-    """A run's result under a title and a slug that are its own on the page."""
+    """A run's result with a title and a slug that no other run on the page has."""
 
     title: str
     slug: str
@@ -132,5 +132,5 @@ class Run(NamedTuple):
 
 
 def slug(text: str) -> str:
-    """A text as part of an id or a file name."""
+    """Makes a text fit for an id or a file name."""
     return re.sub(r"[^a-z0-9]+", "-", text.casefold()).strip("-") or "x"

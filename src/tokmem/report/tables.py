@@ -1,4 +1,4 @@
-"""Rows of numbers as a table: for the terminal, as Markdown, as CSV."""
+"""Writes rows of numbers as a table: for the terminal, as Markdown, as CSV."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Row = Mapping[str, Any]
 
 
 class Spread(NamedTuple):
-    """A value over seeds: mean, sample standard deviation (None of a single one), how many there are."""
+    """A value over seeds: mean, sample standard deviation (None for a single seed), and number of seeds."""
 
     mean: float
     std: float | None
@@ -30,10 +30,10 @@ class Table:
     """Rows under common columns.
 
     Attributes:
-        rows: cells by column; a missing one or None is shown as a hyphen.
+        rows: cells by column; a missing cell or None is shown as a hyphen.
         columns: keys in order, with their titles; empty for the keys of the rows, in order of appearance.
-        formats: format specification of a column's numbers, such as ".2f"; ".1f" and "," where not given.
-        title: stands above the table in a terminal.
+        formats: format specification of a column's numbers, such as ".2f"; by default ".1f" and ",".
+        title: text above the table in a terminal.
     """
 
     rows: Sequence[Row]
@@ -43,27 +43,29 @@ class Table:
 
     @property
     def titles(self) -> Mapping[str, str]:
-        """Titles by key, in order."""
+        """Returns the titles by key, in order."""
         return self.columns or {key: key for row in self.rows for key in row}
 
     def rich(self) -> RichTable:
-        """The table for a rich console."""
+        """Makes the table for a rich console."""
         table = RichTable(title=self.title or None)
         for key, title in self.titles.items():
             table.add_column(Text(title), justify="right" if self.numeric(key) else "left")
         for cells in self.shown():
-            table.add_row(*(Text(cell) for cell in cells))  # Text: a procedure named [b] is no markup
+            table.add_row(
+                *(Text(cell) for cell in cells)
+            )  # Text, because a procedure named [b] is not markup
         return table
 
     def markdown(self) -> str:
-        """The table in GitHub's Markdown, with a line feed at its end."""
+        """Writes the table in GitHub's Markdown, with a line feed at its end."""
         rules = ["---:" if self.numeric(key) else "---" for key in self.titles]
         lines = [[_cell(title) for title in self.titles.values()], rules]
         lines += [[_cell(cell) for cell in cells] for cells in self.shown()]
         return "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
 
     def csv(self) -> str:
-        """The numbers unrounded, under their keys; a spread takes three columns (`_mean`, `_std`, `_n`)."""
+        """Writes unrounded numbers under their keys; a spread takes three columns (`_mean`, `_std`, `_n`)."""
         names = [name for key in self.titles for name in self._csv_names(key)]
         out = io.StringIO()
         writer = csv.writer(out, lineterminator="\n")
@@ -73,14 +75,14 @@ class Table:
         return out.getvalue()
 
     def shown(self) -> list[list[str]]:
-        """Every cell as text, a list a row."""
+        """Returns every cell as text, a list a row."""
         return [[_show(row.get(key), self.formats.get(key)) for key in self.titles] for row in self.rows]
 
     def _present(self, key: str) -> list[Any]:
         return [row[key] for row in self.rows if row.get(key) is not None]
 
     def numeric(self, key: str) -> bool:
-        """Whether a column holds numbers only."""
+        """Returns whether a column holds numbers only."""
         cells = self._present(key)
         return bool(cells) and all(isinstance(cell, (int, float, Spread)) for cell in cells)
 
@@ -97,17 +99,17 @@ class Table:
 
 
 def aggregate(rows: Sequence[Row], keys: Sequence[str], values: Sequence[str]) -> list[dict[str, Any]]:
-    """One row for each combination of `keys`, in order of appearance, with the spread of each of `values`.
+    """Makes one row for each combination of `keys`, in order of appearance, with the spread of `values`.
 
     A value that is None in all rows of a group stays None.
 
     Args:
-        rows: one for each run.
-        keys: what the runs of a group have in common, such as method and backbone.
-        values: what to average over the runs of a group, such as over seeds.
+        rows: one row a run.
+        keys: columns that the runs of a group have in common, such as method and backbone.
+        values: columns to average over the runs of a group, such as over seeds.
 
     Raises:
-        DataError: a key is missing, or a value is there in some rows of a group and not in others.
+        DataError: a key is missing, or only some rows of a group have a value.
     """
     groups: dict[tuple[Any, ...], list[Row]] = {}
     for row in rows:
@@ -148,5 +150,5 @@ def _show(value: Any, spec: str | None) -> str:
 
 
 def _cell(text: str) -> str:
-    """Text that cannot end its cell or its line."""
+    """Escapes text so that it cannot end its cell or its line."""
     return " ".join(text.split()).replace("\\", "\\\\").replace("|", "\\|")

@@ -1,7 +1,6 @@
-"""Queries for several tools, put together from rows that call one tool each.
+"""Composes queries for several tools from rows that call one tool each.
 
-Training, validation and test are built from rows of their own: no row goes into two of them, and no two rows
-that ask in the same words.
+Each split has rows of its own: no row serves two splits, and neither do two rows with the same words.
 """
 
 from __future__ import annotations
@@ -21,30 +20,32 @@ from tokmem.records import Example, Procedure, Turn
 from tokmem.seeds import stream
 
 CONNECTORS = ("Also,", "Then,", "Next,", "After that,", "In addition,")
-_HELD_SHARE = 0.1  # of a tool's rows, for test and for validation each
-_TRIES = 200  # at a query that was not made before
+_HELD_SHARE = 0.1  # share of a tool's rows for test, and for validation
+_TRIES = 200  # tries to make a query that was not made before
 
 
 @dataclass(frozen=True)
 class ComposeSpec:
-    """How many queries to make, and of what.
+    """How many queries to make, and of which kind.
 
     Attributes:
-        train_size: training queries. Rows of the training split stand there as they are, at most half of all
-            where queries for several tools are wanted too; the others are put together.
-        val_size: validation queries, made as the training queries are.
-        test_size: test queries, each for several tools where `test_max_calls` allows it.
-        train_max_calls: most calls in a training or validation query.
-        test_max_calls: most calls in a test query.
-        samples_per_tool: rows of a tool to use, for all splits together; 0 takes all there are.
-        train_multi_tool_ratios: among training queries for several tools, the shares of those for two, three,
-            ... different tools; they are scaled to the sum 1, and those above the most calls left out. Empty:
-            equal shares for every number of tools from two to the most calls.
-        test_multi_tool_ratios: likewise for test.
-        same_tool_share: among the queries for several tools that leave room for it, the share in which one of
-            the tools is called more than once: by a row of its own kind where there is one, else by two rows.
-        connectors: put before each query but the first.
-        seed: of the split into training, validation and test, and of every draw.
+        train_size: number of training queries. Single rows are used as they are for at most half of the
+            queries; the others are composed. Without queries for several tools, all of them may be single
+            rows.
+        val_size: number of validation queries, made as the training queries are.
+        test_size: number of test queries, each for several tools if `test_max_calls` allows it.
+        train_max_calls: the most calls in a training or validation query.
+        test_max_calls: the most calls in a test query.
+        samples_per_tool: rows of a tool to use, for all splits together; 0 takes all.
+        train_multi_tool_ratios: shares of the training queries for two, three, ... different tools. Shares
+            for more tools than the most calls are dropped, and the rest are scaled to the sum 1. An empty
+            tuple gives equal shares to every number of tools from two to the most calls.
+        test_multi_tool_ratios: the same for test queries.
+        same_tool_share: share of the queries that call one of their tools more than once, among the queries
+            for several tools with room for another call. A row with several calls serves if there is one,
+            else two rows with one call.
+        connectors: texts to put before each query but the first.
+        seed: seeds the split into training, validation and test, and every draw.
 
     Raises:
         ConfigError: a value is out of range.
@@ -78,15 +79,15 @@ class ComposeSpec:
             raise ConfigError(f"connectors {self.connectors}", "at least one, and none blank")
 
     def size(self, split: Split) -> int:
-        """How many queries of a split."""
+        """Returns the number of queries of a split."""
         return {"train": self.train_size, "validation": self.val_size, "test": self.test_size}[split]
 
     def max_calls(self, split: Split) -> int:
-        """Most calls in a query of a split."""
+        """Returns the most calls in a query of a split."""
         return self.test_max_calls if split == "test" else self.train_max_calls
 
     def shares(self, split: Split, num_tools: int) -> dict[int, float]:
-        """By number of different tools its share of queries for several; they add up to 1, or are none."""
+        """Returns the share of queries for each number of different tools; shares sum to 1, or are empty."""
         ratios = self.test_multi_tool_ratios if split == "test" else self.train_multi_tool_ratios
         most = min(self.max_calls(split), num_tools)
         given = dict(enumerate(ratios or [1.0] * (most - 1), start=2))
@@ -100,10 +101,10 @@ class Composed:
 
     Attributes:
         procedures: the tools, in the order of their ranks.
-        train: an example's turns are its calls, in the order of its query; its id names the rows it is made
-            of.
-        validation: likewise.
-        test: likewise.
+        train: training examples. The turns of an example are its calls, in the order of its query; its id
+            joins the ids of its rows.
+        validation: validation examples.
+        test: test examples.
     """
 
     procedures: tuple[Procedure, ...]
@@ -112,24 +113,27 @@ class Composed:
     test: tuple[Example, ...]
 
     def examples(self, split: Split) -> tuple[Example, ...]:
-        """The examples of one split."""
+        """Returns the examples of one split."""
         return {"train": self.train, "validation": self.validation, "test": self.test}[split]
 
 
 def compose(rows: Iterable[XlamRow], tools: Sequence[Procedure], spec: ComposeSpec) -> Composed:
     """Makes training, validation and test queries for some tools.
 
-    Of a tool's rows (those that call it alone) a tenth is for test, a tenth for validation if any is wanted,
-    at least one each, and the others for training. Which ones hangs on their queries and the seed, not on the
-    sizes.
+    A tool's own rows are those that call it and no other tool. Test takes a tenth of them, validation another
+    tenth if any is wanted, each at least one row; training takes the rest. The queries and the seed decide
+    which rows go where; the sizes do not.
 
     Args:
-        rows: of all tools; a query that stands twice counts once.
-        tools: those to use, in the order of their ranks.
-        spec: how many queries, and of what.
+        rows: rows of all tools; a query that stands twice counts once.
+        tools: the tools to use, in the order of their ranks.
+        spec: how many queries to make, and of which kind.
+
+    Returns:
+        The tools and their queries.
 
     Raises:
-        DataError: a tool stands twice or has too few rows, or there are too few for so many different
+        DataError: a tool stands twice or has too few rows, or there are too few rows for so many different
             queries.
     """
     usable = _usable_rows(rows, [tool.name for tool in tools])
@@ -144,7 +148,7 @@ def compose(rows: Iterable[XlamRow], tools: Sequence[Procedure], spec: ComposeSp
 
 
 def _usable_rows(rows: Iterable[XlamRow], names: Sequence[str]) -> dict[str, list[XlamRow]]:
-    """Of each tool the rows that call it alone, each query once."""
+    """Collects the rows that call one of the tools and no other tool, each query once."""
     if len(set(names)) < len(names):
         twice = next(name for name in names if names.count(name) > 1)
         raise DataError(f"tool {twice!r} stands twice", "each tool once", "remove one")
@@ -159,12 +163,12 @@ def _usable_rows(rows: Iterable[XlamRow], names: Sequence[str]) -> dict[str, lis
 
 
 def plain_query(query: str) -> str:
-    """A query without what is of no account: case, blanks, and marks at its end."""
+    """Normalises a query for comparison: no upper case, single blanks, no marks at its end."""
     return " ".join(query.casefold().split()).rstrip(".!? ")
 
 
 def _split(name: str, rows: Sequence[XlamRow], spec: ComposeSpec) -> dict[Split, tuple[XlamRow, ...]]:
-    """A tool's rows by split; those with one call and those with more are shared out apart."""
+    """Splits a tool's rows; rows with one call and rows with several are split separately."""
     ranked = sorted(rows, key=lambda row: content_rank(str(spec.seed), row.query))
     ranked = ranked[: spec.samples_per_tool or None]
     single = [row for row in ranked if len(row.calls) == 1]
@@ -172,7 +176,7 @@ def _split(name: str, rows: Sequence[XlamRow], spec: ComposeSpec) -> dict[Split,
     if len(single) < needed:
         raise DataError(
             f"tool {name!r} has {len(single)} rows with one call",
-            f"at least {needed}: one for each of training, validation and test that is wanted",
+            f"at least {needed}, one for each split that is wanted",
             "leave the tool out, raise samples_per_tool, or read more rows",
         )
     parts: dict[Split, tuple[XlamRow, ...]] = {"train": (), "validation": (), "test": ()}
@@ -187,24 +191,24 @@ def _split(name: str, rows: Sequence[XlamRow], spec: ComposeSpec) -> dict[Split,
 
 
 def _require_disjoint(splits: Mapping[Split, Sources]) -> None:
-    """Refuses a query that two splits would be built from."""
+    """Refuses a query that two splits would use."""
     home: dict[str, Split] = {}
     for split, sources in splits.items():
         for row in (row for own in sources.values() for row in own):
             if home.setdefault(plain_query(row.query), split) != split:
                 other = home[plain_query(row.query)]
-                raise DataError(f"{row.query!r} is for {split} and {other}", "one of them")
+                raise DataError(f"{row.query!r} is in {split} and {other}", "one of them")
 
 
 def _examples(split: Split, sources: Sources, spec: ComposeSpec, joiner: Joiner) -> tuple[Example, ...]:
-    """The queries of one split, in random order."""
+    """Makes the queries of one split, in random order."""
     size, shares = spec.size(split), spec.shares(split, len(sources))
     if not size:
         return ()
     if not shares and min(spec.max_calls(split), len(sources)) > 1:
         raise DataError(
             f"{split}: no ratio above 0 for up to {min(spec.max_calls(split), len(sources))} tools a query",
-            "a number of tools that is there, and calls for them",
+            "ratios for numbers of tools and calls that exist",
             "raise a ratio of fewer tools, take more tools, or allow more calls",
         )
     rng = stream(spec.seed, "compose", split)
@@ -212,13 +216,13 @@ def _examples(split: Split, sources: Sources, spec: ComposeSpec, joiner: Joiner)
     alone = [(row,) for row in _alone(sources, spec.max_calls(split), rng)[:most_alone]]
     groups = alone + _together(split, sources, spec, size - len(alone), rng)
     if len(groups) < size:
-        logger.warning("%s: %d queries of %d, for there are no more rows", split, len(groups), size)
+        logger.warning("%s: %d queries of %d, because there are no more rows", split, len(groups), size)
     rng.shuffle(groups)
     return tuple(_example(group, spec.connectors, joiner, rng) for group in groups)
 
 
 def _alone(sources: Sources, max_calls: int, rng: Random) -> list[XlamRow]:
-    """Rows to stand by themselves, the first of each tool before the second of any."""
+    """Collects single rows: the first row of every tool, then the second of every tool, and so on."""
     piles = [rng.sample(own, len(own)) for own in sources.values()]
     turns = max(map(len, piles))
     rows = [pile[place] for place in range(turns) for pile in piles if place < len(pile)]
@@ -228,7 +232,7 @@ def _alone(sources: Sources, max_calls: int, rng: Random) -> list[XlamRow]:
 def _together(
     split: Split, sources: Sources, spec: ComposeSpec, size: int, rng: Random
 ) -> list[tuple[XlamRow, ...]]:
-    """Groups of rows for queries that call several tools, no group twice."""
+    """Draws groups of rows for queries that call several tools; no group occurs twice."""
     sampler, max_calls = RowSampler(sources, rng), spec.max_calls(split)
     groups: dict[frozenset[str], tuple[XlamRow, ...]] = {}
     for number, same_tool in _plan(spec.shares(split, len(sources)), size, max_calls, spec.same_tool_share):
@@ -251,7 +255,7 @@ def _together(
 def _plan(
     shares: Mapping[int, float], size: int, max_calls: int, same_tool_share: float
 ) -> list[tuple[int, bool]]:
-    """For each query the number of its tools, and whether one of them is called again."""
+    """Plans each query: the number of its tools, and whether it calls one of them again."""
     plan: list[tuple[int, bool]] = []
     up_to, roomy = 0.0, 0
     for number, share in shares.items():

@@ -41,7 +41,7 @@ class RowSampler:
     """Draws rows of several tools, for queries that call several tools.
 
     Attributes:
-        sources: the rows of each tool, each calling it alone; at least one of them with a single call.
+        sources: each tool's rows, which call no other tool; at least one of them has a single call.
         rng: makes every draw.
     """
 
@@ -79,10 +79,10 @@ class RowSampler:
         return [row for rows in drawn for row in rows]
 
     def _fitting(self, name: str, room: int) -> list[XlamRow]:
-        """Rows that call a tool more than once, and at most ``room`` times."""
+        """Returns the rows that call a tool more than once, and at most ``room`` times."""
         return [row for row in self.several[name] if len(row.calls) <= room]
 
     def _repeated(self, name: str, room: int) -> list[XlamRow]:
-        """One row that calls a tool more than once, else two that call it once."""
+        """Draws one row that calls a tool more than once, else two rows that call it once."""
         fitting = self._fitting(name, room)
         return [self.rng.choice(fitting)] if fitting else self.single[name].draw(2)

@@ -1,7 +1,8 @@
-"""Composed queries in files as users of the published code know them.
+"""Reads and writes composed queries in the format of the published code.
 
 A row of queries is ``{"user_input": ..., "tools": [names], "function_calls": [arguments as JSON text]}``,
-call by call; descriptions are an object of ``{"name", "description", "parameters"}`` by the tool's name.
+one tool and one entry of arguments a call. Descriptions are an object that maps a tool's name to ``{"name",
+"description", "parameters"}``.
 """
 
 from __future__ import annotations
@@ -26,14 +27,14 @@ _FOLDERS: dict[Split, str] = {"train": "training", "validation": "validation", "
 
 
 def calls_path(folder: Path, split: Split, tool_range: ToolRange | None, max_calls: int) -> Path:
-    """The file of a split: ``training/function_calling_train_tools51-100_4calls.json``, and so on.
+    """Returns the file of a split, such as ``training/function_calling_train_tools51-100_4calls.json``.
 
     Args:
-        folder: of the data.
+        folder: the data's folder.
         split: which queries.
-        tool_range: which tools; None for the single pair, ``function_calling_train.json`` in the folder
-            itself.
-        max_calls: most calls in a query; of no account for the single pair.
+        tool_range: which tools; None names the single pair of files, ``function_calling_train.json`` in the
+            folder itself.
+        max_calls: the most calls in a query; the single pair ignores it.
     """
     if tool_range is None:
         return Path(folder) / f"function_calling_{split}.json"
@@ -42,12 +43,12 @@ def calls_path(folder: Path, split: Split, tool_range: ToolRange | None, max_cal
 
 
 def descriptions_path(folder: Path, tool_range: ToolRange | None) -> Path:
-    """The file of the tools' descriptions: ``tool_descriptions_tools51-100.json``."""
+    """Returns the file of the tools' descriptions, such as ``tool_descriptions_tools51-100.json``."""
     return Path(folder) / ("tool_descriptions" + (f"_tools{tool_range}" if tool_range else "") + ".json")
 
 
 def named_files(folder: Path) -> tuple[Path, ...]:
-    """The files of a folder that are named by range, and for queries by calls; sorted."""
+    """Lists the folder's files that are named by a range of tools, sorted."""
     queries = (
         path
         for split, below in _FOLDERS.items()
@@ -62,9 +63,9 @@ def write_calls(
     """Writes the tools' descriptions and each split that has queries; each file appears whole or not at all.
 
     Args:
-        folder: of the data; it is made where it is missing.
+        folder: the data's folder; it is made if it is missing.
         tool_range: which tools these are; None for the single pair.
-        spec: what the queries were made by.
+        spec: the spec that the queries were made with.
         composed: the tools and their queries.
 
     Returns:
@@ -82,10 +83,16 @@ def write_calls(
 
 
 def read_calls(path: Path) -> tuple[Example, ...]:
-    """The queries of a file, in order; one without an ``id`` is named for the file and its place.
+    """Reads the queries of a file, in order; a query without an ``id`` is named for the file and its place.
 
-    A call is its arguments, or ``{"name", "arguments"}`` with the name that stands under ``tools``; as JSON
-    text or as an object.
+    A call is its arguments, as JSON text or as an object. It may also be ``{"name", "arguments"}`` if the
+    name is the one under ``tools``.
+
+    Args:
+        path: the file.
+
+    Returns:
+        The queries.
 
     Raises:
         DataError: the file cannot be read, or a row is not valid (its place is given).
@@ -100,7 +107,13 @@ def read_calls(path: Path) -> tuple[Example, ...]:
 
 
 def read_descriptions(path: Path) -> tuple[Procedure, ...]:
-    """The tools of a file, in order; their parameters as a JSON schema, or as xlam describes them.
+    """Reads the tools of a file, in order; parameters are a JSON schema or xlam's descriptions.
+
+    Args:
+        path: the file.
+
+    Returns:
+        The tools.
 
     Raises:
         DataError: the file cannot be read, a tool is not valid, or a name stands twice.
@@ -151,7 +164,7 @@ def _example(raw: object, where: str, default_id: str) -> Example:
 
 
 def _arguments(call: object, name: str, where: str) -> Mapping[str, Any]:
-    """A call's arguments; in ``{"name", "arguments"}`` only where the name is the tool's."""
+    """Returns a call's arguments; unwraps ``{"name", "arguments"}`` only if the name is the tool's."""
     if isinstance(call, str):
         try:
             call = parse_json(call)

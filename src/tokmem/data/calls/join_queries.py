@@ -1,4 +1,4 @@
-"""Queries joined into one that reads well: a sentence each, with connectors between them."""
+"""Joins queries into one that reads well: a sentence each, with connectors between them."""
 
 from __future__ import annotations
 
@@ -21,18 +21,27 @@ _QUESTION = re.compile(
 class Joiner:
     """Joins the queries of rows.
 
-    A query's first letter is made large or small as its place asks, save where its first word stands in an
-    argument, which has to be copied as it is, and save for names: words that the corpus never writes small.
+    The place of a query decides whether its first letter is upper or lower case. Two kinds of first words
+    stay as they are: words of an argument, which must be copied exactly, and names, which the corpus never
+    writes in lower case.
 
     Args:
-        queries: the corpus's, whose words tell what is a name.
+        queries: all queries of the corpus; their words tell which words are names.
     """
 
     def __init__(self, queries: Iterable[str]) -> None:
         self._small = {word for query in queries for word in _WORD.findall(query) if word.islower()}
 
     def join(self, rows: Sequence[XlamRow], connectors: Sequence[str]) -> str:
-        """The queries in order; one connector fewer than rows, each put before a row's query."""
+        """Joins the queries in order.
+
+        Args:
+            rows: rows with the queries.
+            connectors: one fewer than rows, one to put before each query but the first.
+
+        Returns:
+            The joined query.
+        """
         sentences = [_ended(self._begun(rows[0], large=True))]
         for row, connector in zip(rows[1:], connectors, strict=True):
             sentences.append(f"{connector.strip()} {_ended(self._begun(row, large=False))}")
@@ -50,7 +59,7 @@ class Joiner:
 
 
 def _argument_words(value: Any) -> set[str]:
-    """The words of every text in the arguments."""
+    """Collects the words of every text in the arguments."""
     if isinstance(value, str):
         return set(_FIRST_WORD.findall(value))
     items = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
@@ -58,7 +67,7 @@ def _argument_words(value: Any) -> set[str]:
 
 
 def _ended(query: str) -> str:
-    """With a full stop or a question mark at its end, unless it has a mark there."""
+    """Ends a query with a full stop or a question mark, unless it ends with a mark already."""
     if _ENDED.search(query):
         return query
     return query.rstrip(",;:- ") + ("?" if _QUESTION.match(query) else ".")

@@ -1,6 +1,6 @@
-"""Calls out of what was written: a turn's arguments, or a rival's lines of JSON.
+"""Parses calls from generated text: from a turn's arguments, or from a rival method's lines of JSON.
 
-TokMem writes a memory token and the arguments, its rivals one `{"name": ..., "arguments": ...}` a line.
+TokMem writes a memory token and the arguments. Its rivals write one `{"name": ..., "arguments": ...}` a line.
 """
 
 from __future__ import annotations
@@ -23,11 +23,14 @@ _ARGUMENTS = ("arguments", "parameters")
 
 
 def calls_of(answer: Answer, procedures: Mapping[str, Procedure]) -> tuple[ParsedCall, ...]:
-    """The calls of an answer, one a turn: a tool and its arguments as JSON.
+    """Parses the calls of an answer, one a turn; a turn is a tool and its arguments as JSON.
 
     Args:
-        answer: of a bank of tools.
-        procedures: the tools by name; arguments are held against their schemas.
+        answer: an answer from a bank of tools.
+        procedures: the tools by name; their schemas check the arguments.
+
+    Returns:
+        One call a turn.
 
     Raises:
         RecallError: a turn's procedure is not among them.
@@ -39,29 +42,33 @@ def calls_of(answer: Answer, procedures: Mapping[str, Procedure]) -> tuple[Parse
 
 
 def call_of(turn: Turn, procedure: Procedure) -> ParsedCall:
-    """The call of one turn, held against the schema of its procedure."""
+    """Parses the call of one turn and checks it against the schema of its procedure."""
     parsed = _arguments_call(turn.procedure, turn.response, turn.response)
     return _checked(parsed, {turn.procedure: procedure})
 
 
 def written_calls(text: str, procedures: Mapping[str, Procedure] | None = None) -> tuple[ParsedCall, ...]:
-    """The calls in a text: a line each, several on a line, in a list, in a code fence.
+    """Parses the calls in a text: one a line, several on a line, in a list, or in a code fence.
 
-    Objects around calls (`tool_calls`, `function`), `parameters` for `arguments`, arguments as a string of
-    JSON and none at all are understood. Other text is passed over. An object that is no call, is broken or is
-    cut short gives a `ParsedCall` without a call, with the tool's name where that can be read.
+    Calls may stand inside other objects (`tool_calls`, `function`). `parameters` may stand for `arguments`,
+    and arguments may be a string of JSON or be absent. All other text is skipped. An object that is not a
+    call, is broken or is cut short becomes a `ParsedCall` without a call, with the tool's name if it can be
+    read.
 
     Args:
-        text: what was written.
-        procedures: the tools by name; arguments are held against their schemas, and other tools' are refused.
+        text: the generated text.
+        procedures: the tools by name, to check calls against; None checks nothing.
+
+    Returns:
+        The calls, in order.
     """
     calls = _scan(text)
     return tuple(calls if procedures is None else (_checked(call, procedures) for call in calls))
 
 
 def _scan(text: str) -> Iterator[ParsedCall]:
-    """Every object in a text that stands in no other, as a call; of an object around calls, these."""
-    around = 0  # the end of the object around calls that is being looked through
+    """Parses each outermost JSON object as a call; unwraps objects that contain calls."""
+    around = 0  # where the object that wraps the present calls ends
     opened = _OPENS.search(text)
     while opened:
         start = opened.start()
@@ -69,7 +76,7 @@ def _scan(text: str) -> Iterator[ParsedCall]:
         try:
             value, stop = _DECODER.raw_decode(text, start)
         except (ValueError, RecursionError) as error:
-            if start >= around:  # else it is a brace in a string
+            if start >= around:  # otherwise the brace is part of a string
                 inner = _CALL.search(text, start + 1)
                 end = inner.start() if inner else len(text)
                 yield _broken(text[start:end].strip(), f"no JSON object: {error}")
@@ -89,7 +96,7 @@ def _is_call(value: Any) -> bool:
 
 
 def _holds_call(value: Any) -> bool:
-    """Whether a call stands somewhere inside."""
+    """Returns whether a call stands somewhere inside a value."""
     nodes = [value]
     while nodes:
         node = nodes.pop()
@@ -101,7 +108,7 @@ def _holds_call(value: Any) -> bool:
 
 
 def _named_call(value: Mapping[str, Any], text: str) -> ParsedCall:
-    """An object as a call."""
+    """Reads an object as a call."""
     name = value.get("name")
     if not isinstance(name, str) or not name:
         return ParsedCall(None, "", text, 'no tool\'s name under "name"')
@@ -119,7 +126,7 @@ def _broken(text: str, error: str) -> ParsedCall:
 
 
 def _arguments_call(name: str, arguments: str, text: str) -> ParsedCall:
-    """A tool's call from the JSON of its arguments."""
+    """Reads a tool's call from the JSON of its arguments."""
     try:
         value = _DECODER.decode(arguments)
     except (ValueError, RecursionError) as error:
@@ -130,7 +137,7 @@ def _arguments_call(name: str, arguments: str, text: str) -> ParsedCall:
 
 
 def _checked(parsed: ParsedCall, procedures: Mapping[str, Procedure]) -> ParsedCall:
-    """The same, refused where the tool is unknown or its schema refuses the arguments."""
+    """Adds an error to a call if its tool is unknown or the tool's schema refuses the arguments."""
     if parsed.call is None:
         return parsed
     procedure = procedures.get(parsed.name)

@@ -1,4 +1,4 @@
-"""Ranges of tools by rank, such as ``51-100``, and the rounds that are made of them."""
+"""Ranges of tools by rank, such as ``51-100``, and the rounds that consist of them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tokmem.records import Procedure
 
 @dataclass(frozen=True, order=True)
 class ToolRange:
-    """Tools by their rank, from ``first`` to ``last``, both counted from 1 and both inside.
+    """The tools with ranks from ``first`` to ``last``; ranks count from 1, and both ends belong to the range.
 
     Raises:
         ConfigError: ``first`` is below 1 or above ``last``.
@@ -27,19 +27,19 @@ class ToolRange:
             raise ConfigError(f"tools {self}", "a first rank from 1 up, and a last one not below it")
 
     def __str__(self) -> str:
-        """As in the names of files: ``51-100``."""
+        """Writes the range as file names do: ``51-100``."""
         return f"{self.first}-{self.last}"
 
     def __len__(self) -> int:
-        """How many tools."""
+        """Returns the number of tools."""
         return self.last - self.first + 1
 
     @classmethod
     def parse(cls, text: str) -> ToolRange:
-        """Reads ``51-100``; ``20`` is ``1-20``.
+        """Reads ``51-100``; ``20`` means ``1-20``.
 
         Raises:
-            ConfigError: it is neither.
+            ConfigError: the text is neither.
         """
         match = re.fullmatch(r"\s*(?:(\d+)\s*-\s*)?(\d+)\s*", text)
         if match is None:
@@ -51,17 +51,20 @@ class ToolRange:
         """Reads ranges with commas between them, such as ``1-50,101-250``.
 
         Raises:
-            ConfigError: one is malformed, or two overlap.
+            ConfigError: a range is malformed, or two overlap.
         """
         ranges = tuple(map(cls.parse, text.split(",")))
         require_disjoint(ranges)
         return ranges
 
     def select(self, ranked: Sequence[Procedure]) -> tuple[Procedure, ...]:
-        """The tools of this range.
+        """Returns the tools of this range.
+
+        Args:
+            ranked: tools in the order of their ranks.
 
         Raises:
-            DataError: there are fewer.
+            DataError: there are fewer tools.
         """
         if self.last > len(ranked):
             do = "choose a range within, or read more rows"
@@ -73,7 +76,7 @@ def parse_rounds(text: str) -> tuple[tuple[ToolRange, int], ...]:
     """Reads rounds such as ``1-50:1,51-100:3``: ranges of tools and their epochs, in order.
 
     Raises:
-        ConfigError: it is malformed, or two ranges overlap.
+        ConfigError: the text is malformed, or two ranges overlap.
     """
     rounds = []
     for part in text.split(","):
@@ -86,7 +89,7 @@ def parse_rounds(text: str) -> tuple[tuple[ToolRange, int], ...]:
 
 
 def consecutive_ranges(start_tool: int, tools_per_round: int, num_rounds: int) -> tuple[ToolRange, ...]:
-    """Ranges one after another: ``consecutive_ranges(51, 10, 2)`` is 51-60 and 61-70.
+    """Makes ranges that follow each other: ``consecutive_ranges(51, 10, 2)`` is 51-60 and 61-70.
 
     Raises:
         ConfigError: a number is below 1.
@@ -102,7 +105,7 @@ def require_disjoint(ranges: Iterable[ToolRange]) -> None:
     """Refuses ranges that share a tool.
 
     Raises:
-        ConfigError: two of them do.
+        ConfigError: two ranges overlap.
     """
     for before, after in pairwise(sorted(ranges)):
         if after.first <= before.last:

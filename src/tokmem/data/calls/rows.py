@@ -1,4 +1,4 @@
-"""Raw rows of a table: a file of JSON, JSON lines or parquet, or a data set on the hub."""
+"""Reads the raw rows of a table: a file of JSON, JSON lines or parquet, or a data set on the hub."""
 
 from __future__ import annotations
 
@@ -21,13 +21,16 @@ _FILES = (".json", ".jsonl", ".parquet")
 
 
 def load_rows(source: str | Path) -> tuple[Iterable[object], str]:
-    """The rows as the source has them, objects or not, and the sha256 (hex) of what was read.
+    """Reads the rows of a source without checking them.
 
     Args:
         source: a file, or a data set's id on the hub.
 
+    Returns:
+        The rows as the source has them, objects or not, and the sha256 (hex) of what was read.
+
     Raises:
-        DataError: there is no such source, it is in another format, or a library that it takes is missing.
+        DataError: there is no such source, its format is another one, or a library that reads it is missing.
     """
     path = Path(source)
     if path.exists() or "\0" in str(source):
@@ -44,7 +47,7 @@ def load_rows(source: str | Path) -> tuple[Iterable[object], str]:
 
 
 def parsed(value: object) -> object:
-    """Parses JSON text, and gives None where that fails; returns any other value as it is."""
+    """Parses JSON text and returns None if that fails; returns any other value as it is."""
     if not isinstance(value, str | bytes):
         return value
     try:
@@ -54,7 +57,7 @@ def parsed(value: object) -> object:
 
 
 def _json_rows(path: Path, content: bytes) -> Iterator[object]:
-    """The items of a list, or the lines one by one; a line that is no JSON is given as None."""
+    """Yields the items of a list, or the lines one by one; a line that is not JSON becomes None."""
     lines = text_lines(content, str(path))
     if lines[0][1].lstrip()[:1] == b"[":
         try:
@@ -71,7 +74,7 @@ def _parquet(path: Path) -> list[object]:
         from pyarrow import ArrowException
         from pyarrow.parquet import read_table
     except ImportError as error:
-        raise DataError(f"{path} takes pyarrow", do='pip install "tokmem[data]"') from error
+        raise DataError(f"{path} needs pyarrow", do='pip install "tokmem[data]"') from error
     try:
         table = read_table(path)
     except (ArrowException, OSError) as error:
@@ -85,33 +88,33 @@ def _hub(name: str) -> list[object]:
         from datasets import load_dataset
     except ImportError as error:
         raise DataError(
-            f"no file {name}; a hub id takes datasets", do='pip install "tokmem[data]"'
+            f"no file {name}; a hub id needs datasets", do='pip install "tokmem[data]"'
         ) from error
     try:
         rows = load_dataset(name, split="train")
     except (OSError, ValueError) as error:
         do = "check the name, the connection and the login; or download the file and name it"
-        raise DataError(f"no file {name}, nor a data set to be had: {error}", "a source", do) from error
+        raise DataError(f"no file {name}, and no data set of that name: {error}", "a source", do) from error
     _refuse_nested(name, rows.features.arrow_schema)
     return list(rows)
 
 
 def _refuse_nested(source: str, schema: pa.Schema) -> None:
-    """Refuses objects within objects: a table gives all of a column the same keys, absent ones as null.
+    """Refuses objects within objects: a table gives all objects of a column the same keys, some of them null.
 
-    Whether a call had an argument without a value, or none of that name, could not be told any more.
+    Nobody could tell a call with an argument of null from a call without that argument.
     """
     for column in schema:
         if _object_depth(column.type) > 1:
             raise DataError(
-                f"{source}: column {column.name!r} holds objects within objects, with each other's keys",
+                f"{source}: column {column.name!r} holds objects within objects, all with the same keys",
                 "such columns as JSON text",
                 "write them with json.dumps, or use a file of JSON",
             )
 
 
 def _object_depth(kind: pa.DataType) -> int:
-    """How many objects stand within each other in values of a type."""
+    """Returns how many objects stand within each other in values of a type."""
     from pyarrow.types import is_struct
 
     parts = [kind.field(index).type for index in range(kind.num_fields)]

@@ -1,4 +1,4 @@
-"""A tool's parameters as a JSON schema, from xlam's description of them or from a schema as it is.
+"""Makes a JSON schema of a tool's parameters, from a schema or from xlam's description of them.
 
 xlam describes a parameter by a Python type in words, such as "str, optional", "List[int]" or "Union[int,
 float]".
@@ -37,20 +37,22 @@ _KEPT = ("description", "enum", "default")
 
 
 def json_schema(parameters: Mapping[str, Any]) -> Schema:
-    """The JSON schema of an object that holds a tool's arguments.
+    """Returns the JSON schema of an object that holds a tool's arguments.
 
     Args:
-        parameters: such a schema, which is returned as it is; or xlam's description: by the name of an
-            argument its ``type``, and maybe ``description``, ``enum``, ``default`` and ``required``.
+        parameters: such a schema, which is returned as it is, or xlam's description. The latter maps an
+            argument's name to its ``type``, and maybe ``description``, ``enum``, ``default`` and
+            ``required``.
 
     Returns:
-        A schema in which an argument is required unless ``required`` says otherwise, or its type is optional
-        or it has a default. A type that is not understood allows everything.
+        A schema. An argument is required unless ``required`` says otherwise, its type is optional, or it has
+            a
+        default. An unknown type allows every value.
 
     Raises:
-        TypeError: an argument's description is no mapping.
+        TypeError: an argument's description is not a mapping.
     """
-    if parameters.get("type") == "object":  # xlam's description of an argument called so would be a mapping
+    if parameters.get("type") == "object":  # in xlam's form, an argument named `type` would be a mapping
         properties = parameters.get("properties", {})
         if not isinstance(properties, Mapping):
             raise TypeError(f"`properties` is {type(properties).__name__}")
@@ -65,11 +67,11 @@ def json_schema(parameters: Mapping[str, Any]) -> Schema:
     return {"type": "object", "properties": properties, "required": required}
 
 
-@lru_cache(maxsize=1024)  # the same few types stand in every row
+@lru_cache(maxsize=1024)  # every row has the same few types
 def type_schema(text: str) -> Schema:
-    """The JSON schema of a Python type in words; {}, which allows everything, where it is not understood.
+    """Returns the JSON schema of a Python type in words; {}, which allows everything, if the type is unknown.
 
-    Equal texts share one schema, which is not to be changed.
+    Equal texts share one schema: do not change it.
     """
     try:
         tree = ast.parse(_REMARK.sub("", text).strip(), mode="eval")
@@ -82,9 +84,9 @@ def _property(described: Mapping[str, Any]) -> Schema:
     schema = type_schema(str(described.get("type", "")))
     kept = {key: described[key] for key in _KEPT if key in described}
     if not isinstance(kept.get("enum"), list):
-        kept.pop("enum", None)  # null, or words about the values
+        kept.pop("enum", None)  # null, or a text about the values
     if "enum" in kept and any(not _fits(value, schema) for value in kept["enum"]):
-        schema = {}  # what is listed is what is meant
+        schema = {}  # the listed values decide
     if "default" in kept and not _fits(kept["default"], schema):
         del kept["default"]
     return {**schema, **kept}
@@ -96,13 +98,13 @@ def _is_optional(described: Mapping[str, Any]) -> bool:
 
 
 def _fits(value: object, schema: Schema) -> bool:
-    """Whether a value is of a scalar's type; other types are not looked into."""
+    """Returns whether a value has a scalar's type; values of other types always fit."""
     kinds = _PYTHON.get(schema.get("type", ""))
     return kinds is None or (isinstance(value, kinds) and isinstance(value, bool) == (kinds is bool))
 
 
 def _schema(node: ast.expr) -> Schema:
-    """Of ``List[int]``, ``int or str``, ``int | None``, ``np.ndarray``, ..."""
+    """Reads ``List[int]``, ``int or str``, ``int | None``, ``np.ndarray``, ..."""
     if isinstance(node, ast.BoolOp):
         return _any_of(node.values)
     if isinstance(node, ast.BinOp) and isinstance(node.op, ast.BitOr):
@@ -116,7 +118,7 @@ def _schema(node: ast.expr) -> Schema:
 
 
 def _name(node: ast.expr) -> str:
-    """The last name of ``typing.List`` or ``list``, in lower case; empty where it is neither."""
+    """Returns the last name of ``typing.List`` or ``list``, in lower case; empty if the node is neither."""
     return (getattr(node, "id", "") or getattr(node, "attr", "")).lower()
 
 
@@ -141,7 +143,7 @@ def _is_ellipsis(node: ast.expr) -> bool:
 
 
 def _any_of(nodes: Sequence[ast.expr]) -> Schema:
-    """One of several; the same twice counts once, and {} allows everything."""
+    """Allows one of several schemas; equal ones count once, and {} allows everything."""
     schemas: list[Schema] = []
     for schema in map(_schema, nodes):
         if schema not in schemas:
@@ -152,7 +154,7 @@ def _any_of(nodes: Sequence[ast.expr]) -> Schema:
 
 
 def signature(tool: Procedure) -> str:
-    """A tool on one line: `name(argument: type, optional?: type): Description`."""
+    """Writes a tool on one line: `name(argument: type, optional?: type): Description`."""
     schema = tool.parameters or {}
     required, properties = schema.get("required", ()), schema.get("properties", {})
     arguments = ", ".join(
@@ -162,7 +164,7 @@ def signature(tool: Procedure) -> str:
 
 
 def _kind(schema: Any) -> str:
-    """The type of an argument; where it names none, its alternatives or its values."""
+    """Names the type of an argument; if it has none, its alternatives or its values."""
     if not isinstance(schema, Mapping):
         return "any"
     if "type" in schema:
@@ -174,7 +176,10 @@ def _kind(schema: Any) -> str:
 
 
 def start_text(procedure: Procedure) -> str:
-    """The words that a memory token can start from: description, or name; a tool's name and arguments too."""
+    """Returns the words that a memory token can start from: a tool's name, arguments and description.
+
+    Without parameters it is the description, or else the name.
+    """
     if procedure.parameters is None:
         return procedure.description or procedure.name
     return " ".join((procedure.name, *procedure.parameters.get("properties", {}), procedure.description))

@@ -1,4 +1,4 @@
-"""Checks that a procedure's parameters are a usable JSON schema, and holds arguments against them."""
+"""Checks that a procedure's parameters are a usable JSON schema, and checks arguments against them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ MAX_SCHEMA_DEPTH = 64
 
 
 def check_schema(procedure: Procedure, place: str = "") -> None:
-    """Refuses a procedure whose parameters are no JSON schema of an object; one without parameters is fine.
+    """Refuses parameters that are not the JSON schema of an object; a procedure without parameters passes.
 
     Args:
         procedure: the procedure to check.
@@ -57,7 +57,7 @@ def check_schema(procedure: Procedure, place: str = "") -> None:
 
 
 def _of_object(schema: Mapping[str, Any]) -> bool:
-    """Whether a schema speaks of an object's entries, and is not the bare mapping of them."""
+    """Returns whether a schema describes an object, rather than being the bare mapping of its properties."""
     if "type" in schema:
         return "object" in schema["type"]  # one kind or a list of them
     return not schema or any(key in schema for key in ("properties", "$ref", "allOf", "anyOf", "oneOf"))
@@ -86,12 +86,12 @@ def argument_error(schema: Mapping[str, Any], arguments: Mapping[str, Any]) -> s
 
 
 def _validator(schema: Mapping[str, Any]) -> Validator:
-    """A validator of the draft that the schema names, which looks nothing up elsewhere."""
+    """Makes a validator of the draft that the schema names; it looks nothing up elsewhere."""
     named = isinstance(schema.get("$schema"), str)
     draft = validator_for(schema, default=Draft202012Validator) if named else Draft202012Validator
     return draft(dict(schema), registry=Registry())
 
 
 def _reason(error: ValidationError | SchemaError) -> str:
-    """What is wrong and where: `$.city: 5 is not of type 'string'`."""
+    """Says what is wrong and where: `$.city: 5 is not of type 'string'`."""
     return f"{error.json_path}: {error.message}"

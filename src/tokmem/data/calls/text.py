@@ -15,7 +15,7 @@ def arguments_json(arguments: Mapping[str, Any]) -> str:
 
 
 def write_calls_text(calls: Iterable[Call]) -> str:
-    """Writes calls as rival methods write them, one a line; `parse.written_calls` reads them back."""
+    """Writes calls as rival methods must write them, one a line; `parse.written_calls` reads them back."""
     return "\n".join(
         f'{{"name": {json.dumps(call.name)}, "arguments": {arguments_json(call.arguments)}}}'
         for call in calls

@@ -1,4 +1,4 @@
-"""Tool calls in the columns of xlam-function-calling-60k: ``query``, ``answers``, ``tools``.
+"""Reads tool calls in the columns of xlam-function-calling-60k: ``query``, ``answers``, ``tools``.
 
 ``answers`` is a list of ``{"name", "arguments"}``, ``tools`` a list of ``{"name", "description",
 "parameters"}``; both may be JSON text instead.
@@ -18,7 +18,7 @@ from tokmem.errors import DataError
 from tokmem.records import Call, Procedure, has_visible_text
 
 EXCLUDED = ("search",)
-"""Names that the published ranges leave out: in xLAM this one stands for many unrelated tools."""
+"""Names that the published ranges leave out: in xLAM this name stands for many unrelated tools."""
 
 
 @dataclass(frozen=True)
@@ -26,10 +26,10 @@ class XlamRow:
     """A query and the calls that answer it.
 
     Attributes:
-        id: unique among the rows; its place in the source where it has none.
+        id: unique among the rows; the row's place in the source if it has no id.
         query: the user's text.
-        calls: at least one, in order.
-        tools: what the row offers; each called tool is among them.
+        calls: at least one call, in order.
+        tools: the tools that the row offers; each called tool is among them.
     """
 
     id: str
@@ -39,7 +39,7 @@ class XlamRow:
 
     @property
     def tool(self) -> str | None:
-        """The one tool that is called, once or more; None where there are several."""
+        """The one tool that the row calls, once or more; None if it calls several."""
         names = {call.name for call in self.calls}
         return names.pop() if len(names) == 1 else None
 
@@ -49,8 +49,8 @@ class XlamRows:
     """The rows of a source.
 
     Attributes:
-        rows: those that can be used, in the source's order.
-        broken: how many others there are, by reason.
+        rows: the usable rows, in the source's order.
+        broken: the number of unusable rows, by reason.
         checksum: sha256 (hex) of what was read.
     """
 
@@ -60,18 +60,21 @@ class XlamRows:
 
 
 class _BrokenRow(Exception):
-    """Why a row cannot be used."""
+    """A row cannot be used; the message is the reason."""
 
 
 def read_xlam(source: str | Path) -> XlamRows:
-    """Reads tool calls; a row that cannot be used is counted under the reason.
+    """Reads tool calls and counts the rows that cannot be used, by reason.
 
     Args:
         source: a file of JSON (a list), JSON lines or parquet, or a data set's id on the hub.
 
+    Returns:
+        The usable rows and the counts.
+
     Raises:
-        DataError: there is no such source, it is not in one of these formats, it has no usable row, or a
-            library that it takes is missing.
+        DataError: there is no such source, its format is another one, it has no usable row, or a library that
+            reads it is missing.
     """
     raw_rows, checksum = load_rows(source)
     rows: dict[str, XlamRow] = {}
@@ -91,13 +94,16 @@ def read_xlam(source: str | Path) -> XlamRows:
 
 
 def rank_tools(rows: Iterable[XlamRow], exclude: Collection[str] = EXCLUDED) -> tuple[Procedure, ...]:
-    """The tools by how many rows call them and no other tool; ties by first appearance, as published.
+    """Ranks tools by the number of rows that call them and no other tool; ties keep the order of appearance.
 
-    Each is described as in the first row that offers it.
+    The first row that offers a tool gives its description.
 
     Args:
-        rows: in their source's order.
+        rows: rows in their source's order.
         exclude: names to leave out.
+
+    Returns:
+        The tools, the most frequent first.
     """
     counts: Counter[str] = Counter()
     described: dict[str, Procedure] = {}
@@ -126,7 +132,7 @@ def _row(raw: object, number: int) -> XlamRow:
 
 
 def _objects(raw: dict[str, Any], key: str) -> list[dict[str, Any]]:
-    """``raw[key]``, JSON text or not, as a list of objects."""
+    """Returns ``raw[key]``, which may be JSON text, as a list of objects."""
     items = parsed(raw.get(key))
     if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
         raise _BrokenRow(f"`{key}` is no list of objects")
@@ -142,7 +148,7 @@ def _name(item: dict[str, Any]) -> str:
 
 def _call(item: dict[str, Any]) -> Call:
     given = item.get("arguments")
-    arguments = {} if given is None or given == "" else parsed(given)  # a call without arguments
+    arguments = {} if given is None or given == "" else parsed(given)  # the call has no arguments
     if not isinstance(arguments, dict):
         raise _BrokenRow("arguments are no object")
     return Call(_name(item), arguments)

@@ -19,27 +19,27 @@ MONTH_LENGTHS = (31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)
 
 
 def month_name(day: date) -> str:
-    """Name the month of a date."""
+    """Names the month of a date."""
     return MONTHS[day.month - 1]
 
 
 def iso(day: date) -> str:
-    """Write 2021-03-14."""
+    """Writes 2021-03-14."""
     return day.isoformat()
 
 
 def slashed(day: date) -> str:
-    """Write 14/03/2021."""
+    """Writes 14/03/2021."""
     return f"{day.day:02}/{day.month:02}/{day.year}"
 
 
 def month_first(day: date) -> str:
-    """Write March 14, 2021."""
+    """Writes March 14, 2021."""
     return f"{month_name(day)} {day.day}, {day.year}"
 
 
 def day_first(day: date) -> str:
-    """Write 14 March 2021."""
+    """Writes 14 March 2021."""
     return f"{day.day} {month_name(day)} {day.year}"
 
 
@@ -47,13 +47,13 @@ DATE_FORMS: tuple[DateForm, ...] = (iso, slashed, month_first, day_first)
 
 
 def draw_date(rng: Random) -> date:
-    """Draw a date from 1950 to 2039."""
+    """Draws a date from 1950 to 2039."""
     month = rng.randint(1, 12)
     return date(rng.randint(1950, 2039), month, rng.randint(1, MONTH_LENGTHS[month - 1]))
 
 
 def rewrite(target: DateForm, sources: Sequence[DateForm] = DATE_FORMS) -> Sampler:
-    """Sample a date in one of the source forms, other than the target; answer in the target form."""
+    """Samples a date in one of the source forms, other than the target; answers in the target form."""
     usable = tuple(form for form in sources if form is not target)
 
     def sample(rng: Random) -> tuple[str, str]:
@@ -64,17 +64,17 @@ def rewrite(target: DateForm, sources: Sequence[DateForm] = DATE_FORMS) -> Sampl
 
 
 def clock24(time: Time) -> str:
-    """Write 15:40."""
+    """Writes 15:40."""
     return f"{time[0]:02}:{time[1]:02}"
 
 
 def draw_time(rng: Random) -> Time:
-    """Draw a time with at least one minute past the hour."""
+    """Draws a time with at least one minute past the hour."""
     return rng.randint(0, 23), rng.randint(1, 59)
 
 
 def time_of_day(answer: TimeForm, source: TimeForm = clock24) -> Sampler:
-    """Sample a time in the source form and what ``answer`` makes of it."""
+    """Samples a time in the source form; ``answer`` makes the response."""
 
     def sample(rng: Random) -> tuple[str, str]:
         time = draw_time(rng)

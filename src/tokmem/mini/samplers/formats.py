@@ -20,7 +20,7 @@ _EXTENSIONS = ("txt", "csv", "doc", "png", "zip")
 
 
 def email(template: str, query: str = "{first}.{last}@{domain}") -> Sampler:
-    """Rewrite an e-mail address; names are `First`, `Last` with a capital and `first`, `last` without."""
+    """Rewrites an e-mail address; the template may use `First`, `Last` (with a capital), `first`, `last`."""
 
     def sample(rng: Random) -> tuple[str, str]:
         first, last, domain = rng.choice(NAMES), rng.choice(SURNAMES), rng.choice(DOMAINS)
@@ -33,7 +33,7 @@ def email(template: str, query: str = "{first}.{last}@{domain}") -> Sampler:
 
 
 def path(answer: Callable[[list[str], str, str], str], low: int = 1) -> Sampler:
-    """Answer about a path from its `low` to three folders, the stem of its file and the extension."""
+    """Answers about a path from its `low` to three folders, the stem of its file and the extension."""
 
     def sample(rng: Random) -> tuple[str, str]:
         *folders, stem = rng.sample(NOUNS, rng.randint(low, 3) + 1)
@@ -44,7 +44,7 @@ def path(answer: Callable[[list[str], str, str], str], low: int = 1) -> Sampler:
 
 
 def csv_row(template: str) -> Sampler:
-    """Put the thing `{a}`, the number `{b}` and the color `{c}` of a CSV row into a template."""
+    """Puts the thing `{a}`, the number `{b}` and the color `{c}` of a CSV row into a template."""
 
     def sample(rng: Random) -> tuple[str, str]:
         cells = {"a": rng.choice(THINGS), "b": rng.randint(2, 99), "c": rng.choice(COLORS)}

@@ -22,12 +22,12 @@ bar: Form = " | ".join
 
 
 def bracket(items: Items) -> str:
-    """Write the items as `[a, b, c]`."""
+    """Writes the items as `[a, b, c]`."""
     return f"[{comma(items)}]"
 
 
 def numbered(items: Items) -> str:
-    """Write the items as `1. a 2. b 3. c`."""
+    """Writes the items as `1. a 2. b 3. c`."""
     return " ".join(f"{i}. {item}" for i, item in enumerate(items, start=1))
 
 
@@ -36,12 +36,12 @@ ANY = (*PLAIN, numbered)
 
 
 def draw(rng: Random, low: int) -> list[str]:
-    """Draw `low` to 6 distinct items from one pool."""
+    """Draws `low` to 6 distinct items from one pool."""
     return rng.sample(rng.choice(_POOLS), rng.randint(low, 6))
 
 
 def tell(answer: Callable[[Items], str], forms: Sequence[Form] = ANY, low: int = 3) -> Sampler:
-    """Ask about a list in one of the forms; the answer does not depend on the form."""
+    """Asks about a list in one of the forms; the answer does not depend on the form."""
 
     def sample(rng: Random) -> tuple[str, str]:
         items = draw(rng, low)
@@ -51,7 +51,7 @@ def tell(answer: Callable[[Items], str], forms: Sequence[Form] = ANY, low: int =
 
 
 def edit(change: Callable[[list[str]], Items], forms: Sequence[Form] = PLAIN, low: int = 3) -> Sampler:
-    """Change the items of a list and write the result in the form of the query."""
+    """Changes the items of a list and writes the result in the form of the query."""
 
     def sample(rng: Random) -> tuple[str, str]:
         items, form = draw(rng, low), rng.choice(forms)

@@ -11,7 +11,7 @@ from tokmem.mini.family import Sampler
 def number(
     answer: Callable[[int], str], low: int = 1, high: int = 999, keep: Callable[[int], bool] = lambda n: True
 ) -> Sampler:
-    """Sample a number from ``low`` to ``high`` that ``keep`` accepts."""
+    """Samples a number from ``low`` to ``high`` that ``keep`` accepts."""
     pool = tuple(n for n in range(low, high + 1) if keep(n))
 
     def sample(rng: Random) -> tuple[str, str]:
@@ -22,7 +22,7 @@ def number(
 
 
 def listed(answer: Callable[[list[int]], str], sizes: range = range(3, 7), top: int | None = None) -> Sampler:
-    """Sample different numbers separated by spaces, up to ``top`` (by default 9 or 99)."""
+    """Samples different numbers separated by spaces, up to ``top`` (by default 9 or 99)."""
 
     def sample(rng: Random) -> tuple[str, str]:
         numbers = rng.sample(range(1, (top or rng.choice((9, 99))) + 1), rng.choice(sizes))
@@ -32,5 +32,5 @@ def listed(answer: Callable[[list[int]], str], sizes: range = range(3, 7), top: 
 
 
 def joined(numbers: list[int], separator: str = " ") -> str:
-    """Write the numbers with a separator between them."""
+    """Writes the numbers with a separator between them."""
     return separator.join(map(str, numbers))

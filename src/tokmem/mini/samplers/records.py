@@ -31,12 +31,12 @@ _SIZE = 3
 
 
 def bars(record: Record) -> str:
-    """Write the record as `name: Anna | age: 31`."""
+    """Writes the record as `name: Anna | age: 31`."""
     return " | ".join(f"{key}: {value}" for key, value in record.items())
 
 
 def equals(record: Record) -> str:
-    """Write the record as `name=Anna, age=31`."""
+    """Writes the record as `name=Anna, age=31`."""
     return ", ".join(f"{key}={value}" for key, value in record.items())
 
 
@@ -45,7 +45,7 @@ ANY: tuple[Form, ...] = (bars, equals, as_json)
 
 
 def draw(rng: Random, needs: Sequence[str]) -> Record:
-    """Draw a record with the needed fields and others, half the time in the usual order of fields."""
+    """Draws a record with the needed fields and others; half the time the fields have their usual order."""
     others = [key for key in VALUES if key not in needs]
     keys = [*needs, *rng.sample(others, _SIZE - len(needs))]
     if rng.random() < 0.5:
@@ -56,7 +56,7 @@ def draw(rng: Random, needs: Sequence[str]) -> Record:
 
 
 def tell(answer: Callable[[Record], str], *needs: str, forms: Sequence[Form] = ANY) -> Sampler:
-    """Ask about a record in one of the forms; the answer does not depend on the form."""
+    """Asks about a record in one of the forms; the answer does not depend on the form."""
 
     def sample(rng: Random) -> tuple[str, str]:
         record = draw(rng, needs)
@@ -66,5 +66,5 @@ def tell(answer: Callable[[Record], str], *needs: str, forms: Sequence[Form] = A
 
 
 def fill(template: str, *needs: str, forms: Sequence[Form] = ANY) -> Sampler:
-    """Put fields of the record into a template."""
+    """Puts fields of the record into a template."""
     return tell(lambda record: template.format(**record), *needs, forms=forms)

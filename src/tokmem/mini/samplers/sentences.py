@@ -69,18 +69,18 @@ class Clause:
         return self.fill("{c.what} was {c.participle} by {c.who}.")
 
     def fill(self, template: str) -> str:
-        """Put the clause, as `c`, into a template and start the result with a capital."""
+        """Puts the clause, as `c`, into a template and starts the result with a capital."""
         text = template.format(c=self)
         return text[0].upper() + text[1:]
 
 
 def _phrase(adjective: str, noun: str) -> str:
-    """Write a noun phrase whose adjective may be empty."""
+    """Writes a noun phrase; its adjective may be empty."""
     return f"the {adjective} {noun}" if adjective else f"the {noun}"
 
 
 def full_clause(rng: Random) -> Clause:
-    """Draw a clause with both adjectives."""
+    """Draws a clause with both adjectives."""
     return Clause(
         trait=rng.choice(_TRAITS),
         subject=rng.choice(_SUBJECTS),
@@ -91,7 +91,7 @@ def full_clause(rng: Random) -> Clause:
 
 
 def varied_clause(rng: Random) -> Clause:
-    """Draw a clause in which adjectives may be missing and the subject may be a name."""
+    """Draws a clause in which adjectives may be missing and the subject may be a name."""
     clause = full_clause(rng)
     if rng.random() < 0.3:
         clause = replace(clause, subject=rng.choice(NAMES))
@@ -107,7 +107,7 @@ def statement(
     draw: Callable[[Random], Clause] = varied_clause,
     query: str = "{c.active}",
 ) -> Sampler:
-    """Show a clause, as a statement unless a query template says otherwise, and answer from its parts."""
+    """Shows a clause as a statement, or by the query template, and answers from its parts."""
 
     def sample(rng: Random) -> tuple[str, str]:
         clause = draw(rng)
@@ -119,5 +119,5 @@ def statement(
 def rewrite(
     template: str, draw: Callable[[Random], Clause] = varied_clause, query: str = "{c.active}"
 ) -> Sampler:
-    """Rewrite a clause by a template."""
+    """Rewrites a clause by a template."""
     return statement(lambda clause: clause.fill(template), draw, query)

@@ -17,7 +17,7 @@ WORDS = tuple(dict.fromkeys(NOUNS + JOBS + COLORS + ADJECTIVES))
 
 
 def words(answer: Callable[[list[str]], str], low: int = 3, high: int = 6) -> Sampler:
-    """Answer about `low` to `high` distinct words separated by spaces."""
+    """Answers about `low` to `high` distinct words separated by spaces."""
 
     def sample(rng: Random) -> tuple[str, str]:
         words = rng.sample(WORDS, rng.randint(low, high))
@@ -27,5 +27,5 @@ def words(answer: Callable[[list[str]], str], low: int = 3, high: int = 6) -> Sa
 
 
 def swap_ends(words: list[str]) -> list[str]:
-    """Exchange the first and the last word."""
+    """Exchanges the first and the last word."""
     return [words[-1], *words[1:-1], words[0]]

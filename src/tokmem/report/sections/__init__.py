@@ -1,1 +1,1 @@
-"""The sections of the report, one file for each question that a reader asks."""
+"""The sections of the report, one file for each question of a reader."""

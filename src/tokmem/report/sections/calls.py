@@ -1,4 +1,4 @@
-"""Chains of tool calls: how well, by number of calls, beside the paper's, and by calls seen in training."""
+"""Chains of tool calls: scores by number of calls, beside the paper's, and by number of calls in training."""
 
 from __future__ import annotations
 
@@ -28,26 +28,26 @@ from tokmem.report.sections.scores import cost_table
 from tokmem.report.tables import Spread, Table
 
 _F1 = (
-    "F1 over multisets, a mean over examples. Tool F1: of the names; call F1: of names with arguments, "
-    "compared as syntax trees. Average: of the columns with two calls or more. TokMem without further words: "
-    "on a backbone that was adapted on auxiliary tools first. Bold: the highest of its group."
+    "F1 is over multisets and averaged over examples. Tool F1 compares names; call F1 compares names with "
+    "arguments, as syntax trees. The average is over the columns with two calls or more. TokMem without "
+    "further words uses a backbone that was first adapted on auxiliary tools. Bold: the highest of its group."
 )
 _EXPLAINED = (
-    "Over all numbers of calls. Tools given: with the ground-truth memory tokens forced. Arguments F1: "
-    "whatever the tool. Exact: all calls and no other. Invalid JSON, schema broken: shares of the calls "
-    "that were written. Retrieval: of the tools shown in the prompt."
+    "All figures are over all numbers of calls. Tools given: the ground-truth memory tokens are forced. "
+    "Arguments F1 ignores the tool. Exact: all calls and no other. Invalid JSON and schema broken are shares "
+    "of the written calls. Retrieval figures are for the tools shown in the prompt."
 )
-_SEEN = "Average: over the test queries that ask for two calls or more, by their number."
+_SEEN = "The average is over the numbers of calls from two up."
 _WARNING = (
     f"The paper's rows ({SOURCE}, Tables 3 and 5) were measured on other backbones and on other data: 50 "
-    "tools of APIGen, 5,000 training and 500 test queries. What it calls argument F1 stands in the columns "
-    "of call F1. They show the form and the scale; a difference between them and our rows says nothing about "
+    "tools of APIGen, 5,000 training and 500 test queries. Its argument F1 is our call F1."
+    " They show the form and the scale; a difference between them and our rows says nothing about "
     "the method."
 )
 
 
 def call_overview(runs: Sequence[Run]) -> Section:
-    """Each run in a sentence and four numbers."""
+    """Shows each run in a sentence and four numbers."""
     return Section("overview", "At a glance", [_tiles(run) for run in runs if run.result["rows"]])
 
 
@@ -83,7 +83,7 @@ def _against(rivals: Sequence[Line], key: str) -> str:
 
 
 def call_scores(runs: Sequence[Run]) -> Section:
-    """Every variant's figures after its last round, in the form of the paper's Table 3, and more of them."""
+    """Shows every variant's figures after its last round: the columns of the paper's Table 3, and more."""
     blocks: list[Block] = []
     for run in runs:
         lines = call_lines(final_calls(run.result["rows"]))
@@ -117,7 +117,7 @@ def _every_measure(run: Run, lines: Sequence[Line]) -> TableBlock:
 
 
 def _tested(line: Line) -> str:
-    """Heads the lines of one test set."""
+    """Makes the heading of the lines of one test set."""
     if not line.get("tools"):
         return ""
     parts = [f"tools {line['tools']}" if line["tools"] != "all" else "mean over the tools of all rounds"]
@@ -133,7 +133,7 @@ def _first_tool(tools: Any) -> int:
 
 
 def _plots(run: Run, lines: Sequence[Line]) -> list[tuple[Plot, str]]:
-    """Averages as bars, and call F1 over the number of calls."""
+    """Draws averages as bars, and call F1 over the number of calls."""
     colors, plots = variant_colors(run), []
     for figure, title in FIGURES.items():
         shown = [
@@ -159,7 +159,7 @@ def _plots(run: Run, lines: Sequence[Line]) -> list[tuple[Plot, str]]:
 
 
 def variant_colors(run: Run) -> dict[str, int]:
-    """Each variant's place among the colours, the same in all plots of a run."""
+    """Gives each variant a colour, the same in all plots of a run."""
     parts = ("rows", "forgetting", "norms")
     return method_colors([{"method": variant(row)} for part in parts for row in run.result.get(part) or []])
 
@@ -180,7 +180,7 @@ def _by_count(line: Line, figure: str) -> list[Point]:
 
 
 def calls_beside_the_paper(runs: Sequence[Run]) -> Section:
-    """Ours in the form of Table 3, the paper's own below."""
+    """Shows our figures in the form of Table 3 with the paper's below."""
     ours = [
         {**line, "group": ", ".join(filter(None, (run.title, _backbone(run), _tested(line))))}
         for run in runs
@@ -211,7 +211,7 @@ def _backbone(run: Run) -> str:
 
 
 def calls_seen(runs: Sequence[Run]) -> Section:
-    """Figures on long chains after training on shorter ones (the paper's Table 5)."""
+    """Shows figures on long chains after training on shorter ones (the paper's Table 5)."""
     blocks: list[Block] = []
     for run in runs:
         rows = [row for row in run.result["rows"] if row.get("train_max_calls") is not None]
@@ -265,7 +265,7 @@ def _seen_plot(run: Run, lines: Sequence[Line], figure: str) -> tuple[Plot, str]
 
 
 def call_cost(runs: Sequence[Run]) -> Section:
-    """What learning and answering took."""
+    """Shows what learning and answering cost."""
     blocks: list[Block] = []
     for run in runs:
         lines = over_test_sets(call_lines(final_calls(run.result["rows"])))

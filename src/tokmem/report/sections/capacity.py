@@ -1,4 +1,4 @@
-"""What a few embeddings hold: passages memorised and word problems solved, before the query or after it."""
+"""The capacity of a few embeddings: passages memorised, problems solved; before or after the query."""
 
 from __future__ import annotations
 
@@ -30,13 +30,14 @@ _MEASURED = {
 _GEOMETRY = {"norm_start": "norm at the start", "norm": "norm", "angle": "angle, degrees", "cosine": "cosine"}
 _SCORES = {"compliance": "#### %", "exact_match": "exact %"}
 _FORM = (
-    "Steps@90%Best / perplexity. Steps: the first check at which the perplexity was at most the best one "
+    "Steps@90%Best / perplexity. Steps: the first check whose perplexity is at most the best perplexity "
     "divided by 0.9. ±: standard deviation over runs with different passages."
 )
 _HELD = (
-    "Without memory: the untrained backbone after the marker alone. Right: the model's first choice, the "
-    "true beginning given. Recovered: written greedily from marker and memory, a sequence as a whole, tokens "
-    "up to the first wrong one. Bits: the fall of the log-loss against the model without memory."
+    "Without memory: the untrained backbone reads the marker alone. Right: the model's first choice is the "
+    "next token, given the true beginning. Recovered: the model writes greedily from marker and memory; a "
+    "sequence counts as a whole, tokens count up to the first wrong one. Bits: how far the log-loss falls "
+    "below that of the model without memory."
 )
 _ANOTHER = (
     f"The paper's rows ({SOURCE}, Tables 4 and 6) were measured on other backbones and other data. They "
@@ -45,7 +46,7 @@ _ANOTHER = (
 
 
 def memorised(runs: Sequence[Run]) -> Section:
-    """Passages held by a few embeddings: the form of Table 4, curves, norms, and what was written."""
+    """Shows passages that a few embeddings hold: Table 4's form, curves, norms, and the written text."""
     blocks: list[Block] = []
     for run in _of_task(runs, "memorise"):
         rows, fewer = _full(run.result["rows"])
@@ -63,7 +64,7 @@ def memorised(runs: Sequence[Run]) -> Section:
 
 
 def reasoned(runs: Sequence[Run]) -> Section:
-    """Word problems: the form of Table 6, and curves over the number of training problems."""
+    """Shows word problems: the form of Table 6, and curves over the number of training problems."""
     blocks: list[Block] = []
     for run in _of_task(runs, "reason"):
         rows = run.result["rows"]
@@ -80,7 +81,7 @@ def _of_task(runs: Sequence[Run], task: str) -> list[Run]:
 
 
 def _full(rows: Sequence[Row]) -> tuple[list[Row], list[Row]]:
-    """Rows whose embeddings train as a whole, and those of the same methods that train fewer coordinates."""
+    """Returns rows that train whole embeddings, and rows of the same methods that train fewer coordinates."""
     whole: dict[str, int] = {}
     for row in rows:
         whole[row["method"]] = max(row["dimension"], whole.get(row["method"], 0))
@@ -89,13 +90,13 @@ def _full(rows: Sequence[Row]) -> tuple[list[Row], list[Row]]:
 
 
 def _title(row: Row) -> str:
-    """As in the paper: the method and its number of embeddings."""
+    """Makes the paper's title: the method and its number of embeddings."""
     count = row.get("embeddings")
     return f"{method_title(row['method'])}-{count}" if count else method_title(row["method"])
 
 
 def _table4(rows: Sequence[Row]) -> Table:
-    """Rows by method and embeddings, columns by tokens; the paper's below."""
+    """Makes rows by method and embeddings, with columns by tokens; the paper's rows are below."""
     ours: dict[str, dict[str, Any]] = {}
     for row in sorted(rows, key=lambda r: r["embeddings"]):
         line = ours.setdefault(_title(row), {"group": "ours", "method": _title(row)})
@@ -159,7 +160,7 @@ def _measured(rows: Sequence[Row], measures: Mapping[str, str]) -> Table:
 
 
 def _capacity_plots(run: Run, rows: Sequence[Row]) -> list[tuple[Plot, str]]:
-    """Over the number of embeddings, a plot for each measure and number of tokens."""
+    """Draws measures over the number of embeddings, a plot for each measure and number of tokens."""
     plots = []
     for tokens in sorted({row["tokens"] for row in rows}):
         part = [row for row in rows if row["tokens"] == tokens]
@@ -171,7 +172,7 @@ def _capacity_plots(run: Run, rows: Sequence[Row]) -> list[tuple[Plot, str]]:
 
 
 def _dimension_plots(run: Run, rows: Sequence[Row]) -> list[tuple[Plot, str]]:
-    """Over the number of coordinates that train, for the portion in which several were tried."""
+    """Draws measures over the number of trained coordinates, for the portion with several such numbers."""
     few = next(row for row in rows if row["dimension"] == min(r["dimension"] for r in rows))
     _, fewer = _full(rows)
     tried = {row["method"] for row in fewer}
@@ -186,7 +187,7 @@ def _dimension_plots(run: Run, rows: Sequence[Row]) -> list[tuple[Plot, str]]:
 
 
 def _size_plots(run: Run, rows: Sequence[Row]) -> Iterator[tuple[Plot, str]]:
-    """Over the number of training problems, where there are several."""
+    """Draws measures over the number of training problems if there are several."""
     trained = [row for row in rows if row["train_size"]]
     if len({row["train_size"] for row in trained}) < 2:
         return
@@ -199,7 +200,7 @@ def _size_plots(run: Run, rows: Sequence[Row]) -> Iterator[tuple[Plot, str]]:
 
 
 def _plot(name: str, caption: str, rows: Sequence[Row], x: str, measure: str, title: str) -> tuple[Plot, str]:
-    """A line for each method."""
+    """Draws a line for each method."""
     colors, lines = method_colors(rows), []
     for method, of_method in by_method(rows):
         values = [(row[x], spread(row, measure)) for row in of_method]
@@ -210,7 +211,7 @@ def _plot(name: str, caption: str, rows: Sequence[Row], x: str, measure: str, ti
 
 
 def _written(run: Run) -> list[Block]:
-    """The sequences of each part's best run and what was written from memory."""
+    """Lists the sequences of each part's best run beside the text written from memory."""
     parts = []
     for entry in run.result.get("memorised") or []:
         head = f"{_title(entry)}, {entry['tokens']} tokens, {entry['dimension']} coordinates"

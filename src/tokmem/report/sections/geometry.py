@@ -1,4 +1,4 @@
-"""How the memory tokens of a bank lie to each other."""
+"""The geometry of a bank's memory tokens."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Geometry = Mapping[str, Any]
 
 
 def geometry(banks: Sequence[Geometry]) -> Section:
-    """Similarity, projection, norms and neighbours of each bank."""
+    """Shows similarity, projection, norms and neighbours of each bank."""
     blocks: list[Block] = []
     for number, bank in enumerate(banks, 1):
         blocks.append(Figures(geometry_plots(bank, f"{slug(bank['name'])}-{number}")))
@@ -25,11 +25,11 @@ def geometry(banks: Sequence[Geometry]) -> Section:
 
 
 def geometry_plots(bank: Geometry, prefix: str = "") -> list[tuple[Plot, str]]:
-    """Every plot of a bank's geometry, with its caption.
+    """Draws every plot of a bank's geometry, with its caption.
 
     Args:
         bank: a record of `tokmem.report.bank_geometry.bank_geometry`.
-        prefix: stands in the plots' names.
+        prefix: prefix of the plots' names.
     """
     start = f"geometry-{prefix}-" if prefix else "geometry-"
     plots = []
@@ -49,7 +49,7 @@ def _heat(bank: Geometry, table: Geometry, part: str) -> tuple[Plot, str]:
     if heat["block"] > 1:
         caption += f" (a cell is the mean over {heat['block']} by {heat['block']} procedures)"
     values = [v for i, row in enumerate(heat["cosines"]) for j, v in enumerate(row) if i != j] or [0.0]
-    alt = f"{caption}. Of {count} procedures: {fmean(values):.2f} in the mean, {max(values):.2f} at most"
+    alt = f"{caption}. Of {count} procedures: {fmean(values):.2f} on average, {max(values):.2f} at most"
     names = [bank["procedures"][place] for place in table["order"]]
     plot = heat_map(
         f"{part}-cosines",
@@ -83,13 +83,13 @@ def _norms(bank: Geometry, start: str) -> tuple[Plot, str]:
 def _address_steering(bank: Geometry, start: str) -> tuple[Plot, str]:
     values = bank["address_steering_cosines"]
     caption = f"{bank['name']}: each procedure's address against its steering"
-    alt = f"{caption}: cosines from {min(values):.2f} to {max(values):.2f}, {fmean(values):.2f} in the mean"
+    alt = f"{caption}: cosines from {min(values):.2f} to {max(values):.2f}, {fmean(values):.2f} on average"
     axes = ("procedure", "cosine")
     return values_in_order(f"{start}address-steering", alt, {"address, steering": values}, axes), caption
 
 
 def neighbour_table(bank: Geometry, table: Geometry) -> TableBlock:
-    """Each procedure with its norm and its nearest neighbours."""
+    """Lists each procedure with its norm and its nearest neighbours."""
     both = bank.get("address_steering_cosines")
     rows = []
     for number, (name, norm, near) in enumerate(

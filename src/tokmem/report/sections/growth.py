@@ -1,4 +1,4 @@
-"""As procedures come: scores by their number, what is forgotten, and how many examples learning takes."""
+"""Growth: scores by number of procedures, forgetting, and the number of examples that learning needs."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ _Place = Callable[[Row], float | None]
 
 
 def growth(runs: Sequence[Run]) -> Section:
-    """Scores over the number of procedures learned, where a run measured several."""
+    """Shows scores over the number of learned procedures if a run measured several numbers."""
     plots = []
     for run in runs:
         if len(stages(run.result)) > 1:
             place = _learned_in(run)
             plots += _plots(run, "growth", staged_rows(run.result), place, "procedures learned")
-    return Section("growth", "As procedures come", [Figures(plots)] if plots else [])
+    return Section("growth", "Scores by number of procedures", [Figures(plots)] if plots else [])
 
 
 def _learned_in(run: Run) -> _Place:
@@ -46,7 +46,7 @@ def _learned_in(run: Run) -> _Place:
 
 
 def sample_efficiency(runs: Sequence[Run]) -> Section:
-    """Scores over the number of training examples a procedure had."""
+    """Shows scores over the number of training examples of a procedure."""
     blocks: list[Block] = []
     for run in runs:
         rows = sample_rows(run.result)
@@ -67,7 +67,7 @@ def sample_efficiency(runs: Sequence[Run]) -> Section:
 
 
 def _plots(run: Run, what: str, rows: Sequence[Row], place: _Place, x: str) -> list[tuple[Plot, str]]:
-    """A plot for each measure and prompt mode, a line for each method."""
+    """Draws a plot for each measure and prompt mode, with a line for each method."""
     plots, colors = [], method_colors(rows)
     for prompt, of_prompt in by_prompt(rows):
         for measure, title in _MEASURES.items():
@@ -93,7 +93,7 @@ def _points(rows: Sequence[Row], measure: str, place: _Place) -> list[Point]:
 
 
 def in_words(lines: Sequence[Line]) -> str:
-    """Where each line begins and ends, for those who do not see it."""
+    """Says where each line begins and ends, for readers who do not see it."""
     parts = []
     for line in lines:
         first, last = min(line.points), max(line.points)
@@ -102,7 +102,7 @@ def in_words(lines: Sequence[Line]) -> str:
 
 
 def forgetting(runs: Sequence[Run]) -> Section:
-    """What became of the procedures of each stage as later ones came."""
+    """Shows what became of the procedures of each stage as later ones came."""
     blocks: list[Block] = []
     for run in runs:
         blocks += _since_learned(run)
@@ -118,7 +118,7 @@ def forgetting(runs: Sequence[Run]) -> Section:
 
 
 def _since_learned(run: Run) -> list[TableBlock]:
-    """Each procedure's score right after its own training against its score now, where a run kept both."""
+    """Shows each procedure's score right after its own training and its score now, if a run kept both."""
     cells = []
     for row in final_rows(run.result):
         line: dict[str, Any] = {"group": prompt_heading(row), "method": method_title(row["method"])}
@@ -137,7 +137,7 @@ def _since_learned(run: Run) -> list[TableBlock]:
             }
     formats = {f"{measure}_change": "+.1f" for measure in _MEASURES}
     caption = f"{run.title}: right after a procedure was learned, and with everything learned"
-    note = "Means over procedures. Change: now less when learned; below zero is forgotten."
+    note = "Means over procedures. Change: now minus when learned; a number below zero is forgetting."
     return [TableBlock(caption, Table(cells, columns, formats), note, "group")] if cells else []
 
 
@@ -145,7 +145,7 @@ _Kept = Mapping[tuple[str, str, int], Sequence[tuple[int, Spread]]]
 
 
 def _kept(rows: Sequence[Row], measure: str) -> _Kept:
-    """By prompt mode, method and stage of learning: what was measured at each later stage, ascending."""
+    """Groups the measurements at later stages, ascending, by prompt mode, method and stage of learning."""
     lines: dict[tuple[str, str, int], list[tuple[int, Spread]]] = {}
     for row in rows:
         value = spread(row, measure)
@@ -168,13 +168,13 @@ def _forgetting_table(run: Run, title: str, lines: _Kept) -> TableBlock:
     return TableBlock(
         f"{run.title}: {title} on the procedures of each stage, at that stage and later",
         Table(cells, columns, {"change": "+.1f"}),
-        "Change: the last figure of a row less its first; below zero is forgotten.",
+        "Change: the last figure of a row minus its first; a number below zero is forgetting.",
         group="group",
     )
 
 
 def _forgetting_plots(run: Run, measure: str, lines: _Kept) -> list[tuple[Plot, str]]:
-    """One plot a method and prompt mode, a line for each stage of learning."""
+    """Draws one plot for each method and prompt mode, with a line for each stage of learning."""
     groups: dict[tuple[str, str], list[Line]] = {}
     for (prompt, method, learned_at), points in lines.items():
         group = groups.setdefault((prompt, method), [])

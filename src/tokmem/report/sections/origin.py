@@ -1,4 +1,4 @@
-"""Where the numbers come from: settings, versions, seeds, checksums; and what the backbone does alone."""
+"""Where the numbers come from (settings, versions, seeds, checksums), and what the backbone does alone."""
 
 from __future__ import annotations
 
@@ -22,14 +22,12 @@ _PROVENANCE = {
 
 
 def origin(runs: Sequence[Run]) -> Section:
-    """Settings and provenance of each run."""
+    """Shows settings and provenance of each run."""
     blocks: list[Block] = []
     for run in runs:
         blocks.append(Facts(run.title, _facts(run.result)))
         if run.result.get("experiment"):
-            blocks.append(
-                Listing(f"{run.title}: the experiment as it was written", str(run.result["experiment"]))
-            )
+            blocks.append(Listing(f"{run.title}: the experiment file", str(run.result["experiment"])))
     return Section("origin", "Where the numbers come from", blocks)
 
 
@@ -70,7 +68,7 @@ _FIGURES = {
 
 
 def backbones(results: Sequence[Mapping[str, Any]]) -> Section:
-    """What the bundled backbones can do before any memory token is trained."""
+    """Shows what the bundled backbones can do before any memory token is trained."""
     blocks: list[Block] = []
     for result in results:
         facts = {title: _plain(result[key]) for key, title in _FIGURES.items() if result.get(key) is not None}

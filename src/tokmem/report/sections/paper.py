@@ -1,4 +1,4 @@
-"""Our figures in the form of the paper's tables, the paper's own beside them."""
+"""Our figures in the form of the paper's tables, with the paper's own below."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _TABLES = (
 
 
 def beside_the_paper(runs: Sequence[Run]) -> Section:
-    """Methods as rows, number of procedures learned as columns: ROUGE-L, then routing."""
+    """Shows methods as rows and numbers of learned procedures as columns: ROUGE-L, then routing."""
     blocks: list[Block] = []
     for measure, title, source, paper in _TABLES:
         ours = [row for run in runs for row in _ours(run, measure)]
@@ -34,7 +34,9 @@ def beside_the_paper(runs: Sequence[Run]) -> Section:
         columns = {f"{k}": f"{k:,}" for k in counts if any(f"{k}" in row for row in rows)}
         table = Table(rows, {"method": "method", **columns, "average": "average"})
         caption = f"{title} by number of procedures learned; the paper's {source} below ours"
-        blocks.append(TableBlock(caption, table, "Average: over the columns that a row has.", group="group"))
+        blocks.append(
+            TableBlock(caption, table, "The average is over the columns that a row has.", group="group")
+        )
     return Section("paper", "Beside the paper", [Note(_WARNING), *blocks] if blocks else [])
 
 
@@ -68,5 +70,5 @@ def _theirs(rows: Sequence[PaperRow]) -> list[dict[str, Any]]:
 
 
 def _average(figures: Sequence[float]) -> float | None:
-    """A mean of one figure would only say it twice."""
+    """Averages several figures; a mean of one would only repeat it."""
     return fmean(figures) if len(figures) > 1 else None

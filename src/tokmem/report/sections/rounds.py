@@ -1,4 +1,4 @@
-"""Tools learned round by round: scores as rounds come, what is forgotten, and how large new rows grow."""
+"""Tools learned in rounds: scores by round, forgetting, and the size of new rows."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from tokmem.report.sections.growth import in_words
 from tokmem.report.tables import Row, Table
 
 _FORGETTING = (
-    "Forgetting: how far the tools of earlier rounds have fallen from their best, in points, a mean over "
-    "rounds; below zero they have gained. After the last round: a mean over the tools of all rounds."
+    "Forgetting: how far the tools of earlier rounds have fallen from their best, in points, averaged over "
+    "rounds; a number below zero is a gain. After the last round: the mean over the tools of all rounds."
 )
-_KEPT = "Change: the last figure of a row less its first; below zero is forgotten."
+_KEPT = "Change: the last figure of a row minus its first; a number below zero is forgetting."
 _NORMS = (
-    "Mean norm of the rows learned in a round, right after it; old: of those learned before, which stay as "
-    "they are."
+    "Mean norm of the rows learned in a round, right after it. Old: mean norm of the rows learned before, "
+    "which stay as they are."
 )
 
 
 def rounds(runs: Sequence[Run]) -> Section:
-    """What became of each round's tools as later ones came."""
+    """Shows what became of each round's tools as later ones came."""
     blocks: list[Block] = []
     for run in runs:
         rows = [
@@ -53,12 +53,12 @@ def _has(rows: Sequence[Row], figure: str) -> bool:
 
 
 def _scores(rows: Sequence[Row], figure: str) -> dict[tuple[int, int], float]:
-    """One variant's figure by (round learned, round measured)."""
+    """Returns one variant's figure by (round learned, round measured)."""
     return {(row["learned"], row["after"]): row[figure] for row in rows if row.get(figure) is not None}
 
 
 def _summary(run: Run, rows: Sequence[Row]) -> TableBlock:
-    """Each variant's mean after the last round, and its mean forgetting."""
+    """Shows each variant's mean after the last round, and its mean forgetting."""
     cells, columns, formats = [], {"title": "method"}, {}
     for figure in (figure for figure in FIGURES if _has(rows, figure)):
         title = FIGURES[figure]
@@ -78,7 +78,7 @@ def _summary(run: Run, rows: Sequence[Row]) -> TableBlock:
 
 
 def _curves(run: Run, rows: Sequence[Row]) -> list[tuple[Plot, str]]:
-    """Of each figure the mean over all tools learned so far, and the first round's tools alone."""
+    """Draws each figure as the mean over all tools learned so far, and for the first round's tools alone."""
     plots = []
     for figure, title in FIGURES.items():
         scores = {name: _scores(group, figure) for name, group in by_variant(rows).items()}
@@ -98,7 +98,7 @@ def _curves(run: Run, rows: Sequence[Row]) -> list[tuple[Plot, str]]:
 def _lines(
     run: Run, rows: Sequence[Row], scores: Mapping[str, Mapping[tuple[int, int], float]]
 ) -> list[Line]:
-    """A line a variant, at each round the mean over the rounds in its scores."""
+    """Makes a line for each variant: at each round, the mean over the rounds in its scores."""
     colors, lines = variant_colors(run), []
     for name, group in by_variant(rows).items():
         ends = sorted({after for _, after in scores[name]})
@@ -112,7 +112,7 @@ def _lines(
 
 
 def _matrices(run: Run, rows: Sequence[Row], figure: str) -> TableBlock:
-    """Each round's test set after it and after each later round, a group a variant."""
+    """Shows each round's test set after it and after each later round, one group a variant."""
     cells: list[dict[str, Any]] = []
     for group in by_variant(rows).values():
         for learned in sorted({row["learned"] for row in group}):

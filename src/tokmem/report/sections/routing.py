@@ -1,4 +1,4 @@
-"""Which procedures are taken for which, and what other words for the same procedure do."""
+"""Which procedures are confused, and what other wordings of an instruction change."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _SEEN = 128  # procedures in a heat map: more cannot be told apart
 
 
 def confusions(runs: Sequence[Run]) -> Section:
-    """The pairs confused most often, and the whole matrix where a row has one."""
+    """Shows the pairs that are confused most often, and the whole matrix if a row has one."""
     blocks: list[Block] = []
     for run in runs:
         rows = final_rows(run.result)
@@ -32,7 +32,7 @@ def confusions(runs: Sequence[Run]) -> Section:
         if cells:
             columns = {"expected": "query of", "chosen": "routed to", "queries": "queries"}
             caption = f"{run.title}: the pairs confused most often"
-            note = "Of the first seed where there are several."
+            note = "Of several seeds, the first is shown."
             blocks.append(TableBlock(caption, Table(cells, columns), note, "group", folded=len(cells) > 24))
         plots = [_matrix(run, row) for row in rows if row.get("confusion")]
         if plots:
@@ -41,7 +41,7 @@ def confusions(runs: Sequence[Run]) -> Section:
 
 
 def probes(runs: Sequence[Run]) -> Section:
-    """Scores where the instruction is another than the one that was learned with."""
+    """Shows scores under instructions other than the one in training."""
     blocks: list[Block] = []
     for run in runs:
         asked = largest(run.result.get("probes") or [])
@@ -77,7 +77,7 @@ def _pair(row: Row, pair: Sequence[Any]) -> Mapping[str, Any]:
 
 
 def _matrix(run: Run, row: Row) -> tuple[Plot, str]:
-    """Shares of each procedure's queries, in percent; of many procedures those with most confusion."""
+    """Draws shares of each procedure's queries, in percent; the most confused ones if there are many."""
     counts = {(expected, chosen): queries for expected, chosen, queries in row["confusion"]}
     names = list(
         dict.fromkeys([*(run.result.get("procedures") or ()), *(name for pair in counts for name in pair)])

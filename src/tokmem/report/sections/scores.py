@@ -1,4 +1,4 @@
-"""How well: headline numbers, the scores of every method, and the scores of every procedure."""
+"""Headline numbers, the scores of every method, and the scores of every procedure."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ MEASURES = {
 }
 _PLOTTED = {"rouge_l": "ROUGE-L", "routing_accuracy": "routing accuracy, %"}
 _FORCED = (
-    "Base: the untrained backbone. Forced: with the right memory token given. Routing %: the right memory "
-    "token is the most probable of them; over all: of the whole vocabulary. Bold: the highest of its group. "
-    "±: standard deviation over seeds."
+    "Base: the untrained backbone. Forced: the right memory token is given. Routing %: the right memory "
+    "token is the most probable memory token; over all: the most probable token. Bold: the highest of its "
+    "group. ±: standard deviation over seeds."
 )
 
 
 def overview(runs: Sequence[Run]) -> Section:
-    """Each run in a sentence and four numbers."""
+    """Shows each run in a sentence and four numbers."""
     return Section("overview", "At a glance", [_tiles(run) for run in runs if final_rows(run.result)])
 
 
@@ -72,7 +72,7 @@ def _tiles(run: Run) -> Tiles:
 
 
 def _against(best: Row, rivals: Sequence[Row], measure: str) -> str:
-    """The strongest rival's number in the same prompt mode."""
+    """Returns the strongest rival's number in the same prompt mode."""
     measured = [row for row in rivals if row.get(measure) is not None and row is not best]
     if not measured:
         return ""
@@ -81,7 +81,7 @@ def _against(best: Row, rivals: Sequence[Row], measure: str) -> str:
 
 
 def scores(runs: Sequence[Run]) -> Section:
-    """Every method's scores with everything learned."""
+    """Shows every method's scores with everything learned."""
     blocks: list[Block] = []
     for run in runs:
         rows = final_rows(run.result)
@@ -132,7 +132,7 @@ def _bars(run: Run, rows: Sequence[Row], measure: str) -> Plot:
 
 
 def per_procedure(runs: Sequence[Run]) -> Section:
-    """ROUGE-L of each procedure under each method."""
+    """Shows ROUGE-L of each procedure under each method."""
     blocks: list[Block] = []
     for run in runs:
         rows = [row for row in final_rows(run.result) if row.get("per_procedure")]
@@ -147,11 +147,7 @@ def per_procedure(runs: Sequence[Run]) -> Section:
         ]
         table = Table(cells, {"procedure": "procedure", **columns})
         caption = f"{run.title}: ROUGE-L of each of {len(names)} procedures"
-        note = (
-            "Of the first seed where there are several."
-            if any((r.get("seeds") or 1) > 1 for r in rows)
-            else ""
-        )
+        note = "Of several seeds, the first is shown." if any((r.get("seeds") or 1) > 1 for r in rows) else ""
         folded = len(names) > 12
         blocks.append(TableBlock(caption, table, note, bars=frozenset(columns), folded=folded))
     return Section("procedures", "Each procedure", blocks)
@@ -174,7 +170,7 @@ _COSTS = {
 
 
 def cost(runs: Sequence[Run]) -> Section:
-    """What learning and answering took."""
+    """Shows what learning and answering cost."""
     blocks: list[Block] = []
     for run in runs:
         rows = [row for _, group in by_prompt(final_rows(run.result)) for row in group]
@@ -183,7 +179,7 @@ def cost(runs: Sequence[Run]) -> Section:
 
 
 def cost_table(run: Run, rows: Sequence[Row], titles: Sequence[str]) -> list[Block]:
-    """What rows say of cost, under their titles; nothing where they say nothing."""
+    """Makes a table of the rows' costs under their titles; nothing if they have none."""
     columns = {key: title for key, title in _COSTS.items() if any(r.get(key) is not None for r in rows)}
     if not columns:
         return []
