@@ -15,7 +15,10 @@ from tokmem.cli.shared import Resume, Workers, console, load, run_folder, show_r
 from tokmem.config import parse_yaml
 from tokmem.files import atomic_write_json
 
-EXAMPLE = "tokmem run experiments/atomic/demo.yaml --set training.epochs=1 --out runs/short"
+EXAMPLE = (
+    "tokmem run experiments/atomic/demo.yaml --set training.epochs=1 --out runs/short "
+    "--results runs/short.json"
+)
 
 # How a path begins: at the root, at home, here or above, on a drive, in a file URL; or it goes up.
 _LOCAL = re.compile(r"^\s*(/|~|\.{1,2}([/\\]|\s*$)|\\|[A-Za-z]:[/\\]|file:)|[/\\]\.\.([/\\]|\s*$)")
