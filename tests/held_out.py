@@ -7,12 +7,13 @@ from collections.abc import Sequence
 from tokmem.data import Corpus
 from tokmem.eval.rouge import score_texts
 from tokmem.mini.corpus import procedures_corpus
-from tokmem.mini.procedures import DEMO
+from tokmem.mini.procedures import DEMO, SETTINGS
 from tokmem.model.backbone import Backbone, load_backbone
 from tokmem.recall.settings import RecallSettings
 from tokmem.records import Answer, Example
 
-FIRST = ("csv_color_thing_number", "numbers_drop_first_plus", "time_minutes_past")
+# Untrained, the backbone scores 31 ROUGE-L on the first two; it learns them to about 80 with every seed and kernel.
+FIRST = ("record_json_city_and_age", "sentence_passive_negation")
 LATER = ("date_slashes_to_month_and_year",)
 RECALL = RecallSettings(max_new_tokens=32, batch_size=64)
 
@@ -22,7 +23,7 @@ def load_mini() -> Backbone:
 
 
 def corpus(names: Sequence[str]) -> Corpus:
-    return procedures_corpus([f for f in DEMO if f.name in names], 48, 4, 8)
+    return procedures_corpus([f for f in (*SETTINGS, *DEMO) if f.name in names], 48, 4, 8)
 
 
 def rouge(examples: Sequence[Example], answers: Sequence[Answer]) -> float:

