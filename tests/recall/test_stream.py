@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -25,7 +26,7 @@ def test_a_stream_grows_to_the_whole_answer(options: dict[str, Any], forced: lis
     whole = recaller([ids], forced and [forced])[0]
     parts = list(recaller.stream(ids, forced))
     assert replace(parts[-1], route=None, routes=[]) == replace(whole, route=None, routes=[])
-    for part, longer in zip(parts, parts[1:], strict=False):
+    for part, longer in pairwise(parts):
         assert ids_so_far(longer)[: len(ids_so_far(part))] == ids_so_far(part)
     assert len(parts) > 1
 

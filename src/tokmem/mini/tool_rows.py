@@ -29,7 +29,7 @@ def mini_tool_rows(samples_per_tool: int, seed: int = 0, more_tools: int = 0) ->
 
     The tools keep the order of their table as ranks. Tools 1-50 are auxiliary: the bundled backbones were
     trained on requests for them. They never saw tools 51-100. Tools from 101 on are for adaptation: they are
-    twins of the forty tools of `training_table` and of the auxiliary tools. A twin is asked for in the same
+    twins of the forty tools of `TRAINING` and of the auxiliary tools. A twin is asked for in the same
     words, but its arguments have other names; a backbone can only know them from the memory token. A tool
     with few requests, such as one without arguments, is also asked for in polite frames.
 

@@ -1,16 +1,21 @@
-"""100 made-up tools and the requests that call them."""
+"""Made-up tools and the requests that call them.
+
+The folder `tables` describes the tools: `name(arguments) description`, then indented phrasings separated by `
+| `. An argument is `name`, `name?` (optional) or `name=kind`. Kinds are the keys of `KINDS`, `int:low-high`,
+`num:low-high` (one decimal), `enum:a/b` (`value=words` if the query uses other words) and `bool:words if
+true/words if false`. A part in square brackets is said only if the optional argument in it is given.
+"""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from importlib.resources import files
 from random import Random
 from typing import Any
 
 from tokmem.mini import lexicon
-from tokmem.mini.tool_table import AUXILIARY_TABLE, HELD_OUT_TABLE
-from tokmem.mini.training_table import TRAINING_TABLE
 
 Value = str | int | float | bool
 Sampler = Callable[[Random], Value]
@@ -142,20 +147,21 @@ def parse_tool(header: str, phrasings: Sequence[str]) -> Tool:
     return Tool(name, description, parameters, tuple(phrasings), samplers, spoken)
 
 
-def _parse_table(table: str) -> list[Tool]:
-    """Parses all tools of a table, in order."""
+def _read_table(name: str) -> tuple[Tool, ...]:
+    """Reads all tools of a table, in order."""
+    table = (files("tokmem.mini") / "tables" / f"{name}.txt").read_text("utf-8")
     blocks = re.split(r"\n(?=\w)", table.strip())
     tools = []
     for block in blocks:
         header, *lines = block.splitlines()
         tools.append(parse_tool(header, [text.strip() for line in lines for text in line.split(" | ")]))
-    return tools
+    return tuple(tools)
 
 
-AUXILIARY = tuple(_parse_table(AUXILIARY_TABLE))  # the backbone's training may use them
-HELD_OUT = tuple(_parse_table(HELD_OUT_TABLE))  # evaluation only
+AUXILIARY = _read_table("auxiliary")  # the training of the bundled backbones uses them
+HELD_OUT = _read_table("held_out")  # for evaluation only
 TOOLS: tuple[Tool, ...] = AUXILIARY + HELD_OUT
-TRAINING = tuple(_parse_table(TRAINING_TABLE))  # to train or adapt on, never evaluated
+TRAINING = _read_table("training")  # to train or adapt on; `mini-tools` was trained on them
 
 _AN = re.compile(r"\ba (?=[aeioAEIO8]|1[18](?!\d))")  # where English says "an"; never in an argument
 
