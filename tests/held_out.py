@@ -12,7 +12,7 @@ from tokmem.model.backbone import Backbone, load_backbone
 from tokmem.recall.settings import RecallSettings
 from tokmem.records import Answer, Example
 
-# Untrained, the backbone scores 31 ROUGE-L on the first two; it learns them to about 80 with every seed and kernel.
+# Untrained, the backbone scores 31 ROUGE-L on these two; it learns them to about 80.
 FIRST = ("record_json_city_and_age", "sentence_passive_negation")
 LATER = ("date_slashes_to_month_and_year",)
 RECALL = RecallSettings(max_new_tokens=32, batch_size=64)
