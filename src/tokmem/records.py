@@ -133,13 +133,17 @@ class Route:
 
     Attributes:
         choices: the top-k procedures, the most probable first (Eq. 4).
-        rejected: whether the argmax over the whole vocabulary is no memory token.
+        rejected: whether no procedure fits: by its fit where there is one, else whether the argmax over the
+            whole vocabulary is no memory token.
         memory_mass: probability of all memory tokens together, against the whole vocabulary.
+        fit: how well the nearest procedure fits, at most 1, where addresses are computed from statistics:
+            1 - d_m^2 / d_0^2 with the Mahalanobis distances to its mean and to the common one; else None.
     """
 
     choices: tuple[Choice, ...]
     rejected: bool
     memory_mass: float
+    fit: float | None = None
 
     @property
     def procedure(self) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -13,12 +13,14 @@ from torch import Tensor
 from tokmem.bank.bank import Bank
 from tokmem.bank.init import Start, wide_rows
 from tokmem.bank.slots import IdPolicy
+from tokmem.bank.statistics import ClosedForm, Shared, Statistics
 from tokmem.bank.store import Origin, load_bank, save_bank
 from tokmem.data.calls.schema import start_text
 from tokmem.data.chat import Chat
 from tokmem.data.encode import Encoder, PromptMode
-from tokmem.errors import BankError, ConfigError, RecallError
+from tokmem.errors import BankError, ConfigError, RecallError, TrainingError
 from tokmem.log import Metrics
+from tokmem.methods.closed import learn_closed, read_with
 from tokmem.methods.protocol import Learned
 from tokmem.model.backbone import Backbone, load_backbone
 from tokmem.model.catalog import MINI
@@ -34,6 +36,7 @@ from tokmem.train.negatives import before_turn, draw_evenly, turns_of
 from tokmem.train.objective import Objective
 from tokmem.train.settings import FitReport, FitSettings
 
+Addresses = Literal["trained", "closed"]
 Renorm = Literal["off", "stage", "step"]
 
 
@@ -57,6 +60,10 @@ class TokMem:
         negatives: states to keep of each procedure when its stage ends, before its memory token wherever in
             a chain that stands; newcomers are trained against those that the bank keeps of earlier ones. 0
             keeps and uses none.
+        addresses: whether a new decoupled bank's addresses are `trained`, or computed in `closed` form from
+            statistics of frozen states. Then every procedure's steering is trained alone, `negatives` is
+            the number of states that calibrate (0: eight), and nothing is renormed.
+        shared, ridge, false_accept: see `ClosedForm`.
         seed: of the starting rows, and of what is kept.
     """
 
@@ -79,6 +86,10 @@ class TokMem:
         width: int = 1,
         renorm: Renorm = "off",
         negatives: int = 0,
+        addresses: Addresses = "trained",
+        shared: Shared = "updated",
+        ridge: float = 0.1,
+        false_accept: float = 0.05,
         seed: int = 0,
     ) -> None:
         self.backbone = load_backbone(backbone) if isinstance(backbone, str) else backbone
@@ -96,6 +107,25 @@ class TokMem:
             )
         self.start, self.width, self.seed = start, width, seed
         self.renorm, self.negatives = renorm, negatives
+        if addresses == "closed":
+            self._compute_addresses(ClosedForm(shared, ridge, false_accept))
+
+    def _compute_addresses(self, policy: ClosedForm) -> None:
+        """Lets an empty bank compute its addresses; a bank that does so already keeps its own policy."""
+        if self.bank.coupled or self.renorm != "off":
+            raise ConfigError(
+                f"addresses closed, renorm {self.renorm}, {'' if self.bank.coupled else 'de'}coupled",
+                "a decoupled bank, and renorm off: a coupled row is trained, for it also steers",
+                "set coupled=False (method tokmem_dc), or addresses to trained",
+            )
+        if self.bank.statistics is None and len(self.bank):
+            raise BankError(
+                f"closed-form addresses for a bank with {len(self.bank)} trained ones",
+                "an empty bank, or one that keeps statistics",
+                "learn its procedures anew, or set addresses to trained",
+            )
+        if self.bank.statistics is None:
+            self.bank.statistics = Statistics(self.bank.dim, policy, read_with(self))
 
     @classmethod
     def load(cls, folder: Path | str, backbone: Backbone | str = MINI, **options: Any) -> TokMem:
@@ -152,7 +182,9 @@ class TokMem:
     def notes(self) -> dict[str, Any]:
         """The settings that a result must name."""
         names = ("start", "width", "renorm", "negatives")
-        held = {"constrained": True} if self.recall_settings.guided else {}
+        held: dict[str, Any] = {"constrained": True} if self.recall_settings.guided else {}
+        if self.bank.statistics is not None:
+            held |= {"addresses": "closed", **asdict(self.bank.statistics.policy)}
         return {name: getattr(self, name) for name in names} | held
 
     @property
@@ -190,8 +222,14 @@ class TokMem:
 
         Raises:
             DataError: an example names an unknown procedure, or cannot be made to fit.
-            TrainingError: there is nothing to train, or training failed.
+            TrainingError: there is nothing to train, training failed, or addresses are computed.
         """
+        if self.bank.statistics is not None:
+            raise TrainingError(
+                "fit, and a bank that computes its addresses",
+                "learn",
+                "give `learn` the procedures and examples",
+            )
         encoder = self.encoder
         encoded = [encoder.encode(e) for e in examples]
         held = [encoder.encode(e) for e in validation]
@@ -227,13 +265,16 @@ class TokMem:
     ) -> Learned:
         """Freezes what was learned before, adds the procedures, and trains them.
 
-        A procedure that is in the bank already is trained on from its present rows.
+        A procedure that is in the bank already is trained on from its present rows. Where the bank keeps
+        statistics, addresses are computed (see `tokmem.methods.closed`).
         """
         self.bank.freeze()
         self.bank.thaw([p.name for p in procedures if p.name in self.bank])
         new = [p for p in procedures if p.name not in self.bank]
         if new:
             self.add(new)
+        if self.bank.statistics is not None:
+            return learn_closed(self, procedures, train, validation, checkpoint=checkpoint, metrics=metrics)
         report = self.fit(train, validation, checkpoint=checkpoint, metrics=metrics)
         if self.renorm == "stage":
             self.bank.renorm()

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
+from tokmem.bank.addresses import Gate
 from tokmem.records import Choice, Route
 
 
@@ -32,4 +34,18 @@ def route(frozen: Tensor, memory: Tensor, names: Sequence[str], top_k: int = 5) 
         for row, ps, no, m in zip(
             order.tolist(), probabilities.tolist(), rejected.tolist(), mass.tolist(), strict=True
         )
+    ]
+
+
+def gated(routes: Sequence[Route], gate: Gate, hidden: Tensor) -> list[Route]:
+    """The routes of queries with their fits, by which they are rejected.
+
+    Args:
+        routes: of B queries.
+        gate: of the bank's statistics.
+        hidden: (B, d) states after the queries.
+    """
+    fits = gate.fits(hidden).tolist()
+    return [
+        replace(its, fit=fit, rejected=fit < gate.least_fit) for its, fit in zip(routes, fits, strict=True)
     ]

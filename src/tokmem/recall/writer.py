@@ -10,9 +10,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from tokmem.bank.closed import gate_of
 from tokmem.model.memory_lm import MemoryLM
 from tokmem.recall.constrained import Guides
-from tokmem.recall.route import route
+from tokmem.recall.route import gated, route
 from tokmem.recall.rows import Row
 from tokmem.recall.sample import choose
 from tokmem.recall.settings import RecallSettings
@@ -40,6 +41,7 @@ class Writer:
         self.lm, self.stops, self.settings, self.guides = lm, stops, settings, guides
         self.heads = {ids[0]: name for name, ids in lm.bank.memory.items()}
         self._replaced = lm.head.replaced(lm.head.model_rows)
+        self._gate = gate_of(lm.bank)
 
     def first(self, hidden: Tensor, rows: Sequence[Row]) -> list[bool]:
         """Routes prompts by their last states, (B, d), and writes their first tokens.
@@ -58,9 +60,11 @@ class Writer:
         """`first` for as many rows as may hold their logits at once."""
         frozen, memory = self._frozen(hidden), self.lm.head.memory(hidden)
         if self.heads:
-            for row, its in zip(rows, self._routes(frozen, memory), strict=True):
+            for row, its in zip(rows, self._routes(frozen, memory, hidden), strict=True):
                 row.route = its
         blocked = bool(self.heads) and not self.settings.reject
+        if self._gate and not blocked:
+            frozen, memory = self._open(frozen, memory, rows)
         tokens = self._tokens(None if blocked else frozen, memory, rows)
         for row, token in zip(rows, tokens, strict=True):
             if token in self.heads and row.route:
@@ -80,13 +84,20 @@ class Writer:
         recalling = [i for i, token in enumerate(tokens) if token in self.heads]
         if recalling:
             index = torch.tensor(recalling, device=hidden.device)
-            found = self._routes(frozen[index], self.lm.head.memory(hidden[index]))
+            found = self._routes(frozen[index], self.lm.head.memory(hidden[index]), hidden[index])
             for i, its in zip(recalling, found, strict=True):
                 rows[i].routes.append(its)
         return [row.write(token, self.stops) for row, token in zip(rows, tokens, strict=True)]
 
-    def _routes(self, frozen: Tensor, memory: Tensor) -> list[Route]:
-        return route(frozen.float(), memory, self.lm.bank.names, self.settings.top_k)
+    def _routes(self, frozen: Tensor, memory: Tensor, hidden: Tensor) -> list[Route]:
+        found = route(frozen.float(), memory, self.lm.bank.names, self.settings.top_k)
+        return gated(found, self._gate, hidden) if self._gate else found
+
+    def _open(self, frozen: Tensor, memory: Tensor, rows: Sequence[Row]) -> tuple[Tensor, Tensor]:
+        """The logits with memory tokens shut out where no procedure fits, and all others where one does."""
+        shut = torch.tensor([[row.route is not None and row.route.rejected] for row in rows])
+        shut = shut.to(memory.device)
+        return frozen.masked_fill(~shut, -torch.inf), memory.masked_fill(shut, -torch.inf)
 
     def _frozen(self, hidden: Tensor) -> Tensor:
         """(B, V) frozen logits in the backbone's dtype, replaced rows at -inf."""

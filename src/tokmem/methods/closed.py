@@ -1,0 +1,181 @@
+"""Learning with closed-form addresses: each procedure's steering alone, then sums of its states.
+
+A steering row is trained with its own memory token given: the loss counts response positions alone and
+knows no address, and a procedure's examples are trained apart from all others. So its row depends on nothing
+but its own examples and where it starts. Its address depends on sums. Procedures may be learned in any order,
+or in different banks that are merged.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from tokmem.bank.calibration import ambiguities
+from tokmem.bank.closed import close, reference_of
+from tokmem.bank.statistics import Statistics
+from tokmem.errors import BankError, DataError
+from tokmem.log import Metrics, logger
+from tokmem.methods.protocol import Learned
+from tokmem.model.memory_lm import MemoryLM
+from tokmem.records import Encoded, Example, Procedure
+from tokmem.seeds import stream
+from tokmem.train.bank_objective import BankObjective
+from tokmem.train.fit import fit
+from tokmem.train.loss import MAX_LOGITS
+from tokmem.train.settings import FitReport, FitSettings
+
+if TYPE_CHECKING:
+    from tokmem.methods.tokmem import TokMem
+
+KEPT = 8  # states of each procedure that calibrate, where `negatives` asks for no other number
+
+
+def learn_closed(
+    memory: TokMem,
+    procedures: Sequence[Procedure],
+    train: Sequence[Example],
+    validation: Sequence[Example],
+    *,
+    checkpoint: Path | None = None,
+    metrics: Metrics | None = None,
+) -> Learned:
+    """Trains the steering of each procedure alone, counts its states, and computes addresses.
+
+    Args:
+        memory: holds the procedures, trainable, and the bank's statistics.
+        procedures: of this stage.
+        train: their examples, of one turn each.
+        validation: examples to keep the best steering by.
+        checkpoint: folder for the procedures' checkpoints.
+        metrics: receives a line a procedure.
+
+    Raises:
+        BankError: the bank's statistics are of states that were read in another way.
+        DataError: an example has several turns, or is of no procedure of this stage.
+        TrainingError: a procedure has no example, or training failed.
+    """
+    statistics, steps, reports = _statistics(memory), 0, list[FitReport]()
+    own, held = _by_procedure(procedures, train), _by_procedure(procedures, validation)
+    if metrics is not None:
+        metrics.truncate(0)
+    for number, procedure in enumerate(procedures):
+        name = procedure.name
+        memory.bank.freeze()
+        memory.bank.thaw([name])
+        folder = checkpoint / f"{number:04d}" if checkpoint else None
+        report, states = _train_one(memory, own[name], held[name], folder)
+        statistics.add(name, states, best_ordinary(memory.lm, states))
+        draws = stream(memory.seed, "kept", name)
+        kept = draws.sample(range(len(states)), min(memory.negatives or KEPT, len(states)))
+        memory.bank.keep_states(name, states[sorted(kept)])
+        steps += report.steps
+        reports.append(report)
+        if metrics is not None:
+            metrics.write(
+                steps, {"procedure": name, "loss": report.loss, "validation_loss": report.best_loss}
+            )
+    memory.bank.thaw([p.name for p in procedures])
+    close(memory.bank, [p.name for p in procedures])
+    _tell_ambiguities(memory)
+    best = [report.best_loss for report in reports if report.best_loss is not None]
+    return Learned(
+        seconds=sum(report.seconds for report in reports),
+        steps=steps,
+        validation_loss=sum(best) / len(best) if best else None,
+        new_examples=sum(report.examples for report in reports),
+    )
+
+
+def read_with(memory: TokMem) -> dict[str, str]:
+    """What the states of a bank were read with: those of other things are never added up with them."""
+    return {
+        "backbone": memory.backbone.fingerprint,
+        "chat format": memory.chat.fingerprint,
+        "prompt mode": memory.prompt,
+    }
+
+
+def _statistics(memory: TokMem) -> Statistics:
+    """The bank's own, once it is sure that new states may be added."""
+    found = memory.bank.statistics
+    if found is None:
+        raise BankError("a bank without statistics", "one with closed-form addresses", "start an empty bank")
+    found.check_alike(Statistics(found.dim, found.policy, read_with(memory)))
+    return found
+
+
+def _by_procedure(
+    procedures: Sequence[Procedure], examples: Sequence[Example]
+) -> Mapping[str, Sequence[Example]]:
+    """The examples of each procedure, in their order."""
+    found: dict[str, list[Example]] = {procedure.name: [] for procedure in procedures}
+    for example in examples:
+        names = [turn.procedure for turn in example.turns]
+        if len(names) != 1 or names[0] not in found:
+            raise DataError(
+                f"example {example.id!r} of procedures {names}",
+                "one turn, of a procedure of this stage: closed-form addresses are for single calls so far",
+                "set addresses to trained",
+            )
+        found[names[0]].append(example)
+    return found
+
+
+def _train_one(
+    memory: TokMem, train: Sequence[Example], held: Sequence[Example], checkpoint: Path | None
+) -> tuple[FitReport, Tensor]:
+    """Trains the steering of the one trainable procedure; also gives the states of its examples."""
+    encoder, settings = memory.encoder, memory.settings
+    heads = {ids[0] for ids in memory.bank.memory.values()}
+    encoded, kept = ([_given(encoder.encode(e), heads) for e in part] for part in (train, held))
+    encoder.report_cuts()
+    reader = MemoryLM(memory.backbone.model, memory.bank, writes=False)
+    objective = BankObjective(reader, **settings.prefixes, seed=settings.seed)
+    report = fit(objective, encoded, settings, validation=kept, checkpoint=checkpoint)
+    return report, _states(objective, encoded, settings)
+
+
+def _given(encoded: Encoded, heads: Collection[int]) -> Encoded:
+    """The example with its memory token given: it is no target of the loss."""
+    flags = (on and token not in heads for token, on in zip(encoded.ids, encoded.supervised, strict=True))
+    return replace(encoded, supervised=tuple(flags))
+
+
+@torch.no_grad()
+def _states(objective: BankObjective, encoded: Sequence[Encoded], settings: FitSettings) -> Tensor:
+    """(N, d) states at the ends of the prompts: those that training has read, where they are still kept."""
+    found: dict[int, Tensor] = {}
+    for number, window in enumerate(settings.stream(len(encoded)).windows()):
+        prefixes = objective.cache.window(("train", number), [encoded[i] for i in window])
+        found |= zip(window, (prefix.hidden for prefix in prefixes), strict=True)
+    return torch.stack([found[i] for i in range(len(encoded))])
+
+
+@torch.no_grad()
+def best_ordinary(lm: MemoryLM, states: Tensor) -> Tensor:
+    """(N,) the best logit of an ordinary token at each state (N, d); replaced rows do not count."""
+    size = max(1, MAX_LOGITS // lm.head.model_rows)
+    replaced = lm.head.replaced(lm.head.model_rows)
+    return torch.cat(
+        [lm.head.frozen(part).index_fill_(-1, replaced, -torch.inf).amax(-1) for part in states.split(size)]
+    )
+
+
+def _tell_ambiguities(memory: TokMem) -> None:
+    """Warns of procedures that the kept states cannot tell apart."""
+    statistics = memory.bank.statistics
+    if statistics is None:
+        return
+    for pair in ambiguities(statistics, memory.bank.states, reference_of(memory.bank)):
+        logger.warning(
+            "%s and %s take each other's queries: %.0f%% of their kept states go to the other one",
+            pair.first,
+            pair.second,
+            100 * pair.error,
+        )

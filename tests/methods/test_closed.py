@@ -1,0 +1,191 @@
+"""TokMem with closed-form addresses: procedures do not depend on each other, nor on their order."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import permutations
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from tests.data.tiny_chat import LLAMA, tiny_tokenizer
+from tests.tiny import tiny_backbone
+from tokmem.errors import BankError, ConfigError, DataError, TrainingError
+from tokmem.log import Metrics
+from tokmem.methods.tokmem import TokMem
+from tokmem.model.backbone import Backbone
+from tokmem.recall.settings import RecallSettings
+from tokmem.records import Example, Procedure, Turn
+from tokmem.train.settings import FitSettings
+
+NAMES = ("capital", "date", "sum", "river")
+QUERIES = ("France", "a country", "Today", "Italy", "a river", "Japan")
+
+
+@pytest.fixture(scope="module")
+def backbone() -> Backbone:
+    return tiny_backbone(tiny_tokenizer(LLAMA))
+
+
+def memory(backbone: Backbone, **options: Any) -> TokMem:
+    settings = FitSettings(lr=0.05, epochs=2, batch_size=2)
+    recall = RecallSettings(max_new_tokens=4)
+    fixed = {"coupled": False, "addresses": "closed", "settings": settings, "recall": recall}
+    return TokMem(backbone, **fixed | options)
+
+
+def examples(*names: str, queries: Sequence[str] = QUERIES) -> list[Example]:
+    return [Example(q, (Turn(n, f"{n} of {q}"),), f"tell me the {n} of") for n in names for q in queries]
+
+
+def learn(made: TokMem, *names: str, **options: Any) -> TokMem:
+    made.learn([Procedure(n) for n in names], examples(*names), examples(*names)[:1], **options)
+    return made
+
+
+def assert_same(made: TokMem, other: TokMem) -> None:
+    """Steering bit-equal, addresses to 1e-6, the same routes with the same probabilities."""
+    for name in made.bank.names:
+        (address, steering), (its_address, its_steering) = made.bank.rows(name), other.bank.rows(name)
+        assert torch.equal(steering, its_steering)
+        torch.testing.assert_close(address, its_address, rtol=1e-6, atol=1e-6)
+    asked = examples(*made.bank.names)
+    for answer, its in zip(made.answer(asked), other.answer(asked), strict=True):
+        assert answer.route is not None
+        assert its.route is not None
+        assert answer.turns == its.turns
+        assert answer.route.rejected == its.route.rejected
+        assert answer.route.choices[0].probability == pytest.approx(
+            its.route.choices[0].probability, abs=1e-4
+        )
+
+
+def test_a_procedure_alone_and_among_others_has_the_same_steering(backbone: Backbone) -> None:
+    among, start = learn(memory(backbone), *NAMES), memory(backbone)
+    start.add([Procedure("date")])
+    alone = learn(memory(backbone), "date")
+    assert torch.equal(alone.bank.rows("date")[1], among.bank.rows("date")[1])
+    assert not torch.equal(alone.bank.rows("date")[1], start.bank.rows("date")[1])
+
+
+def test_every_order_gives_the_same_memory(backbone: Backbone) -> None:
+    whole = learn(memory(backbone), *NAMES)
+    for order in list(permutations(NAMES))[::7]:
+        single = memory(backbone)
+        for name in order:
+            learn(single, name)
+        merged = learn(memory(backbone), *order[:2])
+        merged.bank.merge(learn(memory(backbone), *order[2:]).bank)
+        assert_same(single, whole)
+        assert_same(merged, whole)
+
+
+def test_queries_reach_their_procedures(backbone: Backbone) -> None:
+    made, fresh = learn(memory(backbone), *NAMES), examples(*NAMES, queries=("Peru", "the sun"))
+    for asked, least in ((examples(*NAMES), 23), (fresh, 5)):
+        routes = [answer.route for answer in made.answer(asked)]
+        pairs = zip(routes, asked, strict=True)
+        assert (
+            sum(route is not None and route.procedure == e.turns[0].procedure for route, e in pairs) >= least
+        )
+
+
+def test_the_fit_alone_rejects(backbone: Backbone) -> None:
+    """With `reject` plain text is written where no procedure fits well enough, else a memory token."""
+    made, asked = learn(memory(backbone, shared="frozen"), *NAMES), examples(*NAMES)
+    statistics = made.bank.statistics
+    assert statistics is not None
+    assert statistics.reference is not None
+    fits = [
+        answer.route.fit for answer in made.recall(asked) if answer.route and answer.route.fit is not None
+    ]
+    middle = torch.tensor(sorted(fits)[len(asked) // 2], dtype=torch.float64) - 1e-9
+    statistics.reference = replace(statistics.reference, least_fit=middle)
+    answers = made.recall(asked, reject=True)
+    assert [answer.route.rejected for answer in answers if answer.route] == [fit < middle for fit in fits]
+    assert [not answer.turns for answer in answers] == [fit < middle for fit in fits]
+    assert all(answer.turns for answer in made.recall(asked))
+
+
+def test_a_saved_memory_goes_on_learning(backbone: Backbone, tmp_path: Path) -> None:
+    learn(memory(backbone), *NAMES[:3]).save(tmp_path / "bank")
+    options = {"settings": memory(backbone).settings, "recall": memory(backbone).recall_settings}
+    loaded = TokMem.load(tmp_path / "bank", backbone, **options)
+    assert loaded.notes["addresses"] == "closed"
+    assert_same(learn(loaded, NAMES[3]), learn(memory(backbone), *NAMES))
+
+
+def test_a_removed_procedure_is_learned_anew(backbone: Backbone) -> None:
+    made = learn(memory(backbone), *NAMES)
+    steering = made.bank.rows("sum")[1]
+    made.bank.remove(["sum"])
+    learn(made, "sum")
+    assert torch.equal(made.bank.rows("sum")[1], steering)
+    assert made.bank.statistics is not None
+    assert made.bank.statistics.counts == dict.fromkeys(NAMES, 6)
+
+
+def test_frozen_rows_keep_their_bits(backbone: Backbone) -> None:
+    made = learn(memory(backbone, shared="frozen"), *NAMES[:3])
+    before = {name: made.bank.rows(name) for name in NAMES[:3]}
+    learn(made, NAMES[3])
+    for name, rows in before.items():
+        assert all(torch.equal(row, its) for row, its in zip(made.bank.rows(name), rows, strict=True))
+
+
+def test_only_single_calls_of_this_stage_are_learned(backbone: Backbone) -> None:
+    chain = Example("both", (Turn("date", "a"), Turn("sum", "b")))
+    for wrong in (chain, examples("river")[0]):
+        with pytest.raises(DataError, match="one turn, of a procedure of this stage"):
+            memory(backbone).learn([Procedure("date"), Procedure("sum")], [wrong], [])
+    with pytest.raises(TrainingError, match="0 examples"):
+        memory(backbone).learn([Procedure("date"), Procedure("sum")], examples("date"), [])
+
+
+@pytest.mark.parametrize("options", [{"coupled": True}, {"renorm": "stage"}])
+def test_what_does_not_go_with_closed_addresses_is_refused(
+    backbone: Backbone, options: dict[str, Any]
+) -> None:
+    with pytest.raises(ConfigError, match="tokmem_dc"):
+        memory(backbone, **options)
+
+
+def test_trained_banks_do_not_turn_closed(backbone: Backbone, tmp_path: Path) -> None:
+    trained = memory(backbone, addresses="trained")
+    learn(trained, "date")
+    with pytest.raises(BankError, match="1 trained ones"):
+        memory(backbone, bank=trained.bank)
+    with pytest.raises(TrainingError, match="learn"):
+        learn(memory(backbone), "date").fit(examples("date"))
+
+
+def test_states_of_another_prompt_mode_are_refused(backbone: Backbone, tmp_path: Path) -> None:
+    learn(memory(backbone), "date").save(tmp_path / "bank")
+    other = TokMem.load(tmp_path / "bank", backbone, prompt="query")
+    with pytest.raises(BankError, match=r"prompt mode query; wanted: prompt mode instruction\+query"):
+        learn(other, "sum")
+
+
+def test_procedures_that_cannot_be_told_apart_are_named(
+    backbone: Backbone, caplog: pytest.LogCaptureFixture
+) -> None:
+    made = memory(backbone)
+    twins = [
+        Example(e.query, (Turn(n, "x"),), e.instruction) for n in ("one", "two") for e in examples("date")
+    ]
+    made.learn([Procedure(n) for n in ("one", "two", "sum")], [*twins, *examples("sum")], [])
+    assert "one and two take each other's queries" in caplog.text
+    assert "sum" not in caplog.text
+
+
+def test_a_resumed_stage_is_the_same(backbone: Backbone, tmp_path: Path) -> None:
+    whole = learn(memory(backbone), *NAMES[:2])
+    for _ in range(2):  # the second time every procedure is taken from its checkpoint
+        with Metrics(tmp_path / "metrics.jsonl") as metrics:
+            made = learn(memory(backbone), *NAMES[:2], checkpoint=tmp_path / "checkpoint", metrics=metrics)
+        assert_same(made, whole)
+        lines = (tmp_path / "metrics.jsonl").read_text().splitlines()
+        assert [line.split('"procedure": ')[1].split(",")[0] for line in lines] == ['"capital"', '"date"']
