@@ -32,6 +32,8 @@ def test_json_is_read_as_the_standard_module_reads_it(value: object) -> None:
         ("{", "Expecting property name"),
         ('{"a": NaN}', "NaN is not JSON"),
         ("[-Infinity]", "-Infinity is not JSON"),
+        ("[1e999]", "the number 1e999 is too large"),
+        ("1" * 5000, "digits"),
         ('[{"a": 1, "b": 2, "a": 3}]', "the key 'a' stands twice in one object"),
         (nested(MAX_DEPTH + 1), f"it nests deeper than {MAX_DEPTH} levels"),
         ("[" * 200_000, f"it nests deeper than {MAX_DEPTH} levels"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import glob
 import json
 import os
 import secrets
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from tokmem.errors import TokMemError
+from tokmem.locks import lock_folder
 from tokmem.strict_json import parse_json
 
 T = TypeVar("T")
@@ -69,15 +71,15 @@ def atomic_write_json(path: Path, value: object) -> None:
 
 
 def read_json(path: Path, kind: type[T], do: str) -> T:
-    """Reads back what a run has written for itself.
+    """Reads a JSON file that a run wrote for itself.
 
     Args:
-        path: of a JSON file that exists.
-        kind: what it holds: `dict` or `list`.
-        do: what to do where it is damaged.
+        path: the file; it exists.
+        kind: the type of its value, `dict` or `list`.
+        do: what to do if it is damaged.
 
     Raises:
-        TokMemError: the file is cut short, or holds something else.
+        TokMemError: the file is cut short, is not strict JSON (see `parse_json`), or holds another type.
     """
     try:
         value = parse_json(path.read_bytes())
@@ -99,22 +101,35 @@ def replace_folder(target: Path, files: Sequence[str]) -> Iterator[Path]:
 
     A block that fails leaves `target` as it was. Between its two renames `target` is missing for a moment. A
     process killed right there leaves the old folder hidden beside it; `recover_folder` and the next
-    `replace_folder` put it back.
+    `replace_folder` put it back. A second writer of `target` waits (see `lock_folder`).
 
     Args:
         target: folder to write.
         files: names that such a folder may hold, as `fnmatch` patterns; the first is the file that marks it.
 
     Raises:
-        TokMemError: `target` is a file or a folder that such a save did not write, or the disk is full.
+        TokMemError: `target` is a file or a folder that such a save did not write, the disk is full, or
+            another process goes on writing `target`.
     """
     target = target.resolve()
     recover_folder(target)
     check_replaceable(target, files)
-    draft, old = _sibling(target, "new"), _sibling(target, "old")
-    for leftover in (draft, old):
-        if leftover.exists():
-            shutil.rmtree(leftover)
+    with lock_folder(target):
+        recover_folder(target)  # again: the writer before may have been killed
+        check_replaceable(target, files)
+        with _filled(target) as draft:
+            yield draft
+
+
+@contextmanager
+def _filled(target: Path) -> Iterator[Path]:
+    """`replace_folder`, once the lock is held."""
+    for leftover in target.parent.glob(f"{glob.escape(_sibling(target, 'new').name)}*"):
+        shutil.rmtree(leftover)  # of a writer that was killed
+    draft = _sibling(target, f"new-{os.getpid()}-{secrets.token_hex(4)}")
+    old = _sibling(target, "old")
+    if old.exists():
+        shutil.rmtree(old)
     draft.mkdir(parents=True)
     try:
         yield draft
@@ -160,18 +175,24 @@ def recover_folder(target: Path) -> bool:
     """Puts back the folder that a process killed in the midst of `replace_folder` left beside `target`.
 
     Returns:
-        Whether there was something to put back. Where `target` exists, nothing is done.
+        Whether there was something to put back. If `target` exists, nothing is done.
+
+    Raises:
+        TokMemError: another process goes on writing `target`.
     """
     target = target.resolve()
     old = _sibling(target, "old")
     if target.exists() or not old.is_dir():
         return False
-    os.rename(old, target)
+    with lock_folder(target):  # a living writer is between its renames: wait
+        if target.exists() or not old.is_dir():
+            return False
+        os.rename(old, target)
     return True
 
 
 def _sibling(target: Path, kind: str) -> Path:
-    """A name nobody gives by hand: what bears it may be removed, and somebody's `bank.old` may not."""
+    """A hidden name beside `target` that nobody gives by hand, so what has it may be removed."""
     return target.with_name(f".{target.name}.tokmem-{kind}")
 
 

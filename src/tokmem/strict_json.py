@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import codecs
 import json
+import math
 from typing import Any, NoReturn
 
 MAX_DEPTH = 100
 """The most objects and lists within each other; deeper values break writing, checking and printing."""
+MAX_SCHEMA_DEPTH = 64
+"""The same for the schema of a procedure's arguments; validators recurse several times a level."""
 
 _OTHER_ENCODINGS = (
     (codecs.BOM_UTF32_LE, "UTF-32"),
@@ -27,14 +30,17 @@ def parse_json(text: str | bytes) -> Any:
         The value.
 
     Raises:
-        ValueError: the text is empty, is not JSON (NaN and infinity are not) or not UTF-8, holds a key twice
-            in one object or half of a surrogate pair, or nests deeper than `MAX_DEPTH` levels.
+        ValueError: the text is empty, is not JSON (NaN and infinity are not) or not UTF-8, holds a number
+            that is too large, a key twice in one object or half of a surrogate pair, or nests deeper than
+            `MAX_DEPTH` levels.
     """
     decoded = decode_utf8(text) if isinstance(text, bytes) else text
     if not decoded.strip():
         raise ValueError("there is no text")
     try:
-        value = json.loads(decoded, parse_constant=_refuse_constant, object_pairs_hook=_unique)
+        value = json.loads(
+            decoded, parse_constant=_refuse_constant, parse_float=_finite, object_pairs_hook=_unique
+        )
     except RecursionError as error:
         raise ValueError(_TOO_DEEP) from error
     if nests_deeper(value, MAX_DEPTH):
@@ -88,6 +94,14 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         twice = next(key for key in keys if keys.count(key) > 1)
         raise ValueError(f"the key {twice!r} stands twice in one object")
     return made
+
+
+def _finite(digits: str) -> float:
+    """Refuses what Python would read as infinity, which nothing can write back."""
+    number = float(digits)
+    if not math.isfinite(number):
+        raise ValueError(f"the number {digits:.20} is too large")
+    return number
 
 
 def _refuse_constant(constant: str) -> NoReturn:

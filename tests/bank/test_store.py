@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import errno
 import json
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -215,3 +216,22 @@ def test_a_save_without_a_name_keeps_the_working_folder(
     with pytest.raises(TokMemError, match="working folder"):
         save_bank(bank, Path(), ORIGIN)
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
+
+
+def test_a_bank_is_read_whole_while_another_thread_writes_it(saved: Path) -> None:
+    banks = [tiny_bank(True, "auto", seed=seed) for seed in (0, 1)]
+    rows = [bank.steering.rows() for bank in banks]
+    save_bank(banks[0], saved, ORIGIN)
+
+    def write() -> None:
+        for number in range(30):
+            save_bank(banks[number % 2], saved, ORIGIN)
+
+    thread = threading.Thread(target=write)
+    thread.start()
+    try:
+        while thread.is_alive():
+            loaded, _ = load_bank(saved)
+            assert any(torch.equal(loaded.steering.rows(), wanted) for wanted in rows)
+    finally:
+        thread.join()

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from tokmem.bank.closed import close, merged_statistics
 from tokmem.bank.renorm import renorm
+from tokmem.bank.schema import check_procedure
 from tokmem.bank.slots import IdPolicy, IdSpace, SlotMap
 from tokmem.bank.statistics import Statistics
 from tokmem.bank.table import Table
@@ -119,7 +120,8 @@ class Bank(nn.Module):
             ids: token ids to keep, `width` a procedure; None takes free ones.
 
         Raises:
-            BankError: a name or id is taken, the shapes do not fit, or no id is free.
+            BankError: a name or id is taken, the shapes do not fit, no id is free, or a procedure cannot be
+                saved.
         """
         width = steering.shape[1] if steering.ndim == 3 else 0
         if tuple(steering.shape) != (len(procedures), width, self.dim) or width == 0:
@@ -133,6 +135,8 @@ class Bank(nn.Module):
             )
         if address is not None and tuple(address.shape) != (len(procedures), self.dim):
             raise BankError(f"address rows {tuple(address.shape)}", f"({len(procedures)}, {self.dim})")
+        for procedure in procedures:
+            check_procedure(procedure)
         self.slots.add([p.name for p in procedures], width, ids)
         self.procedures |= {p.name: p for p in procedures}
         frozen = self.steering.frozen.shape[0]

@@ -20,7 +20,7 @@ from tokmem.bank.addresses import Reference, pack, unpack
 from tokmem.errors import BankError, ConfigError
 
 Shared = Literal["frozen", "updated"]
-_REFERENCE = "reference."
+REFERENCE = "reference."
 
 
 @dataclass(frozen=True)
@@ -211,7 +211,7 @@ class Statistics:
             "scatter": pack(self.scatter),
         }
         if self.reference is not None:
-            found |= {_REFERENCE + key: value for key, value in self.reference.tensors().items()}
+            found |= {REFERENCE + key: value for key, value in self.reference.tensors().items()}
         return found
 
     @property
@@ -234,9 +234,7 @@ class Statistics:
         own.sums = dict(zip(facts["names"], sums.clone(), strict=True))
         own.scatter, own.freedom = unpack(tensors["scatter"], own.dim), facts["freedom"]
         fixed = {
-            key.removeprefix(_REFERENCE): value
-            for key, value in tensors.items()
-            if key.startswith(_REFERENCE)
+            key.removeprefix(REFERENCE): value for key, value in tensors.items() if key.startswith(REFERENCE)
         }
         own.reference = Reference.restore(fixed) if fixed else None
         return own

@@ -11,18 +11,21 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from itertools import groupby
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 
 from tokmem.bank.bank import Bank
+from tokmem.bank.schema import check_facts, check_statistics, check_tensors
 from tokmem.bank.slots import IdSpace
 from tokmem.bank.statistics import Statistics
 from tokmem.errors import BankError
 from tokmem.files import recover_folder, replace_folder
+from tokmem.locks import lock_folder
 from tokmem.records import Procedure
+from tokmem.strict_json import parse_json
 
 FORMAT, OLDER = 3, (2,)  # 3 brought statistics
 TENSORS, STATISTICS, FACTS, CARD = "bank.safetensors", "statistics.safetensors", "bank.json", "README.md"
@@ -95,8 +98,13 @@ def load_bank(
             the message names what differs.
     """
     recover_folder(folder)
-    facts = _read_facts(folder)
-    tensors = _read_tensors(folder / TENSORS, facts["tensors"])
+    try:
+        facts, tensors, sums = _read(folder)
+    except BankError:
+        if not folder.is_dir():
+            raise
+        with lock_folder(folder):  # a writer may have replaced one file after the other was read
+            facts, tensors, sums = _read(folder)
     origin = Origin(**facts["origin"])
     at_hand, own = configuration or {}, origin.configuration
     for what, got, wanted in (
@@ -129,7 +137,6 @@ def load_bank(
         for (name, _), states in zip(kept, parts, strict=True):
             bank.keep_states(name, states)
     if "closed_form" in facts:
-        sums = _read_tensors(folder / STATISTICS, facts["statistics"])
         bank.statistics = Statistics.restore(facts["closed_form"], sums)
     bank.slots.retire(facts["retired"])
     bank.freeze()
@@ -155,23 +162,48 @@ def _facts(bank: Bank, origin: Origin) -> dict[str, Any]:
     return facts if bank.statistics is None else facts | {"closed_form": bank.statistics.facts}
 
 
+class _Contents(NamedTuple):
+    """The checked contents of a bank's files; `sums` is empty if there are no statistics."""
+
+    facts: dict[str, Any]
+    tensors: dict[str, torch.Tensor]
+    sums: dict[str, torch.Tensor]
+
+
+def _read(folder: Path) -> _Contents:
+    facts, sums = _read_facts(folder), dict[str, torch.Tensor]()
+    tensors = _read_tensors(folder / TENSORS, facts["tensors"])
+    check_tensors(tensors, facts, folder / TENSORS)
+    if "closed_form" in facts:
+        sums = _read_tensors(folder / STATISTICS, facts["statistics"])
+        check_statistics(sums, facts, folder / STATISTICS)
+    return _Contents(facts, tensors, sums)
+
+
 def _read_facts(folder: Path) -> dict[str, Any]:
     path = folder / FACTS
     if not path.is_file():
         raise BankError(f"no {FACTS} in {folder}", "a folder written by saving a bank", "check the path")
     try:
-        facts: dict[str, Any] = json.loads(path.read_text("utf-8"))
-        stored = facts.pop("digest")
-    except (ValueError, KeyError, TypeError) as error:
-        raise BankError(f"{path} is truncated or no bank", "a whole file", "take it from a copy") from error
+        facts = parse_json(path.read_bytes())
+    except ValueError as error:
+        raise BankError(
+            f"{path} is truncated or no bank ({error})", "a whole file", "take it from a copy"
+        ) from error
+    if not isinstance(facts, dict) or "digest" not in facts:
+        raise BankError(
+            f"{path} is truncated or no bank: {json.dumps(facts):.80}", "a whole file", "take it from a copy"
+        )
+    stored = facts.pop("digest")
     if facts.get("format") not in (FORMAT, *OLDER):
         raise BankError(
-            f"{path} has format {facts.get('format')}", f"format {FORMAT}", "use a matching version"
+            f"{path} has format {facts.get('format')!r:.80}", f"format {FORMAT}", "use a matching version"
         )
     if stored != _digest(facts):
         raise BankError(
             f"{path} was edited after saving", "the file as saved", "change banks with `tokmem bank`"
         )
+    check_facts(facts, path)
     return facts
 
 

@@ -16,10 +16,7 @@ from referencing.jsonschema import DRAFT202012
 
 from tokmem.errors import DataError
 from tokmem.records import Procedure
-from tokmem.strict_json import nests_deeper
-
-MAX_SCHEMA_DEPTH = 64
-"""The most objects and lists within each other in a schema; validators recurse several times a level."""
+from tokmem.strict_json import MAX_SCHEMA_DEPTH, nests_deeper
 
 
 def check_schema(procedure: Procedure, place: str = "") -> None:
