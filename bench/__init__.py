@@ -1,1 +1,1 @@
-"""Measurements of speed and memory; run from the repository's root."""
+"""Measurements of speed and memory; run them from the repository's root."""

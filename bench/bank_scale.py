@@ -1,8 +1,8 @@
 """Times training and routing with 10, 1,000 and 100,000 memory tokens: `python -m bench.bank_scale`.
 
-The same queries in each bank; their memory tokens are spread over it. A step reads its prompts, nothing
-shared and nothing cached, and runs forward, backward and AdamW. Routing ranks all memory tokens for queries
-that have been read.
+All banks see the same queries, whose memory tokens are spread over the bank. A step reads its prompts
+(nothing shared, nothing cached) and runs forward, backward and AdamW. Routing ranks all memory tokens for
+queries that were read before.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ FORMATS = dict.fromkeys(("step_ratio", "suffix_ratio", "routing_ms", "peak_gb"),
 
 
 def build_large_bank(settings: Settings, size: int) -> Bank:
-    """A bank past the vocabulary's end, rows as long as the backbone's own."""
+    """Builds a bank past the vocabulary's end, with rows as long as the backbone's own."""
     bank = Bank(settings.hidden, IdSpace(settings.vocab))
     rows = torch.randn(size, 1, settings.hidden, generator=generator(settings.seed, "bank")) * 0.02
     bank.add([Procedure(f"procedure {i}") for i in range(size)], rows)
@@ -65,7 +65,7 @@ def build_large_bank(settings: Settings, size: int) -> Bank:
 
 
 def spread(queries: Queries, settings: Settings, bank: Bank) -> list[list[Encoded]]:
-    """The queries' batches with the memory tokens of `bank`."""
+    """Returns the queries' batches with the memory tokens of `bank`."""
     ids, every = bank.slots.token_ids, len(bank) // settings.procedures
     moved_to = {i: ids[slot * every] for slot, i in enumerate(memory_ids(settings).spare)}
 
@@ -89,7 +89,7 @@ class Sized:
         self.peak = peak_bytes()
 
     def step(self, batch: Sequence[Encoded]) -> tuple[float, float]:
-        """Seconds to read the prompts of a batch, and of what follows."""
+        """Returns the seconds for reading the prompts of a batch, and for the rest of the step."""
         return timed(lambda: self._prompts(batch), self.lm.device), timed(
             lambda: self._suffixes(batch), self.lm.device
         )
@@ -101,7 +101,7 @@ class Sized:
         suffix_step(self.lm, self.optimizer, batch, self.read)
 
     def row(self, times: Sequence[tuple[float, float]]) -> dict[str, Any]:
-        """A row of the table, of the seconds that its steps took."""
+        """Makes a row of the table from the seconds of the steps."""
         states = torch.stack([p.hidden for p in self.read])
         return {
             "memory_tokens": self.size,
@@ -114,20 +114,20 @@ class Sized:
 
 
 def measure(made: Sequence[Sized], queries: Queries) -> list[dict[str, Any]]:
-    """A row a bank. A round is a step of each, so that a machine that grows slow grows slow for all."""
+    """Measures a row a bank. A round is one step of each bank, so a slowing machine slows all alike."""
     rounds = [[one.step(one.batches[i]) for one in made] for i in range(len(queries.batches))]
     return [one.row(times) for one, times in zip(made, zip(*rounds, strict=True), strict=True)]
 
 
 @torch.no_grad()
 def routing(lm: MemoryLM, states: Tensor) -> float:
-    """Seconds to rank all memory tokens for queries with these last states."""
+    """Returns the seconds for ranking all memory tokens for queries with these last states."""
     frozen = lm.head.frozen(states)  # the same whatever the bank
     return timed(lambda: route(frozen, lm.head.memory(states), lm.bank.names), lm.device)
 
 
 def run(settings: Settings, sizes: Sequence[int] = SIZES) -> dict[str, Any]:
-    """Measures every size; the content of the result file.
+    """Measures every size and returns the content of the result file.
 
     Raises:
         ConfigError: a bank is smaller than the number of procedures.

@@ -1,4 +1,4 @@
-"""The three ways to train memory tokens that are compared, behind one face: rows, and the loss of a batch."""
+"""Three ways to train memory tokens with one interface: rows, and the loss of a batch."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tokmem.train.step import frozen_prefix_loss
 
 
 class Contender(Protocol):
-    """One way to train.
+    """A way to train.
 
     Attributes:
         rows: (S, d) the only parameter that trains, in slot order.
@@ -29,12 +29,12 @@ class Contender(Protocol):
     rows: nn.Parameter
 
     def loss(self, examples: Sequence[Encoded]) -> Tensor:
-        """Mean loss over the supervised tokens, with graph."""
+        """Returns the mean loss over the supervised tokens, with its graph."""
         ...
 
 
 class Peft:
-    """PEFT's TrainableTokens on the embedding, which is the head too, and the loss of `transformers`."""
+    """PEFT's TrainableTokens on the embedding (which is also the head), with the loss of `transformers`."""
 
     def __init__(self, model: PreTrainedModel, ids: Sequence[int], rows: Tensor) -> None:
         from peft import TrainableTokensConfig, get_peft_model
@@ -48,20 +48,20 @@ class Peft:
             self.rows.copy_(rows)
 
     def loss(self, examples: Sequence[Encoded]) -> Tensor:
-        """As PEFT's users compute it: labels to the forward."""
+        """Computes the loss as PEFT's users do: passes labels to the forward."""
         ids, mask, labels = whole_batch(examples, self.rows.device)
         return self.model(input_ids=ids, attention_mask=mask, labels=labels, use_cache=False).loss
 
 
 class FrozenPrefix:
-    """TokMem's own step; it reads the prefixes of the batch at hand and keeps nothing from step to step."""
+    """TokMem's own step; it reads the prefixes of the present batch and keeps nothing between steps."""
 
     def __init__(self, model: PreTrainedModel, bank: Bank) -> None:
         self.lm = MemoryLM(model, bank)
         self.rows = bank.steering.fresh
 
     def loss(self, examples: Sequence[Encoded]) -> Tensor:
-        """Prefixes without a graph, then memory tokens and responses with one."""
+        """Reads prefixes without a graph, then memory tokens and responses with one."""
         prefixes = read_prefixes(self.lm, [e.ids[: e.prefix] for e in examples])
         loss = frozen_prefix_loss(self.lm, examples, prefixes)
         return loss.total / loss.count
@@ -70,7 +70,7 @@ class FrozenPrefix:
 def suffix_step(
     lm: MemoryLM, optimizer: torch.optim.Optimizer, examples: Sequence[Encoded], prefixes: Sequence[Prefix]
 ) -> None:
-    """TokMem's step where the prefixes have been read: forward, backward, the optimizer."""
+    """Runs TokMem's step after the prefixes were read: forward, backward, optimizer."""
     optimizer.zero_grad(set_to_none=True)
     loss = frozen_prefix_loss(lm, examples, prefixes)
     (loss.total / loss.count).backward()
@@ -85,14 +85,14 @@ BUILDERS: dict[str, Callable[[PreTrainedModel, Bank], Contender]] = {
 
 
 class Trainer:
-    """A contender with its optimizer, the same AdamW for all."""
+    """A contender with its optimizer; all use the same AdamW."""
 
     def __init__(self, contender: Contender, lr: float) -> None:
         self.contender = contender
         self.optimizer = build_adamw([Group([contender.rows])], lr, 0.0)
 
     def step(self, examples: Sequence[Encoded]) -> float:
-        """Forward, backward, AdamW; the loss before the step. The rows' gradient stays until the next one."""
+        """Runs forward, backward, AdamW; returns the loss before the step and keeps the rows' gradient."""
         self.optimizer.zero_grad(set_to_none=True)
         loss = self.contender.loss(examples)
         loss.backward()

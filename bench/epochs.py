@@ -1,10 +1,10 @@
 """Times whole epochs of TokMem's `fit`: `python -m bench.epochs`.
 
-One epoch and three, from nothing cached, beside the plain loop, PEFT, and one bare forward pass over the same
-tokens: each distinct prompt token and each supervised one once, in the same batches, without a graph, the
-head at supervised positions alone. That pass is timed before `fit` and after it, and its mean counts. The
-plain loop and PEFT keep nothing from step to step, so that a few steps spread over the epoch give their
-speed. Tokens are counted as the plain loop sees them, prompts whole.
+It times one epoch and three, with nothing cached at the start, beside the plain loop, PEFT, and one bare
+forward pass over the same tokens. The bare pass runs each distinct prompt token and each supervised token
+once, in the same batches, without a graph, with the head at supervised positions alone. It is timed before
+and after `fit`, and the mean counts. The plain loop and PEFT keep nothing between steps, so a few steps
+spread over the epoch give their speed. Tokens are counted as the plain loop sees them: whole prompts.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def train(lm: MemoryLM, examples: Sequence[Encoded], settings: FitSettings) -> F
 
 
 def timed(work: Callable[[], object], device: torch.device) -> float:
-    """Seconds that it takes."""
+    """Returns the seconds that a call takes."""
     wait(device)
     started = time.perf_counter()
     work()
@@ -66,10 +66,10 @@ def timed(work: Callable[[], object], device: torch.device) -> float:
 
 
 class Epochs:
-    """The model and the examples that everything is measured on.
+    """The model and the examples of all measurements.
 
     Args:
-        settings: of the measurement; its rounds make the epoch.
+        settings: settings of the measurement; its rounds make the epoch.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -80,14 +80,14 @@ class Epochs:
         self.tokens = sum(len(e.ids) for e in self.examples)
 
     def lm(self) -> MemoryLM:
-        """The model with a bank that nothing has trained yet."""
+        """Makes the model with an untrained bank."""
         return MemoryLM(self.model, build_bank(self.settings, self.model, self.queries.names))
 
     def fit_settings(self, epochs: int) -> FitSettings:
         return FitSettings(lr=self.settings.lr, epochs=epochs, batch_size=self.settings.batch)
 
     def fit(self, epochs: int) -> tuple[float, float, FitReport]:
-        """Seconds and peak bytes of a run from nothing cached, and its report."""
+        """Returns seconds, peak bytes and report of a run with nothing cached."""
         lm, reports = self.lm(), []
         reset_peak()
         work = lambda: reports.append(train(lm, self.examples, self.fit_settings(epochs)))  # noqa: E731
@@ -95,12 +95,12 @@ class Epochs:
         return seconds, peak_bytes(), reports[0]
 
     def bare(self) -> tuple[float, int]:
-        """Seconds of a bare forward pass, and the prompt tokens in it."""
+        """Returns the seconds of a bare forward pass, and the number of its prompt tokens."""
         lm, stream, read = self.lm(), self.fit_settings(1).stream(len(self.examples)), list[int]()
         return timed(lambda: read.append(bare_forward(lm, self.examples, stream)), self.device), read[0]
 
     def validate(self) -> tuple[float, float]:
-        """Seconds of a first validation on the examples, and of a second."""
+        """Returns the seconds of a first validation on the examples, and of a second."""
         lm = self.lm()
         objective = BankObjective(lm, **self.fit_settings(1).prefixes)
         objective.begin(self.examples, self.examples)
@@ -112,7 +112,7 @@ class Epochs:
         return timed(work, self.device), timed(work, self.device)
 
     def sample(self, name: str) -> tuple[float, float]:
-        """Tokens per second of a contender's steps and of its validation, spread evenly over the epoch."""
+        """Returns tokens per second of a contender's steps and validation, spread evenly over the epoch."""
         contender = BUILDERS[name](self.model, self.lm().bank)
         trainer = Trainer(contender, self.settings.lr)
         batches = self.queries.batches[:: max(1, len(self.queries.batches) // SAMPLED)]
@@ -130,7 +130,7 @@ class Epochs:
 
 @torch.no_grad()
 def bare_forward(lm: MemoryLM, examples: Sequence[Encoded], stream: Stream) -> int:
-    """Runs each token once that an epoch has to run; the number of prompt tokens among them."""
+    """Runs each token of an epoch once; returns the number of prompt tokens among them."""
     rows, read = PrefixCache(lm, 0), 0
     rows.begin(examples)
     packs = [[stem.ids for stem in stems] for stems in rows.plan.packs]
@@ -149,7 +149,7 @@ def bare_forward(lm: MemoryLM, examples: Sequence[Encoded], stream: Stream) -> i
 
 
 def run(settings: Settings) -> dict[str, Any]:
-    """Measures everything; the content of the result file.
+    """Measures everything and returns the content of the result file.
 
     Raises:
         TrainingError: the contenders do not compute the same thing.
@@ -199,7 +199,7 @@ def run(settings: Settings) -> dict[str, Any]:
 
 
 def compared(row: dict[str, Any], tokens: int, plain: float, bare: float, peak: float) -> dict[str, Any]:
-    """A row with its speed, and its ratios to the plain loop and to the bare forward pass."""
+    """Adds speed, and ratios to the plain loop and to the bare forward pass, to a row."""
     speed = row["epochs"] * tokens / row["seconds"]
     ratios = {"tokens_per_second": speed, "speedup": speed / plain, "over_bare": row["seconds"] / bare}
     return row | ratios | ({"memory_share": row["peak_gb"] / peak} if "peak_gb" in row else {})

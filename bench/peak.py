@@ -1,4 +1,4 @@
-"""Peak memory of one contender, in a process of its own: `python -m bench.peak NAME SETTINGS_AS_JSON`."""
+"""Measures peak memory of one contender in a fresh process: `python -m bench.peak NAME SETTINGS_AS_JSON`."""
 
 from __future__ import annotations
 
@@ -24,9 +24,11 @@ def measure_peak(name: str, settings: Settings) -> dict[str, float]:
     """Runs a fresh process for a contender.
 
     Returns:
-        `peak_gb` in a training step, model included; `loaded_gb` before it. In 1e9 bytes: of device memory on
-        CUDA, else of resident memory, the interpreter and its libraries included (and off Linux the peak of
-        building the model).
+        `peak_gb` in a training step, model included, and `loaded_gb` before it, in 1e9 bytes. On CUDA it is
+            device
+        memory; elsewhere it is resident memory, with the interpreter and its libraries (outside Linux it is
+            the
+        peak of building the model).
     """
     command = [sys.executable, "-m", "bench.peak", name, json.dumps(asdict(settings))]
     root = Path(__file__).parents[1]
@@ -34,9 +36,9 @@ def measure_peak(name: str, settings: Settings) -> dict[str, float]:
 
 
 def reset_peak() -> None:
-    """Lets the peak start anew from what is held now: building a model holds more than the model.
+    """Resets the peak to the present memory, because building a model takes more than the model.
 
-    What was freed goes back to the system first, where the C library (glibc) can be told so.
+    It first returns freed memory to the system if the C library (glibc) can do so.
     """
     gc.collect()
     if torch.cuda.is_initialized():

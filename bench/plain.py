@@ -1,10 +1,11 @@
 """The plain loop: a training step with the semantics of the method's published scripts, in our own code.
 
-Whole padded sequences run with a graph; memory rows are written into the embedding's output, one mask and one
-assignment a memory token; the head gives logits of all positions over the whole vocabulary, in which the
-columns of memory tokens are overwritten; they are shifted by a copy, and cross-entropy ignores what is not
-labelled. The rows are a parameter in the backbone's dtype. Left out, to the plain loop's advantage: the
-key-value cache that the scripts' forward keeps, and their second cross-entropy, which is for the log alone.
+Whole padded sequences run with a graph. Memory rows are written into the embedding's output with one mask and
+one assignment a memory token. The head computes logits of all positions over the whole vocabulary, and the
+columns of memory tokens are overwritten; the logits are copied to shift them, and cross-entropy ignores
+unlabelled positions. The rows are a parameter in the backbone's dtype. Two costs of the scripts are left out,
+to the plain loop's advantage: the key-value cache of their forward, and their second cross-entropy for the
+log.
 
 Letters: B batch, T positions, d hidden size, V rows of the backbone, S memory tokens.
 """
@@ -23,7 +24,7 @@ from tokmem.records import Encoded
 
 
 def whole_batch(examples: Sequence[Encoded], device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
-    """Ids, mask and labels of whole right-padded sequences, each (B, T); labels are not shifted."""
+    """Returns ids, mask and labels of whole right-padded sequences, each (B, T); labels are not shifted."""
     ids, mask = right_pad([e.ids for e in examples])
     flags = [[i if on else IGNORE for i, on in zip(e.ids, e.supervised, strict=True)] for e in examples]
     labels, _ = right_pad(flags, IGNORE)
@@ -46,7 +47,7 @@ class PlainLoop:
         self.rows = nn.Parameter(rows.to(weight).clone())
 
     def loss(self, examples: Sequence[Encoded]) -> Tensor:
-        """Mean cross-entropy over the labelled positions."""
+        """Returns the mean cross-entropy over the labelled positions."""
         ids, mask, labels = whole_batch(examples, self.index.device)
         logits = self._logits(ids, mask)
         shifted = logits[:, :-1].contiguous().flatten(0, 1)

@@ -1,8 +1,8 @@
 """Says where the time of a suffix step goes: `python -m bench.profile`.
 
-A suffix step is what is left of a training step once its prompts have been read: memory tokens and responses
-forward, backward, AdamW. Its kernels are summed by kind, and the rate of its matrix products stands beside
-that of one large product of the same type, taken in the same run: the room that is left to better kernels.
+A suffix step is the rest of a training step after its prompts were read: forward and backward over memory
+tokens and responses, and AdamW. Its kernels are summed by kind. The rate of its matrix products is compared
+with one large product of the same type in the same run; the difference is what better kernels could gain.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ FORMATS = {"seconds": ".3f", "share": ".1%", "gflops": ".0f"}
 
 
 def kind(name: str, shapes: Sequence[Sequence[int]], settings: Settings) -> str | None:
-    """Which part of the step a kernel is, by its name and the shapes of what it takes; None for the rest."""
+    """Returns the part of the step that a kernel belongs to, by its name and input shapes, or None."""
     if "scaled_dot_product" in name or "attention" in name or name == "aten::bmm":
         return ATTENTION
     if name in ("aten::mm", "aten::addmm"):
@@ -49,7 +49,7 @@ def kind(name: str, shapes: Sequence[Sequence[int]], settings: Settings) -> str 
 
 
 def kernels(steps: Callable[[], object], settings: Settings) -> dict[str, tuple[float, float]]:
-    """Seconds and floating-point operations of the large kernels that the steps call, by part."""
+    """Returns seconds and floating-point operations of the large kernels in the steps, by part."""
     with profile(activities=[ProfilerActivity.CPU], record_shapes=True, with_flops=True) as recorded:
         steps()
     sums: dict[str, tuple[float, float]] = dict.fromkeys((LAYERS, VOCABULARY, ATTENTION), (0.0, 0.0))
@@ -63,7 +63,7 @@ def kernels(steps: Callable[[], object], settings: Settings) -> dict[str, tuple[
 
 @torch.no_grad()
 def large_rate(settings: Settings, device: torch.device) -> float:
-    """Operations per second of a matrix product of many rows by a layer's widest weight."""
+    """Returns operations per second of a product of many rows with a layer's widest weight."""
     dtype = getattr(torch, settings.dtype)
     left = torch.randn(LARGE, settings.hidden, device=device).to(dtype)
     right = torch.randn(settings.hidden, settings.intermediate, device=device).to(dtype)
@@ -75,13 +75,13 @@ def large_rate(settings: Settings, device: torch.device) -> float:
 def summarise(
     sums: Mapping[str, tuple[float, float]], whole: float, large: float, count: int
 ) -> list[dict[str, Any]]:
-    """A row for each part of `count` steps that took `whole` seconds together, and what faster products gave.
+    """Makes a row for each part of `count` steps that took `whole` seconds; says what faster products gain.
 
     Args:
         sums: seconds and operations of each part.
         whole: seconds of all steps.
         large: operations per second of a large product.
-        count: of steps.
+        count: number of steps.
     """
 
     def row(part: str, seconds: float, work: float = 0.0) -> dict[str, Any]:
@@ -99,7 +99,7 @@ def summarise(
 
 
 def run(settings: Settings) -> dict[str, Any]:
-    """Measures; the content of the result file."""
+    """Measures and returns the content of the result file."""
     if pick_device(settings.device) != "cpu":
         raise ConfigError(f"device {settings.device}", "cpu: a GPU's kernels run while the host goes on")
     prepare(settings)

@@ -1,13 +1,13 @@
 """Times recall beside plain batched `generate` of transformers: `python -m bench.recall`.
 
-All contenders answer the same queries with the same backbone and the same memory tokens, greedily, the first
-token among memory tokens and no other after it; the bundled backbone, and random weights at a 0.5 B shape.
-`generate` runs a copy of the model whose rows for the memory ids are those of the bank, over batches padded
-on the left, in the queries' order and in that of their length. A random backbone does not stop by itself, so
-a response ends where the query's own response ends, for all alike. Every contender's answers are compared
+All contenders answer the same queries greedily, with the same backbone and the same memory tokens: the first
+token is a memory token, and no other follows. Backbones are the bundled one, and random weights at a 0.5 B
+shape. `generate` runs a copy of the model that holds the bank's rows at the memory ids. Its batches are
+padded on the left, in the queries' order and in order of length. A random backbone does not stop by itself,
+so every contender ends a response where the query's own response ends. Each contender's answers are compared
 with those of the first; divergences are listed with the margin between the two tokens. In half precision
-plain `generate` differs from itself where batches are put together otherwise, so its second row says how much
-of that is in the backbone.
+plain `generate` differs from itself if its batches differ, so its second row shows how much of that comes
+from the backbone.
 """
 
 from __future__ import annotations
@@ -47,9 +47,9 @@ SHOWN = 3  # divergences of a contender in the terminal; the result file lists a
 def measure(
     runs: Mapping[str, Contender], prompts: Sequence[Ids], limits: Sequence[int], rounds: int
 ) -> dict[str, dict[str, Any]]:
-    """Answers, seconds and processor seconds of each contender; in each round one after the other.
+    """Measures answers, seconds and processor seconds; each round runs one contender after the other.
 
-    So what else the machine does falls on all of them alike. Two queries warm each one up.
+    So other load on the machine affects all contenders alike. Two queries warm each one up.
     """
     found: dict[str, dict[str, Any]] = {name: {"seconds": [], "cpu_seconds": []} for name in runs}
     for run in runs.values():
@@ -64,7 +64,7 @@ def measure(
 
 
 def divergences(answers: Answers, wanted: Answers) -> list[dict[str, Any]]:
-    """Where answers first part from those wanted: the query, the position, both tokens (-1: the end)."""
+    """Lists where answers first differ: the query, the position, both tokens (-1: the end)."""
     found = []
     for query, (ours, theirs) in enumerate(zip(answers, wanted, strict=True)):
         if ours != theirs:
@@ -75,9 +75,9 @@ def divergences(answers: Answers, wanted: Answers) -> list[dict[str, Any]]:
 
 
 def margin(model: PreTrainedModel, read: Ids, got: int, wanted: int) -> float:
-    """How far apart two tokens' logits are after some tokens, in steps of the dtype's resolution.
+    """Returns the difference of two tokens' logits after some tokens, in steps of the dtype's resolution.
 
-    A step or two are what the order of a sum makes of them: such a choice is a tie.
+    The order of a sum can make a step or two: such a choice is a tie.
     """
     ids = torch.tensor([read], device=model.device)
     one, other = model(ids, logits_to_keep=1).logits[0, -1, [got, wanted]].float().tolist()
@@ -86,7 +86,7 @@ def margin(model: PreTrainedModel, read: Ids, got: int, wanted: int) -> float:
 
 
 def summarise(measured: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """A row a contender; answers and speed are set against the first."""
+    """Makes a row a contender; answers and speed are compared with the first."""
     first = next(iter(measured.values()))
     rows = []
     for name, found in measured.items():
@@ -107,10 +107,10 @@ def summarise(measured: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]
 
 
 def run(settings: Settings, options: argparse.Namespace) -> dict[str, Any]:
-    """Measures every backbone in every dtype; the content of the result file.
+    """Measures every backbone in every dtype and returns the content of the result file.
 
     Raises:
-        ConfigError: a contender that is asked for does not exist.
+        ConfigError: an unknown contender is asked for.
     """
     prepare(settings)
     queries = load_queries(settings)
@@ -152,7 +152,7 @@ def run(settings: Settings, options: argparse.Namespace) -> dict[str, Any]:
 def _contend(
     model: PreTrainedModel, bank: Bank, examples: Sequence[Encoded], options: argparse.Namespace
 ) -> list[dict[str, Any]]:
-    """A row for each contender with this model."""
+    """Makes a row for each contender with this model."""
     prompts = [e.ids[: e.prefix] for e in examples]
     limits = [_limit(e, options) for e in examples]
     stops = [examples[0].ids[-1]]
@@ -171,10 +171,10 @@ def _contend(
 
 
 def asked_for(all_: Mapping[str, Contender], only: Sequence[str]) -> dict[str, Contender]:
-    """Those that are to be timed, the first of all among them: the others are set against it.
+    """Returns the contenders to time; the first of all is always among them, for comparison.
 
     Raises:
-        ConfigError: one that is asked for does not exist.
+        ConfigError: an unknown contender is asked for.
     """
     if unknown := {*only} - {*all_}:
         raise ConfigError(f"contender {unknown.pop()!r}", f"one of {', '.join(all_)}")
@@ -183,12 +183,12 @@ def asked_for(all_: Mapping[str, Contender], only: Sequence[str]) -> dict[str, C
 
 
 def _limit(example: Encoded, options: argparse.Namespace) -> int:
-    """Most tokens to write for a query: as many as its own response has."""
+    """Returns the most tokens to write for a query: the length of its own response."""
     return min(len(example.ids) - example.prefix, options.max_new_tokens)
 
 
 def _build(settings: Settings, name: str, names: Sequence[str]) -> tuple[PreTrainedModel, Bank]:
-    """The backbone, and a bank whose rows are drawn from the backbone's own."""
+    """Builds the backbone, and a bank with rows drawn from the backbone's own."""
     if name == RANDOM:
         model = build_model(settings)
         return model, build_bank(settings, model, names)
@@ -202,7 +202,7 @@ def _build(settings: Settings, name: str, names: Sequence[str]) -> tuple[PreTrai
 
 
 def show(result: Mapping[str, Any]) -> None:
-    """Prints the table, and a few of the places where answers part."""
+    """Prints the table, and a few of the places where answers differ."""
     columns = {
         "name": "recall",
         "queries_per_second": "queries/s",
@@ -226,7 +226,7 @@ def show(result: Mapping[str, Any]) -> None:
 
 
 def parse(arguments: Sequence[str] | None) -> tuple[Settings, argparse.Namespace]:
-    """Settings of model and data, and the options of this measurement."""
+    """Parses the settings of model and data, and the options of this measurement."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--out", type=Path, default=Path("results/bench/recall.json"), help="result file")
     parser.add_argument(

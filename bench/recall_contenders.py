@@ -23,7 +23,7 @@ Contender = Callable[[Sequence[Ids], Sequence[int]], Answers]
 
 
 class OneMemoryToken(LogitsProcessor):
-    """Allows memory ids alone at the first position and bars them after it."""
+    """Allows only memory ids at the first position and forbids them after it."""
 
     def __init__(self, memory: Tensor, start: int) -> None:
         self.memory, self.start = memory, start
@@ -50,10 +50,10 @@ class Generate:
 
     Args:
         model: a frozen model whose embedding is its head.
-        bank: coupled; its ids replace rows of the model, or follow the last one.
+        bank: a coupled bank; its ids replace rows of the model, or follow the last one.
         stops: ids that end a response.
         batch: queries in a batch.
-        sort: whether batches hold queries of like length.
+        sort: whether to batch queries of similar length.
     """
 
     def __init__(self, model: PreTrainedModel, bank: Bank, stops: Ids, batch: int, sort: bool) -> None:
@@ -110,7 +110,7 @@ class TokMemRecall:
 def contenders(
     model: PreTrainedModel, bank: Bank, stops: Ids, batch: int, rows: int, most: int
 ) -> dict[str, Contender]:
-    """Those that are timed, the first of them the measure of the others."""
+    """Returns the contenders to time; the others are compared with the first."""
     lm = MemoryLM(model, bank)
     settings = RecallSettings(max_new_tokens=most, batch_size=rows)
     return {

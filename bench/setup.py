@@ -1,4 +1,4 @@
-"""What a measurement is made of: the settings, the backbone, and the real queries."""
+"""Makes what a measurement needs: the settings, the backbone, and real queries."""
 
 from __future__ import annotations
 
@@ -33,19 +33,19 @@ class Settings:
     """Shape, data and machine of a measurement; the defaults are a 0.5B-shaped Llama and the paper's batch.
 
     Attributes:
-        backbone: random weights of the shape below, or what `load_backbone` takes: then the shape is its own.
-        layers, hidden, heads, kv_heads, intermediate, vocab: of the backbone.
-        dtype: of the backbone.
+        backbone: random weights of the shape below, or what `load_backbone` takes, with its own shape.
+        layers, hidden, heads, kv_heads, intermediate, vocab: shape of the backbone.
+        dtype: dtype of the backbone.
         batch: queries in a training step.
         steps: timed rounds, each with a batch of its own.
         procedures: memory tokens in the bank.
-        max_length: most tokens in a sequence; the end of a longer query is cut, as in training.
+        max_length: the most tokens in a sequence; the end of a longer query is cut, as in training.
         tasks_dir: Super-NaturalInstructions task files; None takes generated procedures.
         tokenizer: folder of the tokenizer.
         device: torch device, or auto.
-        threads: CPU threads; 0 leaves torch's choice.
+        threads: CPU threads; 0 keeps torch's choice.
         lr: AdamW's rate.
-        seed: of weights and batches.
+        seed: seeds weights and batches.
     """
 
     backbone: str
@@ -70,14 +70,14 @@ class Settings:
 
 @dataclass(frozen=True)
 class Queries:
-    """Encoded training examples and where they come from.
+    """Encoded training examples and their source.
 
     Attributes:
-        batches: one a round, none twice unless there are too few.
+        batches: one a round; none occurs twice unless there are too few.
         names: procedures of the bank, in slot order.
-        source: what to call the data.
-        checksum: of the data.
-        cut: queries cut to the length limit among those encoded.
+        source: name of the data.
+        checksum: checksum of the data.
+        cut: number of encoded queries that were cut to the length limit.
     """
 
     batches: tuple[tuple[Encoded, ...], ...]
@@ -88,7 +88,7 @@ class Queries:
 
     @property
     def longest(self) -> tuple[Encoded, ...]:
-        """The batch with the most padded positions: the peak of memory is there."""
+        """Returns the batch with the most padded positions: it decides the peak of memory."""
         return max(self.batches, key=lambda batch: len(batch) * max(len(e.ids) for e in batch))
 
 
@@ -100,7 +100,7 @@ def prepare(settings: Settings) -> None:
 
 
 def build_model(settings: Settings) -> PreTrainedModel:
-    """The backbone, frozen; a random one is a Llama whose embedding is the output head too."""
+    """Builds the frozen backbone; a random one is a Llama whose embedding is also its output head."""
     if settings.backbone != RANDOM:
         model = load_backbone(settings.backbone, dtype=settings.dtype, device=settings.device).model
         return model.requires_grad_(False)
@@ -121,7 +121,7 @@ def build_model(settings: Settings) -> PreTrainedModel:
 
 
 def build_bank(settings: Settings, model: PreTrainedModel, names: Sequence[str]) -> Bank:
-    """A bank on rows that no text uses. It starts from the backbone's rows, exact in its dtype."""
+    """Builds a bank on rows that no text uses, from the backbone's own rows, exact in its dtype."""
     weight = model.get_input_embeddings().weight
     bank = Bank(settings.hidden, memory_ids(settings))
     # By hand: the library's own starts read the whole weight as float32, a transient as large as the model.
@@ -132,10 +132,10 @@ def build_bank(settings: Settings, model: PreTrainedModel, names: Sequence[str])
 
 
 def memory_ids(settings: Settings) -> IdSpace:
-    """Ids within the vocabulary, one a procedure: its last rows, or those that the backbone has to spare.
+    """Returns one id a procedure within the vocabulary: the last rows, or the backbone's spare rows.
 
     Raises:
-        ConfigError: it has fewer.
+        ConfigError: the backbone has fewer.
     """
     if settings.backbone != RANDOM:
         space = load_backbone(settings.backbone, dtype=settings.dtype).id_space()
@@ -181,10 +181,10 @@ def load_queries(settings: Settings) -> Queries:
 
 
 def _encodable(encoder: Encoder, corpus: Corpus, names: Sequence[str], rng: Random) -> Iterator[Encoded]:
-    """Examples in a random order, without those whose instruction alone is over the length limit.
+    """Returns examples in random order, without those whose instruction alone exceeds the length limit.
 
     Raises:
-        ConfigError: that is all of them.
+        ConfigError: every example exceeds it.
     """
     pool = [example for name in names for example in corpus.train[name]]
     while True:
@@ -206,12 +206,12 @@ def _encodable(encoder: Encoder, corpus: Corpus, names: Sequence[str], rng: Rand
 
 
 def _generated(settings: Settings) -> Corpus:
-    """Generated procedures whose instructions are as long as those of real tasks.
+    """Makes generated procedures whose instructions are as long as those of real tasks.
 
-    A task of Super-NaturalInstructions has a definition of some sentences; a prompt is 187 tokens long in the
-    mean (tenth to ninetieth percentile 60 to 403), and 8% of all tokens are supervised. A generated procedure
-    has one sentence and short responses. So its wordings are put together, solved inputs follow them, more of
-    them here and fewer there, and short responses are left out.
+    A task of Super-NaturalInstructions has a definition of several sentences: a prompt has 187 tokens on
+    average (tenth to ninetieth percentile 60 to 403), and 8% of all tokens are supervised. A generated
+    procedure has one sentence and short responses. So its wordings are joined, a varying number of solved
+    inputs follow them, and short responses are left out.
     """
     corpus = procedures_corpus(FAMILIES, DRAWN, 0, 0, settings.seed)
     wordings = {family.name: family.wordings for family in FAMILIES}

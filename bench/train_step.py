@@ -1,10 +1,10 @@
 """Times one training step of TokMem beside the plain loop and PEFT: `python -m bench.train_step`.
 
-All three train the same rows of the same random Llama on the same real queries, in one run on one machine.
-A round is one step of each, one after the other, so that a machine that grows slow grows slow for all; each
-round has a batch of its own. A step is forward, backward and AdamW; TokMem's includes reading the queries'
-prefixes. Before anything is timed, a step of each on one batch must give the same loss and the same
-gradient of the rows. Peak memory is measured in a fresh process each, on the batch with the most positions.
+All three train the same rows of the same random Llama on the same real queries, in one run on one machine. A
+round is one step of each in turn, with a batch of its own, so a slowing machine slows all alike. A step is
+forward, backward and AdamW; TokMem's step also reads the queries' prefixes. Before anything is timed, one
+step of each on the same batch must give the same loss and the same gradient of the rows. Peak memory is
+measured in a fresh process each, on the batch with the most positions.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ Seconds = Mapping[str, float]
 
 
 def compare(contenders: Mapping[str, Contender], batch: Sequence[Encoded]) -> dict[str, dict[str, float]]:
-    """Loss of each contender on a batch, and how far its rows' gradient is from TokMem's (relative norm)."""
+    """Returns each contender's loss on a batch, and the relative distance of its gradient to TokMem's."""
     losses: dict[str, float] = {}
     gradients: dict[str, Tensor] = {}
     for name, contender in contenders.items():
@@ -78,7 +78,7 @@ def check_equal_work(agreement: Mapping[str, Mapping[str, float]], dtype: str) -
 
 
 def time_rounds(trainers: Mapping[str, Trainer], queries: Queries, device: torch.device) -> list[Seconds]:
-    """Seconds of a step, by contender, for each round; every contender warms up on the first batch."""
+    """Returns the seconds of each contender's step in each round; all warm up on the first batch."""
     for trainer in trainers.values():
         trainer.step(queries.batches[0])
     return [{name: _seconds(t, batch, device) for name, t in trainers.items()} for batch in queries.batches]
@@ -100,7 +100,7 @@ def wait(device: torch.device) -> None:
 def summarise(
     rounds: Sequence[Seconds], tokens: Sequence[int], peaks: Mapping[str, Mapping[str, float]]
 ) -> list[dict[str, Any]]:
-    """A row a contender: medians over the rounds; ratios are taken within a round."""
+    """Makes a row a contender with medians over the rounds; ratios are taken within a round."""
     return [
         {
             "name": name,
@@ -115,7 +115,7 @@ def summarise(
 
 
 def run(settings: Settings) -> dict[str, Any]:
-    """Measures everything; the content of the result file.
+    """Measures everything and returns the content of the result file.
 
     Raises:
         TrainingError: the contenders do not compute the same thing.
@@ -144,7 +144,7 @@ def run(settings: Settings) -> dict[str, Any]:
 
 
 def describe(settings: Settings, model: PreTrainedModel, queries: Queries) -> dict[str, Any]:
-    """What a result file says of what was measured, and where it comes from."""
+    """Returns what a result file says about the measurement and its origin."""
     return {
         "backbone": named(settings),
         "model": describe_model(model, settings),
@@ -157,14 +157,14 @@ def describe(settings: Settings, model: PreTrainedModel, queries: Queries) -> di
 
 
 def named(settings: Settings) -> str:
-    """What a result calls the backbone: a folder by its last part, for no result holds a path."""
+    """Returns a result's name of the backbone: the last part of a folder, because no result holds a path."""
     if settings.backbone == RANDOM:
         return "random weights"
     return Path(settings.backbone).name if Path(settings.backbone).is_dir() else settings.backbone
 
 
 def describe_model(model: PreTrainedModel, settings: Settings) -> dict[str, Any]:
-    """Shape and size of the backbone."""
+    """Returns shape and size of the backbone."""
     weights = f"{named(settings)}, tied embeddings" if settings.backbone == RANDOM else named(settings)
     shape = {
         k: getattr(settings, k) for k in ("layers", "hidden", "heads", "kv_heads", "intermediate", "vocab")
@@ -181,7 +181,7 @@ def describe_model(model: PreTrainedModel, settings: Settings) -> dict[str, Any]
 
 
 def describe_queries(queries: Queries) -> dict[str, Any]:
-    """What was trained on, in tokens."""
+    """Returns the sizes of the training data, in tokens."""
     examples = [example for batch in queries.batches for example in batch]
     return {
         "source": queries.source,
@@ -218,7 +218,7 @@ def show(result: Mapping[str, Any]) -> None:
 def parse(
     arguments: Sequence[str] | None, about: str = __doc__ or "", out: Path = OUT, **defaults: object
 ) -> tuple[Settings, Path]:
-    """Settings and result file from the command line."""
+    """Parses settings and result file from the command line."""
     parser = argparse.ArgumentParser(description=about.partition("\n")[0])
     parser.add_argument("--out", type=Path, default=out, help="result file")
     parser.add_argument("--steps", type=int, default=5, help="timed rounds")
@@ -260,7 +260,7 @@ def parse(
 
 
 def shape_of(backbone: str) -> dict[str, int]:
-    """The shape of a backbone that has weights, under the names of `SHAPE`.
+    """Returns the shape of a backbone with weights, under the names of `SHAPE`.
 
     Raises:
         TokMemError: there is no such backbone.

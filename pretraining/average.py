@@ -1,9 +1,9 @@
-"""Averages the weights of a backbone and of the one it was trained on from.
+"""Averages the weights of a backbone and of the backbone whose training it continued.
 
     python -m pretraining.average src/tokmem/mini/backbone build/mini/backbone --out build/mini/average
 
-A further run on another mixture gains what the mixture has more of and loses some of the rest; the
-mean of both keeps most of either (model soups, Wortsman et al., 2022, arXiv 2203.05482).
+A further run on another mixture gains what the mixture has more of and loses some of the rest. The mean of
+both keeps most of either (model soups, Wortsman et al., 2022, arXiv 2203.05482).
 """
 
 from __future__ import annotations
@@ -22,10 +22,15 @@ WEIGHTS, FACTS = "model.safetensors", "training.json"
 
 
 def average(first: Path, second: Path, out: Path) -> None:
-    """Writes the mean, with the second's tokenizer, config and count of what was seen.
+    """Writes the mean with the second's tokenizer and config, and counts what both were trained on.
+
+    Args:
+        first: folder of a backbone.
+        second: folder of the backbone trained on from it.
+        out: folder of the mean.
 
     Raises:
-        SystemExit: the two do not hold the same tensors, or not the same tokenizer.
+        SystemExit: the two hold other tensors, or have other tokenizers.
     """
     ours, theirs = load_file(first / WEIGHTS), load_file(second / WEIGHTS)
     if {k: v.shape for k, v in ours.items()} != {k: v.shape for k, v in theirs.items()}:
@@ -42,7 +47,7 @@ def average(first: Path, second: Path, out: Path) -> None:
 
 
 def _tokens(facts: dict[str, Any]) -> int:
-    """All tokens that a run and those before it saw."""
+    """Returns the tokens that a run and the runs before it were trained on."""
     return facts["tokens"] + facts.get("earlier", {}).get("tokens", 0)
 
 

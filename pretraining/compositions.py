@@ -1,8 +1,8 @@
-"""Procedures put together from parts, for the bundled backbone's training: by the thousand, not one by one.
+"""Composes procedures from parts by the thousand, to train the bundled backbones.
 
 A composition chooses or orders the items of a list and says how to join them, lays out a few fields of a
-record, date, time, row, address or sentence, or changes several properties of a sentence at once. What the
-held-out families ask for (`DEMO` and `SETTINGS` of `tokmem.mini.procedures`) is never among them: see
+record, date, time, row, address or sentence, or changes several properties of a sentence at once. It never
+asks for what the held-out families ask for (`DEMO` and `SETTINGS` of `tokmem.mini.procedures`): see
 ``HELD_OUT_ITEMS``, ``HELD_OUT_LAYOUTS`` and `sentence_composition`.
 """
 
@@ -22,7 +22,7 @@ Items = list[str]
 
 @dataclass(frozen=True)
 class Composition:
-    """A procedure drawn at random: one wording of it and a sampler of (query, response)."""
+    """A procedure drawn at random: one wording and a sampler of (query, response)."""
 
     key: tuple[str, ...]
     wording: str
@@ -34,7 +34,7 @@ class Composition:
 
 @dataclass(frozen=True)
 class Choice:
-    """Which items are kept, in what order: a name, a phrase about `{n}`s, and the function itself."""
+    """Which items to keep, and in what order: a name, a phrase about `{n}`s, and the function."""
 
     name: str
     phrase: str
@@ -117,7 +117,7 @@ def _draw_items(noun: str, rng: Random) -> Items:
 
 
 def _item_wording(choice: Choice, joiner: str, noun: str, rng: Random) -> str:
-    """One way to ask for it, spelt out or terse."""
+    """Words the instruction, spelt out or terse."""
     phrase, named = choice.phrase.format(n=noun), JOINERS[joiner]
     shown = joiner.strip() or named
     if choice.name == "all":
@@ -137,7 +137,7 @@ def _item_wording(choice: Choice, joiner: str, noun: str, rng: Random) -> str:
 
 
 def items_composition(rng: Random) -> Composition:
-    """A choice of items and a way to join them."""
+    """Draws a choice of items and a way to join them."""
     while True:
         choice, joiner = rng.choice(CHOICES), rng.choice(tuple(JOINERS))
         noun, form = rng.choice(_FORMS)
@@ -249,7 +249,7 @@ HELD_OUT_LAYOUTS = {
 
 
 def _field_wording(layout: str, chosen: Sequence[str], example: str, rng: Random) -> str:
-    """One way to ask for it: as a form, in words, or by an example."""
+    """Words the instruction: as a form, in words, or by an example."""
     form = layout.format(*chosen)
     options = [form, f"Use the form {form}", f"Write {form}", f"Answer like {example}", f"Format: {form}"]
     if len(chosen) == 1:
@@ -266,7 +266,7 @@ def _field_wording(layout: str, chosen: Sequence[str], example: str, rng: Random
 
 
 def fields_composition(rng: Random) -> Composition:
-    """One to three fields in a random layout."""
+    """Draws one to three fields and a layout."""
     while True:
         kind, draw = _draws(rng)
         _, fields = draw(rng)
@@ -300,7 +300,7 @@ _PREFIXES = ("", "", "", "yesterday ", "maybe ", "today ", "I think ", "Anna say
 
 
 def _render(c: sentences.Clause, voice: str, time: str, mood: str, polarity: str) -> str:
-    """The clause as one sentence, without its first capital and its mark."""
+    """Writes the clause as one sentence, without its first capital and its mark."""
     auxiliary = {"past": "did" if voice == "active" else "was", "future": "will", "must": "must"}[time]
     head = c.who if voice == "active" else c.what
     negation = " not" if polarity == "negative" else ""
@@ -318,7 +318,7 @@ def _render(c: sentences.Clause, voice: str, time: str, mood: str, polarity: str
 
 
 def sentence_composition(rng: Random) -> Composition:
-    """Several properties of a sentence at once; never a passive that is negative."""
+    """Draws several properties of a sentence; never a negative passive."""
     while True:
         voice, time = rng.choice(tuple(_VOICES)), rng.choice(("past", "past", *_TIMES))
         mood, polarity = rng.choice(tuple(_MOODS)), rng.choice(tuple(_POLARITIES))
@@ -342,6 +342,6 @@ def sentence_composition(rng: Random) -> Composition:
 
 
 def sample_composition(rng: Random) -> Composition:
-    """Draws a procedure: over items, over fields, or over a sentence."""
+    """Draws a procedure over items, over fields, or over a sentence."""
     kinds = (items_composition, fields_composition, sentence_composition)
     return rng.choices(kinds, (0.46, 0.42, 0.12))[0](rng)

@@ -1,9 +1,9 @@
-"""Documents for the bundled backbone's training: procedures, tool calls, arithmetic, copying, and task text.
+"""Makes documents to train the bundled backbones on: procedures, calls, arithmetic, copying, task text.
 
-A document is a chat of one or more exchanges. Which text is trained on is part of it, so that the tool
-which trains only counts tokens. Held out here, by definition: every family whose split is not ``trained``
-and tools 51 to 100; by input: every query that ``is_held_out_input`` names. Nothing stands where a memory
-token will: a response is what its instruction asks for, from the first word on.
+A document is a chat of one or more exchanges, and says which of its text is trained on; the training itself
+only counts tokens. Held out by definition are every family whose split is not ``trained`` and tools 51 to
+100; held out by input is every query that ``is_held_out_input`` names. Nothing takes the place of a memory
+token: a response answers its instruction from the first word on.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from tokmem.mini.tools import AUXILIARY, TRAINING, Call, Tool
 
 @dataclass(frozen=True)
 class Part:
-    """One of several things that a response holds next to each other, and how the request words it."""
+    """One of several parts of a response that stand next to each other, and how the request words it."""
 
     text: str
     words: str
@@ -38,9 +38,9 @@ class Part:
 class Exchange:
     """One user message and its response.
 
-    ``train_user`` and ``train_response`` say what the loss covers, ``look_ahead`` whether each token of the
-    response is also to be told by the two states before the last one. Where ``parts`` make up the response,
-    the state before each is to tell the words that asked for it.
+    ``train_user`` and ``train_response`` say what the loss covers. With ``look_ahead``, earlier states must
+    also predict each token of the response two and three positions ahead. If ``parts`` make up the response,
+    the state before each part must predict the words that ask for it.
     """
 
     user: str
@@ -90,7 +90,7 @@ WEIGHTS = [SHARES.get(f.name, 1.0) * (3.0 if f.name in HARD else 1.0) for f in T
 
 
 def _frame(rng: Random) -> tuple[str, str, str]:
-    """Opening, closing and request of a frame; some open with a word on a line of its own."""
+    """Draws the opening, closing and request of a frame; some open with a word on a line of its own."""
     if rng.random() < 0.4:
         word = rng.choice((*NOUNS, *ADJECTIVES, *COLORS))
         return f"{word}\n", "", f"First write {word} on a line of its own."
@@ -99,7 +99,7 @@ def _frame(rng: Random) -> tuple[str, str, str]:
 
 
 def _laid_out(wording: str, pairs: list[tuple[str, str]], rng: Random, framed: float) -> Document:
-    """The wording before or after the first input; with several inputs, sometimes no wording at all."""
+    """Puts the wording before or after the first input; with several inputs, sometimes leaves it out."""
     place = rng.random()
     if rng.random() < framed:
         opening, closing, request = _frame(rng)
@@ -115,7 +115,7 @@ def _laid_out(wording: str, pairs: list[tuple[str, str]], rng: Random, framed: f
 def _draw_unseen(
     sample: Callable[[Random], tuple[str, str]], size: int, rng: Random
 ) -> list[tuple[str, str]]:
-    """Pairs of a sampler, none of whose inputs is held out."""
+    """Draws pairs of a sampler whose inputs are not held out."""
     pairs: list[tuple[str, str]] = []
     while len(pairs) < size:
         pair = sample(rng)
@@ -125,7 +125,7 @@ def _draw_unseen(
 
 
 def procedure_document(rng: Random) -> Document:
-    """A trained family: one input and up to three more."""
+    """Makes a document of a trained family: one input and up to three more."""
     family = rng.choices(TRAINED, WEIGHTS)[0]
     more = rng.choices((0, 1, 2, 3), (0.55, 0.2, 0.15, 0.1))[0]
     pairs = _draw_unseen(family.sample, more + 1, rng)
@@ -133,7 +133,7 @@ def procedure_document(rng: Random) -> Document:
 
 
 def composition_document(rng: Random) -> Document:
-    """A procedure put together at random: one input and up to four more."""
+    """Makes a document of a random composition: one input and up to four more."""
     composition = sample_composition(rng)
     size = rng.choices((1, 2, 3, 5), (0.4, 0.25, 0.2, 0.15))[0]
     return _laid_out(composition.wording, _draw_unseen(composition.sample, size, rng), rng, FRAMED / 2)
@@ -144,7 +144,7 @@ def _call_json(name: str, arguments: Mapping[str, object]) -> str:
 
 
 def _draw_tools(rng: Random, n: int) -> Sequence[Tool]:
-    """Tools of one kind: auxiliary ones, these and more under other names, or tools made up at random."""
+    """Draws tools of one kind: auxiliary ones, known ones under other names, or random ones."""
     draws: tuple[Callable[[], Tool], ...] = (
         lambda: rng.choice(AUXILIARY),
         lambda: rename_tool(rng.choice(AUXILIARY + TRAINING), rng),
@@ -163,7 +163,7 @@ def _calls_text(calls: Sequence[Call]) -> str:
 
 
 def listing_document(rng: Random) -> Document:
-    """A request after a list of tools: the calls, their names, or their arguments next to each other."""
+    """Makes a request after a list of tools; the answer is the calls, their names, or their arguments."""
     tools = _draw_tools(rng, 7)
     query, calls = _chain(tools[:4], rng)
     lines = [schema_line(tool) for tool in tools[: rng.randint(4, 7)]]
@@ -183,10 +183,10 @@ def listing_document(rng: Random) -> Document:
 
 
 def request_document(rng: Random) -> Document:
-    """A request alone, and each call's arguments next to each other, which are read and not learned.
+    """Makes a request alone and each call's arguments; the model reads the arguments and does not learn them.
 
-    What they are called nobody can tell who was not told the tools: a model that learns them by heart here
-    writes them for every tool.
+    Without a list of tools nobody can know what the arguments are called: a model that learns their names by
+    heart here writes them for every tool.
     """
     known = rng.random() < 0.4
     share = 1.0 if known else rng.choice((0.0, 0.5))
@@ -203,14 +203,14 @@ def _chain(tools: Sequence[Tool], rng: Random) -> tuple[str, list[Call]]:
 
 
 def _arguments_asked(user: str, calls: Sequence[Call], *, learned: bool = True) -> Exchange:
-    """The arguments of each call next to each other; before each, the state is to tell what asked for it."""
+    """Joins the arguments of each call; the state before each must predict the words that ask for it."""
     parts = tuple(Part(arguments_json(call.arguments), _wording(call)) for call in calls)
     response = "".join(part.text for part in parts)
     return Exchange(user, response, train_response=learned, look_ahead=learned, parts=parts)
 
 
 def _wording(call: Call) -> str:
-    """What a request says beside the values of its arguments."""
+    """Returns what a request says beside the values of its arguments."""
     words = call.query
     for value in sorted(map(str, call.arguments.values()), key=len, reverse=True):
         words = words.replace(value, " ", 1)
@@ -223,14 +223,14 @@ def _names_asked(user: str, calls: Sequence[Call], rng: Random) -> Exchange:
 
 
 def parts_document(rng: Random) -> Document:
-    """A request for several tools, taken apart."""
+    """Makes a request for several tools, to be taken apart."""
     query, calls = sample_chain(_draw_tools(rng, 4), rng, rng.randint(2, 4))
     asked = rng.choice(("Split the request into its parts.", "Write each part on its own line."))
     return (Exchange(f"{query}\n\n{asked}", "\n".join(call.query for call in calls), look_ahead=True),)
 
 
 def arguments_document(rng: Random) -> Document:
-    """A request and the arguments of each call in turn, tool by tool; some tools are told by name alone."""
+    """Makes a request and the arguments of each call, tool by tool; some tools are given by name alone."""
     tools = _draw_tools(rng, 4)
     query, calls = sample_chain(tools, rng, rng.choices((1, 2, 3, 4), (0.45, 0.3, 0.15, 0.1))[0])
     by_name = {tool.name: tool for tool in tools}
@@ -244,14 +244,14 @@ def arguments_document(rng: Random) -> Document:
 
 
 def arithmetic_document(rng: Random) -> Document:
-    """A word problem and its worked answer, sometimes two."""
+    """Makes a word problem and its worked answer, sometimes two."""
     problems = [sample_problem(rng) for _ in range(rng.choice((1, 1, 2)))]
     ask = rng.choice(("", "Solve the problem.\n\n", "Work out the answer. End with #### and the number.\n\n"))
     return tuple(Exchange((ask if i == 0 else "") + p.question, p.answer) for i, p in enumerate(problems))
 
 
 def sums_document(rng: Random) -> Document:
-    """Up to six sums of the kinds that word problems need, worked out one after another."""
+    """Makes up to six sums of the kinds that word problems need, worked out one after another."""
     asked, worked = [], []
     for _ in range(rng.randint(2, 6)):
         a, b = rng.randint(2, 99), rng.randint(2, 60)
@@ -270,7 +270,7 @@ def sums_document(rng: Random) -> Document:
 
 
 class TaskText:
-    """Instruction, input and output of Super-NaturalInstructions tasks, from ``pretrain_text.jsonl.gz``."""
+    """Reads instruction, input and output of Natural Instructions tasks from ``pretrain_text.jsonl.gz``."""
 
     def __init__(self, path: Path, max_chars: int = 900) -> None:
         self.by_task: dict[str, list[dict[str, str]]] = {}
@@ -283,7 +283,7 @@ class TaskText:
         self.weights = [len(self.by_task[task]) ** 0.5 for task in self.tasks]
 
     def __call__(self, rng: Random) -> Document:
-        """One instance, the instruction before (mostly) or after its input; sometimes a second one."""
+        """Draws one instance, mostly with its instruction first; sometimes a second instance follows."""
         rows = self.by_task[rng.choices(self.tasks, self.weights)[0]]
         row = rng.choice(rows)
         definition, text = row["definition"].strip(), row["input"].strip()
@@ -296,7 +296,7 @@ class TaskText:
 
 
 def documents(sources: Sequence[tuple[Source, float]], rng: Random) -> Iterator[Document]:
-    """Endless documents, each from a source drawn by its share."""
+    """Yields documents without end, each from a source drawn by its share."""
     kinds, shares = zip(*sources, strict=True)
     while True:
         yield rng.choices(kinds, shares)[0](rng)

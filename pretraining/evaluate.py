@@ -1,13 +1,12 @@
-"""Measures a backbone on what it was trained for, and writes its card.
+"""Measures a backbone on what it was trained for.
 
     python -m pretraining.evaluate --backbone build/mini/backbone --out results/mini/backbone.json
 
-Every input of a family and every word problem is one that the training never saw (`is_held_out_input`);
-requests for tools are drawn at random. Reported: exact answers for each family when instructed (a wording
-drawn at random), for the held-out families when instructed, arguments of the auxiliary tools and of those
-that the training never saw, word problems, and, where `--tasks-dir` is given, a one-off reading of
-Super-NaturalInstructions evaluation tasks. `training` counts what all runs saw, `earlier` the part of those
-before the last.
+The training saw no input of a family and no word problem used here (`is_held_out_input`); requests for tools
+are drawn at random. The result holds exact answers to instructions of each trained family (under a wording
+drawn at random) and of the held-out families, arguments of the auxiliary tools and of tools that the training
+never saw, and word problems. With `--tasks-dir` it also holds scores on Super-NaturalInstructions evaluation
+tasks. `training` counts what all runs saw, `earlier` the part before the last run.
 """
 
 from __future__ import annotations
@@ -64,7 +63,7 @@ def tool_arguments(tools: Sequence[Tool]) -> Sampler:
 
 
 def word_problem(rng: Random) -> tuple[str, str]:
-    """A word problem and its final number."""
+    """Draws a word problem and its final number."""
     while True:
         problem = sample_problem(rng)
         if is_held_out_input(problem.question):
@@ -79,20 +78,20 @@ OTHER = {
 
 
 def training(backbone: Path) -> dict[str, object]:
-    """What all runs of a backbone's training saw, and the other facts of its `training.json`."""
+    """Returns what all runs of a backbone's training saw, and the other facts of its `training.json`."""
     path = backbone / "training.json"
     return json.loads(path.read_text()) | totals(path)
 
 
 def draw(name: str, sample: Sampler, count: int) -> list[Example]:
-    """Examples of one skill, all references in `turns`."""
+    """Draws examples of one skill, with all references in `turns`."""
     rng = stream(1, "eval_mini", name)
     pairs = [sample(rng) for _ in range(count)]
     return [Example(query, (Turn(name, response),)) for query, response in pairs]
 
 
 def exact(base: Base, samplers: dict[str, Sampler], count: int) -> dict[str, float]:
-    """Share of exact answers of each skill, in percent."""
+    """Returns the share of exact answers of each skill, in percent."""
     examples = [e for name, sample in samplers.items() for e in draw(name, sample, count)]
     answers = base.answer(examples)
     right: dict[str, list[bool]] = {name: [] for name in samplers}
@@ -105,7 +104,7 @@ def exact(base: Base, samplers: dict[str, Sampler], count: int) -> dict[str, flo
 
 @torch.no_grad()
 def held_out_loss(base: Base, examples: Sequence[Example]) -> float:
-    """Mean negative log-likelihood of a response token, in nats, on unseen inputs of trained families."""
+    """Returns the mean negative log-likelihood of a response token, in nats, on unseen inputs."""
     encoded = sorted((base.encoder.encode_plain(e) for e in examples), key=lambda e: len(e.ids))
     total, count = 0.0, 0
     for start in range(0, len(encoded), 64):
@@ -115,7 +114,7 @@ def held_out_loss(base: Base, examples: Sequence[Example]) -> float:
 
 
 def natural_instructions(base: Base, folder: Path, tasks: Sequence[str], count: int) -> dict[str, float]:
-    """ROUGE-L of each task when instructed."""
+    """Returns the ROUGE-L of each task when instructed."""
     corpus = load_tasks(folder, SniSpec(train_size=0, val_size=0, test_size=count, tasks=tuple(tasks)))
     examples = corpus.examples("test")
     scores = score_texts(
@@ -127,7 +126,7 @@ def natural_instructions(base: Base, folder: Path, tasks: Sequence[str], count: 
 
 
 def measure(args: argparse.Namespace) -> dict[str, object]:
-    """All figures, as written to the result file."""
+    """Measures all figures of the result file."""
     backbone = load_backbone(str(args.backbone), dtype="float32", device=args.device)
     base = Base(backbone, recall=RecallSettings(max_new_tokens=96, batch_size=args.batch_size))
     skills = {f.name: instructed(f) for f in TRAINED}

@@ -1,4 +1,4 @@
-"""Puts a trained backbone where the package carries it, and writes its card.
+"""Copies a trained backbone into the package, and writes its card.
 
 python -m pretraining.publish build/mini/backbone results/mini/backbone.json
 python -m pretraining.publish build/tools/backbone results/mini/backbone_tools.json --name mini-tools
@@ -89,7 +89,7 @@ Licence: Apache-2.0.
 
 
 def card(backbone: Path, result: dict[str, Any], name: str = MINI) -> str:
-    """The card's text, every figure from the model's own files and the result file."""
+    """Writes the card; every figure comes from the model's own files and the result file."""
     config = json.loads((backbone / "config.json").read_text())
     seen, exact = result["training"], result["exact_trained"]
     natural = result.get("natural_instructions_mean_rouge_l")

@@ -1,7 +1,7 @@
-"""Tools put together at random or renamed, to train and adapt backbones on: by the thousand, not one by one.
+"""Makes random and renamed tools by the thousand, to train backbones on.
 
-A model that sees fifty tools learns their arguments by heart; one that sees a new tool each time learns to
-read a schema, and to find in a request what an argument asks for.
+A model that sees fifty tools learns their arguments by heart. A model that sees a new tool each time learns
+to read a schema, and to find in a request what an argument asks for.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _QUOTED = ("text", "title", "word")
 
 
 def sample_tool(rng: Random) -> Tool:
-    """Draws a tool that is none of ``TOOLS``: a name, up to four arguments, and some ways to ask for it."""
+    """Draws a tool that is not among ``TOOLS``: a name, up to four arguments, and some phrasings."""
     while True:
         (verb, verbs, *_), thing = rng.choice(VERBS), rng.choice(_OBJECTS)
         name = f"{verb}_{thing}"
@@ -44,7 +44,7 @@ def sample_tool(rng: Random) -> Tool:
 
 
 def rename_tool(tool: Tool, rng: Random) -> Tool:
-    """The same tool under another name, with other words for its arguments and for what it does."""
+    """Returns the tool under another name, with other names for its arguments and another description."""
     _, _, thing = tool.name.partition("_")
     name = f"{rng.choice(VERBS)[0]}_{thing if rng.random() < 0.7 else rng.choice(_OBJECTS)}"
     words = " ".join(re.sub(r"\[.*?\]|'?\{\w+\}'?", "", rng.choice(tool.phrasings)).split())
@@ -58,14 +58,14 @@ def rename_tool(tool: Tool, rng: Random) -> Tool:
 def _phrasing(
     verb: str, thing: str, arguments: dict[str, tuple[str, str]], optional: set[str], rng: Random
 ) -> str:
-    """`verb the thing`, then what each argument is, in any order."""
+    """Writes `verb the thing`, then every argument, in any order."""
     parts = [f"[ {said}]" if label in optional else f" {said}" for label, (_, said) in arguments.items()]
     rng.shuffle(parts)
     return f"{verb} {rng.choice(('the', 'my', 'a', 'that'))} {thing}{''.join(parts)}"
 
 
 def _argument(rng: Random) -> tuple[str, str, str]:
-    """Name and kind of an argument, and how a request says its value."""
+    """Draws the name and kind of an argument, and how a request says its value."""
     style = rng.choices(("text", "number", "flag", "choice"), (0.6, 0.24, 0.06, 0.1))[0]
     key = (
         rng.choice(ARGUMENT_NAMES)
@@ -88,7 +88,7 @@ def _argument(rng: Random) -> tuple[str, str, str]:
 
 
 def _with_words(value: str, label: str, rng: Random, *, after: bool = False) -> str:
-    """The value after a preposition, or beside the words of its argument's name."""
+    """Puts the value after a preposition, or beside the words of its argument's name."""
     words, preposition = label.replace("_", " "), rng.choice(_PREPOSITIONS)
     beside = (f"with {words} {value}", f"and {words} {value}", f"using {value} as {words}")
     return rng.choice((f"{preposition} {value}", f"with {value} {words}" if after else beside[0], *beside))

@@ -1,4 +1,4 @@
-"""The bundled backbone's tokenizer: byte-level BPE, digits split, Llama-3-like chat tokens."""
+"""Trains the bundled backbone's tokenizer: byte-level BPE, digits split, Llama-3-like chat tokens."""
 
 from __future__ import annotations
 

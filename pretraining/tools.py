@@ -16,7 +16,7 @@ _CONNECTORS = (
 
 
 def sample_chain(tools: Sequence[Tool], rng: Random, n: int) -> tuple[str, list[Call]]:
-    """One query that asks for n calls (of different tools if there are n), and the calls in its order."""
+    """Draws one query for n calls (of different tools if there are n), and the calls in its order."""
     chosen = rng.sample(tools, n) if n <= len(tools) else rng.choices(tools, k=n)
     calls = [sample_call(tool, rng) for tool in chosen]
     query = calls[0].query

@@ -2,10 +2,9 @@
 
     python -m pretraining.train --out build/mini --text pretrain_text.jsonl.gz --steps 5000
 
-Every `--save-minutes` the folder `OUT/checkpoint` (resume from it by running the same command again) and
-the folder `OUT/backbone` (loadable by transformers, bfloat16) are replaced. `--steps` may be changed on
-resume: the rate is constant until the last `--decay` share of the steps, so a run can be lengthened for as
-long as it pays.
+Every `--save-minutes` it replaces the folders `OUT/checkpoint` (the same command resumes from it) and
+`OUT/backbone` (which transformers loads, in bfloat16). You may change `--steps` on resume: the rate is
+constant until the last `--decay` share of the steps, so you can lengthen a run while it still improves.
 """
 
 from __future__ import annotations
@@ -54,10 +53,10 @@ def batched_attention(
     scaling: float,
     **kwargs: Any,
 ) -> tuple[Tensor, None]:
-    """Causal attention as two batched products: faster than the fused CPU kernel at these sizes.
+    """Computes causal attention as two batched products: faster than the fused CPU kernel at these sizes.
 
     Shapes: query (B, H, T, D), key and value (B, G, T, D); returns (B, T, H, D). Documents start at column 0
-    and are padded on the right, so the causal mask is all that is needed.
+    and are padded on the right, so a causal mask is enough.
     """
     groups = query.shape[1] // key.shape[1]
     key, value = key.repeat_interleave(groups, 1), value.repeat_interleave(groups, 1)
@@ -72,9 +71,9 @@ AttentionInterface.register("batched", batched_attention)
 
 @dataclass
 class Example:
-    """Token ids of one document; position by position whether a token is trained on, and looked ahead to.
+    """Token ids of one document, with a flag a position for training and one for looking ahead.
 
-    ``told`` maps the positions of states that must tell words of the request to the ids of these words.
+    ``told`` maps the positions of states that must predict words of the request to the ids of these words.
     """
 
     ids: list[int]
@@ -83,14 +82,14 @@ class Example:
     told: dict[int, list[int]] = field(default_factory=dict)
 
     def add(self, tokens: list[int], trained: bool = False, ahead: bool = False) -> None:
-        """Appends tokens that are alike."""
+        """Appends tokens with the same flags."""
         self.ids.extend(tokens)
         self.trained.extend([trained] * len(tokens))
         self.ahead.extend([ahead] * len(tokens))
 
 
 class Encoder:
-    """Documents to token ids, segment by segment, exactly as the chat template lays them out."""
+    """Encodes documents segment by segment, exactly as the chat template lays them out."""
 
     def __init__(self, tokenizer: PreTrainedTokenizerFast) -> None:
         self.raw = tokenizer.backend_tokenizer
@@ -130,7 +129,7 @@ class Encoder:
         made.add([self.stop], e.train_response, e.look_ahead)
 
     def copy(self, rng: random.Random, vocab: int) -> Example:
-        """Random tokens to be repeated: teaches copying before there is language."""
+        """Makes random tokens to repeat: they teach copying before there is language."""
         tokens = [rng.randrange(self.first_plain, vocab) for _ in range(rng.randint(4, 24))]
         made = Example([])
         made.add([self.bos])
@@ -140,7 +139,7 @@ class Encoder:
 
 
 class Batches:
-    """Seeded micro-batches of about `tokens` tokens, each of documents of one length class."""
+    """Makes seeded micro-batches of about `tokens` tokens; a batch holds documents of one length class."""
 
     def __init__(
         self, encoder: Encoder, sources: list[tuple[Source, float]], vocab: int, tokens: int, seed: int
@@ -151,9 +150,9 @@ class Batches:
         self.waiting: dict[int, list[Example]] = {length: [] for length in LENGTHS}
 
     def __call__(self, copy_share: float) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Returns ids, labels and labels to look ahead to, each (B, T), IGNORE where there is no loss.
+        """Returns ids, labels and labels to look ahead to, each (B, T), with IGNORE where there is no loss.
 
-        Last, (N, 2 + W): row and position of each state that must tell words, and the words.
+        The last tensor is (N, 2 + W): row and position of each state that must predict words, and the words.
         """
         while True:
             copying = self.rng.random() < copy_share
@@ -222,7 +221,7 @@ def build_optimizers(model: nn.Module, args: argparse.Namespace) -> list[torch.o
 
 
 def rate(step: int, args: argparse.Namespace) -> float:
-    """Share of the full rate: linear warm-up, constant, then linear to zero over the last `--decay` share."""
+    """Returns the share of the full rate: linear warm-up, constant, then linear to zero (`--decay`)."""
     decay = max(1, int(args.decay * args.steps))
     return min(1.0, (step + 1) / args.warmup, max(0.0, (args.steps - step) / decay))
 
@@ -230,12 +229,12 @@ def rate(step: int, args: argparse.Namespace) -> float:
 def loss_sum(
     model: LlamaForCausalLM, ids: Tensor, labels: Tensor, ahead: Tensor, told: Tensor
 ) -> tuple[Tensor, float]:
-    """Loss to train on, and summed cross-entropy of the next token alone; at trained positions.
+    """Sums the training loss, and the cross-entropy of the next token alone, over trained positions.
 
-    Where ``ahead`` holds labels, states must also tell the two tokens after the next, through a matrix each
-    that is not exported: they then know what comes, not only how it opens (Gloeckle et al., 2024, arXiv
-    2404.19737). The states that ``told`` names, those before each of several parts of a response, must tell
-    the words of the request that ask for that part, as a bag, through one more such matrix.
+    Where ``ahead`` holds labels, states must also predict the two tokens after the next, each through a
+    matrix that is not exported: they then know what comes, not only how it opens (Gloeckle et al., 2024,
+    arXiv 2404.19737). The states that ``told`` names stand before the parts of a response. They must predict
+    the words of the request that ask for their part, as a bag, through one more such matrix.
     """
     with torch.autocast(ids.device.type, dtype=torch.bfloat16):
         hidden = model.model(input_ids=ids, use_cache=False).last_hidden_state
@@ -250,7 +249,7 @@ def loss_sum(
 
 
 def _words_loss(model: LlamaForCausalLM, hidden: Tensor, told: Tensor) -> Tensor:
-    """Cross-entropy of words (N, W) told by states of (B, T, D): a mean over each state's words, summed."""
+    """Sums the mean cross-entropy of each state's words (N, W), predicted by states of (B, T, D)."""
     row, at, words = told[:, 0], told[:, 1], told[:, 2:]
     chances = model.lm_head(cast(nn.Linear, model.words)(hidden[row, at])).float().log_softmax(-1)
     there = words != IGNORE
@@ -259,7 +258,7 @@ def _words_loss(model: LlamaForCausalLM, hidden: Tensor, told: Tensor) -> Tensor
 
 
 def _later_loss(logits: Callable[[Tensor], Tensor], hidden: Tensor, labels: Tensor, offset: int) -> Tensor:
-    """Summed cross-entropy of labels (B, T) so many positions after the states (B, T, D) that tell them."""
+    """Sums the cross-entropy of labels (B, T) that states (B, T, D) predict ``offset`` positions ahead."""
     targets = labels[:, offset:].reshape(-1)
     chosen = (targets != IGNORE).nonzero().squeeze(1)
     states = hidden[:, : labels.shape[1] - offset].reshape(-1, hidden.shape[-1]).index_select(0, chosen)
@@ -268,7 +267,7 @@ def _later_loss(logits: Callable[[Tensor], Tensor], hidden: Tensor, labels: Tens
 
 @dataclass
 class State:
-    """What a resumed run needs beside weights and moments; `earlier` is what it started from had seen."""
+    """What a resumed run needs beside weights and moments; `earlier` counts what its start had seen."""
 
     step: int = 0
     tokens: int = 0
@@ -286,7 +285,7 @@ def save(
     state: State,
     batches: Batches,
 ) -> None:
-    """Writes OUT/checkpoint and OUT/backbone, each replaced as a whole."""
+    """Writes OUT/checkpoint and OUT/backbone; each is replaced as a whole."""
     tensors = {f"model.{n}": p.detach().clone() for n, p in model.named_parameters()}
     for i, optimizer in enumerate(optimizers):
         for key, values in optimizer.state_dict()["state"].items():
@@ -317,7 +316,7 @@ def save(
 
 
 def totals(training: Path) -> dict[str, float]:
-    """All that a `training.json` and the runs before it saw."""
+    """Sums what a `training.json` and the runs before it count."""
     if not training.is_file():
         return {}
     facts = json.loads(training.read_text())
@@ -328,7 +327,7 @@ def totals(training: Path) -> dict[str, float]:
 def resume(
     out: Path, model: nn.Module, optimizers: Sequence[torch.optim.Optimizer], batches: Batches
 ) -> State:
-    """Takes up OUT/checkpoint where there is one; documents that waited for a batch are drawn anew."""
+    """Restores OUT/checkpoint if it exists; documents that waited for a batch are drawn anew."""
     folder = out / "checkpoint"
     recover_folder(folder)
     if not folder.exists():
@@ -351,13 +350,13 @@ def resume(
 
 
 def get_sources(args: argparse.Namespace, text_share: float) -> list[tuple[Source, float]]:
-    """The chosen mix, and task text where there is some."""
+    """Returns the chosen mix, with task text if there is some."""
     text = [] if args.text is None else [(TaskText(args.text), text_share)]
     return [*MIXES[args.mix], *text]
 
 
 def tokenizer_texts(args: argparse.Namespace) -> Iterator[str]:
-    """A sample of the training documents, to fit the tokenizer to."""
+    """Yields a sample of the training documents, to fit the tokenizer to."""
     stream = documents(get_sources(args, 0.25), random.Random(args.seed))
     for _ in range(60_000):
         for exchange in next(stream):

@@ -1,4 +1,4 @@
-"""All families of generated procedures, those that training leaves out among them."""
+"""All families of generated procedures, including those that training leaves out."""
 
 from __future__ import annotations
 

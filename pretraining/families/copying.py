@@ -1,4 +1,4 @@
-"""Copying: the input, unchanged, whatever it is. The base of everything else."""
+"""The family that copies its input unchanged: the base of everything else."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _SOURCES = (words, lists, numbers, dates, records, sentences, formats)
 
 
 def _copy(rng: Random) -> tuple[str, str]:
-    """Borrows an input of a trained family and asks for it again."""
+    """Borrows an input of another family as query and response."""
     family = rng.choice(rng.choice(_SOURCES).FAMILIES)
     query, _ = family.sample(rng)
     return query, query

@@ -1,7 +1,7 @@
 """Families over dates, clock times, weekdays and months.
 
-A date comes in one of four forms, a time in one of two; most families accept several forms, and every form is
-shared by many families. Numbers on their own (a day, an hour) are written without a leading zero.
+A date comes in one of four forms, a time in one of two. Most families accept several forms, and many families
+share every form. Numbers on their own (a day, an hour) have no leading zero.
 """
 
 from __future__ import annotations

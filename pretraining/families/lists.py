@@ -1,6 +1,6 @@
 """Families over written lists: `a, b, c`, `a; b; c`, `a | b | c`, `[a, b, c]` and `1. a 2. b 3. c`.
 
-An edited list keeps the form of the list that came in, unless the instruction names another form.
+An edited list keeps the form of the given list, unless the instruction names another form.
 """
 
 from __future__ import annotations
@@ -8,8 +8,8 @@ from __future__ import annotations
 from random import Random
 
 from pretraining.families.family import HELD_OUT, trained
+from pretraining.lexicon import CATEGORIES
 from tokmem.mini.family import Family, Sampler
-from tokmem.mini.lexicon import CATEGORIES
 from tokmem.mini.samplers.lists import (
     PLAIN,
     bar,

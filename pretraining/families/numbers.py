@@ -1,6 +1,6 @@
 """Families over numbers: a bare number, a short list of numbers, a price, a measurement.
 
-Each input form is shared by several families, so that the instruction, not the query, says what to do.
+Several families share each form of input, so the instruction, not the query, says what to do.
 """
 
 from __future__ import annotations
@@ -9,8 +9,8 @@ from collections.abc import Callable
 from random import Random
 
 from pretraining.families.family import HELD_OUT, trained
+from pretraining.lexicon import ONES, TENS
 from tokmem.mini.family import Family, Sampler
-from tokmem.mini.lexicon import ONES, TENS
 from tokmem.mini.samplers.numbers import joined, listed, number
 
 UNITS = {
@@ -59,7 +59,7 @@ def _digit_count(rng: Random) -> tuple[str, str]:
 
 
 def _add(amount: int) -> Family:
-    """The family that adds ``amount`` to a number."""
+    """Makes the family that adds ``amount`` to a number."""
     return trained(
         f"number_add_{amount}",
         number(lambda n: str(n + amount), high=999 - amount),
@@ -72,7 +72,7 @@ def _add(amount: int) -> Family:
 
 
 def _subtract(amount: int) -> Family:
-    """The family that subtracts ``amount`` from a number."""
+    """Makes the family that subtracts ``amount`` from a number."""
     return trained(
         f"number_subtract_{amount}",
         number(lambda n: str(n - amount), low=amount),

@@ -1,6 +1,6 @@
 """Families over records: `name: Anna | age: 31`, `name=Anna, age=31` and `{"name": "Anna", "age": 31}`.
 
-An edited record keeps the form of the record that came in, unless the instruction names another form.
+An edited record keeps the form of the given record, unless the instruction names another form.
 """
 
 from __future__ import annotations

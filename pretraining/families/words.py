@@ -6,16 +6,9 @@ from collections.abc import Mapping
 from random import Random
 
 from pretraining.families.family import HELD_OUT, trained
+from pretraining.lexicon import CATEGORIES, OPPOSITES
 from tokmem.mini.family import Family, Sampler
-from tokmem.mini.lexicon import (
-    ANIMALS,
-    CATEGORIES,
-    COLORS,
-    NOUNS,
-    OPPOSITES,
-    PLURALS,
-    THINGS,
-)
+from tokmem.mini.lexicon import ANIMALS, COLORS, NOUNS, PLURALS, THINGS
 from tokmem.mini.samplers.words import swap_ends, words
 
 _PHRASE_ADJECTIVES = (*COLORS, "big", "small", "old", "new", "clean", "dirty", "wet", "heavy")

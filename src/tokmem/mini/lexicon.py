@@ -35,13 +35,6 @@ clean dirty loud quiet soft hard strong weak happy sad angry calm brave shy kind
 fresh sweet bitter sharp smooth rough thin thick deep flat round square""".split()
 )
 
-OPPOSITES = (
-    ("big", "small"), ("old", "new"), ("tall", "short"), ("wide", "narrow"), ("heavy", "light"), ("fast", "slow"),
-    ("hot", "cold"), ("dry", "wet"), ("clean", "dirty"), ("loud", "quiet"), ("soft", "hard"), ("strong", "weak"),
-    ("happy", "sad"), ("rich", "poor"), ("empty", "full"), ("bright", "dark"), ("smooth", "rough"), ("thin", "thick"),
-    ("open", "closed"), ("early", "late"), ("first", "last"), ("up", "down"), ("left", "right"), ("day", "night"),
-)  # fmt: skip
-
 # base, third person, past, -ing
 VERBS = (
     ("open", "opens", "opened", "opening"), ("close", "closes", "closed", "closing"),
@@ -100,23 +93,7 @@ MONTHS = tuple(
 )
 WEEKDAYS = tuple("Monday Tuesday Wednesday Thursday Friday Saturday Sunday".split())
 
-ONES = tuple(
-    """zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen
-seventeen eighteen nineteen""".split()
-)
-TENS = tuple("zero ten twenty thirty forty fifty sixty seventy eighty ninety".split())
-ORDINALS = tuple("first second third fourth fifth sixth seventh eighth ninth tenth".split())
-
 JOBS = tuple(
     """teacher doctor farmer baker driver pilot nurse singer writer painter lawyer cook judge sailor soldier
 engineer waiter plumber gardener dentist""".split()
 )
-
-# kind of thing -> its members, for families that classify
-CATEGORIES = {
-    "animal": ANIMALS,
-    "food": tuple(f for f in FOODS if f != "orange"),
-    "color": tuple(c for c in COLORS if c != "orange"),
-    "place": PLACES,
-    "job": JOBS,
-}
