@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import platform
+import re
 import subprocess
 import time
 from collections.abc import Mapping
@@ -14,13 +16,17 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple
 
-from tokmem.config import dump_config
+from tokmem.config import dump_config, parse_yaml
 from tokmem.errors import ConfigError
 from tokmem.files import atomic_write_json, atomic_write_text, read_json
 from tokmem.log import Metrics
 
 _PACKAGES = ("tokmem", "torch", "transformers")
 _CONFIG, _CLOCK = "config.yaml", "clock.json"
+
+
+# How a path begins: at the root, at home, here or above, on a drive, in a file URL; or it goes up.
+_LOCAL = re.compile(r"^\s*(/|~|\.{1,2}([/\\]|\s*$)|\\|[A-Za-z]:[/\\]|file:)|[/\\]\.\.([/\\]|\s*$)")
 
 
 class SourceState(NamedTuple):
@@ -164,3 +170,23 @@ class RunFolder:
     ) -> None:
         if "metrics" in self.__dict__:
             self.metrics.close()
+
+
+def public_override(override: str) -> str:
+    """Masks each path of this machine in the value of a `key=value` override."""
+    key, _, text = override.partition("=")
+    value = parse_yaml(text, f"override {override!r}")
+    masked = _masked(value)
+    if masked == value:
+        return override
+    shown = masked if isinstance(masked, str) else json.dumps(masked, ensure_ascii=False, default=str)
+    return f"{key}={shown}"
+
+
+def _masked(value: Any) -> Any:
+    """Masks the paths of this machine in what YAML read; a hub id or a name stays."""
+    if isinstance(value, Mapping):
+        return {name: _masked(entry) for name, entry in value.items()}
+    if isinstance(value, list):
+        return [_masked(entry) for entry in value]
+    return "(a local path)" if isinstance(value, str) and _LOCAL.search(value) else value

@@ -177,9 +177,9 @@ def test_run_writes_a_result_file_without_private_paths(
     ],
 )
 def test_paths_of_this_machine_do_not_stand_under_overrides(override: str, public: str) -> None:
-    from tokmem.cli.run import _public
+    from tokmem.provenance import public_override
 
-    assert _public(override) == public
+    assert public_override(override) == public
 
 
 def test_demo_prints_its_table_and_recalls_aloud(cli: Cli, model: Path) -> None:

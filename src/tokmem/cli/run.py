@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -12,16 +10,13 @@ from typing import Annotated, Any
 import typer
 
 from tokmem.cli.shared import Resume, Workers, console, load, run_folder, show_results
-from tokmem.config import parse_yaml
 from tokmem.files import atomic_write_json
+from tokmem.provenance import public_override
 
 EXAMPLE = (
     "tokmem run experiments/atomic/demo.yaml --set training.epochs=1 --out runs/short "
     "--results runs/short.json"
 )
-
-# How a path begins: at the root, at home, here or above, on a drive, in a file URL; or it goes up.
-_LOCAL = re.compile(r"^\s*(/|~|\.{1,2}([/\\]|\s*$)|\\|[A-Za-z]:[/\\]|file:)|[/\\]\.\.([/\\]|\s*$)")
 
 
 def run(
@@ -71,24 +66,4 @@ def _result_file(experiment: Path) -> Path | None:
 def _result(summary: Mapping[str, Any], experiment: Path, overrides: Sequence[str]) -> dict[str, Any]:
     """Adds the experiment to the summary as its file has it: with variables, so without private paths."""
     text = experiment.read_text("utf-8")
-    return {**summary, "experiment": text, "overrides": [_public(override) for override in overrides]}
-
-
-def _public(override: str) -> str:
-    """Masks each path in the value of an override."""
-    key, _, text = override.partition("=")
-    value = parse_yaml(text, f"override {override!r}")
-    masked = _masked(value)
-    if masked == value:
-        return override
-    shown = masked if isinstance(masked, str) else json.dumps(masked, ensure_ascii=False, default=str)
-    return f"{key}={shown}"
-
-
-def _masked(value: Any) -> Any:
-    """Masks the paths of this machine in what YAML read; a hub id or a name stays."""
-    if isinstance(value, Mapping):
-        return {name: _masked(entry) for name, entry in value.items()}
-    if isinstance(value, list):
-        return [_masked(entry) for entry in value]
-    return "(a local path)" if isinstance(value, str) and _LOCAL.search(value) else value
+    return {**summary, "experiment": text, "overrides": [public_override(override) for override in overrides]}

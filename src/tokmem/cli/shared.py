@@ -20,7 +20,7 @@ from rich.text import Text
 from tokmem.errors import ConfigError, TokMemError
 from tokmem.records import Answer, Procedure
 from tokmem.report.answers import Line, answer_lines
-from tokmem.report.results import results_table
+from tokmem.report.results import result_facts, results_table
 from tokmem.report.tables import Table
 
 if TYPE_CHECKING:  # importing it takes seconds
@@ -159,15 +159,7 @@ def show_results(summary: Mapping[str, Any], folder: Path) -> None:
         rows = [{**row, "prompt": (row.get("prompt") or "").replace("+", "\n+")} for row in table.rows]
         table = replace(table, rows=rows)
     show_table(table, names, lines=fits)
-    facts = [f"{len(summary['procedures'])} procedures"] if "procedures" in summary else []
-    if "examples" in summary:
-        counts = ", ".join(f"{count:,} {name}" for name, count in summary["examples"].items())
-        facts.append(counts if summary.get("task") == "memorise" else f"{counts} examples")
-    facts += [f"backbone {summary['backbone']}", f"{summary['wall_seconds']:.0f} s. Run folder: {folder}"]
-    out.print("; ".join(facts), markup=False)
-    if summary.get("chosen_rates"):
-        rates = ", ".join(f"{name} {rate:g}" for name, rate in summary["chosen_rates"].items())
-        out.print(f"Learning rates chosen on validation: {rates}", markup=False)
+    out.print("\n".join(result_facts(summary, folder)), markup=False)
     if summary.get("memorised"):
         _show_memorised(summary["memorised"])
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from tokmem.report.call_lines import call_lines, figure_columns, final_calls, is_compositional, over_test_sets
@@ -91,3 +92,14 @@ def _calls(summary: Mapping[str, Any]) -> tuple[Sequence[Row], Mapping[str, str]
 
 def _cell(row: Row, name: str) -> Any:
     return spread(row, name) if f"{name}_std" in row else row.get(name)
+
+
+def result_facts(summary: Mapping[str, Any], folder: Path) -> list[str]:
+    """Describes a run in one or two lines: procedures, examples, backbone, time, folder and chosen rates."""
+    facts = [f"{len(summary['procedures'])} procedures"] if "procedures" in summary else []
+    if "examples" in summary:
+        counts = ", ".join(f"{count:,} {name}" for name, count in summary["examples"].items())
+        facts.append(counts if summary.get("task") == "memorise" else f"{counts} examples")
+    facts += [f"backbone {summary['backbone']}", f"{summary['wall_seconds']:.0f} s. Run folder: {folder}"]
+    rates = ", ".join(f"{name} {rate:g}" for name, rate in (summary.get("chosen_rates") or {}).items())
+    return ["; ".join(facts), *([f"Learning rates chosen on validation: {rates}"] if rates else [])]
