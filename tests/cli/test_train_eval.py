@@ -219,7 +219,7 @@ def test_query_states_are_kept_on_request(cli: Cli, model: Path, corpus: Path) -
 
 def test_shipped_experiments_load(monkeypatch: pytest.MonkeyPatch) -> None:
     from tokmem.config import load_config
-    from tokmem.tracks.atomic import AtomicConfig
+    from tokmem.tracks.atomic.config import AtomicConfig
 
     monkeypatch.setenv("TOKMEM_SNI_DIR", "somewhere")
     shipped = {path.name: path for path in (ROOT / "experiments/atomic").glob("*.yaml")}

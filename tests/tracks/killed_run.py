@@ -14,19 +14,20 @@ from tests.data.tiny_chat import LLAMA, tiny_tokenizer
 from tests.tiny import tiny_backbone
 from tests.tracks.tiny_tools import CONFIG as TOOLS
 from tokmem.log import Metrics
+from tokmem.methods.adapted import AdapterSettings
 from tokmem.recall.settings import RecallSettings
-from tokmem.tracks import atomic, compositional, kept
-from tokmem.tracks.atomic import AtomicConfig
-from tokmem.tracks.data import DataConfig
-from tokmem.tracks.rivals import LoraConfig
-from tokmem.tracks.tool_config import CompositionalConfig
+from tokmem.tracks import progress
+from tokmem.tracks.atomic.config import AtomicConfig
+from tokmem.tracks.atomic.data import DataConfig
+from tokmem.tracks.compositional.config import CompositionalConfig
+from tokmem.tracks.run import run
 from tokmem.train.settings import FitSettings
 
 CONFIG = AtomicConfig(
     data=DataConfig(num_tasks=4, train_size=8, val_size=0, test_size=2),
     training=FitSettings(lr=0.02, batch_size=2, epochs=2, checkpoint_every=1),
     recall=RecallSettings(max_new_tokens=3, batch_size=8),
-    lora=LoraConfig(lora_dropout=0.1),
+    lora=AdapterSettings(lora_dropout=0.1),
     prompts=("query",),
     stages=(2, 4),
     schedule="blocks",
@@ -46,9 +47,5 @@ class Slow(Metrics):
 
 def main(folder: Path, config: AtomicConfig | CompositionalConfig) -> None:
     torch.set_num_threads(1)
-    kept.Metrics = Slow
-    given: dict[str, Any] = {"backbone": tiny_backbone(tiny_tokenizer(LLAMA)), "resume": folder.exists()}
-    if isinstance(config, AtomicConfig):
-        atomic.run(config, folder, **given)
-    else:
-        compositional.run(config, folder, **given)
+    progress.Metrics = Slow
+    run(config, folder, backbone=tiny_backbone(tiny_tokenizer(LLAMA)), resume=folder.exists())

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from tests.tracks.killed_run import CONFIG, IN_ROUNDS, main
-from tokmem.tracks.atomic import AtomicConfig
-from tokmem.tracks.tool_config import CompositionalConfig
+from tokmem.tracks.atomic.config import AtomicConfig
+from tokmem.tracks.compositional.config import CompositionalConfig
 
 TIMED = ("train_seconds", "adaptation_seconds", "queries_per_second")
 Config = AtomicConfig | CompositionalConfig

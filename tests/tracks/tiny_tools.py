@@ -8,13 +8,13 @@ from typing import Any
 
 from tests.data.tiny_chat import LLAMA, tiny_tokenizer
 from tests.tiny import tiny_backbone
+from tokmem.methods.tool_prompt import ToolPromptSettings
 from tokmem.model.backbone import Backbone
 from tokmem.recall.settings import RecallSettings
-from tokmem.tracks.adaptation import AdaptationConfig
-from tokmem.tracks.rivals import PromptingConfig, ToolLoraConfig
-from tokmem.tracks.rounds import RoundsConfig
-from tokmem.tracks.tool_config import CompositionalConfig
-from tokmem.tracks.tool_data import ToolDataConfig
+from tokmem.tracks.compositional.adaptation import AdaptationConfig
+from tokmem.tracks.compositional.config import CompositionalConfig, ToolLoraConfig
+from tokmem.tracks.compositional.data import ToolDataConfig
+from tokmem.tracks.compositional.rounds import RoundsConfig
 from tokmem.train.settings import FitSettings
 
 DATA = ToolDataConfig(
@@ -27,7 +27,7 @@ CONFIG = CompositionalConfig(
     adaptation=AdaptationConfig(auxiliary_tools="1-3", auxiliary_train_size=8, lora_lr=0.01),
     recall=RecallSettings(max_new_tokens=6, batch_size=16),
     lora=ToolLoraConfig(lora_r=2, lr=0.01, replay_ratio=0.5),
-    prompting=PromptingConfig(retrieval_k=2),
+    prompting=ToolPromptSettings(retrieval_k=2),
 )
 TIMED = ("train_seconds", "adaptation_seconds", "queries_per_second")
 

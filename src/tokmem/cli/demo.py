@@ -15,7 +15,7 @@ from tokmem.errors import ConfigError
 
 if TYPE_CHECKING:  # importing them takes seconds
     from tokmem.model.backbone import Backbone
-    from tokmem.tracks.atomic import AtomicConfig
+    from tokmem.tracks.atomic.config import AtomicConfig
 
 EXAMPLE = "tokmem demo"
 _ALOUD = 5
@@ -35,8 +35,10 @@ def demo(
 ) -> None:
     """Teach a frozen model ten new procedures as ten tokens, measure them, and recall five queries aloud."""
     from tokmem.config import load_config
-    from tokmem.tracks.atomic import AtomicConfig, cell_name, run
-    from tokmem.tracks.processes import cores
+    from tokmem.tracks.atomic.config import AtomicConfig
+    from tokmem.tracks.atomic.experiment import learner_name
+    from tokmem.tracks.run import run
+    from tokmem.tracks.workers import cores
 
     with as_file(files("tokmem.tracks") / "demo.yaml") as path:
         config = load_config(AtomicConfig, path, set_ or [])
@@ -56,7 +58,7 @@ def demo(
     workers = workers or min(4, cores())
     summary = run(config, out, workers=workers, backbone=backbone)
     show_results(summary, out)
-    bank = out / "banks" / cell_name(ours, "query", config.seeds[0])
+    bank = out / "banks" / learner_name(ours, "query", config.seeds[0])
     _recall_aloud(config, backbone, bank)
     _write_page(summary, bank, out / "report")
     console().print(f'Try next:  {command_line("recall", "--bank", bank)} "..."', markup=False)
@@ -96,7 +98,7 @@ def _recall_aloud(config: AtomicConfig, backbone: Backbone, bank: Path) -> None:
     from dataclasses import replace
 
     from tokmem.methods.tokmem import TokMem
-    from tokmem.tracks.data import load_corpus
+    from tokmem.tracks.atomic.data import load_corpus
 
     corpus = load_corpus(config.data, backbone)
     step = max(1, len(corpus.names) // _ALOUD)

@@ -82,7 +82,7 @@ def _measure_calls(
     bank: Path, corpus: Path, settings: dict[str, str], prompt: str | None, out: Path | None
 ) -> None:
     """Measures a bank of tools on composed queries."""
-    from tokmem.tracks.tool_eval import CallsEvalConfig, measure_calls
+    from tokmem.tracks.compositional.evaluate import CallsEvalConfig, measure_calls
 
     stray = next((key for key in settings if not key.startswith(_OF_CALLS)), None)
     if stray is not None:
@@ -98,7 +98,7 @@ def _measure_calls(
 
 def _known_part(data: Any, names: tuple[str, ...]) -> Any:
     """Keeps the procedures of the corpus that the bank knows; a warning names the others."""
-    from tokmem.tracks.data import corpus_names
+    from tokmem.tracks.atomic.data import corpus_names
 
     offered, where = corpus_names(data), data.tasks_dir or data.corpus or "the generated procedures"
     known = tuple(name for name in names if name in offered)

@@ -41,13 +41,15 @@ def run(
     """Run an experiment file; print its table and write its result file."""
     from tokmem.config import load_config
     from tokmem.tracks.registry import track_of
+    from tokmem.tracks.run import run as run_experiment
 
     overrides, track = set_ or [], track_of(experiment)
     config = load_config(track.config, experiment, overrides)
     if config.name == track.config.name:
         config = replace(config, name=experiment.stem)
     folder = run_folder(out or Path("runs") / config.name, resume, Path())
-    summary = track.run(config, folder, resume=resume, workers=workers, backbone=load(config.backbone))
+    backbone = load(config.backbone)
+    summary = run_experiment(config, folder, resume=resume, workers=workers, backbone=backbone)
     show_results(summary, folder)
     target = results or _result_file(experiment)
     if target is not None:

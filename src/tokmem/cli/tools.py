@@ -31,13 +31,12 @@ def tools(
     The settings are those of an experiment file (track: compositional); options change those of a file.
     Without --source the tools are generated.
     """
-    from tokmem.tracks.registry import track
-    from tokmem.tracks.tool_reads import check_read
+    from tokmem.tracks.compositional.readers import check_read
+    from tokmem.tracks.run import run
 
     settings = given(ctx)
     config = track_config("compositional", settings, experiment)
     check_read(config, settings)
     folder = run_folder(out, resume, Path("runs/tools"))
-    backbone = load(config.backbone)
-    summary = track("compositional").run(config, folder, resume=resume, workers=workers, backbone=backbone)
+    summary = run(config, folder, resume=resume, workers=workers, backbone=load(config.backbone))
     show_results(summary, folder)

@@ -54,10 +54,9 @@ def train(
 
 def measure(config: Any, folder: Path, resume: bool) -> None:
     """Runs an atomic experiment and shows its table."""
-    from tokmem.tracks.registry import track
+    from tokmem.tracks.run import run
 
-    backbone = load(config.backbone)
-    show_results(track("atomic").run(config, folder, resume=resume, backbone=backbone), folder)
+    show_results(run(config, folder, resume=resume, backbone=load(config.backbone)), folder)
 
 
 def _take_corpus(settings: dict[str, str], corpus: Path) -> None:
@@ -111,9 +110,9 @@ def _keep_prompts(settings: dict[str, str], bank: Path) -> None:
 
 
 def _say_what_next(config: Any, folder: Path) -> None:
-    from tokmem.tracks.atomic import cell_name
+    from tokmem.tracks.atomic.experiment import learner_name
 
-    name, method = cell_name(config.methods[0], config.prompts[0], config.seeds[0]), config.methods[0]
+    name, method = learner_name(config.methods[0], config.prompts[0], config.seeds[0]), config.methods[0]
     if not method.startswith("tokmem"):
         if method.partition("+")[0] in _TUNED:
             console().print(f"Adapter: {folder / 'learned' / name}", markup=False)

@@ -7,7 +7,7 @@ value of another type.
 
 from tokmem.config.load import load_config, parse_yaml, read_settings
 from tokmem.config.ranges import changed, check_least, check_once
-from tokmem.config.settings import REQUIRED, Config, HelpRow, dump_config, help_table, setting
+from tokmem.config.settings import REQUIRED, Config, HelpRow, dump_config, help_table, same_as, setting
 
 __all__ = [
     "REQUIRED",
@@ -21,5 +21,6 @@ __all__ = [
     "load_config",
     "parse_yaml",
     "read_settings",
+    "same_as",
     "setting",
 ]

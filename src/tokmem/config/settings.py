@@ -105,6 +105,12 @@ def _fits_each(values: tuple[Any, ...], kinds: tuple[Any, ...]) -> bool:
     return len(values) == len(kinds) and all(map(_fits, values, kinds))
 
 
+def same_as(config: type[Any], name: str, doc: str = "") -> Any:
+    """A field with another config's default, and with its documentation unless `doc` is given."""
+    (field,) = (one for one in dataclasses.fields(config) if one.name == name)
+    return setting(field.default, doc or field.metadata["doc"])
+
+
 def dump_config(config: Any) -> str:
     """Writes the resolved config as YAML; `load_config` reads it back to an equal config."""
     return yaml.safe_dump(tree(config), sort_keys=False, allow_unicode=True)

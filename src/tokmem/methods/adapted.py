@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from tokmem.bank.bank import Bank
+from tokmem.config import check_least, setting
 from tokmem.data.chat import Chat
 from tokmem.data.encode import Encoder, PromptMode
 from tokmem.data.replay import ReplayOrder
 from tokmem.errors import DataError
 from tokmem.log import Metrics
-from tokmem.methods.protocol import Learned
+from tokmem.methods.protocol import Learned, Setup, Trained
 from tokmem.model.backbone import Backbone, load_backbone
 from tokmem.model.catalog import MINI
 from tokmem.model.lora import Adapter, LoraSettings
 from tokmem.model.memory_lm import MemoryLM
 from tokmem.recall.answer import answer_examples
 from tokmem.recall.settings import RecallSettings
-from tokmem.records import Answer, Encoded, Example
+from tokmem.records import Answer, Encoded, Example, Procedure
 from tokmem.train.adapter import AdapterObjective
 from tokmem.train.fit import fit
 from tokmem.train.settings import FitSettings
@@ -28,7 +29,59 @@ from tokmem.train.settings import FitSettings
 TRAINING = FitSettings(lr=5e-5, weight_decay=1e-2)
 
 
-class Adapted:
+@dataclass(frozen=True)
+class AdapterSettings(LoraSettings):
+    """LoRA, with and without replay; rate and decay are the paper's."""
+
+    lr: float = setting(5e-5, "AdamW's rate")
+    weight_decay: float = setting(1e-2, "AdamW's decay")
+    rates: tuple[float, ...] = setting((), "rates to choose from, as many as the experiment's own `rates`")
+    load_model: str = setting("", "folder of a saved adapter to start from")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_least(vars(self), dict.fromkeys(("lr", "weight_decay", "rates"), 0))
+
+    @property
+    def shape(self) -> LoraSettings:
+        """The adapter's shape alone."""
+        return adapter_shape_of(self)
+
+
+@dataclass(frozen=True)
+class FineTuningSettings(AdapterSettings):
+    """The same for stages that follow each other."""
+
+    reinit_lora: bool = setting(False, "method lora starts each round from a fresh adapter")
+
+    def options(self, setup: Setup) -> dict[str, Any]:
+        """The arguments of `Adapted`."""
+        return asdict(self.shape) | {
+            "reinit_lora": self.reinit_lora,
+            "load_model": self.load_model or None,
+            "prompt": setup.prompt,
+            "max_length": setup.max_length,
+            "settings": setup.training(lr=self.lr, weight_decay=self.weight_decay),
+            "recall": setup.recall,
+            "seed": setup.seed,
+        }
+
+
+def adapter_shape_of(settings: LoraSettings) -> LoraSettings:
+    """The adapter's shape, out of settings that hold more."""
+    return LoraSettings(**{one.name: getattr(settings, one.name) for one in fields(LoraSettings)})
+
+
+def check_adapter(setup: Setup, shape: LoraSettings, procedures: Sequence[Procedure]) -> None:
+    """Refuses an adapter that does not fit on the backbone.
+
+    Raises:
+        ConfigError: the backbone lacks a layer that is to be adapted.
+    """
+    Adapter(setup.backbone, adapter_shape_of(shape))
+
+
+class Adapted(Trained):
     """A backbone with a LoRA adapter; `learn` is what the methods differ in.
 
     Args:
@@ -53,8 +106,6 @@ class Adapted:
         TokMemError: PEFT is not installed.
     """
 
-    continual = True
-    forces = False
     name = ""
 
     def __init__(

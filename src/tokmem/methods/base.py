@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from tokmem.bank.bank import Bank
 from tokmem.data.chat import Chat
 from tokmem.data.encode import Encoder, PromptMode
 from tokmem.log import Metrics
-from tokmem.methods.protocol import Learned
+from tokmem.methods.protocol import Learned, Method, MethodSpec, Setup
 from tokmem.model.backbone import Backbone
 from tokmem.model.memory_lm import MemoryLM
 from tokmem.recall.answer import answer_examples
@@ -18,7 +19,12 @@ from tokmem.recall.settings import RecallSettings
 from tokmem.records import Answer, Example, Procedure
 
 
-class Base:
+@dataclass(frozen=True)
+class BaseSettings:
+    """The untrained backbone has no settings of its own."""
+
+
+class Base(Method):
     """The untrained backbone.
 
     Args:
@@ -29,10 +35,7 @@ class Base:
         recall: how to generate.
     """
 
-    trainable_parameters = 0
     continual = False
-    forces = False
-    notes: Mapping[str, Any] = {}
 
     def __init__(
         self,
@@ -69,3 +72,16 @@ class Base:
 
     def restore(self, folder: Path) -> None:
         """Nothing was written."""
+
+
+def _build(setup: Setup, own: BaseSettings) -> Method:
+    return Base(
+        setup.backbone,
+        prompt=setup.prompt,
+        max_length=setup.max_length,
+        chat=setup.chat,
+        recall=setup.recall,
+    )
+
+
+SPECS = (MethodSpec("base", Base, BaseSettings, _build, variable={"atomic": (), "reason": ()}, learns=False),)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from tokmem.bank.bank import Bank
+from tokmem.config import check_least, setting
 from tokmem.data.chat import Chat
 from tokmem.data.demonstrations import demonstration, fit_demonstrations, refuse_demonstrations, the_turn
 from tokmem.data.encode import Encoder, PromptMode
@@ -16,7 +17,7 @@ from tokmem.data.fields import did_you_mean, expect, parse_object, read_bytes, t
 from tokmem.errors import ConfigError, DataError, RecallError
 from tokmem.files import recover_folder, replace_folder
 from tokmem.log import Metrics, logger
-from tokmem.methods.protocol import Learned
+from tokmem.methods.protocol import Learned, Method, MethodSpec, Setup
 from tokmem.model.backbone import Backbone
 from tokmem.model.memory_lm import MemoryLM
 from tokmem.recall.answer import answer_examples
@@ -27,7 +28,17 @@ from tokmem.seeds import stream
 FILE = "demonstrations.json"
 
 
-class Icl:
+@dataclass(frozen=True)
+class IclSettings:
+    """How many demonstrations a query gets."""
+
+    few_shot: int = setting(3, "demonstrations of the query's own procedure before a query")
+
+    def __post_init__(self) -> None:
+        check_least(vars(self), {"few_shot": 1})
+
+
+class Icl(Method):
     """The untrained backbone with demonstrations of the query's own procedure.
 
     Which procedure a query calls for is given, never found out: an oracle's setting, with which no method
@@ -46,9 +57,7 @@ class Icl:
         ConfigError: ``few_shot`` is below 1.
     """
 
-    trainable_parameters = 0
     continual = False
-    forces = False
 
     def __init__(
         self,
@@ -176,3 +185,26 @@ class Icl:
 def _shown(item: object, where: str) -> Demonstration:
     raw = expect(item, dict, where)
     return Demonstration(take(raw, "query", str, where), take(raw, "response", str, where))
+
+
+def _build(setup: Setup, own: IclSettings) -> Method:
+    return Icl(
+        setup.backbone,
+        few_shot=own.few_shot,
+        prompt=setup.prompt,
+        max_length=setup.max_length,
+        recall=setup.recall,
+        seed=setup.seed,
+    )
+
+
+SPECS = (
+    MethodSpec(
+        "icl",
+        Icl,
+        IclSettings,
+        _build,
+        variable={"atomic": ("few_shot",)},
+        sections=("demonstrations",),
+    ),
+)

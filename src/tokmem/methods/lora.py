@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from tokmem.log import Metrics
-from tokmem.methods.adapted import Adapted
-from tokmem.methods.protocol import Learned
+from tokmem.methods.adapted import Adapted, FineTuningSettings, check_adapter
+from tokmem.methods.protocol import Learned, Method, MethodSpec, Setup
 from tokmem.records import Example, Procedure
 
 
@@ -45,3 +45,23 @@ class LoRA(Adapted):
             AdapterError: it is damaged, or of another method, backbone, chat format or shape.
         """
         self._restore(folder)
+
+
+def _build(setup: Setup, own: FineTuningSettings) -> Method:
+    return LoRA(setup.backbone, **own.options(setup))
+
+
+_SHAPE = ("lora_r", "lora_alpha", "lora_dropout")
+SPECS = (
+    MethodSpec(
+        "lora",
+        LoRA,
+        FineTuningSettings,
+        _build,
+        variable={"atomic": _SHAPE, "compositional": (*_SHAPE, "reinit_lora")},
+        sections=("lora",),
+        rates="lora.rates",
+        starts_from="lora.load_model",
+        check=check_adapter,
+    ),
+)

@@ -10,6 +10,8 @@ import hashlib
 import json
 import warnings
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
 from itertools import groupby
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -18,13 +20,14 @@ import torch
 from safetensors.torch import load, save
 from torch import Tensor, nn
 
+from tokmem.config import setting
 from tokmem.data.chat import Chat
 from tokmem.data.collate import IGNORE, collate
 from tokmem.data.encode import Encoder, PromptMode
 from tokmem.errors import AdapterError, ConfigError
 from tokmem.files import recover_folder, replace_folder
 from tokmem.log import Metrics, progress
-from tokmem.methods.protocol import Learned
+from tokmem.methods.protocol import Learned, Method, MethodSpec, Setup, Trained
 from tokmem.model.backbone import Backbone
 from tokmem.model.lora import peft_library, twin_of
 from tokmem.recall.answer import stop_ids
@@ -40,7 +43,14 @@ Kind = Literal["prompt_tuning", "prefix_tuning"]
 TENSORS, FACTS = "prompt.safetensors", "tokmem.json"
 
 
-class PeftPrompt:
+@dataclass(frozen=True)
+class PeftPromptSettings:
+    """How long the prompt is."""
+
+    width: int = setting(1, "virtual tokens")
+
+
+class PeftPrompt(Trained):
     """One soft prompt of PEFT's for all procedures, trained on in every stage.
 
     Args:
@@ -58,9 +68,6 @@ class PeftPrompt:
         ConfigError: an unknown kind, or a width below 1.
         TokMemError: PEFT is not installed.
     """
-
-    continual = True
-    forces = False
 
     def __init__(
         self,
@@ -255,3 +262,31 @@ def _tuned(backbone: Backbone, kind: Kind, width: int, seed: int) -> Any:
         warnings.simplefilter("ignore", FutureWarning)  # PEFT asks transformers by a name of old
         torch.manual_seed(generator(seed, "peft", kind).initial_seed())
         return peft.get_peft_model(twin_of(backbone.model), config).eval()
+
+
+def _build(setup: Setup, own: PeftPromptSettings, kind: Kind) -> Method:
+    return PeftPrompt(
+        setup.backbone,
+        kind,
+        width=own.width,
+        prompt=setup.prompt,
+        max_length=setup.max_length,
+        chat=setup.chat,
+        settings=setup.training(),
+        recall=setup.recall,
+        seed=setup.seed,
+    )
+
+
+KINDS: Mapping[str, Kind] = {"peft_prompt": "prompt_tuning", "peft_prefix": "prefix_tuning"}
+SPECS = tuple(
+    MethodSpec(
+        name,
+        PeftPrompt,
+        PeftPromptSettings,
+        partial(_build, kind=kind),
+        variable={"reason": ()},
+        rates="rates",
+    )
+    for name, kind in KINDS.items()
+)

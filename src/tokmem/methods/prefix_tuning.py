@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from tokmem.bank.bank import Bank
 from tokmem.bank.init import Start, wide_rows
 from tokmem.bank.store import Origin, load_bank, save_bank
+from tokmem.config import setting
 from tokmem.data.chat import Chat
 from tokmem.data.encode import PromptMode
 from tokmem.data.placement import Placement, PrefixEncoder, check_before
 from tokmem.errors import BankError
 from tokmem.log import Metrics
-from tokmem.methods.protocol import Learned
+from tokmem.methods.protocol import Learned, Method, MethodSpec, Setup, Trained
 from tokmem.model.backbone import Backbone, input_embedding, load_backbone
 from tokmem.model.catalog import MINI
 from tokmem.model.memory_lm import MemoryLM
@@ -27,7 +29,16 @@ from tokmem.train.fit import fit
 from tokmem.train.settings import FitSettings
 
 
-class PrefixTuning:
+@dataclass(frozen=True)
+class PrefixTuningSettings:
+    """Where the embeddings stand, how many there are, and how they start."""
+
+    start: Start = setting("mean", "starting rows of memory tokens")
+    width: int = setting(1, "memory tokens a procedure")
+    placement: Placement = setting("prefix", "prefix: after BOS; before_bos: before it")
+
+
+class PrefixTuning(Trained):
     """A soft prompt a procedure, in a bank like TokMem's: embeddings that the model reads and never predicts.
 
     What stands before the query changes every state after it, so training takes the plain path: the whole
@@ -50,8 +61,7 @@ class PrefixTuning:
         ConfigError: the placement is neither of the two.
     """
 
-    continual = True
-    forces = False
+    accumulates = True
 
     def __init__(
         self,
@@ -176,3 +186,31 @@ class PrefixTuning:
         if saved != self.placement:
             raise BankError(f"{folder} holds embeddings of placement {saved}", f"placement {self.placement}")
         self.lm = MemoryLM(self.backbone.model, bank, writes=False)
+
+
+def _build(setup: Setup, own: PrefixTuningSettings) -> Method:
+    return PrefixTuning(
+        setup.backbone,
+        placement=own.placement,
+        prompt=setup.prompt,
+        max_length=setup.max_length,
+        chat=setup.chat,
+        settings=setup.training(),
+        recall=setup.recall,
+        start=own.start,
+        width=own.width,
+        seed=setup.seed,
+    )
+
+
+SPECS = (
+    MethodSpec(
+        "prefix",
+        PrefixTuning,
+        PrefixTuningSettings,
+        _build,
+        variable={"reason": ("start", "placement")},
+        sections=("",),
+        rates="rates",
+    ),
+)

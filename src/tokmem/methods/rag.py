@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from time import perf_counter
 from typing import Any
 
 from tokmem.bank.bank import Bank
+from tokmem.config import check_least, setting
 from tokmem.data.chat import Chat
 from tokmem.data.demonstrations import demonstration, fit_demonstrations, refuse_demonstrations, the_turn
 from tokmem.data.encode import Encoder, PromptMode
 from tokmem.errors import ConfigError
 from tokmem.log import Metrics
-from tokmem.methods.protocol import Learned
+from tokmem.methods.protocol import Learned, Method, MethodSpec, Setup
 from tokmem.methods.retrieval.pool import Hit, Pool, route_of
-from tokmem.methods.retrieval.text_encoder import DEFAULT_RETRIEVER, SentenceEncoder, TextEncoder
+from tokmem.methods.retrieval.text_encoder import (
+    DEFAULT_RETRIEVER,
+    SentenceEncoder,
+    TextEncoder,
+    shared_encoder,
+)
 from tokmem.model.backbone import Backbone
 from tokmem.model.memory_lm import MemoryLM
 from tokmem.recall.answer import answer_examples
@@ -24,7 +31,18 @@ from tokmem.recall.settings import RecallSettings
 from tokmem.records import Answer, Example, Procedure
 
 
-class Rag:
+@dataclass(frozen=True)
+class RagSettings:
+    """How many examples are retrieved, and by which text encoder."""
+
+    retrieval_k: int = setting(3, "retrieved demonstrations before a query")
+    retriever: str = setting(DEFAULT_RETRIEVER, "a sentence-transformers id or folder")
+
+    def __post_init__(self) -> None:
+        check_least(vars(self), {"retrieval_k": 1})
+
+
+class Rag(Method):
     """The untrained backbone with demonstrations retrieved from all training examples seen so far.
 
     With prompt mode ``instruction+query`` a query is embedded with its instruction. The pool's texts are
@@ -45,9 +63,8 @@ class Rag:
         ConfigError: ``retrieval_k`` is below 1, the retriever cannot be had, or the extra `rag` is missing.
     """
 
-    trainable_parameters = 0
-    continual = True
     forces = True
+    retrieves = True
 
     def __init__(
         self,
@@ -154,3 +171,28 @@ class Rag:
             DataError: there is none, or it is damaged.
         """
         self.pool.load(folder, self._texts)
+
+
+def _build(setup: Setup, own: RagSettings, instructed: bool) -> Method:
+    return Rag(
+        setup.backbone,
+        retriever=shared_encoder(own.retriever, str(setup.backbone.device)),
+        retrieval_k=own.retrieval_k,
+        include_instruction_in_demos=instructed,
+        prompt=setup.prompt,
+        max_length=setup.max_length,
+        recall=setup.recall,
+    )
+
+
+SPECS = tuple(
+    MethodSpec(
+        name,
+        Rag,
+        RagSettings,
+        partial(_build, instructed=instructed),
+        variable={"atomic": ("retrieval_k",)},
+        sections=("demonstrations",),
+    )
+    for name, instructed in (("rag", False), ("rag_instructed", True))
+)

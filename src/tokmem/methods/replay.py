@@ -3,16 +3,39 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tokmem.config import check_least, setting
 from tokmem.data.replay import Reservoir, check_ratio
 from tokmem.log import Metrics, logger
-from tokmem.methods.adapted import Adapted
-from tokmem.methods.protocol import Learned
+from tokmem.methods.adapted import Adapted, FineTuningSettings, check_adapter
+from tokmem.methods.protocol import Learned, Method, MethodSpec, Setup
 from tokmem.model.backbone import Backbone
 from tokmem.model.catalog import MINI
 from tokmem.records import Example, Procedure
+
+
+@dataclass(frozen=True)
+class ReplaySettings:
+    """Experience replay."""
+
+    continual_replay_ratio: float = setting(0.2, "replayed examples, as a share of all")
+    buffer_size: int = setting(500, "examples kept of all earlier blocks")
+
+    def __post_init__(self) -> None:
+        check_ratio(self.continual_replay_ratio)
+        check_least(vars(self), {"buffer_size": 1})
+
+
+@dataclass(frozen=True)
+class _OwnSettings(FineTuningSettings, ReplaySettings):
+    """All that the method reads."""
+
+    def __post_init__(self) -> None:
+        FineTuningSettings.__post_init__(self)
+        ReplaySettings.__post_init__(self)
 
 
 class Replay(Adapted):
@@ -91,3 +114,31 @@ class Replay(Adapted):
         """
         notes = self._restore(folder, buffer_size=self.reservoir.size)
         self.reservoir.restore(notes["reservoir"])
+
+
+def _build(setup: Setup, own: _OwnSettings) -> Method:
+    return Replay(
+        setup.backbone,
+        continual_replay_ratio=own.continual_replay_ratio,
+        buffer_size=own.buffer_size,
+        **own.options(setup),
+    )
+
+
+_SHAPE = ("lora_r", "lora_alpha", "lora_dropout")
+SPECS = (
+    MethodSpec(
+        "replay",
+        Replay,
+        _OwnSettings,
+        _build,
+        variable={
+            "atomic": (*_SHAPE, "continual_replay_ratio", "buffer_size"),
+            "compositional": (*_SHAPE, "reinit_lora"),
+        },
+        sections=("lora", "replay"),
+        rates="lora.rates",
+        starts_from="lora.load_model",
+        check=check_adapter,
+    ),
+)

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from tokmem.bank.store import load_bank
+from tokmem.config import setting
 from tokmem.errors import BankError, ConfigError
 from tokmem.log import Metrics
-from tokmem.methods.protocol import Learned
-from tokmem.methods.tokmem import TokMem
+from tokmem.methods.adapted import adapter_shape_of, check_adapter
+from tokmem.methods.protocol import Learned, Method, MethodSpec, Setup
+from tokmem.methods.tokmem import TokMem, TokMemSettings, check_grammars
 from tokmem.model.backbone import Backbone, load_backbone
 from tokmem.model.catalog import MINI
 from tokmem.model.fingerprint import fingerprint
@@ -21,6 +23,21 @@ from tokmem.train.adapter import JointObjective
 from tokmem.train.objective import Objective
 
 BANK, ADAPTER = "bank", "adapter"  # what `save` writes
+
+
+@dataclass(frozen=True)
+class TokMemLoraSettings(TokMemSettings, LoraSettings):
+    """Memory tokens, the shape of the adapter, and its rate and decay."""
+
+    coupled: bool = setting(True, "address and steering are one parameter")
+    freeze_after_first: bool = setting(True, "only the first stage trains the adapter")
+    lora_lr: float = setting(5e-5, "AdamW's rate of the adapter")
+    lora_weight_decay: float = setting(1e-2, "its decay")
+
+    def __post_init__(self) -> None:
+        LoraSettings.__post_init__(self)
+        TokMemSettings.__post_init__(self)
+        check_negatives(self.negatives, self.freeze_after_first)
 
 
 class TokMemLora(TokMem):
@@ -191,3 +208,33 @@ def home_of(bank: Path) -> Path | None:
         f"a folder that holds {BANK} and {ADAPTER}",
         f"put it as {BANK} into a copy of the folder that it comes from",
     )
+
+
+def _build(setup: Setup, own: TokMemLoraSettings) -> Method:
+    return TokMemLora(
+        setup.backbone,
+        coupled=own.coupled,
+        freeze_after_first=own.freeze_after_first,
+        lora=adapter_shape_of(own),
+        lora_lr=own.lora_lr,
+        lora_weight_decay=own.lora_weight_decay,
+        **own.options(setup),
+    )
+
+
+def _check(setup: Setup, own: TokMemLoraSettings, procedures: Sequence[Procedure]) -> None:
+    check_adapter(setup, own, procedures)
+    check_grammars(setup, own, procedures)
+
+
+# No experiment names it: the compositional track chooses it for an adapter that trains beside memory tokens.
+SPEC = MethodSpec(
+    "tokmem_lora",
+    TokMemLora,
+    TokMemLoraSettings,
+    _build,
+    variable={},
+    sections=("lora", "adaptation", ""),
+    rates="rates",
+    check=_check,
+)

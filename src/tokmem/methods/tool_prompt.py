@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from time import perf_counter
 from typing import Any
 
 from tokmem.bank.bank import Bank
+from tokmem.config import check_least, setting
 from tokmem.data.calls.schema import signature
 from tokmem.data.chat import Chat
 from tokmem.data.demonstrations import demonstration, refuse_demonstrations
@@ -18,9 +19,14 @@ from tokmem.data.fields import did_you_mean, parse_object, read_bytes, take
 from tokmem.errors import ConfigError, RecallError
 from tokmem.files import atomic_write_json
 from tokmem.log import Metrics
-from tokmem.methods.protocol import Learned
+from tokmem.methods.protocol import Learned, Method, MethodSpec, Setup
 from tokmem.methods.retrieval.pool import Pool, route_of
-from tokmem.methods.retrieval.text_encoder import SentenceEncoder, TextEncoder
+from tokmem.methods.retrieval.text_encoder import (
+    DEFAULT_RETRIEVER,
+    SentenceEncoder,
+    TextEncoder,
+    shared_encoder,
+)
 from tokmem.model.backbone import Backbone
 from tokmem.model.memory_lm import MemoryLM
 from tokmem.recall.answer import answer_examples
@@ -48,7 +54,20 @@ def prompt_room(max_length: int, recall: RecallSettings) -> int:
     return room
 
 
-class ToolPrompt:
+@dataclass(frozen=True)
+class ToolPromptSettings:
+    """Which tools a prompt shows, and how many demonstrations."""
+
+    few_shot: int = setting(2, "demonstrations before a query")
+    use_rag: bool = setting(False, "method icl shows retrieved tools, not all that fit: method rag")
+    retrieval_k: int = setting(5, "tools to retrieve")
+    retriever: str = setting(DEFAULT_RETRIEVER, "a sentence-transformers id or folder")
+
+    def __post_init__(self) -> None:
+        check_least(vars(self), {"few_shot": 0, "retrieval_k": 1})
+
+
+class ToolPrompt(Method):
     """The untrained backbone, told in the prompt which tools there are and shown how calls are written.
 
     A prompt holds demonstrations, then in the user's turn a line for each tool (`signature`), then the query.
@@ -69,9 +88,8 @@ class ToolPrompt:
             or the retriever cannot be had.
     """
 
-    trainable_parameters = 0
-    continual = True
     forces = True
+    retrieves = True
 
     def __init__(
         self,
@@ -206,3 +224,39 @@ class ToolPrompt:
         shown, tools = (take(facts, key, list, str(path)) for key in ("demonstrations", "tools"))
         self.shown = tuple(Demonstration(**fields) for fields in shown)
         self._add([Procedure(**fields) for fields in tools])
+
+
+def _build(setup: Setup, own: ToolPromptSettings) -> Method:
+    return ToolPrompt(
+        setup.backbone,
+        retriever=_encoder(setup, own),
+        retrieval_k=own.retrieval_k,
+        few_shot=own.few_shot,
+        max_length=setup.max_length,
+        recall=setup.recall,
+        seed=setup.seed,
+    )
+
+
+def _encoder(setup: Setup, own: ToolPromptSettings) -> TextEncoder | None:
+    return shared_encoder(own.retriever, str(setup.backbone.device)) if own.use_rag else None
+
+
+def _check(setup: Setup, own: ToolPromptSettings, procedures: Sequence[Procedure]) -> None:
+    """Loads the text encoder that answers will need."""
+    _encoder(setup, own)
+
+
+SPECS = tuple(
+    MethodSpec(
+        name,
+        ToolPrompt,
+        ToolPromptSettings,
+        _build,
+        variable={"compositional": ("use_rag", "retrieval_k", "few_shot")},
+        sections=("prompting",),
+        fixed=fixed,
+        check=_check,
+    )
+    for name, fixed in (("icl", {}), ("rag", {"use_rag": True}))
+)

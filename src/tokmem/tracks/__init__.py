@@ -1,1 +1,1 @@
-"""Experiments: each track reads from its config to its result, top to bottom."""
+"""Experiments: one folder a track, and the loop that runs all of them."""

@@ -1,13 +1,21 @@
-"""The search of learning rates: as many for every trained method, chosen on validation loss."""
+"""The search of learning rates: equally many for every trained method, chosen on validation loss."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from tokmem.errors import ConfigError
+from tokmem.methods.protocol import Learned, MethodSpec
+from tokmem.tracks.settings import value_of
 
-Losses = Mapping[float, float]  # validation loss by rate; empty where there was no choice
+Losses = Mapping[float, float]  # validation loss by rate; empty if there was no search
+
+
+def rates_of(config: Any, spec: MethodSpec) -> tuple[float, ...]:
+    """The learning rates that a method searches; empty if its rate is given or it has none."""
+    rates: tuple[float, ...] = value_of(config, spec.rates) if spec.rates else ()
+    return rates
 
 
 def check_search(rates: Iterable[Sequence[float]]) -> None:
@@ -24,13 +32,28 @@ def check_search(rates: Iterable[Sequence[float]]) -> None:
         )
 
 
+def search(rates: Iterable[float], learn: Callable[[float], Learned]) -> Losses:
+    """The validation loss of each rate.
+
+    Args:
+        rates: to try.
+        learn: trains at a rate, with validation examples.
+    """
+    losses = {}
+    for rate in rates:
+        loss = learn(rate).validation_loss
+        assert loss is not None, "there are validation examples"
+        losses[rate] = loss
+    return losses
+
+
 def best_rate(losses: Losses) -> float | None:
-    """The rate with the lowest loss; None where there was no choice."""
+    """The rate with the lowest loss; None if there was no search."""
     return min(losses, key=losses.__getitem__) if losses else None
 
 
 def searched(losses: Mapping[str, Losses]) -> dict[str, Any]:
-    """What a summary says of the search: by method the rate that was chosen, and the loss of each."""
+    """The summary's entries on the search: the chosen rate of each method, and the loss of each rate."""
     tried = {name: own for name, own in losses.items() if own}
     return {
         "chosen_rates": {name: best_rate(own) for name, own in tried.items()},

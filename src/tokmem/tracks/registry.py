@@ -1,4 +1,4 @@
-"""Which tracks there are: what an experiment file may name."""
+"""Which tracks there are. A new track is its folder and one line here."""
 
 from __future__ import annotations
 
@@ -10,33 +10,60 @@ from typing import Any
 
 from tokmem.config import read_settings
 from tokmem.errors import ConfigError
+from tokmem.model.backbone import Backbone
+from tokmem.tracks.experiment import Experiment
 
+# The module of each track, by `track`, or `track/task` for a track with several tasks. A module has CONFIG,
+# the config class, and `prepare`. The first task of a track is its default.
 MODULES = {
     "atomic": "tokmem.tracks.atomic",
     "compositional": "tokmem.tracks.compositional",
-    "capacity": "tokmem.tracks.capacity",
+    "capacity/memorise": "tokmem.tracks.memorise",
+    "capacity/reason": "tokmem.tracks.reason",
 }
 
 
 @dataclass(frozen=True)
 class Track:
-    """A track: its config class, and what runs a config into a folder."""
+    """A track.
+
+    Attributes:
+        name: of the track, without the task.
+        config: its config class.
+        prepare: makes an experiment of a config, the run's folder and a backbone.
+    """
 
     name: str
     config: type[Any]
-    run: Callable[..., dict[str, Any]]
+    prepare: Callable[[Any, Path, Backbone], Experiment]
 
 
-def track(name: str) -> Track:
-    """The track of a name; its module is imported only now. Each has `CONFIG` and `run`.
+def track(name: str, task: str | None = None) -> Track:
+    """The track of a name; its module is imported only now.
+
+    Args:
+        name: of the track.
+        task: for a track with several tasks; None takes the first.
 
     Raises:
-        ConfigError: there is none of that name.
+        ConfigError: there is no track of that name.
     """
-    if name not in MODULES:
-        raise ConfigError(f"track {name!r}", f"one of {', '.join(MODULES)}", "correct `track`")
-    module = import_module(MODULES[name])
-    return Track(name, module.CONFIG, module.run)
+    tasks = {key: module for key, module in MODULES.items() if key.partition("/")[0] == name}
+    if not tasks:
+        names = dict.fromkeys(key.partition("/")[0] for key in MODULES)
+        raise ConfigError(f"track {name!r}", f"one of {', '.join(names)}", "correct `track`")
+    first = next(iter(tasks))
+    chosen = first if task is None or first == name else f"{name}/{task}"
+    if chosen not in tasks:
+        wanted = ", ".join(key.partition("/")[2] for key in tasks)
+        raise ConfigError(f"task {task!r} of track {name}", f"one of {wanted}", "correct `task`")
+    module = import_module(tasks[chosen])
+    return Track(name, module.CONFIG, module.prepare)
+
+
+def track_of_config(config: Any) -> Track:
+    """The track that a config belongs to."""
+    return track(config.track, getattr(config, "task", None))
 
 
 def track_of(experiment: Path) -> Track:
@@ -45,4 +72,6 @@ def track_of(experiment: Path) -> Track:
     Raises:
         ConfigError: the file cannot be read, or there is no such track.
     """
-    return track(str(read_settings(experiment).get("track", "atomic")))
+    settings = read_settings(experiment)
+    task = settings.get("task")
+    return track(str(settings.get("track", "atomic")), None if task is None else str(task))

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, get_args, get_origin
 
 from tokmem.data.fields import did_you_mean
 from tokmem.errors import ConfigError
+from tokmem.methods.registry import methods_of
+
+Types = Mapping[str, Any]  # the type of each setting that a variant may change
 
 
 @dataclass(frozen=True)
@@ -25,7 +28,7 @@ class Variant:
     changes: Mapping[str, Any]
 
     @classmethod
-    def parse(cls, text: str, settings: Mapping[str, Mapping[str, Any]]) -> Variant:
+    def parse(cls, text: str, settings: Mapping[str, Types]) -> Variant:
         """Reads `method+key=value+key=value`.
 
         Args:
@@ -48,6 +51,25 @@ class Variant:
                 raise ConfigError(f"{part!r} in method {text!r}", f"one of: {known}")
             changes[key] = _value(value, kind, text)
         return cls(text, method, changes)
+
+
+def parse_variants(
+    texts: Iterable[str], track: str, more: Mapping[str, Types] | None = None
+) -> tuple[Variant, ...]:
+    """Reads the `methods` of an experiment.
+
+    Args:
+        texts: as written.
+        track: whose methods they may name.
+        more: by method, settings that the track itself lets a variant change, and their types.
+
+    Raises:
+        ConfigError: an unknown method or setting.
+    """
+    settings = {
+        name: {**spec.types(track), **(more or {}).get(name, {})} for name, spec in methods_of(track).items()
+    }
+    return tuple(Variant.parse(text, settings) for text in texts)
 
 
 def _value(value: str, kind: Any, text: str) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -75,6 +76,12 @@ class SentenceEncoder:
                 bar.update(len(chunk))
         vectors = torch.cat(chunks)
         return torch.empty_like(vectors).index_copy_(0, torch.tensor(order), vectors)
+
+
+@lru_cache(maxsize=1)
+def shared_encoder(name: str, device: str) -> SentenceEncoder:
+    """The encoder of that name, loaded once for all methods of an experiment."""
+    return SentenceEncoder(name, device=device)
 
 
 def _load(name: str, device: str) -> SentenceTransformer:

@@ -1,0 +1,6 @@
+"""Atomic recall: one procedure a query."""
+
+from tokmem.tracks.atomic.config import AtomicConfig as CONFIG
+from tokmem.tracks.atomic.experiment import prepare
+
+__all__ = ["CONFIG", "prepare"]

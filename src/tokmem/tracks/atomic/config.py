@@ -1,0 +1,114 @@
+"""The settings of the atomic track."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from tokmem.bank.init import Start
+from tokmem.config import check_least, check_once, same_as, setting
+from tokmem.data import PromptMode
+from tokmem.data.probes import Probe
+from tokmem.errors import ConfigError
+from tokmem.methods.adapted import AdapterSettings
+from tokmem.methods.icl import IclSettings
+from tokmem.methods.protocol import MethodSpec
+from tokmem.methods.rag import RagSettings
+from tokmem.methods.registry import methods_of
+from tokmem.methods.replay import ReplaySettings
+from tokmem.methods.tokmem import Renorm, TokMemSettings
+from tokmem.recall.settings import RecallSettings
+from tokmem.tracks.atomic.data import DataConfig
+from tokmem.tracks.atomic.schedule import Schedule
+from tokmem.tracks.rates import check_search, rates_of
+from tokmem.tracks.settings import BackboneConfig, check_filled, value_of
+from tokmem.tracks.variants import Variant, parse_variants
+from tokmem.train.settings import FitSettings
+
+
+@dataclass(frozen=True)
+class DemonstrationConfig(RagSettings, IclSettings):
+    """Demonstrations before a query: of the right task (icl), or retrieved (rag)."""
+
+    def __post_init__(self) -> None:
+        IclSettings.__post_init__(self)
+        RagSettings.__post_init__(self)
+
+
+@dataclass(frozen=True)
+class AtomicConfig:
+    """One experiment of the atomic track."""
+
+    track: Literal["atomic"] = setting("atomic", "the track")
+    name: str = setting("atomic", "names the run and its result file")
+    data: DataConfig = field(default_factory=DataConfig)
+    backbone: BackboneConfig = field(default_factory=BackboneConfig)
+    training: FitSettings = field(default_factory=FitSettings)
+    recall: RecallSettings = field(default_factory=RecallSettings)
+    lora: AdapterSettings = field(default_factory=AdapterSettings)
+    replay: ReplaySettings = field(default_factory=ReplaySettings)
+    demonstrations: DemonstrationConfig = field(default_factory=DemonstrationConfig)
+    methods: tuple[str, ...] = setting(
+        ("base", "tokmem", "tokmem_dc"), "what to compare; `tokmem+renorm=stage` changes a setting of one"
+    )
+    prompts: tuple[PromptMode, ...] = setting(("instruction+query",), "what a prompt holds")
+    seeds: tuple[int, ...] = setting((0,), "of starting rows and order; results are means over them")
+    stages: tuple[int, ...] = setting((), "numbers of tasks after which to measure; none: after all")
+    schedule: Schedule = setting("mixed", "what is learned together: all of a stage, blocks, or single tasks")
+    block_size: int = setting(10, "tasks in a block, if the schedule is blocks")
+    probes: tuple[Probe, ...] = setting(
+        (), "ask again with other instructions: truncated (their first half), reworded (procedures)"
+    )
+    train_sizes: tuple[int, ...] = setting(
+        (), "learn from the first so many examples of each task, size after size; none: data.train_size"
+    )
+    rates: tuple[float, ...] = setting((), "rates to choose from on validation loss; none: training.lr")
+    start: Start = same_as(TokMemSettings, "start")
+    width: int = same_as(TokMemSettings, "width")
+    renorm: Renorm = same_as(TokMemSettings, "renorm")
+    negatives: int = same_as(TokMemSettings, "negatives")
+    max_length: int = setting(1024, "most tokens in a sequence")
+    skip_training: bool = setting(False, "evaluate a saved bank (load_task_tokens) without training")
+    load_task_tokens: str = same_as(TokMemSettings, "load_task_tokens")
+
+    def __post_init__(self) -> None:
+        check_filled(self, ("methods", "prompts", "seeds"))
+        check_once(vars(self), ("methods", "prompts", "seeds", "train_sizes"))
+        check_least(vars(self), dict.fromkeys(("train_sizes", "block_size", "width", "max_length"), 1))
+        check_least(vars(self), {"rates": 0, "negatives": 0})
+        specs = [self.specs[variant.method] for variant in self.variants]
+        for variant, spec in zip(self.variants, specs, strict=True):
+            spec.own_settings(self, variant.changes)
+            if self.skip_training:
+                _check_saved(self, variant.name, spec)
+        showing = [
+            v.name for v, s in zip(self.variants, specs, strict=True) if "demonstrations" in s.sections
+        ]
+        if self.data.few_shot and showing:
+            raise ConfigError(
+                f"data.few_shot {self.data.few_shot} and {', '.join(showing)}, which show their own",
+                "one of the two",
+                "leave out data.few_shot; theirs are demonstrations.few_shot and demonstrations.retrieval_k",
+            )
+        check_search(rates_of(self, spec) for spec in specs if spec.trains)
+
+    @property
+    def specs(self) -> Mapping[str, MethodSpec]:
+        """The methods that an experiment may compare."""
+        return methods_of("atomic")
+
+    @property
+    def variants(self) -> tuple[Variant, ...]:
+        """What the experiment compares."""
+        return parse_variants(self.methods, "atomic")
+
+
+def _check_saved(config: AtomicConfig, name: str, spec: MethodSpec) -> None:
+    """Refuses to measure without training a method that loads nothing."""
+    if not spec.learns or (spec.starts_from and value_of(config, spec.starts_from)):
+        return
+    wanted, do = "methods that load what they know", "leave it out, or train"
+    if spec.starts_from:
+        wanted, do = "knowledge saved by an earlier run", f"give its folder as {spec.starts_from}"
+    raise ConfigError(f"skip_training and method {name}", wanted, do)

@@ -1,0 +1,179 @@
+"""One method, prompt mode and seed of an atomic experiment, through all its blocks and stages."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from statistics import fmean
+from time import perf_counter
+from typing import Any
+
+from tokmem.data import Corpus
+from tokmem.data.probes import Probe, probe
+from tokmem.files import atomic_write_json
+from tokmem.log import logger
+from tokmem.methods.protocol import Learned, Method
+from tokmem.records import Answer, Example
+from tokmem.tracks.atomic.schedule import Block
+from tokmem.tracks.atomic.scores import predictions, score
+from tokmem.tracks.progress import Learner, Progress, learn
+
+
+@dataclass
+class BlockProgress(Progress):
+    """What a learner has done.
+
+    Attributes:
+        when_learned: scores of each task right after its own block, by task.
+    """
+
+    when_learned: dict[str, dict[str, float]] = field(default_factory=dict)
+
+
+@dataclass(kw_only=True)
+class BlockLearner(Learner[BlockProgress]):
+    """A method that learns block after block; each stage ends with a block, and is measured.
+
+    Attributes:
+        corpus: tasks in order of arrival.
+        blocks: what is learned together, and where a stage ends.
+        probes: other instructions to ask the last stage's queries with.
+    """
+
+    corpus: Corpus
+    blocks: Sequence[Block]
+    probes: Sequence[Probe]
+
+    def rows(self) -> list[dict[str, Any]]:
+        """A row for each stage; finished blocks are not run again."""
+        return self.go(BlockProgress.read(self.out, self.name)).rows
+
+    @property
+    def suffixes(self) -> list[str]:
+        """The number of tasks after each block but the last."""
+        return [*(f"-{block.end}" for block in self.blocks[:-1]), ""]
+
+    def keeps(self, index: int) -> bool:
+        """Keeps what a method knew after a stage."""
+        return self.blocks[index].measured
+
+    def walk(self, method: Method, progress: BlockProgress) -> None:
+        """Runs the blocks in order; a method whose answers do not depend on the order learns all at once."""
+        if method.continual:
+            super().walk(method, progress)
+        else:
+            self._run_at_once(method, progress)
+
+    def _run_at_once(self, method: Method, progress: BlockProgress) -> None:
+        """Answers every query once; each stage is measured on its part of the answers."""
+        tasks = self.corpus.names[: self.blocks[-1].end]
+        if self.learns:
+            progress.add(method, self.learn(method, Block(0, len(tasks), measured=True)))
+        whole = self._answers(method, tasks)
+        for block in (b for b in self.blocks if b.measured):
+            part = whole.of(tasks[: block.end])
+            self._stage(method, progress, block.end, part, part.scores())
+        progress.done = len(self.blocks)
+        progress.write(self.out, self.name)
+
+    def portion(self, method: Method, progress: BlockProgress, index: int) -> None:
+        """Learns one block and measures it."""
+        block = self.blocks[index]
+        if self.learns:
+            progress.add(method, self.learn(method, block))
+        # A stage answers for all tasks so far; a block inside it for its own alone.
+        answers = self._answers(method, self.corpus.names[0 if block.measured else block.start : block.end])
+        scores = answers.scores()
+        new = self.corpus.names[block.start : block.end]
+        progress.when_learned |= {n: s for n, s in scores["per_procedure"].items() if n in new}
+        if block.measured:
+            self._stage(method, progress, block.end, answers, scores)
+
+    def learn(self, method: Method, block: Block, suffix: str = "") -> Learned:
+        """Learns the tasks of one block; `suffix` tells its checkpoint from the run's own."""
+        corpus, names = self.corpus, set(self.corpus.names[block.start : block.end])
+        key = (self.key if len(self.blocks) == 1 else f"{self.key}-{block.end}") + suffix
+        chosen = [p for p in corpus.procedures if p.name in names]
+        logger.info("%s: tasks %d to %d", key, block.start + 1, block.end)
+        train = [e for p in chosen for e in corpus.train[p.name]]
+        validation = [e for p in chosen for e in corpus.validation[p.name]]
+        return learn(method, chosen, train, validation, self.out, key)
+
+    def _answers(self, method: Method, tasks: Sequence[str]) -> _Answers:
+        examples = [e for name in tasks for e in self.corpus.test[name]]
+        if not examples:
+            return _Answers([], [], [], 0.0)
+        started = perf_counter()
+        answers = method.answer(examples)
+        seconds = perf_counter() - started
+        forced = method.answer(examples, forced=True) if method.forces else answers
+        return _Answers(examples, answers, forced, seconds / len(examples))
+
+    def _stage(
+        self,
+        method: Method,
+        progress: BlockProgress,
+        seen: int,
+        answers: _Answers,
+        scores: Mapping[str, Any],
+    ) -> None:
+        """Adds the row of a stage, and writes its predictions."""
+        name = self.name if len(self.blocks) == 1 else f"{self.name}-{seen}"
+        atomic_write_json(self.out / "predictions" / f"{name}.json", answers.predictions())
+        row: dict[str, Any] = {"stage": seen, "settings": dict(method.notes), **scores}
+        if len(self.blocks) > 1 and method.continual:
+            learned = [progress.when_learned.get(task, {}) for task in self.corpus.names[:seen]]
+            row |= {
+                f"{measure}_when_learned": _mean([scores.get(measure) for scores in learned])
+                for measure in ("rouge_l", "routing_accuracy")
+            }
+        row |= progress.costs()
+        if seen == self.blocks[-1].end:
+            row["probes"] = {kind: self._probe(method, answers.examples, kind) for kind in self.probes}
+        progress.rows.append(row)
+
+    def _probe(self, method: Method, examples: Sequence[Example], kind: Probe) -> dict[str, Any]:
+        probed = probe(examples, kind, self.corpus.wordings)
+        answers = method.answer(probed)
+        scores = score(probed, answers, answers)
+        return {name: scores[name] for name in ("rouge_l", "routing_accuracy")}
+
+
+@dataclass(frozen=True)
+class _Answers:
+    """Test examples with their answers, routed and forced, and the seconds a query took."""
+
+    examples: Sequence[Example]
+    answers: Sequence[Answer]
+    forced: Sequence[Answer]
+    seconds: float
+
+    def of(self, tasks: Sequence[str]) -> _Answers:
+        """The part that belongs to some tasks."""
+        wanted = set(tasks)
+        places = [i for i, e in enumerate(self.examples) if e.turns[0].procedure in wanted]
+        return _Answers(
+            [self.examples[i] for i in places],
+            [self.answers[i] for i in places],
+            [self.forced[i] for i in places],
+            self.seconds,
+        )
+
+    def scores(self) -> dict[str, Any]:
+        """Scores, and what a query cost."""
+        if not self.examples:
+            return {"per_procedure": {}, "most_confused": [], "confusion": []}
+        return {
+            **score(self.examples, self.answers, self.forced),
+            "prompt_tokens_per_query": fmean(a.prompt_tokens for a in self.answers),
+            "queries_per_second": 1 / self.seconds,
+        }
+
+    def predictions(self) -> list[dict[str, Any]]:
+        """An entry a query."""
+        return predictions(self.examples, self.answers, self.forced)
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    known = [v for v in values if v is not None]
+    return fmean(known) if len(known) == len(values) and known else None

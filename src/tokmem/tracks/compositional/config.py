@@ -1,0 +1,251 @@
+"""The settings of the compositional track, and what its variants make of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+from tokmem.bank.init import Start
+from tokmem.config import changed, check_least, check_once, same_as, setting
+from tokmem.data.replay import check_ratio
+from tokmem.errors import ConfigError
+from tokmem.methods.adapted import FineTuningSettings
+from tokmem.methods.protocol import MethodSpec, Setup
+from tokmem.methods.registry import methods_of
+from tokmem.methods.tokmem import Renorm, TokMemSettings
+from tokmem.methods.tokmem_lora import SPEC as BESIDE_ADAPTER
+from tokmem.methods.tool_prompt import ToolPromptSettings, prompt_room
+from tokmem.model.backbone import Backbone
+from tokmem.recall.settings import RecallSettings
+from tokmem.tracks.compositional.adaptation import Adaptation, AdaptationConfig
+from tokmem.tracks.compositional.data import ToolDataConfig
+from tokmem.tracks.compositional.rounds import RoundsConfig, check_disjoint, check_per_round
+from tokmem.tracks.rates import check_search, rates_of
+from tokmem.tracks.settings import ToolBackboneConfig, check_filled
+from tokmem.tracks.variants import Types, Variant, parse_variants
+from tokmem.train.settings import FitSettings
+
+# Settings of the track itself that a variant may change, by method.
+_REPLAY: Types = {"use_replay_buffer": bool, "replay_buffer_size": int, "replay_ratio": float}
+_TOKENS: Types = {"adaptation": Adaptation, "constrained": bool}
+_VARIABLE = {"lora": _REPLAY, "replay": _REPLAY, "tokmem": _TOKENS, "tokmem_dc": _TOKENS}
+# Settings that turn one method into another, by the two methods: off, on.
+_SWITCHES = {"use_replay_buffer": ("lora", "replay"), "use_rag": ("icl", "rag")}
+
+
+@dataclass(frozen=True)
+class ToolLoraConfig(FineTuningSettings):
+    """LoRA over rounds; its shape is also that of the adapter beside memory tokens."""
+
+    use_replay_buffer: bool = setting(False, "method lora replays queries of earlier rounds: method replay")
+    replay_buffer_size: int = setting(1000, "queries kept of all earlier rounds")
+    replay_ratio: float = setting(0.2, "replayed queries, as a share of all; they come on top of the new")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_ratio(self.replay_ratio)
+        check_least(vars(self), {"replay_buffer_size": 1})
+
+    @property
+    def continual_replay_ratio(self) -> float:
+        """What method replay calls `replay_ratio`."""
+        return self.replay_ratio
+
+    @property
+    def buffer_size(self) -> int:
+        """What method replay calls `replay_buffer_size`."""
+        return self.replay_buffer_size
+
+
+@dataclass(frozen=True)
+class CompositionalConfig:
+    """One experiment of the compositional track."""
+
+    track: Literal["compositional"] = setting("compositional", "the track")
+    name: str = setting("compositional", "names the run and its result file")
+    data: ToolDataConfig = field(default_factory=ToolDataConfig)
+    rounds: RoundsConfig = field(default_factory=RoundsConfig)
+    backbone: ToolBackboneConfig = field(default_factory=ToolBackboneConfig)
+    training: FitSettings = field(default_factory=FitSettings)
+    adaptation: AdaptationConfig = field(default_factory=AdaptationConfig)
+    recall: RecallSettings = field(default_factory=RecallSettings)
+    lora: ToolLoraConfig = field(default_factory=ToolLoraConfig)
+    prompting: ToolPromptSettings = field(default_factory=ToolPromptSettings)
+    methods: tuple[str, ...] = setting(
+        ("tokmem",), "what to compare; `tokmem+adaptation=auxiliary` changes a setting of one"
+    )
+    seeds: tuple[int, ...] = setting((0,), "of starting rows and order; results are means over them")
+    call_limits: tuple[int, ...] = setting(
+        (), "learn from queries of at most so many calls, limit after limit; none: data.train_max_calls"
+    )
+    rates: tuple[float, ...] = setting((), "rates to choose from on validation loss; none: training.lr")
+    start: Start = same_as(TokMemSettings, "start")
+    width: int = same_as(TokMemSettings, "width", "memory tokens a tool")
+    renorm: Renorm = same_as(
+        TokMemSettings, "renorm", "rescale new rows to the norm of the old: off, stage (round) or step"
+    )
+    renorm_active_tools: bool = setting(False, "the published word for renorm: stage")
+    negatives: int = same_as(
+        TokMemSettings,
+        "negatives",
+        "states to keep of each tool, before its calls wherever in a chain, to train newcomers against",
+    )
+    max_length: int = setting(1024, "most tokens in a sequence")
+    save_checkpoints: bool = setting(
+        False, "keep what was known after each round, and the summary as checkpoints/training_summary.json"
+    )
+
+    def __post_init__(self) -> None:
+        check_filled(self, ("methods", "seeds"))
+        check_once(vars(self), ("seeds", "call_limits"))
+        check_least(vars(self), {"call_limits": 1, "rates": 0, "max_length": 1})
+        self._check_training()
+        self._check_calls()
+        self._check_variants(self.variants)
+
+    def _check_training(self) -> None:
+        if self.training.epochs != 1:
+            raise ConfigError(
+                f"training.epochs {self.training.epochs}",
+                "epochs of each round",
+                "set rounds.epochs_per_round",
+            )
+        if self.training.seed:
+            raise ConfigError(f"training.seed {self.training.seed}", "seeds of the experiment", "set seeds")
+
+    def _check_calls(self) -> None:
+        if self.call_limits and changed(self.data, ("train_max_calls", "train_max_calls_per_round")):
+            raise ConfigError("call_limits and data.train_max_calls", "one of them", "leave the other out")
+        count = len(self.rounds.plan())
+        for name in ("train_max_calls_per_round", "test_max_calls_per_round"):
+            check_per_round(f"data.{name}", getattr(self.data, name), count)
+
+    def _check_variants(self, variants: tuple[ToolVariant, ...]) -> None:
+        for variant in variants:
+            variant.check()
+        if any(variant.rates for variant in variants) and not self.data.val_size:
+            raise ConfigError("rates to choose from and no validation queries", "data.val_size of at least 1")
+        if len({(variant.row_name, variant.adaptation) for variant in variants}) < len(variants):
+            raise ConfigError(f"methods {list(self.methods)}", "each once: a mean would count one twice")
+        check_search(variant.rates for variant in variants if variant.spec.trains)
+        if any(variant.adaptation == "auxiliary" for variant in variants):
+            check_disjoint(self.rounds, self.adaptation.auxiliary_tools)
+
+    @property
+    def specs(self) -> Mapping[str, MethodSpec]:
+        """The methods that an experiment may compare."""
+        return methods_of("compositional")
+
+    @property
+    def variants(self) -> tuple[ToolVariant, ...]:
+        """What the experiment compares."""
+        parsed = parse_variants(self.methods, "compositional", _VARIABLE)
+        return tuple(ToolVariant(self, variant) for variant in parsed)
+
+    @property
+    def chosen_renorm(self) -> Renorm:
+        """When new rows are rescaled; the published switch counts too."""
+        return "stage" if self.renorm_active_tools and self.renorm == "off" else self.renorm
+
+
+@dataclass(frozen=True)
+class ToolVariant:
+    """A variant of an experiment: which method it is, and with which settings."""
+
+    config: CompositionalConfig
+    variant: Variant
+
+    @property
+    def name(self) -> str:
+        """As written; names its files."""
+        return self.variant.name
+
+    @property
+    def method(self) -> str:
+        """The method that the variant's switches make it."""
+        for switch, names in _SWITCHES.items():
+            if self.variant.method in names:
+                given = {"use_replay_buffer": self.config.lora, "use_rag": self.config.prompting}[switch]
+                default = self.variant.method == names[1] or getattr(given, switch)
+                return names[self.variant.changes.get(switch, default)]
+        return self.variant.method
+
+    @property
+    def adaptation(self) -> Adaptation:
+        """How the variant's backbone is adapted; only memory tokens stand on an adapted one."""
+        if not self.config.specs[self.variant.method].kind.chains:
+            return "none"
+        chosen: Adaptation = self.variant.changes.get("adaptation", self.config.adaptation.chosen)
+        return chosen
+
+    @property
+    def spec(self) -> MethodSpec:
+        """How its method is built."""
+        beside = self.adaptation in ("first_round", "always")
+        return BESIDE_ADAPTER if beside else self.config.specs[self.method]
+
+    @property
+    def own(self) -> Any:
+        """The settings of its method.
+
+        Raises:
+            ConfigError: a value is out of range, or two do not go together.
+        """
+        changes = {"renorm": self.config.chosen_renorm, **self.variant.changes}
+        changes.pop("adaptation", None)
+        if self.spec is BESIDE_ADAPTER:
+            frozen = self.adaptation == "first_round"
+            changes |= {"coupled": self.variant.method == "tokmem", "freeze_after_first": frozen}
+        return self.spec.own_settings(self.config, changes)
+
+    @property
+    def rates(self) -> tuple[float, ...]:
+        """The learning rates that it searches."""
+        return rates_of(self.config, self.spec)
+
+    @property
+    def row_name(self) -> str:
+        """The name in rows: with the method that the switches make, without the adaptation.
+
+        A row names the adaptation in an entry of its own.
+        """
+        told = ("adaptation=", *(f"{switch}=" for switch in _SWITCHES))
+        changes = self.name.split("+")[1:]
+        return "+".join([self.method, *(part for part in changes if not part.startswith(told))])
+
+    @property
+    def training_name(self) -> str:
+        """The variant's name without decoding-only settings. Variants with equal names share training."""
+        return "+".join(part for part in self.name.split("+") if not part.startswith("constrained="))
+
+    def setup(self, backbone: Backbone, seed: int, rate: float | None) -> Setup:
+        """What its method is built with; only memory tokens can constrain arguments."""
+        config, changes = self.config, self.variant.changes
+        constrained = self.spec.kind.chains and changes.get("constrained", config.recall.constrained)
+        shuffle = config.training.shuffle and not config.rounds.curriculum_learning
+        return Setup(
+            backbone,
+            fit=replace(config.training, shuffle=shuffle),
+            recall=replace(config.recall, mode="chain", constrained=constrained),
+            prompt="query",
+            max_length=config.max_length,
+            seed=seed,
+            rate=rate,
+        )
+
+    def check(self) -> None:
+        """Refuses settings with which the variant cannot be built or trained.
+
+        Raises:
+            ConfigError: one is out of range, or two do not go together.
+        """
+        _ = self.own
+        if "prompting" in self.spec.sections:
+            prompt_room(self.config.max_length, self.config.recall)
+        if self.spec is BESIDE_ADAPTER and min(self.config.rates or (self.config.training.lr,)) == 0:
+            raise ConfigError(
+                f"a rate of 0 and adaptation {self.adaptation}",
+                "above 0: the adapter's rate is a multiple of it",
+                "change training.lr or rates",
+            )

@@ -1,0 +1,219 @@
+"""A compositional experiment: its rounds, its parts (call limit, variant), and its summary."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from tokmem.files import atomic_write_json
+from tokmem.log import logger
+from tokmem.methods.adapted import check_adapter
+from tokmem.model.backbone import Backbone
+from tokmem.provenance import provenance
+from tokmem.tracks.compositional.adaptation import Auxiliary
+from tokmem.tracks.compositional.config import CompositionalConfig, ToolVariant
+from tokmem.tracks.compositional.data import ToolSource
+from tokmem.tracks.compositional.learner import RoundLearner
+from tokmem.tracks.compositional.rounds import Round, checksum, make_rounds
+from tokmem.tracks.compositional.scores import forgetting, mean_norms, mean_scores
+from tokmem.tracks.experiment import Experiment
+from tokmem.tracks.rates import Losses, best_rate, search, searched
+
+
+class Part(NamedTuple):
+    """One variant that learns from queries of at most so many calls (None: as the data section says)."""
+
+    limit: int | None
+    variant: ToolVariant
+
+    def label(self, name: str) -> str:
+        """A name that tells call limits apart, if there are several."""
+        return name if self.limit is None else f"{name}-{self.limit}calls"
+
+
+class Result(NamedTuple):
+    """Rows and norms of a part's rounds and seeds, and the losses that its rate was chosen by."""
+
+    rows: list[dict[str, Any]]
+    norms: list[dict[str, Any]]
+    losses: Losses
+
+
+def prepare(config: CompositionalConfig, folder: Path, backbone: Backbone) -> CompositionalExperiment:
+    """The experiment with the queries of its rounds.
+
+    Raises:
+        TokMemError: the tools cannot be used.
+    """
+    return CompositionalExperiment(config, folder, backbone, ToolSource(config.data))
+
+
+class CompositionalExperiment(Experiment):
+    """All parts over the same tools.
+
+    Args:
+        config: what to compare.
+        folder: the run's.
+        backbone: as it was loaded; variants with auxiliary adaptation stand on an adapted copy.
+        source: makes the queries.
+
+    Raises:
+        DataError: the queries cannot be made.
+    """
+
+    def __init__(
+        self, config: CompositionalConfig, folder: Path, backbone: Backbone, source: ToolSource
+    ) -> None:
+        self.config, self.folder, self.backbone, self.source = config, folder, backbone, source
+        self.rounds = {
+            limit: make_rounds(config.rounds, config.data, source, limit)
+            for limit in config.call_limits or (None,)
+        }
+        self.parts = [Part(limit, variant) for limit in self.rounds for variant in config.variants]
+        self.checksum = checksum([one for rounds in self.rounds.values() for one in rounds])
+        self._adapted: dict[int | None, tuple[Backbone, dict[str, Any]]] = {}
+
+    def begin(self) -> None:
+        """Checks that each variant can be built and will be able to answer, then adapts the backbones.
+
+        Raises:
+            ConfigError: a library or model is missing, or an adapter does not fit on the backbone.
+            RecallError: a tool's schema cannot be made a grammar.
+        """
+        for reason, count in self.source.broken.items():
+            logger.warning("%d rows left out: %s", count, reason)
+        tools = [tool for one in next(iter(self.rounds.values())) for tool in one.data.procedures]
+        for variant in self.config.variants:
+            setup = variant.setup(self.backbone, seed=0, rate=None)
+            variant.spec.check(setup, variant.own, tools)
+            if variant.adaptation == "auxiliary":
+                check_adapter(setup, self.config.lora, tools)
+        for part in self.parts:
+            self._backbone(part)
+
+    def job(self, part: Part) -> Hashable:
+        """Parts that share their training are one job: the second finds what the first has learned."""
+        return part.limit, part.variant.training_name
+
+    def run(self, part: Part) -> Result:
+        """Chooses the rate if several are given, then learns and measures with each seed."""
+        variant = part.variant
+        losses = self._try_rates(part)
+        self._backbone(part)
+        spent = self._adapted[part.limit][1] if variant.adaptation == "auxiliary" else {}
+        train = [example for one in self.rounds[part.limit] for example in one.data.train]
+        known = {
+            "method": variant.row_name,
+            "adaptation": variant.adaptation,
+            "adaptation_seconds": spent.get("train_seconds"),
+            "adaptation_lora_parameters": spent.get("lora_parameters"),
+            "train_max_calls": part.limit or max(len(example.turns) for example in train),
+        }
+        done = [self.learner(part, seed, best_rate(losses)).run() for seed in self.config.seeds]
+        rows = [known | row for progress in done for row in progress.rows]
+        return Result(rows, [known | norms for progress in done for norms in progress.norms], losses)
+
+    def summarise(self, results: Sequence[Result]) -> dict[str, Any]:
+        """Means over the seeds: `rows`, one for each variant, round, measured range and number of calls.
+
+        `forgetting` and `norms` tell of each round.
+        """
+        rows = [row for result in results for row in result.rows]
+        rounds = [one for rounds in self.rounds.values() for one in rounds]
+        losses = {
+            part.label(part.variant.name): result.losses
+            for part, result in zip(self.parts, results, strict=True)
+        }
+        return {
+            "rows": mean_scores(rows),
+            "forgetting": forgetting(rows, [str(tools) for tools, _ in self.config.rounds.plan()]),
+            "norms": mean_norms([norms for result in results for norms in result.norms]),
+            **searched(losses),
+            "rounds": [_described(limit, one) for limit, own in self.rounds.items() for one in own],
+            "procedures": list(dict.fromkeys(tool.name for one in rounds for tool in one.data.procedures)),
+            # Each limit has training queries of its own; all limits share the test queries.
+            "examples": _counts(rounds) | {"test": _counts(next(iter(self.rounds.values())))["test"]},
+            "broken_rows": self.source.broken,
+            "adaptations": {
+                part.label("auxiliary"): self._adapted[part.limit][1]
+                for part in self.parts
+                if part.limit in self._adapted
+            },
+        }
+
+    def end(self, summary: Mapping[str, Any]) -> None:
+        """Writes the summary a second time, as the published scripts do."""
+        if self.config.save_checkpoints:
+            atomic_write_json(self.folder / "checkpoints" / "training_summary.json", summary)
+
+    def learner(self, part: Part, seed: int, rate: float | None) -> RoundLearner:
+        """One variant with one seed.
+
+        Args:
+            part: the variant and its call limit.
+            seed: of starting rows and order.
+            rate: the searched learning rate, if there is one.
+        """
+        config, variant, backbone = self.config, part.variant, self._backbone(part)
+        trained, rounds = part.label(f"{variant.training_name}-{seed}"), self.rounds[part.limit]
+        return RoundLearner(
+            name=part.label(f"{variant.name}-{seed}"),
+            key=trained if rate is None else f"{trained}-{rate:g}",
+            build=lambda: variant.spec.build(variant.setup(backbone, seed, rate), variant.own),
+            out=self.folder,
+            origin={
+                "experiment": config.name,
+                "settings": {"seed": seed},
+                "provenance": provenance(seed, checksum(rounds), backbone.fingerprint, str(backbone.device)),
+            },
+            rounds=rounds,
+            eval_all_previous=config.rounds.eval_all_previous,
+            save_checkpoints=config.save_checkpoints,
+        )
+
+    def _backbone(self, part: Part) -> Backbone:
+        """The backbone that a part stands on; an adapted one is made once, then read back from the folder."""
+        if part.variant.adaptation != "auxiliary":
+            return self.backbone
+        if part.limit not in self._adapted:
+            config = self.config
+            auxiliary = Auxiliary(
+                config.adaptation,
+                config.data,
+                config.lora.shape,
+                config.training,
+                config.start,
+                {str(one.tools): one.data for one in self.rounds[part.limit]},
+                config.max_length,
+            )
+            name = part.label("adapted")
+            self._adapted[part.limit] = auxiliary.backbone(
+                self.backbone, self.source, self.folder, name, part.limit
+            )
+        return self._adapted[part.limit][0]
+
+    def _try_rates(self, part: Part) -> Losses:
+        """The validation loss of each rate after the first round with the first seed."""
+        learners = {rate: self.learner(part, self.config.seeds[0], rate) for rate in part.variant.rates}
+        return search(learners, lambda rate: learners[rate].learn(learners[rate].build(), 0))
+
+
+def _counts(rounds: Sequence[Round]) -> dict[str, int]:
+    return {
+        "train": sum(len(one.data.train) for one in rounds),
+        "validation": sum(len(one.data.validation) for one in rounds),
+        "test": sum(len(one.data.test) for one in rounds),
+    }
+
+
+def _described(limit: int | None, one: Round) -> dict[str, Any]:
+    """A round, as a summary describes it."""
+    return {
+        "call_limit": limit,
+        "tools": str(one.tools),
+        "epochs": one.epochs,
+        "procedures": [tool.name for tool in one.data.procedures],
+        "examples": _counts([one]),
+        "data_checksum": checksum([one]),
+    }

@@ -1,0 +1,62 @@
+"""Which methods read which settings of the compositional track."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import fields
+
+from tokmem.errors import ConfigError
+from tokmem.model.lora import LoraSettings
+from tokmem.tracks.compositional.config import CompositionalConfig
+
+_ADAPTED = ("adaptation auxiliary", "adaptation first_round", "adaptation always")
+_TOKENS = ("tokmem", "tokmem_dc")
+# Key prefix to the methods that read it, for settings that the track interprets; the first match wins.
+_OF_TRACK: tuple[tuple[tuple[str, ...], tuple[str, ...]], ...] = (
+    (("renorm_active_tools", "recall.constrained", "adaptation.adaptation", "adaptation.use_lora"), _TOKENS),
+    (("adaptation.auxiliary",), _ADAPTED[:1]),
+    (("adaptation.",), _ADAPTED),
+    (("lora.use_replay_buffer",), ("lora", "replay")),
+    (("lora.replay",), ("replay",)),
+    (("prompting.retriev",), ("rag",)),
+)
+_SHAPE = tuple(f"lora.{one.name}" for one in fields(LoraSettings))
+
+
+def readers(config: CompositionalConfig, key: str) -> tuple[str, ...]:
+    """The methods and adaptations that read a setting; none if all do.
+
+    Args:
+        config: of the experiment.
+        key: the setting's dotted key.
+    """
+    for prefixes, names in _OF_TRACK:
+        if key.startswith(prefixes):
+            return names
+    methods = tuple(name for name, spec in config.specs.items() if spec.reads(key))
+    return (*methods, *_ADAPTED) if key in _SHAPE else methods
+
+
+def check_read(config: CompositionalConfig, keys: Iterable[str]) -> None:
+    """Refuses options that no method of the experiment reads.
+
+    Args:
+        config: with the settings.
+        keys: the dotted keys that options set. Keys of an experiment file are exempt: it may be run with
+            fewer methods.
+
+    Raises:
+        ConfigError: no method reads a setting.
+    """
+    present = {variant.method for variant in config.variants}
+    present |= {f"adaptation {variant.adaptation}" for variant in config.variants}
+    for key in keys:
+        wanted = readers(config, key)
+        if wanted and not present.intersection(wanted):
+            raise ConfigError(
+                f"{key} with methods {', '.join(config.methods)}, none of which reads it",
+                f"one that does: {', '.join(wanted)}",
+                "the rate of LoRA is lora.lr"
+                if key.endswith(".lora_lr") or key == "training.lr"
+                else "add a method, or leave the setting out",
+            )

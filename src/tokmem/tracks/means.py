@@ -1,0 +1,46 @@
+"""Means over seeds, with their standard deviations."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from tokmem.report.tables import aggregate
+
+Rows = Sequence[Mapping[str, Any]]
+
+
+def grouped_means(rows: Rows, keys: Sequence[str], measures: Sequence[str]) -> list[dict[str, Any]]:
+    """One row for each combination of keys: means, and standard deviations if there are several rows."""
+    found = []
+    for spread in aggregate(rows, keys, measures):
+        row = {key: spread[key] for key in keys}
+        for name in measures:
+            value = spread[name]
+            row[name] = value and round(value.mean, 4)
+            if value and value.std is not None:
+                row[f"{name}_std"] = round(value.std, 4)
+        found.append(row)
+    return found
+
+
+def mean_rows(
+    rows: Rows, keys: Sequence[str], measures: Sequence[str], of_one_seed: Sequence[str] = ()
+) -> list[dict[str, Any]]:
+    """`grouped_means`, with the number of rows of each group as `seeds`.
+
+    Args:
+        rows: of all seeds.
+        keys: what a row of the result is about.
+        measures: numbers to average.
+        of_one_seed: entries that are equal for all seeds or too long to average: the first seed's are shown.
+    """
+    groups: dict[tuple[Any, ...], list[Mapping[str, Any]]] = {}
+    for row in rows:
+        groups.setdefault(tuple(row[key] for key in keys), []).append(row)
+    found = grouped_means(rows, keys, measures)
+    for mean in found:
+        members = groups[tuple(mean[key] for key in keys)]
+        mean |= {name: members[0][name] for name in of_one_seed}
+        mean["seeds"] = len(members)
+    return found

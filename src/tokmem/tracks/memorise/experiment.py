@@ -1,0 +1,142 @@
+"""A memorisation experiment: its passages, its parts, and its summary."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from tokmem.data.passages import choose_runs, cut, mark
+from tokmem.errors import ConfigError
+from tokmem.eval.memorisation import bits_gained, drift, recovered
+from tokmem.eval.perplexity import TokenTally
+from tokmem.model.backbone import Backbone
+from tokmem.tracks.experiment import Experiment
+from tokmem.tracks.means import mean_rows
+from tokmem.tracks.memorise.config import MemoriseConfig, Part
+from tokmem.tracks.memorise.learner import PassageLearner, Run
+from tokmem.tracks.progress import rows_once
+from tokmem.train.memorise import RunRecord
+
+KEYS = ("method", "embeddings", "sequences", "tokens", "dimension")
+MEASURES = (
+    *("perplexity", "untrained_perplexity", "token_accuracy", "recovered_sequences", "recovered_tokens"),
+    *("steps_to_90", "best_step", "bits_gained", "bits_per_embedding"),
+    *("norm_start", "norm", "angle", "cosine", "train_seconds"),
+)
+SHARE = 0.9  # of the best perplexity: Steps@90%Best
+
+
+def prepare(config: MemoriseConfig, folder: Path, backbone: Backbone) -> Memorisation:
+    """Reads, cuts and marks the passages.
+
+    Raises:
+        ConfigError: a placement or dimension does not exist.
+        DataError: the passages cannot be used, or there are too few.
+    """
+    return Memorisation(config, folder, backbone)
+
+
+class Memorisation(Experiment):
+    """Every part of an experiment, over the same passages.
+
+    Args:
+        config: what to compare.
+        folder: the run's.
+        backbone: loaded.
+
+    Raises:
+        ConfigError: a dimension does not exist, or two parts are equal.
+        DataError: the passages cannot be used, or there are too few.
+    """
+
+    def __init__(self, config: MemoriseConfig, folder: Path, backbone: Backbone) -> None:
+        self.config, self.folder, self.parts = config, folder, config.parts
+        given, seed = config.passages, config.seeds[0]
+        recall = replace(config.recall, max_new_tokens=given.sequence_length)
+        self.learner = PassageLearner(backbone, config.memorise, config.training, recall, config.start, seed)
+        passages = given.read()
+        cuts = cut(passages.texts, self.learner.chat.text_ids, given.sequence_length)
+        chosen = choose_runs(cuts, given.runs, max(given.sequences), seed)
+        self._runs = [
+            mark(run, given.id_method, given.id_length, seed, number) for number, run in enumerate(chosen)
+        ]
+        if any(d >= backbone.dim for d in given.dimensions):
+            raise ConfigError(
+                f"dimensions {list(given.dimensions)}",
+                f"each below the backbone's {backbone.dim}: all of them are trained anyway",
+            )
+        self.checksum = passages.checksum
+        self.counts = {"passages": len(passages.texts), "sequences": len(cuts), "runs": given.runs}
+
+    def run(self, part: Part) -> list[dict[str, Any]]:
+        """Trains all runs of a part and writes their sequences out from memory: a row a run."""
+        return rows_once(self.folder, part.name, lambda: self._measure(part))
+
+    def _measure(self, part: Part) -> list[dict[str, Any]]:
+        runs = [run[: part.sequences] for run in self._runs]  # smaller portions begin larger ones
+        untrained = self.learner.untrained(part, runs)
+        learned = self.learner.learn(part, runs)
+        return [
+            self._row(part, record, sum(before, TokenTally()), run, texts)
+            | {"train_seconds": learned.seconds}
+            for record, before, run, texts in zip(
+                learned.records, untrained, runs, learned.written, strict=True
+            )
+        ]
+
+    def summarise(self, results: Sequence[list[dict[str, Any]]]) -> dict[str, Any]:
+        """`rows`, means over runs, and `memorised`: what the best run of each part wrote from memory."""
+        rows = [row for result in results for row in result]
+        means, shown = mean_rows(rows, KEYS, MEASURES), []
+        for mean in means:
+            key = {name: mean[name] for name in KEYS}
+            members = [row for row in rows if key.items() <= row.items()]
+            best = max(members, key=lambda row: row["recovered_tokens"])
+            shown.append(key | {name: best[name] for name in ("recovered_tokens", "written")})
+        return {
+            "task": self.config.task,
+            "rows": means,
+            "memorised": shown,
+            "examples": self.counts,
+            "sequence_length": self.config.passages.sequence_length,
+        }
+
+    def _row(
+        self,
+        part: Part,
+        record: RunRecord,
+        untrained: TokenTally,
+        run: Run,
+        written: Sequence[Sequence[int]],
+    ) -> dict[str, Any]:
+        best, decode = record.best, self.learner.chat.decode
+        right = [recovered(s.ids, ids) for s, ids in zip(run, written, strict=True)]
+        whole = sum(n == len(s.ids) for n, s in zip(right, run, strict=True))
+        moved = drift(record.start, record.rows)
+        bits = bits_gained(untrained, best)
+        return {
+            "method": part.label,
+            "embeddings": part.embeddings,
+            "sequences": part.sequences,
+            "tokens": best.tokens,
+            "dimension": part.dimension or record.rows.shape[-1],
+            "perplexity": best.perplexity,
+            "untrained_perplexity": untrained.perplexity,
+            "token_accuracy": best.accuracy,
+            "recovered_sequences": 100.0 * whole / len(run),
+            "recovered_tokens": sum(right),
+            "steps_to_90": record.steps_to(SHARE),
+            "best_step": record.best_step,
+            "bits_gained": bits,
+            "bits_per_embedding": bits / part.embeddings,
+            "norm_start": moved.norm_start,
+            "norm": moved.norm,
+            "angle": moved.angle,
+            "cosine": moved.cosine,
+            "written": [
+                {"marker": s.marker, "passage": decode(s.ids), "written": decode(ids)}
+                for s, ids in zip(run, written, strict=True)
+            ],
+        }

@@ -1,0 +1,32 @@
+"""Which track an experiment file names, and a track and a method of one's own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tokmem.config import load_config
+from tokmem.errors import ConfigError
+from tokmem.tracks.registry import track, track_of
+
+EXPERIMENTS = Path(__file__).parents[2] / "experiments/capacity"
+
+
+@pytest.mark.parametrize("path", sorted(EXPERIMENTS.glob("*.yaml")), ids=lambda path: path.stem)
+def test_shipped_experiments_load(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("TOKMEM_FANFICS_CSV", "TOKMEM_PG19_CSV", "TOKMEM_GSM8K_DIR", "TOKMEM_PASSAGES"):
+        monkeypatch.setenv(name, "/somewhere")
+    track = track_of(path)
+    assert track.name == "capacity"
+    assert load_config(track.config, path).name == path.stem
+
+
+def test_a_track_that_is_not_there_is_told(tmp_path: Path) -> None:
+    for name, task, told in (("atom", None, "track 'atom'"), ("capacity", "recite", "task 'recite'")):
+        with pytest.raises(ConfigError, match=told):
+            track(name, task)
+    experiment = tmp_path / "mine.yaml"
+    experiment.write_text("name: mine")
+    assert track_of(experiment).name == "atomic"
+    assert track("capacity").config.__name__ == "MemoriseConfig", "the first task is the default"
