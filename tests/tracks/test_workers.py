@@ -34,9 +34,8 @@ def test_a_killed_parent_leaves_no_process_at_work(tmp_path: Path) -> None:
     script = tmp_path / "parent.py"
     script.write_text(code)
     root = Path(__file__).parents[2]
-    with subprocess.Popen(
-        [sys.executable, str(script)], env={**os.environ, "PYTHONPATH": str(root)}
-    ) as parent:
+    path = os.pathsep.join([str(root), *filter(None, [os.environ.get("PYTHONPATH")])])
+    with subprocess.Popen([sys.executable, str(script)], env={**os.environ, "PYTHONPATH": path}) as parent:
         until = time.monotonic() + 60
         while not sign.exists() and time.monotonic() < until:
             time.sleep(0.05)
