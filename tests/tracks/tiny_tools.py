@@ -8,10 +8,10 @@ from typing import Any
 
 from tests.data.tiny_chat import LLAMA, tiny_tokenizer
 from tests.tiny import tiny_backbone
+from tokmem.methods.adaptation import AdaptationSettings
 from tokmem.methods.tool_prompt import ToolPromptSettings
 from tokmem.model.backbone import Backbone
 from tokmem.recall.settings import RecallSettings
-from tokmem.tracks.compositional.adaptation import AdaptationConfig
 from tokmem.tracks.compositional.config import CompositionalConfig, ToolLoraConfig
 from tokmem.tracks.compositional.data import ToolDataConfig
 from tokmem.tracks.compositional.rounds import RoundsConfig
@@ -24,7 +24,7 @@ CONFIG = CompositionalConfig(
     data=DATA,
     rounds=RoundsConfig(num_rounds=2, tools_per_round=3),
     training=FitSettings(lr=0.02, batch_size=4, checkpoint_every=1),
-    adaptation=AdaptationConfig(auxiliary_tools="1-3", auxiliary_train_size=8, lora_lr=0.01),
+    adaptation=AdaptationSettings(auxiliary_tools="1-3", auxiliary_train_size=8, lora_lr=0.01),
     recall=RecallSettings(max_new_tokens=6, batch_size=16),
     lora=ToolLoraConfig(lora_r=2, lr=0.01, replay_ratio=0.5),
     prompting=ToolPromptSettings(retrieval_k=2),

@@ -20,12 +20,12 @@ from tokmem.data.calls.files import calls_path, write_calls
 from tokmem.data.calls.ranges import ToolRange
 from tokmem.errors import ConfigError, DataError
 from tokmem.methods import tool_prompt
+from tokmem.methods.adaptation import AdaptationSettings
 from tokmem.methods.replay import Replay
 from tokmem.methods.tokmem_lora import TokMemLora
 from tokmem.methods.tool_prompt import ToolPrompt
 from tokmem.model.backbone import Backbone
 from tokmem.tracks.compositional import prepare
-from tokmem.tracks.compositional.adaptation import AdaptationConfig
 from tokmem.tracks.compositional.config import CompositionalConfig
 from tokmem.tracks.compositional.data import ToolDataConfig, ToolSource
 from tokmem.tracks.compositional.learner import RoundLearner
@@ -271,7 +271,7 @@ def made(config: CompositionalConfig, backbone: Backbone) -> Any:
 
 def test_switches_of_the_adapter(backbone: Backbone) -> None:
     def method(name: str = "tokmem", lora: Any = CONFIG.lora, **keys: Any) -> Any:
-        return made(with_methods(name, adaptation=AdaptationConfig(**keys), lora=lora), backbone)
+        return made(with_methods(name, adaptation=AdaptationSettings(**keys), lora=lora), backbone)
 
     assert not isinstance(method(), TokMemLora)
     unfrozen, frozen = method(use_lora=True, lora_lr=0.5), method(use_lora=True, freeze_lora_after_first=True)
@@ -286,9 +286,9 @@ def test_switches_of_the_adapter(backbone: Backbone) -> None:
     with pytest.raises(ConfigError, match="numbers from 0 to 1"):
         method("lora", lora=replace(CONFIG.lora, lora_layer_indices=(2,)))
     with pytest.raises(ConfigError, match="without use_lora"):
-        AdaptationConfig(freeze_lora_after_first=True)
+        AdaptationSettings(freeze_lora_after_first=True)
     with pytest.raises(ConfigError, match="adaptation auxiliary and use_lora"):
-        AdaptationConfig(adaptation="auxiliary", use_lora=True)
+        AdaptationSettings(adaptation="auxiliary", use_lora=True)
 
 
 def test_switches_of_the_rivals(backbone: Backbone, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,6 +10,7 @@ from tokmem.bank.init import Start
 from tokmem.config import changed, check_least, check_once, same_as, setting
 from tokmem.data.replay import check_ratio
 from tokmem.errors import ConfigError
+from tokmem.methods.adaptation import Adaptation, AdaptationSettings
 from tokmem.methods.adapted import FineTuningSettings
 from tokmem.methods.protocol import MethodSpec, Setup
 from tokmem.methods.registry import methods_of
@@ -18,7 +19,6 @@ from tokmem.methods.tokmem_lora import SPEC as BESIDE_ADAPTER
 from tokmem.methods.tool_prompt import ToolPromptSettings, prompt_room
 from tokmem.model.backbone import Backbone
 from tokmem.recall.settings import RecallSettings
-from tokmem.tracks.compositional.adaptation import Adaptation, AdaptationConfig
 from tokmem.tracks.compositional.data import ToolDataConfig
 from tokmem.tracks.compositional.rounds import RoundsConfig, check_disjoint, check_per_round
 from tokmem.tracks.rates import check_search, rates_of
@@ -68,7 +68,7 @@ class CompositionalConfig:
     rounds: RoundsConfig = field(default_factory=RoundsConfig)
     backbone: ToolBackboneConfig = field(default_factory=ToolBackboneConfig)
     training: FitSettings = field(default_factory=FitSettings)
-    adaptation: AdaptationConfig = field(default_factory=AdaptationConfig)
+    adaptation: AdaptationSettings = field(default_factory=AdaptationSettings)
     recall: RecallSettings = field(default_factory=RecallSettings)
     lora: ToolLoraConfig = field(default_factory=ToolLoraConfig)
     prompting: ToolPromptSettings = field(default_factory=ToolPromptSettings)

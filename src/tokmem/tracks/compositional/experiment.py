@@ -11,7 +11,7 @@ from tokmem.log import logger
 from tokmem.methods.adapted import check_adapter
 from tokmem.model.backbone import Backbone
 from tokmem.provenance import provenance
-from tokmem.tracks.compositional.adaptation import Auxiliary
+from tokmem.tracks.compositional.adapted import adapted_backbone
 from tokmem.tracks.compositional.config import CompositionalConfig, ToolVariant
 from tokmem.tracks.compositional.data import ToolSource
 from tokmem.tracks.compositional.learner import RoundLearner
@@ -177,19 +177,9 @@ class CompositionalExperiment(Experiment):
         if part.variant.adaptation != "auxiliary":
             return self.backbone
         if part.limit not in self._adapted:
-            config = self.config
-            auxiliary = Auxiliary(
-                config.adaptation,
-                config.data,
-                config.lora.shape,
-                config.training,
-                config.start,
-                {str(one.tools): one.data for one in self.rounds[part.limit]},
-                config.max_length,
-            )
-            name = part.label("adapted")
-            self._adapted[part.limit] = auxiliary.backbone(
-                self.backbone, self.source, self.folder, name, part.limit
+            folder, rounds = self.folder / part.label("adapted"), self.rounds[part.limit]
+            self._adapted[part.limit] = adapted_backbone(
+                self.config, self.backbone, self.source, rounds, part.limit, folder
             )
         return self._adapted[part.limit][0]
 

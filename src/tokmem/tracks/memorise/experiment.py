@@ -11,11 +11,11 @@ from tokmem.data.passages import choose_runs, cut, mark
 from tokmem.errors import ConfigError
 from tokmem.eval.memorisation import bits_gained, drift, recovered
 from tokmem.eval.perplexity import TokenTally
+from tokmem.methods.passages import PassageLearner, PassageMemory, Run
 from tokmem.model.backbone import Backbone
 from tokmem.tracks.experiment import Experiment
 from tokmem.tracks.means import mean_rows
 from tokmem.tracks.memorise.config import MemoriseConfig, Part
-from tokmem.tracks.memorise.learner import PassageLearner, Run
 from tokmem.tracks.progress import rows_once
 from tokmem.train.memorise import RunRecord
 
@@ -55,7 +55,7 @@ class Memorisation(Experiment):
         self.config, self.folder, self.parts = config, folder, config.parts
         given, seed = config.passages, config.seeds[0]
         recall = replace(config.recall, max_new_tokens=given.sequence_length)
-        self.learner = PassageLearner(backbone, config.memorise, config.training, recall, config.start, seed)
+        self.learner = PassageLearner(backbone, config.training, recall, config.start, seed)
         passages = given.read()
         cuts = cut(passages.texts, self.learner.chat.text_ids, given.sequence_length)
         chosen = choose_runs(cuts, given.runs, max(given.sequences), seed)
@@ -76,8 +76,13 @@ class Memorisation(Experiment):
 
     def _measure(self, part: Part) -> list[dict[str, Any]]:
         runs = [run[: part.sequences] for run in self._runs]  # smaller portions begin larger ones
-        untrained = self.learner.untrained(part, runs)
-        learned = self.learner.learn(part, runs)
+        given = self.config.memorise
+        settings = replace(given, lr=part.variant.changes.get("lr", given.lr))
+        memory = PassageMemory(
+            part.variant.method, part.embeddings, part.placement, settings, part.dimension, part.name
+        )
+        untrained = self.learner.untrained(memory, runs)
+        learned = self.learner.learn(memory, runs)
         return [
             self._row(part, record, sum(before, TokenTally()), run, texts)
             | {"train_seconds": learned.seconds}
