@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from tokmem.records import Example, Procedure
@@ -51,6 +51,21 @@ class Corpus:
         """Returns the examples of one split in a row, procedure after procedure."""
         examples = self.by_procedure(split)
         return tuple(example for name in self.names for example in examples[name])
+
+    def part(self, names: Collection[str], sizes: Mapping[Split, int | None]) -> Corpus:
+        """Some procedures, each with its first examples of each split.
+
+        Args:
+            names: of the procedures.
+            sizes: most examples of a procedure in each split; None keeps all.
+        """
+        procedures = tuple(p for p in self.procedures if p.name in names)
+        kept = {
+            split: {p.name: self.by_procedure(split)[p.name][: sizes[split]] for p in procedures}
+            for split in SPLITS
+        }
+        train, validation, test = (kept[split] for split in SPLITS)
+        return replace(self, procedures=procedures, train=train, validation=validation, test=test)
 
 
 def content_rank(*parts: str) -> str:

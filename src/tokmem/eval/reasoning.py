@@ -5,8 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from tokmem.errors import DataError
+from tokmem.records import Answer, Example
 
 _FINAL = re.compile(r"^#### (-?\d[\d,]*)[ \t]*$", re.MULTILINE)
 
@@ -55,3 +57,18 @@ def score_reasoning(references: Sequence[str], responses: Sequence[str]) -> Reas
         g is not None and w is not None and int(g) == int(w) for g, w in zip(got, wanted, strict=True)
     )
     return ReasoningScores(share * sum(g is not None for g in got), share * right, len(got))
+
+
+def predictions(examples: Sequence[Example], answers: Sequence[Answer]) -> list[dict[str, Any]]:
+    """For each problem, what was expected and what was written."""
+    return [
+        {
+            "id": e.id,
+            "question": e.query,
+            "answer": e.accepted[0],
+            "response": a.response,
+            "expected": final_answer(e.accepted[0]),
+            "found": final_answer(a.response),
+        }
+        for e, a in zip(examples, answers, strict=True)
+    ]

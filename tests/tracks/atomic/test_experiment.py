@@ -96,8 +96,8 @@ def test_resume_skips_finished_cells(
     lost = learner_name("tokmem_dc", "query", 1)
     (tmp_path / f"cells/{lost}.json").unlink()
     scored = []
-    score = learner.score
-    monkeypatch.setattr(learner, "score", lambda *args: scored.append(len(args[0])) or score(*args))
+    score = learner.score_answers
+    monkeypatch.setattr(learner, "score_answers", lambda *args: scored.append(len(args[0])) or score(*args))
     again = run(config, tmp_path, resume=True, backbone=backbone)
     assert len(scored) == 1, "one cell was lost, one is run again"
     timed = ("queries_per_second", "queries_per_second_std", "train_seconds", "train_seconds_std")

@@ -17,8 +17,8 @@ from tokmem.errors import ConfigError, DataError
 from tokmem.model.backbone import Backbone
 from tokmem.report.results import results_table
 from tokmem.tracks import progress
+from tokmem.tracks.memorise import prepare
 from tokmem.tracks.memorise.config import MemoriseConfig, PassagesConfig
-from tokmem.tracks.memorise.experiment import prepare
 from tokmem.tracks.run import run
 from tokmem.train import memory_tokens
 from tokmem.train.memorise import MemoriseSettings

@@ -15,8 +15,8 @@ from tokmem.errors import ConfigError
 from tokmem.model.backbone import Backbone
 from tokmem.recall.settings import RecallSettings
 from tokmem.report.results import results_table
+from tokmem.tracks.reason import prepare
 from tokmem.tracks.reason.config import ProblemsConfig, ReasonConfig
-from tokmem.tracks.reason.experiment import prepare
 from tokmem.tracks.run import run
 from tokmem.train.settings import FitSettings
 

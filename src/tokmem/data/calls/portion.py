@@ -148,3 +148,23 @@ def check_portion(made: Composed, tools: str) -> None:
                     "a tool of its range",
                     "correct the files",
                 )
+
+
+def check_new_tools(portions: Mapping[str, Composed]) -> None:
+    """Refuses a tool that stands in two portions. Their ranges may differ: files may hold other tools.
+
+    Args:
+        portions: tools and queries, by the range that they are for.
+
+    Raises:
+        DataError: a tool stands in two portions.
+    """
+    home: dict[str, str] = {}
+    for tools, data in portions.items():
+        for tool in data.procedures:
+            if home.setdefault(tool.name, tools) != tools:
+                raise DataError(
+                    f"tool {tool.name!r} is among tools {home[tool.name]} and {tools}",
+                    "each tool in one range",
+                    "make the files of each range anew with `tokmem data compose`",
+                )

@@ -10,6 +10,7 @@ from tokmem.bank.init import Start
 from tokmem.config import check_least, check_once, same_as, setting
 from tokmem.data import PromptMode
 from tokmem.data.probes import Probe
+from tokmem.data.schedule import Schedule
 from tokmem.errors import ConfigError
 from tokmem.methods.adapted import AdapterSettings
 from tokmem.methods.icl import IclSettings
@@ -20,7 +21,6 @@ from tokmem.methods.replay import ReplaySettings
 from tokmem.methods.tokmem import Renorm, TokMemSettings
 from tokmem.recall.settings import RecallSettings
 from tokmem.tracks.atomic.data import DataConfig
-from tokmem.tracks.atomic.schedule import Schedule
 from tokmem.tracks.rates import check_search, rates_of
 from tokmem.tracks.settings import BackboneConfig, check_filled, value_of
 from tokmem.tracks.variants import Variant, parse_variants

@@ -1,9 +1,9 @@
-"""Which corpus a run reads: generated procedures, Super-NaturalInstructions, or one of one's own."""
+"""Which corpus a run reads: generated procedures, Super-NaturalInstructions, or a file of your own."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -23,12 +23,12 @@ PAPER = SniSpec()
 
 @dataclass(frozen=True)
 class DataConfig:
-    """A corpus and how much of it. A size that is none is the paper's (jsonl: all there are)."""
+    """Which corpus, and how much of it. A size of none is the paper's (jsonl: all examples)."""
 
     source: Source = setting("procedures", "'procedures' (generated), 'sni' or 'jsonl'")
     families: FamilySet = setting("demo", "which held-out generated procedures")
     tasks_dir: str = setting("", "folder of Super-NaturalInstructions task files (sni)")
-    corpus: str = setting("", "JSON lines file of one's own (jsonl)")
+    corpus: str = setting("", "your own JSON lines file (jsonl)")
     tasks: tuple[str, ...] = setting((), "procedures to take; none: all, in their own order")
     num_tasks: int | None = setting(None, "how many procedures; none: all")
     train_size: int | None = setting(None, f"training examples a procedure; none: {PAPER.train_size}")
@@ -57,21 +57,23 @@ class DataConfig:
 
     @property
     def sizes(self) -> dict[str, int]:
-        """Sizes of the splits, the paper's where none is given."""
+        """Sizes of the splits; the paper's if none is given."""
         names = ("train_size", "val_size", "test_size")
         given = {name: getattr(self, name) for name in names}
         return {name: getattr(PAPER, name) if size is None else size for name, size in given.items()}
 
 
 def load_corpus(config: DataConfig, backbone: Backbone) -> Corpus:
-    """Reads or draws the corpus that a config names.
+    """Reads or generates the corpus that a config names.
 
     Raises:
         ConfigError: a generated procedure has too few inputs for the sizes.
-        DataError: the corpus cannot be used, or lacks a procedure that is asked for.
+        DataError: the corpus cannot be used, or lacks a procedure that the config names.
     """
     if config.source == "jsonl":
-        return _part(load_jsonl(Path(config.corpus)), config)
+        corpus = load_jsonl(Path(config.corpus))
+        sizes = (config.train_size, config.val_size, config.test_size)
+        return corpus.part(_chosen(corpus.names, config), dict(zip(SPLITS, sizes, strict=True)))
     if config.source == "procedures":
         families = FAMILIES[config.families]
         names = _chosen([family.name for family in families], config)
@@ -93,7 +95,7 @@ def load_corpus(config: DataConfig, backbone: Backbone) -> Corpus:
 
 
 def corpus_names(config: DataConfig) -> tuple[str, ...]:
-    """The procedures that a corpus offers, whichever of them a config takes.
+    """All procedures that a corpus offers, also those that a config leaves out.
 
     Raises:
         DataError: the corpus cannot be read.
@@ -113,14 +115,3 @@ def _chosen(names: Sequence[str], config: DataConfig) -> tuple[str, ...]:
                 f"no procedure {name!r}{did_you_mean(name, names)}", "a procedure of the corpus", "correct it"
             )
     return tuple(name for name in names if not config.tasks or name in config.tasks)[: config.num_tasks]
-
-
-def _part(corpus: Corpus, config: DataConfig) -> Corpus:
-    """The chosen procedures, each with the first examples of each split, as many as are asked for."""
-    names = _chosen(corpus.names, config)
-    sizes = {"train": config.train_size, "validation": config.val_size, "test": config.test_size}
-    cut = {s: {name: corpus.by_procedure(s)[name][: sizes[s]] for name in names} for s in SPLITS}
-    procedures = tuple(p for p in corpus.procedures if p.name in names)
-    return replace(
-        corpus, procedures=procedures, train=cut["train"], validation=cut["validation"], test=cut["test"]
-    )

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from tokmem.data import SPLITS, Corpus, PromptMode
+from tokmem.data.schedule import Block, plan
 from tokmem.errors import ConfigError, DataError
 from tokmem.eval.duplicates import NearDuplicate, near_duplicates
 from tokmem.eval.rouge import check_scorer
@@ -20,7 +21,6 @@ from tokmem.records import Procedure
 from tokmem.tracks.atomic.config import AtomicConfig
 from tokmem.tracks.atomic.data import load_corpus
 from tokmem.tracks.atomic.learner import BlockLearner
-from tokmem.tracks.atomic.schedule import Block, plan
 from tokmem.tracks.atomic.scores import forgetting, mean_scores, probes
 from tokmem.tracks.experiment import Experiment
 from tokmem.tracks.rates import Losses, best_rate, rates_of, search, searched
@@ -51,17 +51,6 @@ def learner_name(method: str, prompt: str, seed: int) -> str:
     return f"{method}-{prompt.replace('+', '-')}-{seed}"
 
 
-def prepare(config: AtomicConfig, folder: Path, backbone: Backbone) -> AtomicExperiment:
-    """The experiment with its corpus.
-
-    Raises:
-        TokMemError: the corpus cannot be used, or does not fit the config.
-    """
-    check_scorer()
-    corpus = load_corpus(config.data, backbone)
-    return AtomicExperiment(config, folder, backbone, corpus)
-
-
 class AtomicExperiment(Experiment):
     """All parts over one corpus.
 
@@ -69,15 +58,17 @@ class AtomicExperiment(Experiment):
         config: what to compare.
         folder: the run's.
         backbone: loaded.
-        corpus: tasks in order of arrival.
 
     Raises:
         ConfigError: a stage or training size needs more tasks or examples than there are.
         DataError: an example has several turns, or a task has nothing to learn from.
+        TokMemError: the corpus cannot be used.
     """
 
-    def __init__(self, config: AtomicConfig, folder: Path, backbone: Backbone, corpus: Corpus) -> None:
-        self.config, self.folder, self.backbone, self.corpus = config, folder, backbone, corpus
+    def __init__(self, config: AtomicConfig, folder: Path, backbone: Backbone) -> None:
+        check_scorer()
+        self.config, self.folder, self.backbone = config, folder, backbone
+        self.corpus = corpus = load_corpus(config.data, backbone)
         self.checksum = corpus.checksum
         self.blocks = plan(len(corpus.names), config.stages, config.schedule, config.block_size)
         _check_corpus(config, corpus)

@@ -10,12 +10,12 @@ from typing import Any
 
 from tokmem.data import Corpus
 from tokmem.data.probes import Probe, probe
+from tokmem.data.schedule import Block
+from tokmem.eval.answers import ProcedureAnswers, score_answers
 from tokmem.files import atomic_write_json
 from tokmem.log import logger
 from tokmem.methods.protocol import Learned, Method
-from tokmem.records import Answer, Example
-from tokmem.tracks.atomic.schedule import Block
-from tokmem.tracks.atomic.scores import predictions, score
+from tokmem.records import Example
 from tokmem.tracks.progress import Learner, Progress, learn
 
 
@@ -99,22 +99,22 @@ class BlockLearner(Learner[BlockProgress]):
         validation = [e for p in chosen for e in corpus.validation[p.name]]
         return learn(method, chosen, train, validation, self.out, key)
 
-    def _answers(self, method: Method, tasks: Sequence[str]) -> _Answers:
+    def _answers(self, method: Method, tasks: Sequence[str]) -> ProcedureAnswers:
         examples = [e for name in tasks for e in self.corpus.test[name]]
         if not examples:
-            return _Answers([], [], [], 0.0)
+            return ProcedureAnswers([], [], [], 0.0)
         started = perf_counter()
         answers = method.answer(examples)
         seconds = perf_counter() - started
         forced = method.answer(examples, forced=True) if method.forces else answers
-        return _Answers(examples, answers, forced, seconds / len(examples))
+        return ProcedureAnswers(examples, answers, forced, seconds / len(examples))
 
     def _stage(
         self,
         method: Method,
         progress: BlockProgress,
         seen: int,
-        answers: _Answers,
+        answers: ProcedureAnswers,
         scores: Mapping[str, Any],
     ) -> None:
         """Adds the row of a stage, and writes its predictions."""
@@ -135,43 +135,8 @@ class BlockLearner(Learner[BlockProgress]):
     def _probe(self, method: Method, examples: Sequence[Example], kind: Probe) -> dict[str, Any]:
         probed = probe(examples, kind, self.corpus.wordings)
         answers = method.answer(probed)
-        scores = score(probed, answers, answers)
+        scores = score_answers(probed, answers, answers)
         return {name: scores[name] for name in ("rouge_l", "routing_accuracy")}
-
-
-@dataclass(frozen=True)
-class _Answers:
-    """Test examples with their answers, routed and forced, and the seconds a query took."""
-
-    examples: Sequence[Example]
-    answers: Sequence[Answer]
-    forced: Sequence[Answer]
-    seconds: float
-
-    def of(self, tasks: Sequence[str]) -> _Answers:
-        """The part that belongs to some tasks."""
-        wanted = set(tasks)
-        places = [i for i, e in enumerate(self.examples) if e.turns[0].procedure in wanted]
-        return _Answers(
-            [self.examples[i] for i in places],
-            [self.answers[i] for i in places],
-            [self.forced[i] for i in places],
-            self.seconds,
-        )
-
-    def scores(self) -> dict[str, Any]:
-        """Scores, and what a query cost."""
-        if not self.examples:
-            return {"per_procedure": {}, "most_confused": [], "confusion": []}
-        return {
-            **score(self.examples, self.answers, self.forced),
-            "prompt_tokens_per_query": fmean(a.prompt_tokens for a in self.answers),
-            "queries_per_second": 1 / self.seconds,
-        }
-
-    def predictions(self) -> list[dict[str, Any]]:
-        """An entry a query."""
-        return predictions(self.examples, self.answers, self.forced)
 
 
 def _mean(values: Sequence[float | None]) -> float | None:

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from tokmem.data.calls.portion import check_new_tools
 from tokmem.data.calls.ranges import ToolRange
 from tokmem.files import atomic_write_json, read_json
 from tokmem.log import Metrics, logger
@@ -14,7 +15,7 @@ from tokmem.methods.adaptation import adapt_backbone
 from tokmem.model.backbone import Backbone, load_backbone
 from tokmem.tracks.compositional.config import CompositionalConfig
 from tokmem.tracks.compositional.data import ToolSource
-from tokmem.tracks.compositional.rounds import Round, check_new_tools
+from tokmem.tracks.compositional.rounds import Round
 
 
 def adapted_backbone(

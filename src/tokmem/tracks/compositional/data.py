@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Literal
 
@@ -88,20 +88,13 @@ class ToolDataConfig:
 
     def spec(self, round_index: int, train_max_calls: int | None = None) -> ComposeSpec:
         """How a round's queries are made; `train_max_calls` replaces the configured limit."""
-        return ComposeSpec(
-            train_size=self.train_size,
-            val_size=self.val_size,
-            test_size=self.test_size,
-            train_max_calls=train_max_calls
+        same = {one.name: getattr(self, one.name) for one in fields(ComposeSpec)}
+        limits = {
+            "train_max_calls": train_max_calls
             or of_round(self.train_max_calls_per_round or self.train_max_calls, round_index),
-            test_max_calls=of_round(self.test_max_calls_per_round or self.test_max_calls, round_index),
-            samples_per_tool=self.samples_per_tool,
-            train_multi_tool_ratios=self.train_multi_tool_ratios,
-            test_multi_tool_ratios=self.test_multi_tool_ratios,
-            same_tool_share=self.same_tool_share,
-            connectors=self.connectors,
-            seed=self.seed,
-        )
+            "test_max_calls": of_round(self.test_max_calls_per_round or self.test_max_calls, round_index),
+        }
+        return ComposeSpec(**{**same, **limits})
 
 
 def of_round(value: PerRound, round_index: int) -> int:

@@ -40,15 +40,6 @@ class Result(NamedTuple):
     losses: Losses
 
 
-def prepare(config: CompositionalConfig, folder: Path, backbone: Backbone) -> CompositionalExperiment:
-    """The experiment with the queries of its rounds.
-
-    Raises:
-        TokMemError: the tools cannot be used.
-    """
-    return CompositionalExperiment(config, folder, backbone, ToolSource(config.data))
-
-
 class CompositionalExperiment(Experiment):
     """All parts over the same tools.
 
@@ -56,18 +47,16 @@ class CompositionalExperiment(Experiment):
         config: what to compare.
         folder: the run's.
         backbone: as it was loaded; variants with auxiliary adaptation stand on an adapted copy.
-        source: makes the queries.
 
     Raises:
         DataError: the queries cannot be made.
     """
 
-    def __init__(
-        self, config: CompositionalConfig, folder: Path, backbone: Backbone, source: ToolSource
-    ) -> None:
-        self.config, self.folder, self.backbone, self.source = config, folder, backbone, source
+    def __init__(self, config: CompositionalConfig, folder: Path, backbone: Backbone) -> None:
+        self.config, self.folder, self.backbone = config, folder, backbone
+        self.source = ToolSource(config.data)
         self.rounds = {
-            limit: make_rounds(config.rounds, config.data, source, limit)
+            limit: make_rounds(config.rounds, config.data, self.source, limit)
             for limit in config.call_limits or (None,)
         }
         self.parts = [Part(limit, variant) for limit in self.rounds for variant in config.variants]

@@ -23,20 +23,6 @@ _OF_TRACK: tuple[tuple[tuple[str, ...], tuple[str, ...]], ...] = (
 _SHAPE = tuple(f"lora.{one.name}" for one in fields(LoraSettings))
 
 
-def readers(config: CompositionalConfig, key: str) -> tuple[str, ...]:
-    """The methods and adaptations that read a setting; none if all do.
-
-    Args:
-        config: of the experiment.
-        key: the setting's dotted key.
-    """
-    for prefixes, names in _OF_TRACK:
-        if key.startswith(prefixes):
-            return names
-    methods = tuple(name for name, spec in config.specs.items() if spec.reads(key))
-    return (*methods, *_ADAPTED) if key in _SHAPE else methods
-
-
 def check_read(config: CompositionalConfig, keys: Iterable[str]) -> None:
     """Refuses options that no method of the experiment reads.
 
@@ -51,7 +37,7 @@ def check_read(config: CompositionalConfig, keys: Iterable[str]) -> None:
     present = {variant.method for variant in config.variants}
     present |= {f"adaptation {variant.adaptation}" for variant in config.variants}
     for key in keys:
-        wanted = readers(config, key)
+        wanted = _readers(config, key)
         if wanted and not present.intersection(wanted):
             raise ConfigError(
                 f"{key} with methods {', '.join(config.methods)}, none of which reads it",
@@ -60,3 +46,12 @@ def check_read(config: CompositionalConfig, keys: Iterable[str]) -> None:
                 if key.endswith(".lora_lr") or key == "training.lr"
                 else "add a method, or leave the setting out",
             )
+
+
+def _readers(config: CompositionalConfig, key: str) -> tuple[str, ...]:
+    """The methods and adaptations that read a setting; empty if all do."""
+    for prefixes, names in _OF_TRACK:
+        if key.startswith(prefixes):
+            return names
+    methods = tuple(name for name, spec in config.specs.items() if spec.reads(key))
+    return (*methods, *_ADAPTED) if key in _SHAPE else methods

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from tokmem.config import changed, setting
 from tokmem.data.calls.compose import Composed
+from tokmem.data.calls.portion import check_new_tools
 from tokmem.data.calls.ranges import ToolRange, consecutive_ranges, parse_rounds, require_disjoint
-from tokmem.errors import ConfigError, DataError
+from tokmem.errors import ConfigError
 from tokmem.tracks.compositional.data import PerRound, ToolDataConfig, ToolSource, of_round
 
 
@@ -113,26 +114,6 @@ def make_rounds(
     ]
     check_new_tools({str(one.tools): one.data for one in rounds})
     return tuple(_by_calls(one) if config.curriculum_learning else one for one in rounds)
-
-
-def check_new_tools(portions: Mapping[str, Composed]) -> None:
-    """Refuses a tool that stands in two portions. Their ranges may differ: files may hold other tools.
-
-    Args:
-        portions: tools and queries, by the range that they are for.
-
-    Raises:
-        DataError: a tool stands in two portions.
-    """
-    home: dict[str, str] = {}
-    for tools, data in portions.items():
-        for tool in data.procedures:
-            if home.setdefault(tool.name, tools) != tools:
-                raise DataError(
-                    f"tool {tool.name!r} is among tools {home[tool.name]} and {tools}",
-                    "each tool in one range",
-                    "make the files of each range anew with `tokmem data compose`",
-                )
 
 
 def _by_calls(one: Round) -> Round:

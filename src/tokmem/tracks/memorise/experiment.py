@@ -28,16 +28,6 @@ MEASURES = (
 SHARE = 0.9  # of the best perplexity: Steps@90%Best
 
 
-def prepare(config: MemoriseConfig, folder: Path, backbone: Backbone) -> Memorisation:
-    """Reads, cuts and marks the passages.
-
-    Raises:
-        ConfigError: a placement or dimension does not exist.
-        DataError: the passages cannot be used, or there are too few.
-    """
-    return Memorisation(config, folder, backbone)
-
-
 class Memorisation(Experiment):
     """Every part of an experiment, over the same passages.
 

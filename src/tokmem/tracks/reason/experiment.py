@@ -11,11 +11,10 @@ from typing import Any, NamedTuple
 
 from tokmem.data.chat import Chat
 from tokmem.data.gsm8k import PROCEDURE, training_part
-from tokmem.eval.reasoning import final_answer, score_reasoning
+from tokmem.eval.reasoning import predictions, score_reasoning
 from tokmem.files import atomic_write_json
 from tokmem.methods.protocol import Method, Setup
 from tokmem.model.backbone import Backbone
-from tokmem.records import Answer, Example
 from tokmem.tracks.experiment import Experiment
 from tokmem.tracks.means import mean_rows
 from tokmem.tracks.progress import learn, rows_once
@@ -39,16 +38,6 @@ class Part(NamedTuple):
     def name(self) -> str:
         """Names its files."""
         return f"{self.variant.name}-{self.embeddings}-n{self.train_size}-{self.seed}"
-
-
-def prepare(config: ReasonConfig, folder: Path, backbone: Backbone) -> Reasoning:
-    """Reads or draws the problems.
-
-    Raises:
-        ConfigError: there are fewer problems than a training size asks for.
-        DataError: they cannot be used.
-    """
-    return Reasoning(config, folder, backbone)
 
 
 class Reasoning(Experiment):
@@ -140,18 +129,3 @@ class Reasoning(Experiment):
             "examples": {split: len(self.corpus.examples(split)) for split in ("train", "test")},
             "chat_template": self.config.chat_template,
         }
-
-
-def predictions(examples: Sequence[Example], answers: Sequence[Answer]) -> list[dict[str, Any]]:
-    """For each problem, what was expected and what was written."""
-    return [
-        {
-            "id": e.id,
-            "question": e.query,
-            "answer": e.accepted[0],
-            "response": a.response,
-            "expected": final_answer(e.accepted[0]),
-            "found": final_answer(a.response),
-        }
-        for e, a in zip(examples, answers, strict=True)
-    ]

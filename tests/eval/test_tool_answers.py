@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from tokmem.eval.tool_answers import ToolAnswers
 from tokmem.records import Answer, Call, Choice, Example, ParsedCall, Route, Turn
-from tokmem.tracks.compositional.scores import Answered
 
 
 def example(*tools: str) -> Example:
@@ -27,7 +27,9 @@ CALLS = ((call("a"), call("b")), (call("a"),), (call("a"), call("b"), call("x"))
 
 
 def test_retrieval_recall_is_of_the_needed_tools_and_precision_of_the_retrieved() -> None:
-    rows = {row["calls"]: row for row in Answered(EXAMPLES, ANSWERS, CALLS, (), 3.0, retrieves=True).rows()}
+    rows = {
+        row["calls"]: row for row in ToolAnswers(EXAMPLES, ANSWERS, CALLS, (), 3.0, retrieves=True).rows()
+    }
     assert rows[2]["retrieval_recall"] == pytest.approx(100 * (1 / 2 + 1) / 2)
     assert rows[2]["retrieval_precision"] == pytest.approx(100 * (1 / 4 + 1) / 2)
     assert rows[3]["retrieval_recall"] == pytest.approx(50), "a tool that is called twice is needed once"
@@ -37,12 +39,14 @@ def test_retrieval_recall_is_of_the_needed_tools_and_precision_of_the_retrieved(
 
 
 def test_only_what_retrieves_has_figures_of_retrieval() -> None:
-    for row in Answered(EXAMPLES, ANSWERS, CALLS, CALLS, 3.0, retrieves=False).rows():
+    for row in ToolAnswers(EXAMPLES, ANSWERS, CALLS, CALLS, 3.0, retrieves=False).rows():
         assert "retrieval_recall" not in row
         assert (row["prompt_tokens_per_query"], row["queries_per_second"]) == (10, 1)
 
 
 def test_tools_are_scored_by_query_and_averaged() -> None:
-    rows = {row["calls"]: row for row in Answered(EXAMPLES, ANSWERS, CALLS, (), 3.0, retrieves=False).rows()}
+    rows = {
+        row["calls"]: row for row in ToolAnswers(EXAMPLES, ANSWERS, CALLS, (), 3.0, retrieves=False).rows()
+    }
     assert rows[2]["tool_f1"] == pytest.approx(100 * (1 + 2 / 3) / 2)
     assert rows[3]["tool_f1"] == pytest.approx(100 * 2 / 3), "of two calls of b one was written"

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from tokmem.data.schedule import Block, Schedule, plan
 from tokmem.errors import ConfigError
-from tokmem.tracks.atomic.schedule import Block, Schedule, plan
 
 
 @pytest.mark.parametrize(
