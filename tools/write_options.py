@@ -9,12 +9,14 @@ import json
 
 from tokmem.cli.flags import TABLE
 from tokmem.config import help_table
-from tokmem.tracks.registry import MODULES, track
+from tokmem.tracks.registry import track
+
+TRACKS = ("atomic", "compositional")  # whose settings are options of a command
 
 
 def options_text() -> str:
-    """The settings of every track as JSON, one setting a line."""
-    tracks = [f"{json.dumps(name)}: [\n{_lines(name)}\n]" for name in MODULES]
+    """The settings of these tracks as JSON, one setting a line."""
+    tracks = [f"{json.dumps(name)}: [\n{_lines(name)}\n]" for name in TRACKS]
     return "{\n" + ",\n".join(tracks) + "\n}\n"
 
 

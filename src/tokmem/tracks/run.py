@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from tokmem.model.backbone import Backbone
-from tokmem.provenance import RunFolder, provenance
+from tokmem.provenance import RunFolder
 from tokmem.tracks.experiment import Experiment
 from tokmem.tracks.registry import track_of_config
+from tokmem.tracks.settings import provenance_of
 from tokmem.tracks.workers import share
 
 
@@ -52,9 +53,7 @@ def run(
             # Parts that other processes ran are read back here.
             **experiment.summarise([experiment.run(part) for part in experiment.parts]),
             "backbone": backbone.id,
-            "provenance": provenance(
-                config.seeds[0], experiment.checksum, backbone.fingerprint, str(backbone.device)
-            ),
+            "provenance": provenance_of(config.seeds[0], experiment.checksum, backbone),
         }
         out.write_summary(summary)
         experiment.end(summary)

@@ -11,6 +11,7 @@ from tokmem.config import setting
 from tokmem.errors import ConfigError
 from tokmem.model.backbone import Backbone, DTypeName, Quantization, load_backbone
 from tokmem.model.catalog import MINI, MINI_TOOLS
+from tokmem.provenance import provenance
 
 _NAMES = "'mini' or 'mini-tools' (bundled), a hub id, or a local folder"
 
@@ -40,6 +41,12 @@ class ToolBackboneConfig(BackboneConfig):
     """The same for tools: by default the backbone that was trained to call them."""
 
     model_name: str = setting(MINI_TOOLS, _NAMES)
+
+
+def provenance_of(seed: int, checksum: str, backbone: Backbone) -> dict[str, Any]:
+    """Where a result comes from: seed, checksum of the data, and backbone."""
+    device, source = str(backbone.device), backbone.source_sha256
+    return provenance(seed, checksum, backbone.fingerprint, device, source)
 
 
 def check_filled(config: Any, names: Sequence[str]) -> None:

@@ -16,7 +16,6 @@ from tokmem.eval.rouge import check_scorer
 from tokmem.log import logger
 from tokmem.methods.protocol import MethodSpec, Setup
 from tokmem.model.backbone import Backbone
-from tokmem.provenance import provenance
 from tokmem.records import Procedure
 from tokmem.tracks.atomic.config import AtomicConfig
 from tokmem.tracks.atomic.data import load_corpus
@@ -24,6 +23,7 @@ from tokmem.tracks.atomic.learner import BlockLearner
 from tokmem.tracks.atomic.scores import forgetting, mean_scores, probes
 from tokmem.tracks.experiment import Experiment
 from tokmem.tracks.rates import Losses, best_rate, rates_of, search, searched
+from tokmem.tracks.settings import provenance_of
 from tokmem.tracks.variants import Variant
 
 
@@ -135,9 +135,7 @@ class AtomicExperiment(Experiment):
             origin={
                 "experiment": config.name,
                 "settings": {"seed": seed},
-                "provenance": provenance(
-                    seed, self.checksum, self.backbone.fingerprint, str(self.backbone.device)
-                ),
+                "provenance": provenance_of(seed, self.checksum, self.backbone),
             },
             learns=spec.learns and not config.skip_training,
             corpus=self._corpora[part.train_size],

@@ -15,10 +15,11 @@ from tokmem.errors import ConfigError, DataError
 from tokmem.files import atomic_write_json
 from tokmem.log import logger
 from tokmem.methods.tokmem import TokMem
-from tokmem.provenance import RunFolder, provenance
+from tokmem.provenance import RunFolder
 from tokmem.records import Example
 from tokmem.tracks.compositional.scores import ask, mean_scores
 from tokmem.tracks.progress import COSTS
+from tokmem.tracks.settings import provenance_of
 
 
 @dataclass(frozen=True)
@@ -72,13 +73,7 @@ def measure_calls(config: CallsEvalConfig, memory: TokMem, folder: Path) -> dict
             "procedures": list(memory.bank.names),
             "examples": {"test": len(examples)},
             "backbone": memory.backbone.id,
-            "provenance": provenance(
-                0,
-                hashlib.sha256(read_bytes(path)).hexdigest(),
-                memory.backbone.fingerprint,
-                str(memory.backbone.device),
-                memory.backbone.source_sha256,
-            ),
+            "provenance": provenance_of(0, hashlib.sha256(read_bytes(path)).hexdigest(), memory.backbone),
         }
         out.write_summary(summary)
     return {**summary, "wall_seconds": round(out.seconds, 2)}

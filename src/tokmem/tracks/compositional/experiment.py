@@ -10,7 +10,6 @@ from tokmem.files import atomic_write_json
 from tokmem.log import logger
 from tokmem.methods.adapted import check_adapter
 from tokmem.model.backbone import Backbone
-from tokmem.provenance import provenance
 from tokmem.tracks.compositional.adapted import adapted_backbone
 from tokmem.tracks.compositional.config import CompositionalConfig, ToolVariant
 from tokmem.tracks.compositional.data import ToolSource
@@ -19,6 +18,7 @@ from tokmem.tracks.compositional.rounds import Round, checksum, make_rounds
 from tokmem.tracks.compositional.scores import forgetting, mean_norms, mean_scores
 from tokmem.tracks.experiment import Experiment
 from tokmem.tracks.rates import Losses, best_rate, search, searched
+from tokmem.tracks.settings import provenance_of
 
 
 class Part(NamedTuple):
@@ -154,7 +154,7 @@ class CompositionalExperiment(Experiment):
             origin={
                 "experiment": config.name,
                 "settings": {"seed": seed},
-                "provenance": provenance(seed, checksum(rounds), backbone.fingerprint, str(backbone.device)),
+                "provenance": provenance_of(seed, checksum(rounds), backbone),
             },
             rounds=rounds,
             eval_all_previous=config.rounds.eval_all_previous,
