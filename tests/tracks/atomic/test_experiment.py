@@ -13,9 +13,9 @@ from tests.tiny import tiny_backbone
 from tokmem.bank.store import load_bank
 from tokmem.config import load_config
 from tokmem.errors import ConfigError, DataError
+from tokmem.eval import answers
 from tokmem.model.backbone import Backbone
 from tokmem.recall.settings import RecallSettings
-from tokmem.tracks.atomic import learner
 from tokmem.tracks.atomic.config import AtomicConfig
 from tokmem.tracks.atomic.data import DataConfig, load_corpus
 from tokmem.tracks.atomic.experiment import learner_name
@@ -96,8 +96,8 @@ def test_resume_skips_finished_cells(
     lost = learner_name("tokmem_dc", "query", 1)
     (tmp_path / f"cells/{lost}.json").unlink()
     scored = []
-    score = learner.score_answers
-    monkeypatch.setattr(learner, "score_answers", lambda *args: scored.append(len(args[0])) or score(*args))
+    score = answers.score_answers
+    monkeypatch.setattr(answers, "score_answers", lambda *args: scored.append(len(args[0])) or score(*args))
     again = run(config, tmp_path, resume=True, backbone=backbone)
     assert len(scored) == 1, "one cell was lost, one is run again"
     timed = ("queries_per_second", "queries_per_second_std", "train_seconds", "train_seconds_std")
