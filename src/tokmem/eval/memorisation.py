@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from torch import Tensor
 
@@ -59,3 +59,33 @@ def drift(start: Tensor, rows: Tensor) -> Drift:
     angles = cosines.double().arccos() * (180 / math.pi)
     norms = [float(one.float().norm(dim=1).mean()) for one in (start, rows)]
     return Drift(norms[0], norms[1], float(cosines.mean()), float(angles.mean()))
+
+
+def memory_scores(
+    wanted: Sequence[Sequence[int]],
+    written: Sequence[Sequence[int]],
+    tallies: tuple[TokenTally, TokenTally],
+    rows: tuple[Tensor, Tensor],
+) -> dict[str, Any]:
+    """Scores of a memory that holds sequences of tokens.
+
+    Args:
+        wanted: the sequences.
+        written: what was written for each.
+        tallies: of the sequences, without memory and with it.
+        rows: (K, d) embeddings, at the start and now.
+    """
+    right = [recovered(one, other) for one, other in zip(wanted, written, strict=True)]
+    whole = sum(count == len(one) for count, one in zip(right, wanted, strict=True))
+    (before, after), bits = tallies, bits_gained(*tallies)
+    return {
+        "tokens": after.tokens,
+        "perplexity": after.perplexity,
+        "untrained_perplexity": before.perplexity,
+        "token_accuracy": after.accuracy,
+        "recovered_sequences": 100.0 * whole / len(wanted),
+        "recovered_tokens": sum(right),
+        "bits_gained": bits,
+        "bits_per_embedding": bits / len(rows[1]),
+        **drift(*rows)._asdict(),
+    }

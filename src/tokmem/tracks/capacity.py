@@ -10,8 +10,9 @@ from typing import Literal
 
 from tokmem.bank.init import Start
 from tokmem.config import check_least, check_once, setting
+from tokmem.model.settings import BackboneConfig
 from tokmem.recall.settings import RecallSettings
-from tokmem.tracks.settings import BackboneConfig, check_filled
+from tokmem.tracks.settings import check_filled
 from tokmem.train.settings import FitSettings
 
 

@@ -3,44 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import reduce
 from typing import Any
 
-from tokmem.config import setting
 from tokmem.errors import ConfigError
-from tokmem.model.backbone import Backbone, DTypeName, Quantization, load_backbone
-from tokmem.model.catalog import MINI, MINI_TOOLS
+from tokmem.model.backbone import Backbone
 from tokmem.provenance import provenance
-
-_NAMES = "'mini' or 'mini-tools' (bundled), a hub id, or a local folder"
-
-
-@dataclass(frozen=True)
-class BackboneConfig:
-    """Which model, and how it is loaded."""
-
-    model_name: str = setting(MINI, _NAMES)
-    dtype: DTypeName = setting("auto", "of the weights; 'auto': the checkpoint's own")
-    device: str = setting("auto", "'auto', 'cpu', 'cuda', ...")
-    quantization: Quantization = setting("none", "'8bit' or '4bit', through bitsandbytes")
-
-    def load(self) -> Backbone:
-        """Loads and freezes the backbone.
-
-        Raises:
-            BackboneError: it cannot be found, or cannot carry memory tokens.
-        """
-        return load_backbone(
-            self.model_name, dtype=self.dtype, device=self.device, quantization=self.quantization
-        )
-
-
-@dataclass(frozen=True)
-class ToolBackboneConfig(BackboneConfig):
-    """The same for tools: by default the backbone that was trained to call them."""
-
-    model_name: str = setting(MINI_TOOLS, _NAMES)
 
 
 def provenance_of(seed: int, checksum: str, backbone: Backbone) -> dict[str, Any]:

@@ -9,9 +9,9 @@ from typing import Any, Literal
 
 from tokmem.config import setting
 from tokmem.model.backbone import Backbone
+from tokmem.model.settings import BackboneConfig
 from tokmem.tracks.experiment import Experiment
 from tokmem.tracks.progress import rows_once
-from tokmem.tracks.settings import BackboneConfig
 
 
 @dataclass(frozen=True)

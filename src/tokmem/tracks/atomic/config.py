@@ -19,10 +19,11 @@ from tokmem.methods.rag import RagSettings
 from tokmem.methods.registry import methods_of
 from tokmem.methods.replay import ReplaySettings
 from tokmem.methods.tokmem import Renorm, TokMemSettings
+from tokmem.model.settings import BackboneConfig
 from tokmem.recall.settings import RecallSettings
 from tokmem.tracks.atomic.data import DataConfig
 from tokmem.tracks.rates import check_search, rates_of
-from tokmem.tracks.settings import BackboneConfig, check_filled, value_of
+from tokmem.tracks.settings import check_filled, value_of
 from tokmem.tracks.variants import Variant, parse_variants
 from tokmem.train.settings import FitSettings
 

@@ -18,11 +18,12 @@ from tokmem.methods.tokmem import Renorm, TokMemSettings
 from tokmem.methods.tokmem_lora import SPEC as BESIDE_ADAPTER
 from tokmem.methods.tool_prompt import ToolPromptSettings, prompt_room
 from tokmem.model.backbone import Backbone
+from tokmem.model.settings import ToolBackboneConfig
 from tokmem.recall.settings import RecallSettings
 from tokmem.tracks.compositional.data import ToolDataConfig
 from tokmem.tracks.compositional.rounds import RoundsConfig, check_disjoint, check_per_round
 from tokmem.tracks.rates import check_search, rates_of
-from tokmem.tracks.settings import ToolBackboneConfig, check_filled
+from tokmem.tracks.settings import check_filled
 from tokmem.tracks.variants import Types, Variant, parse_variants
 from tokmem.train.settings import FitSettings
 

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tokmem.config import setting
+from tokmem.config import check_least, setting
 from tokmem.data.calls.files import read_calls
 from tokmem.data.fields import read_bytes
-from tokmem.errors import ConfigError, DataError
+from tokmem.errors import DataError
 from tokmem.files import atomic_write_json
 from tokmem.log import logger
 from tokmem.methods.tokmem import TokMem
@@ -31,8 +31,8 @@ class CallsEvalConfig:
     test_size: int | None = setting(None, "measure on the first so many queries")
 
     def __post_init__(self) -> None:
-        if self.test_size is not None and self.test_size < 1:
-            raise ConfigError(f"test_size {self.test_size}", "at least 1")
+        if self.test_size is not None:
+            check_least(vars(self), {"test_size": 1})
 
 
 def measure_calls(config: CallsEvalConfig, memory: TokMem, folder: Path) -> dict[str, Any]:

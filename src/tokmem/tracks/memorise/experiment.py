@@ -9,7 +9,7 @@ from typing import Any
 
 from tokmem.data.passages import choose_runs, cut, mark
 from tokmem.errors import ConfigError
-from tokmem.eval.memorisation import bits_gained, drift, recovered
+from tokmem.eval.memorisation import memory_scores
 from tokmem.eval.perplexity import TokenTally
 from tokmem.methods.passages import PassageLearner, PassageMemory, Run
 from tokmem.model.backbone import Backbone
@@ -106,30 +106,15 @@ class Memorisation(Experiment):
         run: Run,
         written: Sequence[Sequence[int]],
     ) -> dict[str, Any]:
-        best, decode = record.best, self.learner.chat.decode
-        right = [recovered(s.ids, ids) for s, ids in zip(run, written, strict=True)]
-        whole = sum(n == len(s.ids) for n, s in zip(right, run, strict=True))
-        moved = drift(record.start, record.rows)
-        bits = bits_gained(untrained, best)
+        decode, wanted = self.learner.chat.decode, [sequence.ids for sequence in run]
         return {
             "method": part.label,
             "embeddings": part.embeddings,
             "sequences": part.sequences,
-            "tokens": best.tokens,
             "dimension": part.dimension or record.rows.shape[-1],
-            "perplexity": best.perplexity,
-            "untrained_perplexity": untrained.perplexity,
-            "token_accuracy": best.accuracy,
-            "recovered_sequences": 100.0 * whole / len(run),
-            "recovered_tokens": sum(right),
+            **memory_scores(wanted, written, (untrained, record.best), (record.start, record.rows)),
             "steps_to_90": record.steps_to(SHARE),
             "best_step": record.best_step,
-            "bits_gained": bits,
-            "bits_per_embedding": bits / part.embeddings,
-            "norm_start": moved.norm_start,
-            "norm": moved.norm,
-            "angle": moved.angle,
-            "cosine": moved.cosine,
             "written": [
                 {"marker": s.marker, "passage": decode(s.ids), "written": decode(ids)}
                 for s, ids in zip(run, written, strict=True)
