@@ -2,18 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Protocol
 
 import torch
+from torch import Tensor
 
 from tokmem.bank.addresses import Gate, Reference, rows
 from tokmem.bank.calibration import fit_reference
 from tokmem.bank.statistics import Statistics
 from tokmem.errors import BankError
 
-if TYPE_CHECKING:
-    from tokmem.bank.bank import Bank
+
+class Bank(Protocol):
+    """What is read and written of a `tokmem.bank.bank.Bank`, which imports this module.
+
+    Attributes:
+        statistics: of its states; None if its addresses are trained.
+    """
+
+    statistics: Statistics | None
+
+    def __len__(self) -> int:
+        """How many procedures it holds."""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The procedures' names."""
+
+    @property
+    def states(self) -> Mapping[str, Tensor]:
+        """Kept states by procedure."""
+
+    def put_addresses(self, names: Sequence[str], addresses: Tensor) -> None:
+        """Sets the addresses (P, d) of procedures."""
 
 
 def reference_of(bank: Bank) -> Reference:
