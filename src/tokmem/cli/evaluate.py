@@ -82,7 +82,8 @@ def _measure_calls(
     bank: Path, corpus: Path, settings: dict[str, str], prompt: str | None, out: Path | None
 ) -> None:
     """Measures a bank of tools on composed queries."""
-    from tokmem.tracks.compositional.evaluate import CallsEvalConfig, measure_calls
+    from tokmem.tracks.compositional.evaluate import CallsEvalConfig, CallsEvaluation
+    from tokmem.tracks.run import carry_out
 
     stray = next((key for key in settings if not key.startswith(_OF_CALLS)), None)
     if stray is not None:
@@ -93,7 +94,8 @@ def _measure_calls(
     del settings["data.corpus"]
     memory = open_memory(bank, {"recall.mode": "chain", **settings}, prompt)
     folder = run_folder(out, False, Path("runs/eval"))
-    show_results(measure_calls(config, memory, folder), folder)
+    experiment = CallsEvaluation(config, memory, folder)
+    show_results(carry_out(experiment, config, folder, memory.backbone), folder)
 
 
 def _known_part(data: Any, names: tuple[str, ...]) -> Any:

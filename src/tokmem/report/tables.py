@@ -123,6 +123,22 @@ def aggregate(rows: Sequence[Row], keys: Sequence[str], values: Sequence[str]) -
     ]
 
 
+def grouped_means(
+    rows: Sequence[Mapping[str, Any]], keys: Sequence[str], measures: Sequence[str]
+) -> list[dict[str, Any]]:
+    """One row for each combination of keys: means, and standard deviations if there are several rows."""
+    found = []
+    for spread in aggregate(rows, keys, measures):
+        row = {key: spread[key] for key in keys}
+        for name in measures:
+            value = spread[name]
+            row[name] = value and round(value.mean, 4)
+            if value and value.std is not None:
+                row[f"{name}_std"] = round(value.std, 4)
+        found.append(row)
+    return found
+
+
 def _spread(rows: Sequence[Row], group: tuple[Any, ...], value: str) -> Spread | None:
     numbers = [row[value] for row in rows if row.get(value) is not None]
     if not numbers:

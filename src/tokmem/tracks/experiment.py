@@ -9,6 +9,8 @@ from typing import Any, Protocol
 class Experiment(Protocol):
     """A config with its data, read and checked; nothing is trained yet.
 
+    A track's class takes its config, the run's folder and the loaded backbone.
+
     Attributes:
         parts: what can be run apart, in the order of the summary's rows.
         checksum: of the data.

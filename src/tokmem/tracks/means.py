@@ -5,23 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tokmem.report.tables import aggregate
+from tokmem.report.tables import grouped_means
 
 Rows = Sequence[Mapping[str, Any]]
-
-
-def grouped_means(rows: Rows, keys: Sequence[str], measures: Sequence[str]) -> list[dict[str, Any]]:
-    """One row for each combination of keys: means, and standard deviations if there are several rows."""
-    found = []
-    for spread in aggregate(rows, keys, measures):
-        row = {key: spread[key] for key in keys}
-        for name in measures:
-            value = spread[name]
-            row[name] = value and round(value.mean, 4)
-            if value and value.std is not None:
-                row[f"{name}_std"] = round(value.std, 4)
-        found.append(row)
-    return found
 
 
 def mean_rows(

@@ -39,11 +39,7 @@ class Track:
 
 
 def track(name: str, task: str | None = None) -> Track:
-    """The track of a name; its module is imported only now.
-
-    Args:
-        name: of the track.
-        task: for a track with several tasks; None takes the first.
+    """The track of a name, and of a task if it has several (None: the first); imports its module.
 
     Raises:
         ConfigError: there is no track of that name.

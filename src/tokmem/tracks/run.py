@@ -42,6 +42,19 @@ def run(
     """
     backbone = backbone or config.backbone.load()
     experiment = track_of_config(config).prepare(config, folder, backbone)
+    return carry_out(experiment, config, folder, backbone, resume=resume, workers=workers)
+
+
+def carry_out(
+    experiment: Experiment,
+    config: Any,
+    folder: Path,
+    backbone: Backbone,
+    *,
+    resume: bool = False,
+    workers: int = 1,
+) -> dict[str, Any]:
+    """`run` with an experiment that is prepared already."""
     with RunFolder(folder, resume=resume) as out:
         out.write_config(config)
         experiment.begin()

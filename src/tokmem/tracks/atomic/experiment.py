@@ -54,11 +54,6 @@ def learner_name(method: str, prompt: str, seed: int) -> str:
 class AtomicExperiment(Experiment):
     """All parts over one corpus.
 
-    Args:
-        config: what to compare.
-        folder: the run's.
-        backbone: loaded.
-
     Raises:
         ConfigError: a stage or training size needs more tasks or examples than there are.
         DataError: an example has several turns, or a task has nothing to learn from.
@@ -173,16 +168,12 @@ class AtomicExperiment(Experiment):
 
 def _first(corpus: Corpus, size: int | None) -> Corpus:
     """The corpus with the first `size` training examples of each task; None keeps all."""
-    if size is None:
-        return corpus
-    cut = {name: examples[:size] for name, examples in corpus.train.items()}
-    short = next((name for name, examples in cut.items() if len(examples) < size), None)
-    if short is not None:
-        raise ConfigError(
-            f"train_sizes up to {size}, and {len(cut[short])} examples of {short!r}",
-            f"data.train_size of at least {size}",
-        )
-    return replace(corpus, train=cut)
+    cut = corpus.part(corpus.names, {"train": size, "validation": None, "test": None})
+    for name, examples in cut.train.items():
+        if size is not None and len(examples) < size:
+            got = f"train_sizes up to {size}, and {len(examples)} examples of {name!r}"
+            raise ConfigError(got, f"data.train_size of at least {size}")
+    return cut
 
 
 def _instructions(corpus: Corpus) -> list[Procedure]:

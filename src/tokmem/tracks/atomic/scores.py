@@ -7,7 +7,8 @@ from statistics import fmean
 from typing import Any
 
 from tokmem.data.schedule import Block
-from tokmem.tracks.means import grouped_means, mean_rows
+from tokmem.report.tables import grouped_means
+from tokmem.tracks.means import mean_rows
 
 KEYS = ("method", "prompt", "train_size", "stage")
 MEASURES = (

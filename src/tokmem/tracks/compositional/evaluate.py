@@ -15,11 +15,10 @@ from tokmem.errors import DataError
 from tokmem.files import atomic_write_json
 from tokmem.log import logger
 from tokmem.methods.tokmem import TokMem
-from tokmem.provenance import RunFolder
 from tokmem.records import Example
 from tokmem.tracks.compositional.scores import ask, mean_scores
+from tokmem.tracks.experiment import Experiment
 from tokmem.tracks.progress import COSTS
-from tokmem.tracks.settings import provenance_of
 
 
 @dataclass(frozen=True)
@@ -29,54 +28,56 @@ class CallsEvalConfig:
     bank: str = setting("", "folder of the bank")
     corpus: str = setting("", "file of composed queries, as `tokmem data compose` writes them")
     test_size: int | None = setting(None, "measure on the first so many queries")
+    name: str = setting("eval", "names the run")
+    track: str = setting("compositional", "whose rows the summary has")
+    seeds: tuple[int, ...] = setting((0,), "none: nothing is drawn")
 
     def __post_init__(self) -> None:
         if self.test_size is not None:
             check_least(vars(self), {"test_size": 1})
 
 
-def measure_calls(config: CallsEvalConfig, memory: TokMem, folder: Path) -> dict[str, Any]:
+class CallsEvaluation(Experiment):
     """Asks a bank the queries of a file whose tools it knows, freely and with the right tools given.
 
     Args:
         config: names bank and file.
         memory: the bank with its backbone.
-        folder: of the run: `summary.json`, `predictions/calls.json`.
-
-    Returns:
-        the summary, as a run of the compositional track writes it.
+        folder: of the run; receives `predictions/calls.json`.
 
     Raises:
-        ConfigError: the folder holds a run.
-        DataError: the file cannot be read, or the bank knows the tools of none of its queries.
+        DataError: the file cannot be read, or no query's tools are all in the bank.
     """
-    path = Path(config.corpus)
-    examples = _known_part(read_calls(path), memory, path)[: config.test_size]
-    with RunFolder(folder) as out:
-        out.write_config(config)
-        answered = ask(memory, examples, memory.bank.procedures)
-        atomic_write_json(folder / "predictions" / "calls.json", answered.predictions())
+
+    parts = ("calls",)
+
+    def __init__(self, config: CallsEvalConfig, memory: TokMem, folder: Path) -> None:
+        self.path, self.memory, self.folder = Path(config.corpus), memory, folder
+        self.examples = _known_part(read_calls(self.path), memory, self.path)[: config.test_size]
+        self.checksum = hashlib.sha256(read_bytes(self.path)).hexdigest()
+
+    def run(self, part: str) -> list[dict[str, Any]]:
+        """Asks all queries."""
+        memory = self.memory
+        answered = ask(memory, self.examples, memory.bank.procedures)
+        atomic_write_json(self.folder / "predictions" / f"{part}.json", answered.predictions())
         known = {
             "method": ("tokmem" if memory.bank.coupled else "tokmem_dc")
             + ("+constrained=true" if memory.recall_settings.constrained else ""),
-            "adaptation": None,
-            "train_max_calls": None,
-            "round": None,
-            "tools": path.name,
+            "tools": self.path.name,
             "settings": dict(memory.notes),
-            **dict.fromkeys((*COSTS, "adaptation_seconds", "adaptation_lora_parameters")),
+            **dict.fromkeys(("adaptation", "train_max_calls", "round", *COSTS)),
+            **dict.fromkeys(("adaptation_seconds", "adaptation_lora_parameters")),
         }
-        summary = {
-            "name": "eval",
-            "track": "compositional",
-            "rows": mean_scores([known | row for row in answered.rows()]),
-            "procedures": list(memory.bank.names),
-            "examples": {"test": len(examples)},
-            "backbone": memory.backbone.id,
-            "provenance": provenance_of(0, hashlib.sha256(read_bytes(path)).hexdigest(), memory.backbone),
+        return [known | row for row in answered.rows()]
+
+    def summarise(self, results: Sequence[list[dict[str, Any]]]) -> dict[str, Any]:
+        """The rows, as a run of the compositional track has them."""
+        return {
+            "rows": mean_scores(results[0]),
+            "procedures": list(self.memory.bank.names),
+            "examples": {"test": len(self.examples)},
         }
-        out.write_summary(summary)
-    return {**summary, "wall_seconds": round(out.seconds, 2)}
 
 
 def _known_part(examples: Sequence[Example], memory: TokMem, path: Path) -> list[Example]:

@@ -43,11 +43,6 @@ class Result(NamedTuple):
 class CompositionalExperiment(Experiment):
     """All parts over the same tools.
 
-    Args:
-        config: what to compare.
-        folder: the run's.
-        backbone: as it was loaded; variants with auxiliary adaptation stand on an adapted copy.
-
     Raises:
         DataError: the queries cannot be made.
     """

@@ -11,7 +11,8 @@ from tokmem.data.calls.text import write_calls_text
 from tokmem.eval.tool_answers import ToolAnswers, expected_calls
 from tokmem.methods.protocol import Method
 from tokmem.records import Answer, Example, ParsedCall, Procedure, Turn
-from tokmem.tracks.means import Rows, grouped_means, mean_rows
+from tokmem.report.tables import grouped_means
+from tokmem.tracks.means import Rows, mean_rows
 
 KEYS = ("method", "adaptation", "train_max_calls")
 MEASURES = (

@@ -31,11 +31,6 @@ SHARE = 0.9  # of the best perplexity: Steps@90%Best
 class Memorisation(Experiment):
     """Every part of an experiment, over the same passages.
 
-    Args:
-        config: what to compare.
-        folder: the run's.
-        backbone: loaded.
-
     Raises:
         ConfigError: a dimension does not exist, or two parts are equal.
         DataError: the passages cannot be used, or there are too few.

@@ -43,11 +43,6 @@ class Part(NamedTuple):
 class Reasoning(Experiment):
     """Every part of an experiment, over the same problems.
 
-    Args:
-        config: what to compare.
-        folder: the run's.
-        backbone: loaded.
-
     Raises:
         ConfigError: there are fewer problems than a training size asks for.
         DataError: they cannot be used.
