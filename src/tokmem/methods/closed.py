@@ -11,17 +11,21 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
+from tokmem.bank.bank import Bank
 from tokmem.bank.calibration import ambiguities
 from tokmem.bank.closed import close, reference_of
 from tokmem.bank.statistics import Statistics
+from tokmem.data.chat import Chat
+from tokmem.data.encode import Encoder, PromptMode
 from tokmem.errors import BankError, DataError
 from tokmem.log import Metrics, logger
 from tokmem.methods.protocol import Learned
+from tokmem.model.backbone import Backbone
 from tokmem.model.memory_lm import MemoryLM
 from tokmem.records import Encoded, Example, Procedure
 from tokmem.seeds import stream
@@ -30,14 +34,28 @@ from tokmem.train.fit import fit
 from tokmem.train.loss import MAX_LOGITS
 from tokmem.train.settings import FitReport, FitSettings
 
-if TYPE_CHECKING:
-    from tokmem.methods.tokmem import TokMem
-
 KEPT = 8  # states of each procedure that calibrate, where `negatives` asks for no other number
 
 
+class ClosedMemory(Protocol):
+    """What learning reads of a `tokmem.methods.tokmem.TokMem`, which imports this module."""
+
+    backbone: Backbone
+    bank: Bank
+    lm: MemoryLM
+    chat: Chat
+    settings: FitSettings
+    prompt: PromptMode
+    negatives: int
+    seed: int
+
+    @property
+    def encoder(self) -> Encoder:
+        """Examples to token ids, with the bank as it is now."""
+
+
 def learn_closed(
-    memory: TokMem,
+    memory: ClosedMemory,
     procedures: Sequence[Procedure],
     train: Sequence[Example],
     validation: Sequence[Example],
@@ -92,7 +110,7 @@ def learn_closed(
     )
 
 
-def read_with(memory: TokMem) -> dict[str, str]:
+def read_with(memory: ClosedMemory) -> dict[str, str]:
     """What the states of a bank were read with: those of other things are never added up with them."""
     return {
         "backbone": memory.backbone.fingerprint,
@@ -101,7 +119,7 @@ def read_with(memory: TokMem) -> dict[str, str]:
     }
 
 
-def _statistics(memory: TokMem) -> Statistics:
+def _statistics(memory: ClosedMemory) -> Statistics:
     """The bank's own, once it is sure that new states may be added."""
     found = memory.bank.statistics
     if found is None:
@@ -128,7 +146,7 @@ def _by_procedure(
 
 
 def _train_one(
-    memory: TokMem, train: Sequence[Example], held: Sequence[Example], checkpoint: Path | None
+    memory: ClosedMemory, train: Sequence[Example], held: Sequence[Example], checkpoint: Path | None
 ) -> tuple[FitReport, Tensor]:
     """Trains the steering of the one trainable procedure; also gives the states of its examples."""
     encoder, settings = memory.encoder, memory.settings
@@ -167,7 +185,7 @@ def best_ordinary(lm: MemoryLM, states: Tensor) -> Tensor:
     )
 
 
-def _tell_ambiguities(memory: TokMem) -> None:
+def _tell_ambiguities(memory: ClosedMemory) -> None:
     """Warns of procedures that the kept states cannot tell apart."""
     statistics = memory.bank.statistics
     if statistics is None:
