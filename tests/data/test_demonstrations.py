@@ -6,7 +6,7 @@ import pytest
 
 from tests.data.tiny_chat import LLAMA, tiny_tokenizer
 from tokmem.data import Chat, Encoder
-from tokmem.data.demonstrations import demonstration, fit_demonstrations, refuse_demonstrations, the_turn
+from tokmem.data.demonstrations import demonstration, fit_demonstrations, only_turn, refuse_demonstrations
 from tokmem.errors import DataError
 from tokmem.records import Demonstration, Example, Turn
 
@@ -60,10 +60,10 @@ def test_a_query_that_is_too_long_by_itself_is_left_to_the_encoder(chat: Chat) -
 def test_an_example_of_one_turn_is_a_demonstration() -> None:
     assert demonstration(EXAMPLE) == Demonstration("which city?", "Paris", None)
     assert demonstration(EXAMPLE, "say it").instruction == "say it"
-    assert the_turn(EXAMPLE).procedure == "capital"
+    assert only_turn(EXAMPLE).procedure == "capital"
     for turns in ((), (Turn("a", "x"), Turn("b", "y"))):
         with pytest.raises(DataError, match=f"'which': {len(turns)} turns"):
-            the_turn(Example("which", turns))
+            only_turn(Example("which", turns))
 
 
 def test_demonstrations_of_the_corpus_are_refused() -> None:

@@ -12,7 +12,7 @@ from tokmem.log import logger
 from tokmem.records import Demonstration, Example, Turn
 
 
-def the_turn(example: Example) -> Turn:
+def only_turn(example: Example) -> Turn:
     """Returns the one turn of an example.
 
     Raises:
@@ -37,7 +37,7 @@ def demonstration(example: Example, instruction: str | None = None) -> Demonstra
     Raises:
         DataError: the example has no turn, or several.
     """
-    return Demonstration(example.query, the_turn(example).response, instruction)
+    return Demonstration(example.query, only_turn(example).response, instruction)
 
 
 def refuse_demonstrations(examples: Iterable[Example]) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 from tokmem.bank.bank import Bank
 from tokmem.config import check_least, setting
 from tokmem.data.chat import Chat
-from tokmem.data.demonstrations import demonstration, fit_demonstrations, refuse_demonstrations, the_turn
+from tokmem.data.demonstrations import demonstration, fit_demonstrations, only_turn, refuse_demonstrations
 from tokmem.data.encode import Encoder, PromptMode
 from tokmem.data.fields import did_you_mean, expect, parse_object, read_bytes, take
 from tokmem.errors import ConfigError, DataError, RecallError
@@ -104,7 +104,7 @@ class Icl(Method):
         refuse_demonstrations(train)
         pools: dict[str, list[Example]] = {p.name: [] for p in procedures}
         for example in train:
-            name = the_turn(example).procedure
+            name = only_turn(example).procedure
             if name not in pools:
                 raise DataError(
                     f"example {example.id!r} of procedure {name!r}{did_you_mean(name, pools)}",
@@ -137,7 +137,7 @@ class Icl(Method):
         return answer_examples(self.lm, self.encoder, fitted, self.recall)
 
     def _demonstrations(self, example: Example) -> tuple[Demonstration, ...]:
-        name = the_turn(example).procedure
+        name = only_turn(example).procedure
         if name not in self.demonstrations:
             raise RecallError(
                 f"no demonstrations of {name!r}{did_you_mean(name, self.demonstrations)}",

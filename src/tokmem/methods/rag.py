@@ -12,7 +12,7 @@ from typing import Any
 from tokmem.bank.bank import Bank
 from tokmem.config import check_least, setting
 from tokmem.data.chat import Chat
-from tokmem.data.demonstrations import demonstration, fit_demonstrations, refuse_demonstrations, the_turn
+from tokmem.data.demonstrations import demonstration, fit_demonstrations, only_turn, refuse_demonstrations
 from tokmem.data.encode import Encoder, PromptMode
 from tokmem.errors import ConfigError
 from tokmem.log import Metrics
@@ -140,7 +140,7 @@ class Rag(Method):
         queries = self.pool.embed([self.encoder.user_text(e.instruction, e.query) for e in examples])
         found = shown = self.pool.nearest(queries, self.retrieval_k)
         if forced:
-            right = [the_turn(e).procedure for e in examples]
+            right = [only_turn(e).procedure for e in examples]
             shown = self.pool.nearest(queries, self.retrieval_k, right)
         prompts = [self._with_demonstrations(e, hits) for e, hits in zip(examples, shown, strict=True)]
         fitted = fit_demonstrations(self.encoder, prompts, drop="first")

@@ -8,9 +8,8 @@ from typing import Any
 import pytest
 
 from tokmem.data.calls.parse import calls_of, written_calls
-from tokmem.data.calls.schema_check import check_schema
 from tokmem.data.calls.text import write_calls_text
-from tokmem.errors import DataError, RecallError
+from tokmem.errors import RecallError
 from tokmem.records import Answer, Call, Procedure, Turn
 
 WEATHER = Procedure(
@@ -142,36 +141,3 @@ def test_written_text_reads_back() -> None:
     ]
     calls = [Call(f"t{n}", {"name": value, "x": n}) for n, value in enumerate(values)]
     assert [parsed.call for parsed in written_calls(write_calls_text(calls))] == calls
-
-
-@pytest.mark.parametrize(
-    ("schema", "message"),
-    [
-        ({"type": "objekt"}, r"\$\.type: 'objekt'"),
-        ({"type": "object", "required": "city"}, r"\$\.required"),
-        ({"$schema": 5}, "schema"),
-        ({"type": "string"}, "wanted: a schema of an object"),
-        ({"city": {"type": "str"}}, "wanted: a schema of an object"),
-        ({"$ref": "#"}, "without end"),
-        ({"type": "object", "properties": {"x": {"$ref": "#/$defs/y"}}}, r"refers to '/\$defs/y'"),
-        ({"type": "object", "properties": {"x": {"$ref": "https://example.org/y"}}}, "example.org"),
-    ],
-)
-def test_schemas_that_cannot_be_used_are_refused(schema: dict, message: str) -> None:
-    with pytest.raises(DataError, match=message) as error:
-        check_schema(Procedure("broken", parameters=schema))
-    assert "'broken'" in str(error.value)
-
-
-@pytest.mark.parametrize(
-    "schema",
-    [
-        None,
-        {},
-        {"type": ["object", "null"]},
-        {"$schema": "http://json-schema.org/draft-07/schema#", "properties": {"type": {"type": "string"}}},
-        {"$ref": "#/$defs/x", "$defs": {"x": {"type": "object"}}},
-    ],
-)
-def test_schemas_of_objects_pass(schema: dict | None) -> None:
-    check_schema(Procedure("fine", parameters=schema))

@@ -213,15 +213,15 @@ def _examples(split: Split, sources: Sources, spec: ComposeSpec, joiner: Joiner)
         )
     rng = stream(spec.seed, "compose", split)
     most_alone = size if not shares else 0 if split == "test" else size // 2
-    alone = [(row,) for row in _alone(sources, spec.max_calls(split), rng)[:most_alone]]
-    groups = alone + _together(split, sources, spec, size - len(alone), rng)
+    alone = [(row,) for row in _single_rows(sources, spec.max_calls(split), rng)[:most_alone]]
+    groups = alone + _grouped_rows(split, sources, spec, size - len(alone), rng)
     if len(groups) < size:
         logger.warning("%s: %d queries of %d, because there are no more rows", split, len(groups), size)
     rng.shuffle(groups)
     return tuple(_example(group, spec.connectors, joiner, rng) for group in groups)
 
 
-def _alone(sources: Sources, max_calls: int, rng: Random) -> list[XlamRow]:
+def _single_rows(sources: Sources, max_calls: int, rng: Random) -> list[XlamRow]:
     """Collects single rows: the first row of every tool, then the second of every tool, and so on."""
     piles = [rng.sample(own, len(own)) for own in sources.values()]
     turns = max(map(len, piles))
@@ -229,7 +229,7 @@ def _alone(sources: Sources, max_calls: int, rng: Random) -> list[XlamRow]:
     return [row for row in rows if len(row.calls) <= max_calls]
 
 
-def _together(
+def _grouped_rows(
     split: Split, sources: Sources, spec: ComposeSpec, size: int, rng: Random
 ) -> list[tuple[XlamRow, ...]]:
     """Draws groups of rows for queries that call several tools; no group occurs twice."""

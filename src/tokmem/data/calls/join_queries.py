@@ -42,12 +42,14 @@ class Joiner:
         Returns:
             The joined query.
         """
-        sentences = [_ended(self._begun(rows[0], large=True))]
+        sentences = [_with_end_mark(self._with_first_letter(rows[0], large=True))]
         for row, connector in zip(rows[1:], connectors, strict=True):
-            sentences.append(f"{connector.strip()} {_ended(self._begun(row, large=False))}")
+            sentences.append(
+                f"{connector.strip()} {_with_end_mark(self._with_first_letter(row, large=False))}"
+            )
         return " ".join(sentences)
 
-    def _begun(self, row: XlamRow, *, large: bool) -> str:
+    def _with_first_letter(self, row: XlamRow, *, large: bool) -> str:
         match = _FIRST_WORD.match(row.query)
         if match is None or match[0] in _argument_words([call.arguments for call in row.calls]):
             return row.query
@@ -66,7 +68,7 @@ def _argument_words(value: Any) -> set[str]:
     return set().union(*map(_argument_words, items))
 
 
-def _ended(query: str) -> str:
+def _with_end_mark(query: str) -> str:
     """Ends a query with a full stop or a question mark, unless it ends with a mark already."""
     if _ENDED.search(query):
         return query

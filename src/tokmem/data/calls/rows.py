@@ -46,7 +46,7 @@ def load_rows(source: str | Path) -> tuple[Iterable[object], str]:
     return rows, digest.hexdigest()
 
 
-def parsed(value: object) -> object:
+def parsed_or_none(value: object) -> object:
     """Parses JSON text and returns None if that fails; returns any other value as it is."""
     if not isinstance(value, str | bytes):
         return value
@@ -66,7 +66,7 @@ def _json_rows(path: Path, content: bytes) -> Iterator[object]:
             raise DataError(f"{path}: {error}", "a list of objects in UTF-8", "mend the file") from error
         return
     for _, line in lines:
-        yield parsed(line)
+        yield parsed_or_none(line)
 
 
 def _parquet(path: Path) -> list[object]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tokmem.data.calls.rows import load_rows, parsed
+from tokmem.data.calls.rows import load_rows, parsed_or_none
 from tokmem.data.calls.schema import json_schema
 from tokmem.errors import DataError
 from tokmem.records import Call, Procedure, has_visible_text
@@ -133,7 +133,7 @@ def _row(raw: object, number: int) -> XlamRow:
 
 def _objects(raw: dict[str, Any], key: str) -> list[dict[str, Any]]:
     """Returns ``raw[key]``, which may be JSON text, as a list of objects."""
-    items = parsed(raw.get(key))
+    items = parsed_or_none(raw.get(key))
     if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
         raise _BrokenRow(f"`{key}` is no list of objects")
     return items
@@ -148,14 +148,14 @@ def _name(item: dict[str, Any]) -> str:
 
 def _call(item: dict[str, Any]) -> Call:
     given = item.get("arguments")
-    arguments = {} if given is None or given == "" else parsed(given)  # the call has no arguments
+    arguments = {} if given is None or given == "" else parsed_or_none(given)  # the call has no arguments
     if not isinstance(arguments, dict):
         raise _BrokenRow("arguments are no object")
     return Call(_name(item), arguments)
 
 
 def _tool(item: dict[str, Any]) -> Procedure:
-    parameters = parsed(item.get("parameters") or {})
+    parameters = parsed_or_none(item.get("parameters") or {})
     if not isinstance(parameters, dict):
         raise _BrokenRow("parameters are no object")
     try:

@@ -18,7 +18,7 @@ from safetensors.torch import load_file, save
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from tokmem.data.demonstrations import the_turn
+from tokmem.data.demonstrations import only_turn
 from tokmem.data.fields import did_you_mean, expect, parse_object, read_bytes, take
 from tokmem.data.jsonl import example_from_json, example_to_json
 from tokmem.errors import ConfigError, DataError, RecallError
@@ -47,7 +47,7 @@ def route_of(hits: Sequence[Hit]) -> Route:
     """The procedures of retrieved examples, the most alike first, with a softmax over their best cosines."""
     best: dict[str, float] = {}
     for hit in hits:
-        best.setdefault(the_turn(hit.example).procedure, hit.similarity)
+        best.setdefault(only_turn(hit.example).procedure, hit.similarity)
     total = sum(exp(similarity) for similarity in best.values())
     choices = tuple(Choice(name, exp(similarity) / total) for name, similarity in best.items())
     return Route(choices, rejected=False, memory_mass=1.0)
@@ -100,7 +100,7 @@ class Pool:
         """
         new = [e for e in dict.fromkeys(examples) if e not in self._known]
         for example in new:
-            the_turn(example)
+            only_turn(example)
         texts = [t for t in dict.fromkeys(map(self.text, new)) if t not in self._rows]
         if texts:
             self._add_rows(self.embed(texts))
@@ -113,7 +113,7 @@ class Pool:
             if row == len(self._sharing):
                 self._sharing.append([])
             self._sharing[row].append(example)
-            self._rows_of.setdefault(the_turn(example).procedure, {})[row] = None
+            self._rows_of.setdefault(only_turn(example).procedure, {})[row] = None
             self._known[example] = None
 
     def _add_rows(self, embeddings: Tensor) -> None:
@@ -173,7 +173,7 @@ class Pool:
             Hit(example, score)
             for score, row in ranked
             for example in self._sharing[row]
-            if procedure is None or the_turn(example).procedure == procedure
+            if procedure is None or only_turn(example).procedure == procedure
         ]
 
     def save(self, folder: Path, settings: Mapping[str, Any], training: Mapping[str, Any]) -> None:

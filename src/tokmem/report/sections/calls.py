@@ -23,7 +23,7 @@ from tokmem.report.paper import CALLS, CALLS_SEEN, LLAMA_3B, SOURCE, TOOL_CALLS
 from tokmem.report.plots import Bar, Point, bars, curves
 from tokmem.report.plots import Line as Curve
 from tokmem.report.rows import Run, method_colors, slug, spread
-from tokmem.report.sections.growth import in_words
+from tokmem.report.sections.growth import described_lines
 from tokmem.report.sections.scores import cost_table
 from tokmem.report.tables import Spread, Table
 
@@ -153,7 +153,7 @@ def _plots(run: Run, lines: Sequence[Line]) -> list[tuple[Plot, str]]:
     ]
     if by_calls:
         caption = f"{run.title}: call F1 by number of calls"
-        name, alt = f"calls-{run.slug}-by-number", f"{caption}. {in_words(by_calls)}"
+        name, alt = f"calls-{run.slug}-by-number", f"{caption}. {described_lines(by_calls)}"
         plots.append((curves(name, alt, by_calls, "calls a query asks for", "call F1"), caption))
     return plots
 
@@ -260,7 +260,7 @@ def _seen_plot(run: Run, lines: Sequence[Line], figure: str) -> tuple[Plot, str]
         if points:
             shown.append(Curve(group[0]["title"], points, colors[name]))
     caption = f"{run.title}: {FIGURES[figure]}, average, by the most calls in training"
-    name, alt = f"calls-seen-{run.slug}-{slug(figure)}", f"{caption}. {in_words(shown)}"
+    name, alt = f"calls-seen-{run.slug}-{slug(figure)}", f"{caption}. {described_lines(shown)}"
     return curves(name, alt, shown, "most calls of a training query", FIGURES[figure]), caption
 
 

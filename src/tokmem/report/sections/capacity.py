@@ -10,7 +10,7 @@ from tokmem.report.canvas import Plot
 from tokmem.report.paper import MEMORISED, REASONED, SOURCE, TOKENS
 from tokmem.report.plots import Line, Point, curves
 from tokmem.report.rows import Run, by_method, method_colors, method_title, slug, spread
-from tokmem.report.sections.growth import in_words
+from tokmem.report.sections.growth import described_lines
 from tokmem.report.tables import Row, Spread, Table
 
 TRACK = "capacity"
@@ -207,7 +207,7 @@ def _plot(name: str, caption: str, rows: Sequence[Row], x: str, measure: str, ti
         points = [Point(place, value.mean, value.std) for place, value in values if value is not None]
         lines.append(Line(method_title(method), points, colors[method]))
     axis = {"train_size": "training problems", "dimension": "coordinates trained"}.get(x, x)
-    return curves(name, f"{caption}. {in_words(lines)}", lines, axis, title), caption
+    return curves(name, f"{caption}. {described_lines(lines)}", lines, axis, title), caption
 
 
 def _written(run: Run) -> list[Block]:

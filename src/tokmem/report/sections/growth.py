@@ -79,7 +79,7 @@ def _plots(run: Run, what: str, rows: Sequence[Row], place: _Place, x: str) -> l
             if lines:
                 name = f"{what}-{run.slug}-{slug(prompt)}-{slug(measure)}"
                 caption = f"{run.title}: {title}" + (f", prompt: {prompt}" if prompt else "")
-                plots.append((curves(name, f"{caption}. {in_words(lines)}", lines, x, title), caption))
+                plots.append((curves(name, f"{caption}. {described_lines(lines)}", lines, x, title), caption))
     return plots
 
 
@@ -92,7 +92,7 @@ def _points(rows: Sequence[Row], measure: str, place: _Place) -> list[Point]:
     return points
 
 
-def in_words(lines: Sequence[Line]) -> str:
+def described_lines(lines: Sequence[Line]) -> str:
     """Says where each line begins and ends, for readers who do not see it."""
     parts = []
     for line in lines:
@@ -186,6 +186,6 @@ def _forgetting_plots(run: Run, measure: str, lines: _Kept) -> list[tuple[Plot, 
     for number, ((prompt, method), group) in enumerate(groups.items()):
         caption = f"{run.title}: {method_title(method)}, {title}" + (f", prompt: {prompt}" if prompt else "")
         name = f"forgetting-{run.slug}-{measure.replace('_', '-')}-{number}"
-        alt = f"{caption}; the procedures of each stage. {in_words(group)}"
+        alt = f"{caption}; the procedures of each stage. {described_lines(group)}"
         plots.append((curves(name, alt, group, "procedures learned", title, limits=limits), caption))
     return plots

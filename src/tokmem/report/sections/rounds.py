@@ -13,7 +13,7 @@ from tokmem.report.canvas import Plot
 from tokmem.report.plots import Line, Point, curves
 from tokmem.report.rows import Run, largest, slug, spread
 from tokmem.report.sections.calls import variant_colors
-from tokmem.report.sections.growth import in_words
+from tokmem.report.sections.growth import described_lines
 from tokmem.report.tables import Row, Table
 
 _FORGETTING = (
@@ -90,7 +90,7 @@ def _curves(run: Run, rows: Sequence[Row]) -> list[tuple[Plot, str]]:
             if lines:
                 caption = f"{run.title}: {title} on {what}"
                 name = f"rounds-{run.slug}-{slug(figure)}-{slug(what)}"
-                plot = curves(name, f"{caption}. {in_words(lines)}", lines, "after round", title)
+                plot = curves(name, f"{caption}. {described_lines(lines)}", lines, "after round", title)
                 plots.append((plot, caption))
     return plots
 
@@ -156,5 +156,5 @@ def _norm_plot(run: Run, norms: Sequence[Row]) -> tuple[Plot, str]:
         points = [Point(number, value.mean, value.std) for number, value in values if value is not None]
         lines.append(Line(variant_title(group[0]), points, colors[name]))
     caption = f"{run.title}: mean norm of the rows learned in each round"
-    plot = curves(f"norms-{run.slug}", f"{caption}. {in_words(lines)}", lines, "round", "mean norm")
+    plot = curves(f"norms-{run.slug}", f"{caption}. {described_lines(lines)}", lines, "round", "mean norm")
     return plot, caption
