@@ -99,3 +99,9 @@ def test_drafts_of_killed_writers_are_removed(tmp_path: Path) -> None:
     with replace_folder(tmp_path / "bank", ("bank.json",)) as draft:
         (draft / "bank.json").write_text("{}")
     assert sorted(path.name for path in tmp_path.iterdir()) == [".bank2.tokmem-new-99-abc", "bank"]
+
+
+def test_a_lock_makes_no_folders(tmp_path: Path) -> None:
+    with pytest.raises(TokMemError, match=r"no folder .*typo"), lock_folder(tmp_path / "typo" / "bank"):
+        pytest.fail("there is nothing to lock")
+    assert list(tmp_path.iterdir()) == []

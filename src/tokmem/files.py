@@ -114,6 +114,7 @@ def replace_folder(target: Path, files: Sequence[str]) -> Iterator[Path]:
     target = target.resolve()
     recover_folder(target)
     check_replaceable(target, files)
+    target.parent.mkdir(parents=True, exist_ok=True)
     with lock_folder(target):
         recover_folder(target)  # again: the writer before may have been killed
         check_replaceable(target, files)

@@ -43,9 +43,11 @@ def lock_folder(target: Path, wait: float = WAIT) -> Iterator[None]:
         wait: seconds to wait for another writer.
 
     Raises:
-        TokMemError: another writer still holds the lock after `wait` seconds.
+        TokMemError: another writer still holds the lock after `wait` seconds, or there is no folder above.
     """
     target = target.resolve()
+    if not target.parent.is_dir():
+        raise TokMemError(f"no folder {target.parent}", "a folder that exists", "check the path")
     path = target.with_name(f".{target.name}.tokmem-lock")
     lock, until = _LOCKS.setdefault(target, _Lock()), time.monotonic() + wait
     if not lock.thread.acquire(timeout=wait):
@@ -66,7 +68,6 @@ def lock_folder(target: Path, wait: float = WAIT) -> Iterator[None]:
 
 def _acquire(path: Path, target: Path, until: float) -> int:
     """Waits for the lock file; returns its handle."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     told = False
     while (handle := _try(path)) is None:
         owner = _owner(path)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -10,6 +12,7 @@ import torch
 
 from tests.cli.conftest import Cli
 from tokmem.bank.store import load_bank
+from tokmem.cli import bank as bank_commands
 
 
 def names(folder: Path) -> tuple[str, ...]:
@@ -83,3 +86,30 @@ def test_a_tool_whose_schema_is_not_valid_is_not_added(cli: Cli, bank: Path, mod
     assert done.exit_code == 2, done.output
     assert "the schema of 'tool': $.type: 'objekt'" in done.stderr
     assert not Path("more").exists()
+
+
+@pytest.mark.usefixtures("untouched")
+def test_a_change_in_place_waits_for_other_writers(
+    cli: Cli, bank: Path, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The lock is held from the reading of the bank to its saving."""
+    assert cli("bank", "slice", bank, "upper", "capital", "--out", "mine").exit_code == 0
+    held: list[Path] = []
+
+    @contextmanager
+    def watched(folder: Path) -> Iterator[None]:
+        before = names(folder)
+        yield
+        assert names(folder) != before
+        held.append(folder)
+
+    monkeypatch.setattr(bank_commands, "lock_folder", watched)
+    for arguments in (
+        ("add", "mine", "--name", "new", "--backbone", model),
+        ("rename", "mine", "new", "old"),
+        ("remove", "mine", "old"),
+    ):
+        assert cli("bank", *arguments).exit_code == 0
+    assert held == [Path("mine")] * 3
+    assert cli("bank", "remove", "mine", "upper", "--out", "other").exit_code == 0
+    assert len(held) == 3

@@ -216,3 +216,18 @@ def test_a_backbone_with_another_configuration_is_refused(backbone: Backbone, tm
     made.backbone = other
     with pytest.raises(BankError, match="rms_norm_eps"):
         made.restore(tmp_path / "bank")
+
+
+@pytest.mark.parametrize("coupled", [True, False])
+def test_restore_refuses_a_bank_of_the_other_coupling(
+    backbone: Backbone, tmp_path: Path, coupled: bool
+) -> None:
+    saved, other = memory(backbone, coupled=coupled), memory(backbone, coupled=not coupled)
+    saved.add(procedures("capital"))
+    saved.save(tmp_path / "bank")
+    bank, lm = other.bank, other.lm
+    with pytest.raises(BankError, match=r"a bank that is .*coupled; wanted: a .*coupled one"):
+        other.restore(tmp_path / "bank")
+    assert (other.bank is bank, other.lm is lm) == (True, True), "as before"
+    saved.restore(tmp_path / "bank")
+    assert saved.bank.names == ("capital",)

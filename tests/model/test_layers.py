@@ -14,6 +14,7 @@ from tokmem.errors import BackboneError, BankError
 from tokmem.model import layers
 from tokmem.model.layers import MemoryHead, MemoryLookup
 from tokmem.model.memory_lm import MemoryLM
+from tokmem.train.loss import token_losses
 
 
 @pytest.mark.parametrize("name", ["llama", "gemma2", "gpt-neox"])
@@ -90,6 +91,40 @@ def test_a_head_is_not_divided_where_something_changes_what_it_is_given() -> Non
     lm.model.lm_head.register_forward_pre_hook(lambda module, given: (2 * given[0],))
     assert not lm.head.divides
     assert torch.equal(lm.head.part(hidden, slice(10, 30)), lm.head.native(hidden)[:, 10:30])
+
+
+def doubled(module: torch.nn.Module, kind: str) -> None:
+    """Makes an output head give twice its logits, in one of the ways that libraries use."""
+    forward = module.forward
+    if kind == "hook":
+        module.register_forward_hook(lambda module, given, out: 2 * out)
+    elif kind == "hook with keywords":
+        module.register_forward_hook(lambda module, given, named, out: 2 * out, with_kwargs=True)
+    elif kind == "earlier hook":
+        module.register_forward_pre_hook(lambda module, given: (2 * given[0],))
+    elif kind == "earlier hook with keywords":
+        module.register_forward_pre_hook(
+            lambda module, *given: ((2 * given[0][0],), given[1]), with_kwargs=True
+        )
+    else:
+        module.forward = lambda hidden: 2 * forward(hidden)
+
+
+@pytest.mark.parametrize(
+    "kind", ["hook", "hook with keywords", "earlier hook", "earlier hook with keywords", "other forward"]
+)
+def test_what_hooks_into_the_head_reaches_the_loss(kind: str) -> None:
+    lm, hidden = tiny_lm("llama", False), torch.randn(4, DIM) * 9
+    targets = torch.tensor([5, 40, 60, 70])
+    assert lm.head.divides
+    doubled(lm.model.lm_head, kind)
+    assert not lm.head.divides
+    frozen = lm.head.frozen(hidden)
+    torch.testing.assert_close(frozen, 2 * hidden @ lm.model.lm_head.weight.T)
+    frozen[:, lm.head.replaced(VOCAB)] = -torch.inf
+    logits = torch.cat([frozen, lm.head.memory(hidden)], 1)
+    wanted = torch.nn.functional.cross_entropy(logits, targets, reduction="none")
+    torch.testing.assert_close(token_losses(lm.head, hidden, targets), wanted)
 
 
 def test_a_bias_of_the_head_is_divided_too() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -12,6 +13,7 @@ from tokmem.cli.flags import Flags, given, quoted, track_config
 from tokmem.cli.memory import backbone_of
 from tokmem.cli.shared import console, load, show_json, show_table
 from tokmem.errors import BankError, ConfigError, DataError
+from tokmem.locks import lock_folder
 from tokmem.records import Procedure
 from tokmem.report.tables import Table
 
@@ -114,9 +116,10 @@ def add(
     model = {"backbone.model_name": quoted(backbone_of(folder, origin)), "start": "description"}
     config = track_config("atomic", {**model, **given(ctx)})
     backbone = load(config.backbone)
-    memory = TokMem.load(folder, backbone, start=config.start, width=config.width)
-    memory.add(new)
-    _save(memory.bank, out or folder, origin, folder)
+    with _alone(folder, out):
+        memory = TokMem.load(folder, backbone, start=config.start, width=config.width)
+        memory.add(new)
+        _save(memory.bank, out or folder, origin, folder)
 
 
 def _new_procedures(name: str | None, description: str, file: Path | None) -> list[Procedure]:
@@ -136,9 +139,10 @@ def _new_procedures(name: str | None, description: str, file: Path | None) -> li
 
 def remove(folder: Folder, names: Names, out: InPlace = None) -> None:
     """Remove procedures from a bank; their token ids are never given again."""
-    bank, origin = _load(folder)
-    bank.remove(names)
-    _save(bank, out or folder, origin, folder)
+    with _alone(folder, out):
+        bank, origin = _load(folder)
+        bank.remove(names)
+        _save(bank, out or folder, origin, folder)
 
 
 def rename(
@@ -148,9 +152,10 @@ def rename(
     out: InPlace = None,
 ) -> None:
     """Rename a procedure; its rows and token ids stay."""
-    bank, origin = _load(folder)
-    bank.rename(old, new)
-    _save(bank, out or folder, origin, folder)
+    with _alone(folder, out):
+        bank, origin = _load(folder)
+        bank.rename(old, new)
+        _save(bank, out or folder, origin, folder)
 
 
 def slice_(folder: Folder, names: Names, out: Out) -> None:
@@ -175,6 +180,12 @@ def merge(
         if len(values) == 1 and None not in values:
             training[name] = values.pop()
     _save(bank, out, replace(origin, training=training), folder, other)
+
+
+def _alone(folder: Path, out: Path | None) -> AbstractContextManager[None]:
+    """Keeps other writers off a bank that is read, changed and saved in place."""
+    in_place = out is None or out.resolve() == folder.resolve()
+    return lock_folder(folder) if in_place else nullcontext()
 
 
 def _load(folder: Path, **same: Any) -> tuple[Bank, Origin]:

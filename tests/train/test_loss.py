@@ -1,0 +1,28 @@
+"""What a sum of losses counts, against logits that are written out."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from tests.tiny import DIM, VOCAB, tiny_lm
+from tokmem.train.loss import memory_loss
+
+
+@pytest.mark.parametrize("coupled", [True, False], ids=["coupled", "decoupled"])
+@pytest.mark.parametrize("memories", [0, 1, 3])
+def test_memory_positions_are_counted_and_summed(coupled: bool, memories: int) -> None:
+    lm = tiny_lm("llama", coupled, width=2)
+    heads, later = lm.bank.head_ids.tolist(), lm.bank.slot_ids.tolist()[1]
+    assert later not in heads
+    hidden, targets = torch.randn(5, DIM), torch.tensor([*heads[:memories], 5, 40, 60, 70, 80][:5])
+    got = memory_loss(lm.head, hidden, targets)
+    frozen = lm.head.frozen(hidden)
+    frozen[:, lm.head.replaced(VOCAB)] = -torch.inf
+    logits = torch.cat([frozen, lm.head.memory(hidden)], 1)
+    columns = torch.tensor([VOCAB + heads.index(i) if i in heads else i for i in targets.tolist()])
+    losses = torch.nn.functional.cross_entropy(logits, columns, reduction="none")
+    torch.testing.assert_close(got.total, losses.sum())
+    torch.testing.assert_close(got.memory, losses[:memories].sum())
+    assert (got.count, int(got.memory_count)) == (5, memories)
+    assert not got.memory.requires_grad
