@@ -10,6 +10,9 @@ import pytest
 
 from tokmem.config import REQUIRED, Config, dump_config, help_table, load_config, setting
 from tokmem.errors import ConfigError
+from tokmem.model.lora import LoraSettings
+from tokmem.recall.settings import RecallSettings
+from tokmem.train.settings import FitSettings
 
 
 @dataclass(frozen=True)
@@ -203,3 +206,25 @@ def test_help_table_unfolds_sections() -> None:
     assert rows["adapt"][1:3] == ("section | null", "null")
     assert rows["adapt.lr"].default == "0.005"
     assert "optim" not in rows
+
+
+@pytest.mark.parametrize(
+    ("config", "values", "says"),
+    [
+        (FitSettings, {"epochs": 1.5}, "FitSettings: epochs 1.5 (float); wanted: int"),
+        (FitSettings, {"schedule": "cubic"}, "FitSettings: schedule 'cubic' (str)"),
+        (FitSettings, {"batch_size": 0}, "batch_size 0"),
+        (RecallSettings, {"max_new_tokens": 1.5}, "RecallSettings: max_new_tokens 1.5 (float)"),
+        (
+            RecallSettings,
+            {"mode": "chains"},
+            "RecallSettings: mode 'chains' (str); wanted: 'atomic' | 'chain'",
+        ),
+        (RecallSettings, {"temperature": float("nan")}, "temperature nan"),
+        (RecallSettings, {"top_p": 0.0}, "top_p 0.0"),
+        (LoraSettings, {"lora_r": 2.0}, "LoraSettings: lora_r 2.0 (float)"),
+    ],
+)
+def test_settings_made_in_python_are_checked(config: type[Any], values: dict[str, Any], says: str) -> None:
+    with pytest.raises(ConfigError, match=re.escape(says)):
+        config(**values)

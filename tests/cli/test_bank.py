@@ -111,5 +111,3 @@ def test_a_change_in_place_waits_for_other_writers(
     ):
         assert cli("bank", *arguments).exit_code == 0
     assert held == [Path("mine")] * 3
-    assert cli("bank", "remove", "mine", "upper", "--out", "other").exit_code == 0
-    assert len(held) == 3

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -116,7 +117,7 @@ def add(
     model = {"backbone.model_name": quoted(backbone_of(folder, origin)), "start": "description"}
     config = track_config("atomic", {**model, **given(ctx)})
     backbone = load(config.backbone)
-    with _alone(folder, out):
+    with lock_folder(out or folder):
         memory = TokMem.load(folder, backbone, start=config.start, width=config.width)
         memory.add(new)
         _save(memory.bank, out or folder, origin, folder)
@@ -139,10 +140,8 @@ def _new_procedures(name: str | None, description: str, file: Path | None) -> li
 
 def remove(folder: Folder, names: Names, out: InPlace = None) -> None:
     """Remove procedures from a bank; their token ids are never given again."""
-    with _alone(folder, out):
-        bank, origin = _load(folder)
+    with _edited(folder, out) as bank:
         bank.remove(names)
-        _save(bank, out or folder, origin, folder)
 
 
 def rename(
@@ -152,10 +151,8 @@ def rename(
     out: InPlace = None,
 ) -> None:
     """Rename a procedure; its rows and token ids stay."""
-    with _alone(folder, out):
-        bank, origin = _load(folder)
+    with _edited(folder, out) as bank:
         bank.rename(old, new)
-        _save(bank, out or folder, origin, folder)
 
 
 def slice_(folder: Folder, names: Names, out: Out) -> None:
@@ -182,10 +179,13 @@ def merge(
     _save(bank, out, replace(origin, training=training), folder, other)
 
 
-def _alone(folder: Path, out: Path | None) -> AbstractContextManager[None]:
-    """Keeps other writers off a bank that is read, changed and saved in place."""
-    in_place = out is None or out.resolve() == folder.resolve()
-    return lock_folder(folder) if in_place else nullcontext()
+@contextmanager
+def _edited(folder: Path, out: Path | None) -> Iterator[Bank]:
+    """Gives a bank to change, and saves it after the block. Another editor of the bank waits."""
+    with lock_folder(out or folder):
+        bank, origin = _load(folder)
+        yield bank
+        _save(bank, out or folder, origin, folder)
 
 
 def _load(folder: Path, **same: Any) -> tuple[Bank, Origin]:

@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
+from tokmem.config import Config, check_least
 from tokmem.errors import AdapterError, ConfigError, TokMemError
 from tokmem.files import recover_folder, replace_folder
 from tokmem.model.backbone import Backbone
@@ -35,7 +36,7 @@ _SHAPE = ("r", "lora_alpha", "target_modules", "layers_to_transform")  # what PE
 
 
 @dataclass(frozen=True)
-class LoraSettings:
+class LoraSettings(Config):
     """An adapter's shape; the defaults are the published scripts'.
 
     Attributes:
@@ -53,16 +54,11 @@ class LoraSettings:
     lora_layer_indices: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
-        for name in ("lora_r", "lora_alpha"):
-            value = getattr(self, name)
-            if not isinstance(value, int) or value < 1:
-                raise ConfigError(f"{name} {value!r}", "a whole number of at least 1", "correct it")
+        check_least(vars(self), {"lora_r": 1, "lora_alpha": 1})
         if not 0 <= self.lora_dropout < 1:
             raise ConfigError(f"lora_dropout {self.lora_dropout}", "a share from 0 to below 1", "correct it")
-        if isinstance(self.target_modules, str) or not self.target_modules:
-            raise ConfigError(
-                f"target_modules {self.target_modules!r}", "a list of names", "such as ['q_proj', 'v_proj']"
-            )
+        if not self.target_modules:
+            raise ConfigError("target_modules ()", "names of layers", "name some, such as q_proj and v_proj")
 
 
 def adapter_shape(folder: Path) -> LoraSettings:

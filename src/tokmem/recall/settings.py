@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal
 
+from tokmem.config import Config, check_least
 from tokmem.errors import ConfigError
 
 Mode = Literal["atomic", "chain"]
 
 
 @dataclass(frozen=True)
-class RecallSettings:
+class RecallSettings(Config):
     """How to recall.
 
     Attributes:
@@ -43,17 +44,9 @@ class RecallSettings:
     shared_prefixes: bool = True
 
     def __post_init__(self) -> None:
-        if self.mode not in get_args(Mode):
-            raise ConfigError(f"mode {self.mode!r}", f"one of {', '.join(get_args(Mode))}")
-        for name, good in (
-            ("max_new_tokens", self.max_new_tokens >= 1),
-            ("batch_size", self.batch_size >= 1),
-            ("top_k", self.top_k >= 1),
-            ("temperature", self.temperature >= 0),
-            ("top_p", 0 < self.top_p <= 1),
-        ):
-            if not good:
-                raise ConfigError(f"{name} {getattr(self, name)}", "a value in its range")
+        check_least(vars(self), {"max_new_tokens": 1, "batch_size": 1, "top_k": 1, "temperature": 0})
+        if not 0 < self.top_p <= 1:
+            raise ConfigError(f"top_p {self.top_p}", "above 0, and at most 1")
 
     @property
     def guided(self) -> bool:

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from tokmem.config import check_least
+from tokmem.config import Config, check_least
 from tokmem.data.stream import Stream
 from tokmem.train.optim import Schedule, check_schedule
 
@@ -15,7 +15,7 @@ NO_MATTER = ("checkpoint_every", "prefix_cache_mb", "prefix_disk_mb", "prefix_ca
 
 
 @dataclass(frozen=True)
-class FitSettings:
+class FitSettings(Config):
     """How to train; the defaults are the paper's. See `PRESETS` for the published scripts' own.
 
     Attributes:
