@@ -1,4 +1,4 @@
-"""What the fine-tuning methods share: one adapter, trained on in every stage, that answers alone."""
+"""What the fine-tuning methods share: one LoRA adapter, which every stage trains further."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class AdapterSettings(LoraSettings):
 
 @dataclass(frozen=True)
 class FineTuningSettings(AdapterSettings):
-    """The same for stages that follow each other."""
+    """LoRA over several stages."""
 
     reinit_lora: bool = setting(False, "method lora starts each round from a fresh adapter")
 
@@ -82,7 +82,7 @@ def check_adapter(setup: Setup, shape: LoraSettings, procedures: Sequence[Proced
 
 
 class Adapted(Trained):
-    """A backbone with a LoRA adapter; `learn` is what the methods differ in.
+    """A backbone with a LoRA adapter. Subclasses add `learn`, `save` and `restore`.
 
     Args:
         backbone: a loaded backbone, or what `load_backbone` takes as a name; it is never changed.
@@ -95,8 +95,8 @@ class Adapted(Trained):
         load_model: folder of a saved adapter of this shape to start from.
         prompt: whether prompts hold instruction and query, or the query alone.
         max_length: most tokens in a sequence.
-        settings: how `learn` trains; by default the paper's for LoRA (rate 5e-5, decay 1e-2). Queries are
-            always read with a graph: `frozen_prefix` and `prefix_cache_mb` have no effect.
+        settings: how `learn` trains; the default is the paper's for LoRA (rate 5e-5, decay 1e-2). The adapter
+            changes how queries are read, so `frozen_prefix` and `prefix_cache_mb` have no effect.
         recall: how `answer` generates.
         seed: of the starting weights.
 
@@ -152,7 +152,7 @@ class Adapted(Trained):
         return Encoder(self.chat, {}, prompt=self.prompt, max_length=self.max_length)
 
     def answer(self, examples: Sequence[Example], *, forced: bool = False) -> list[Answer]:
-        """Answers each query; there is nothing to route and so nothing to force."""
+        """Answers each query. The method routes nothing, so `forced` has no effect."""
         return answer_examples(self.lm, self.encoder, examples, self.recall_settings)
 
     def _learn(
@@ -162,10 +162,10 @@ class Adapted(Trained):
         checkpoint: Path | None,
         metrics: Metrics | None,
         *,
-        kept: Sequence[Example] = (),
+        earlier: Sequence[Example] = (),
         ratio: float = 0.0,
     ) -> Learned:
-        """Trains a stage, with an optimizer of its own, on its examples and on replays of `kept` ones.
+        """Trains a stage with a fresh optimizer, on its examples and on replays of earlier ones.
 
         Raises:
             DataError: an example has several turns, or cannot be made to fit.
@@ -174,10 +174,10 @@ class Adapted(Trained):
         if self.reinit_lora and self.stage:
             self.adapter.reset(self.seed, self.stage)
         settings, encoder = self.settings, self.encoder
-        given = [_encode(encoder, e) for e in (*train, *kept)] if train else []
+        given = [_encode(encoder, e) for e in (*train, *earlier)] if train else []
         held = [_encode(encoder, e) for e in validation]
         encoder.report_cuts()
-        order = ReplayOrder(settings.stream(len(train)), len(kept), ratio, self.stage)
+        order = ReplayOrder(settings.stream(len(train)), len(earlier), ratio, self.stage)
         report = fit(
             AdapterObjective(self.lm, self.adapter, seed=settings.seed, stage=self.stage),
             given,
@@ -192,15 +192,15 @@ class Adapted(Trained):
         return Learned(report.seconds, report.steps, report.best_loss, new, replayed)
 
     def _save(self, folder: Path, training: Mapping[str, Any] | None, **own: Any) -> None:
-        """Writes adapter, stage and what else a method needs to go on; the latter as JSON."""
+        """Writes adapter and stage, and as JSON what else a method needs to continue."""
         notes = {"prompt": self.prompt, "stage": self.stage, "training": dict(training or {})}
         self.adapter.save(folder, self._kind() | notes | own)
 
     def _restore(self, folder: Path, **wanted: Any) -> dict[str, Any]:
-        """Takes up adapter and stage; `wanted` must be as it was saved.
+        """Loads adapter and stage; refuses a folder whose notes differ from `wanted`.
 
         Returns:
-            all that was saved beside the tensors.
+            the saved notes.
         """
         notes = self.adapter.load(folder, self._kind() | wanted)
         self.stage = notes["stage"]

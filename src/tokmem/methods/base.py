@@ -1,4 +1,4 @@
-"""No training: the backbone reads what the prompt mode shows of instruction and query, and answers."""
+"""No training: the backbone answers the prompt."""
 
 from __future__ import annotations
 
@@ -64,14 +64,14 @@ class Base(Method):
         return Learned()
 
     def answer(self, examples: Sequence[Example], *, forced: bool = False) -> list[Answer]:
-        """Answers each query; there is nothing to force."""
+        """Answers each query; `forced` has no effect."""
         return answer_examples(self.lm, self.encoder, examples, self.recall)
 
     def save(self, folder: Path, training: Mapping[str, Any] | None = None) -> None:
-        """Nothing was learned, so nothing is written."""
+        """Writes nothing: nothing was learned."""
 
     def restore(self, folder: Path) -> None:
-        """Nothing was written."""
+        """Reads nothing: nothing was written."""
 
 
 def _build(setup: Setup, own: BaseSettings) -> Method:

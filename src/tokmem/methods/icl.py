@@ -41,15 +41,15 @@ class IclSettings:
 class Icl(Method):
     """The untrained backbone with demonstrations of the query's own procedure.
 
-    Which procedure a query calls for is given, never found out: an oracle's setting, with which no method
-    that routes by itself competes on equal terms. All queries of a procedure see the same demonstrations.
+    The method is told the right procedure, so methods that route do not compete with it on equal terms. All
+    queries of a procedure see the same demonstrations.
 
     Args:
         backbone: a loaded backbone.
-        few_shot: demonstrations before a query, k; fewer where a procedure has fewer training examples.
-        prompt: whether prompts hold instruction and query, or the query alone; demonstrations do as the query
-            does, with its instruction.
-        max_length: most tokens in a sequence; demonstrations are dropped from the last until a prompt fits.
+        few_shot: demonstrations before a query, k; fewer if a procedure has fewer training examples.
+        prompt: whether prompts hold instruction and query, or the query alone. Demonstrations have the same
+            form, with the query's instruction.
+        max_length: most tokens in a sequence; the last demonstrations are dropped until a prompt fits.
         recall: how to generate.
         seed: of the choice of demonstrations.
 
@@ -125,7 +125,7 @@ class Icl(Method):
         return Learned()
 
     def answer(self, examples: Sequence[Example], *, forced: bool = False) -> list[Answer]:
-        """Answers each query after demonstrations of its own procedure; there is nothing to force.
+        """Answers each query after demonstrations of its own procedure; `forced` has no effect.
 
         Raises:
             DataError: an example has no turn or several, or demonstrations of its own.
@@ -161,7 +161,7 @@ class Icl(Method):
             (draft / FILE).write_text(json.dumps(stored, indent=1) + "\n", encoding="utf-8")
 
     def restore(self, folder: Path) -> None:
-        """Takes up the demonstrations that `save` wrote.
+        """Loads the demonstrations that `save` wrote.
 
         Raises:
             ConfigError: they were chosen with another ``few_shot`` or seed.

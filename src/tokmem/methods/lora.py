@@ -1,4 +1,4 @@
-"""Fine-tuning: a LoRA adapter that every stage trains on, all of it, with no memory of earlier stages."""
+"""Fine-tuning: every stage trains the whole LoRA adapter, without examples of earlier stages."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class LoRA(Adapted):
         checkpoint: Path | None = None,
         metrics: Metrics | None = None,
     ) -> Learned:
-        """Trains the whole adapter on the stage's examples; nothing holds what earlier stages taught it.
+        """Trains the whole adapter on the stage's examples; nothing protects what earlier stages taught it.
 
         Raises:
             DataError: an example has several turns, or cannot be made to fit.
@@ -39,7 +39,7 @@ class LoRA(Adapted):
         self._save(folder, training)
 
     def restore(self, folder: Path) -> None:
-        """Takes up what `save` wrote.
+        """Loads what `save` wrote.
 
         Raises:
             AdapterError: it is damaged, or of another method, backbone, chat format or shape.

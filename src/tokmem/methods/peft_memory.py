@@ -1,4 +1,4 @@
-"""PEFT's soft prompts as rivals in memorisation: each run's memory is a prompt of its own."""
+"""PEFT's soft prompts in memorisation: each run has a prompt of its own."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from tokmem.train.memorise import Forward
 
 
 class PeftMemory:
-    """One run whose memory is a prompt of PEFT's: K virtual tokens of D numbers each.
+    """One run whose memory is a PEFT prompt: K virtual tokens of D numbers each.
 
     Args:
-        prompt: as it starts; it is what trains.
-        sequences: what it is to hold, without memory tokens.
+        prompt: the prompt to train.
+        sequences: the sequences to hold, without memory tokens.
     """
 
     def __init__(self, prompt: PeftPrompt, sequences: Sequence[Encoded]) -> None:
@@ -35,16 +35,16 @@ class PeftMemory:
         return [rows.detach().clone()]
 
     def put(self, rows: Sequence[Tensor]) -> None:
-        """Sets what `rows` reads."""
+        """Replaces the prompt."""
         with torch.no_grad():
             self.parameters[0].copy_(rows[0])
 
     def tokens(self, run: int) -> int:
-        """Supervised tokens."""
+        """The number of supervised tokens."""
         return sum(sum(example.supervised) for example in self.sequences)
 
     def forwards(self, active: Sequence[int], batch_size: int) -> Iterator[Forward]:
-        """The sequences, at most so many at a time; the only run is the active one."""
+        """Runs the sequences, at most `batch_size` at a time; the only run is the active one."""
         for start in range(0, len(self.sequences), batch_size):
             part = self.sequences[start : start + batch_size]
             logits, targets = self.prompt.logits(part)
@@ -53,7 +53,7 @@ class PeftMemory:
             yield Forward([0] * len(part), [sum(e.supervised) for e in part], losses, correct)
 
     def mask_gradients(self) -> None:
-        """All of it moves."""
+        """Masks nothing: the whole prompt trains."""
 
 
 def _correct(logits: Tensor, targets: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""PEFT's own prompt tuning and prefix tuning, as rivals from outside.
+"""Prompt tuning and prefix tuning of the PEFT library, for comparison.
 
 Prompt tuning (Lester et al., 2021, arXiv 2104.08691) trains input embeddings before the whole prompt; prefix
 tuning (Li and Liang, 2021, arXiv 2101.00190) trains keys and values of every layer there.
@@ -51,7 +51,7 @@ class PeftPromptSettings:
 
 
 class PeftPrompt(Trained):
-    """One soft prompt of PEFT's for all procedures, trained on in every stage.
+    """One soft prompt of PEFT for all procedures; every stage trains it further.
 
     Args:
         backbone: a loaded backbone; it is never changed.
@@ -92,7 +92,7 @@ class PeftPrompt(Trained):
 
     @property
     def parameters(self) -> Sequence[nn.Parameter]:
-        """What trains."""
+        """The trained parameters."""
         return [p for p in self.model.parameters() if p.requires_grad]
 
     @property
@@ -132,7 +132,7 @@ class PeftPrompt(Trained):
         return Learned(report.seconds, report.steps, report.best_loss, new_examples=report.examples)
 
     def answer(self, examples: Sequence[Example], *, forced: bool = False) -> list[Answer]:
-        """Answers each query greedily; there is nothing to route and so nothing to force."""
+        """Answers each query greedily. The method routes nothing, so `forced` has no effect."""
         prompts = [self.encoder.prompt(example) for example in examples]
         self.encoder.report_cuts()
         written = self.write(prompts)
@@ -142,7 +142,7 @@ class PeftPrompt(Trained):
         ]
 
     def write(self, prompts: Sequence[Sequence[int]]) -> list[tuple[list[int], bool]]:
-        """For each prompt the ids written greedily behind it, and whether one came that ends a response."""
+        """For each prompt, the ids written greedily after it, and whether the response ended."""
         order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
         written: dict[int, tuple[list[int], bool]] = {}
         with torch.inference_mode(), progress(len(prompts), "recall", unit="query") as bar:
@@ -155,9 +155,9 @@ class PeftPrompt(Trained):
         return [written[i] for i in range(len(prompts))]
 
     def logits(self, sequences: Sequence[Encoded]) -> tuple[Tensor, Tensor]:
-        """(N, V) float32 at the N supervised positions, one sequence after the other, and (N,) their tokens.
+        """(N, V) float32 logits at the N supervised positions, sequence by sequence, and (N,) their tokens.
 
-        Over whole batches, logits at every position: PEFT shows no others.
+        PEFT computes logits at every position of the batch.
         """
         batch = collate(sequences, whole=True).to(self.backbone.device)
         output = self.model(input_ids=batch.ids, attention_mask=batch.mask)
@@ -166,9 +166,9 @@ class PeftPrompt(Trained):
         return logits[chosen].float(), targets[chosen]
 
     def _write(self, prompts: Sequence[Sequence[int]]) -> list[tuple[list[int], bool]]:
-        """Ids written for prompts of one length, and whether one came that ends a response.
+        """The ids written for prompts of one length, and whether each response ended.
 
-        No row is padded, so positions are those of training whatever the kind of prompt.
+        No row is padded, so positions are those of training for every kind of prompt.
         """
         output = self.model(input_ids=torch.tensor(prompts, device=self.backbone.device), use_cache=True)
         rows: list[list[int]] = [[] for _ in prompts]
@@ -199,7 +199,7 @@ class PeftPrompt(Trained):
             (draft / FACTS).write_text(json.dumps(facts, indent=1, ensure_ascii=False) + "\n", "utf-8")
 
     def restore(self, folder: Path) -> None:
-        """Takes up what `save` wrote.
+        """Loads what `save` wrote.
 
         Raises:
             AdapterError: it is missing or damaged, or of another kind, width, backbone or chat format.
@@ -250,7 +250,7 @@ class PeftObjective(ResponseObjective):
 
 
 def _tuned(backbone: Backbone, kind: Kind, width: int, seed: int) -> Any:
-    """PEFT's model over a twin that shares every weight with the backbone, in evaluation mode."""
+    """PEFT's model on a twin that shares every weight with the backbone, in evaluation mode."""
     peft = peft_library()
     if kind == "prompt_tuning":  # from rows of the vocabulary: random ones are far from any that it has seen
         config = peft.PromptTuningConfig(

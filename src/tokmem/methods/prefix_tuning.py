@@ -1,4 +1,4 @@
-"""Prefix placement: trained embeddings before the query, where TokMem's stand after it."""
+"""Prefix placement: trained embeddings before the query; TokMem's stand after it."""
 
 from __future__ import annotations
 
@@ -39,11 +39,11 @@ class PrefixTuningSettings:
 
 
 class PrefixTuning(Trained):
-    """A soft prompt a procedure, in a bank like TokMem's: embeddings that the model reads and never predicts.
+    """A soft prompt for each procedure, in a bank: embeddings that the model reads and never predicts.
 
-    What stands before the query changes every state after it, so training takes the plain path: the whole
-    sequence with a graph (`frozen_prefix` and `prefix_cache_mb` of the settings have no effect). There is no
-    routing: the procedure of an example is given, at recall too.
+    Embeddings before the query change every state after them, so training takes the plain path: the whole
+    sequence with a graph (`frozen_prefix` and `prefix_cache_mb` have no effect). The method does not route:
+    it is told the procedure of each example, also at recall.
 
     Args:
         backbone: a loaded backbone, or what `load_backbone` takes as a name.
@@ -156,7 +156,7 @@ class PrefixTuning(Trained):
         return Learned(report.seconds, report.steps, report.best_loss, new_examples=report.examples)
 
     def answer(self, examples: Sequence[Example], *, forced: bool = False) -> list[Answer]:
-        """Answers each query behind the embeddings of its example's procedure, which is given in any case.
+        """Answers each query after the embeddings of its example's procedure; `forced` has no effect.
 
         Raises:
             DataError: an example names no procedure, or an unknown one.
@@ -164,7 +164,7 @@ class PrefixTuning(Trained):
         return answer_examples(self.lm, self.encoder, examples, self.recall_settings)
 
     def save(self, folder: Path, training: Mapping[str, Any] | None = None) -> None:
-        """Writes the embeddings as a bank; its notes say where they are to stand."""
+        """Writes the embeddings as a bank; its notes name the placement."""
         notes = {"prompt": self.prompt, "placement": self.placement, **(training or {})}
         own = self.backbone
         origin = Origin(
@@ -173,7 +173,7 @@ class PrefixTuning(Trained):
         save_bank(self.bank, folder, origin)
 
     def restore(self, folder: Path) -> None:
-        """Takes up what `save` wrote.
+        """Loads what `save` wrote.
 
         Raises:
             BankError: it is damaged, or of another backbone, chat format or placement.

@@ -1,4 +1,4 @@
-"""Retrieval: no training; the solved examples most alike to a query stand before it as demonstrations."""
+"""Retrieval: no training; the solved examples most similar to a query come before it as demonstrations."""
 
 from __future__ import annotations
 
@@ -46,17 +46,16 @@ class Rag(Method):
     """The untrained backbone with demonstrations retrieved from all training examples seen so far.
 
     With prompt mode ``instruction+query`` a query is embedded with its instruction. The pool's texts are
-    queries alone, as the paper's rival has it; with ``include_instruction_in_demos`` they hold their
-    instructions too, which nearly gives the procedure away. With prompt mode ``query`` no text of either kind
-    holds an instruction, whatever that setting says.
+    queries alone, as in the paper. With ``include_instruction_in_demos`` they hold their instructions too,
+    which nearly gives the procedure away. With prompt mode ``query`` no text holds an instruction.
 
     Args:
         backbone: a loaded backbone.
         retriever: a text encoder, or the hub id or folder of a sentence-transformers model.
-        retrieval_k: demonstrations before a query, the most alike last, nearest to it.
+        retrieval_k: demonstrations before a query; the most similar is last, next to the query.
         include_instruction_in_demos: whether the pool's texts and demonstrations hold their instructions.
         prompt: whether prompts hold instruction and query, or the query alone.
-        max_length: most tokens in a sequence; the least alike demonstrations are dropped until a prompt fits.
+        max_length: most tokens in a sequence; the least similar demonstrations go until a prompt fits.
         recall: how to generate.
 
     Raises:
@@ -88,7 +87,7 @@ class Rag(Method):
         self.pool = Pool(retriever, self._pool_text)
 
     def _pool_text(self, example: Example) -> str:
-        """What a query is compared with."""
+        """The text that a query is compared with."""
         return self.encoder.user_text(self._instruction(example), example.query)
 
     def _instruction(self, example: Example) -> str:
@@ -123,12 +122,12 @@ class Rag(Method):
         return Learned(perf_counter() - started)
 
     def answer(self, examples: Sequence[Example], *, forced: bool = False) -> list[Answer]:
-        """Answers each query after the examples most alike to it, `forced` of the right procedure alone.
+        """Answers each query after the most similar examples; `forced` takes the right procedure's only.
 
-        A route's choices are the procedures of the free retrieval's `retrieval_k` examples, `forced` or not,
-        by their most alike one: the first is the procedure of the top-1 example. Their probabilities are a
-        softmax over those cosines, hence flat: they rank, and promise no calibration. No query is
-        rejected, and nothing outside the pool competes (`memory_mass` 1).
+        A route names the procedures of the `retrieval_k` examples of free retrieval, also if `forced`. Each
+        procedure ranks by its most similar example. The probabilities are a softmax over those cosines: they
+        rank and are not calibrated. No query is rejected, and nothing outside the pool competes
+        (`memory_mass` 1).
 
         Raises:
             DataError: an example has demonstrations of its own, or, `forced`, no turn or several.
@@ -153,7 +152,7 @@ class Rag(Method):
 
     @property
     def _texts(self) -> dict[str, Any]:
-        """What decides the texts in the pool."""
+        """The settings that decide the texts in the pool."""
         return {
             "include_instruction_in_demos": self.include_instruction_in_demos,
             "prompt": self.encoder.mode,
@@ -164,7 +163,7 @@ class Rag(Method):
         self.pool.save(folder, self._texts, training or {})
 
     def restore(self, folder: Path) -> None:
-        """Takes up the pool that `save` wrote.
+        """Loads the pool that `save` wrote.
 
         Raises:
             ConfigError: its texts were made by another retriever, prompt mode or setting.

@@ -1,4 +1,4 @@
-"""Fine-tuning with experience replay: examples of earlier stages stand among those of the present one."""
+"""Fine-tuning with experience replay: each stage also trains on examples of earlier stages."""
 
 from __future__ import annotations
 
@@ -41,8 +41,8 @@ class _OwnSettings(FineTuningSettings, ReplaySettings):
 class Replay(Adapted):
     """LoRA fine-tuning with a reservoir of earlier examples; a stage is one block.
 
-    The examples of a block are those that every other method sees, each once an epoch and in the same order;
-    replayed ones come on top. In the first block there is nothing to replay.
+    A block has the same examples as for every other method, each once an epoch and in the same order;
+    replayed ones come on top. The first block replays nothing.
 
     Args:
         backbone: see `Adapted`.
@@ -89,15 +89,15 @@ class Replay(Adapted):
             DataError: an example has several turns, or cannot be made to fit.
             TrainingError: there are no examples, or training failed.
         """
-        kept = self.reservoir.examples
-        learned = self._learn(train, validation, checkpoint, metrics, kept=kept, ratio=self.ratio)
+        earlier = self.reservoir.examples
+        learned = self._learn(train, validation, checkpoint, metrics, earlier=earlier, ratio=self.ratio)
         self.reservoir.add(train)
         logger.info(
             "block %d: %d new and %d replayed examples; %d of %d kept for later",
             self.stage,
             learned.new_examples,
             learned.replayed_examples,
-            len(kept),
+            len(earlier),
             self.reservoir.seen,
         )
         return learned
@@ -107,7 +107,7 @@ class Replay(Adapted):
         self._save(folder, training, buffer_size=self.reservoir.size, reservoir=self.reservoir.state())
 
     def restore(self, folder: Path) -> None:
-        """Takes up what `save` wrote.
+        """Loads what `save` wrote.
 
         Raises:
             AdapterError: it is damaged, or of another method, backbone, chat format, shape or buffer size.

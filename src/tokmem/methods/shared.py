@@ -1,4 +1,4 @@
-"""Recall over several processes: each answers its share of the queries, and all get all answers."""
+"""Recall in several processes: each answers a share of the queries, and all get all answers."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from tokmem.train.parallel import Processes
 def answer_shared(
     method: Method, examples: Sequence[Example], processes: Processes, *, forced: bool = False
 ) -> list[Answer]:
-    """What `method.answer` gives, in the order of the examples; to be called in every process.
+    """As `method.answer`, in the order of the examples. Call it in every process.
 
     Args:
-        method: the same in each of them.
-        examples: likewise; a process answers every `count`-th from its index on.
+        method: the same in every process.
+        examples: likewise; a process answers every `count`-th, starting at its index.
         processes: of `join_processes`.
-        forced: with the right procedures given.
+        forced: whether to give the right procedures.
     """
     own = examples[processes.index :: processes.count]
     answers = method.answer(own, forced=forced) if own else []

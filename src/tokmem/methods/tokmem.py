@@ -87,14 +87,14 @@ class TokMem(Trained):
         width: memory tokens a procedure.
         renorm: when to rescale new rows to the mean norm of old ones (Eqs. 5-6): `off`, when their `stage`
             ends, or after each `step`.
-        negatives: states to keep of each procedure when its stage ends, before its memory token wherever in
-            a chain that stands; newcomers are trained against those that the bank keeps of earlier ones. 0
+        negatives: how many states to keep of each procedure when its stage ends: states before its memory
+            token, anywhere in a chain. Newcomers train against the states kept of earlier procedures. 0
             keeps and uses none.
         addresses: whether a new decoupled bank's addresses are `trained`, or computed in `closed` form from
             statistics of frozen states. Then every procedure's steering is trained alone, `negatives` is
             the number of states that calibrate (0: eight), and nothing is renormed.
         shared, ridge, false_accept: see `ClosedForm`.
-        seed: of the starting rows, and of what is kept.
+        seed: of the starting rows, and of the kept states.
     """
 
     forces = True
@@ -188,7 +188,7 @@ class TokMem(Trained):
         save_bank(self.bank, Path(folder), origin)
 
     def restore(self, folder: Path) -> None:
-        """Puts a saved bank in the place of this one.
+        """Replaces this bank by a saved one.
 
         Raises:
             BankError: the bank is damaged, or of another backbone, chat format or coupling.
@@ -280,7 +280,7 @@ class TokMem(Trained):
         )
 
     def _objective(self) -> Objective:
-        """What `fit` trains."""
+        """The objective of `fit`."""
         settings = self.settings
         return BankObjective(
             self.lm,
@@ -319,7 +319,7 @@ class TokMem(Trained):
         return Learned(report.seconds, report.steps, report.best_loss, new_examples=report.examples)
 
     def _keep_states(self, procedures: Sequence[Procedure], train: Sequence[Example]) -> None:
-        """Keeps a few states of each procedure that choose its memory token, drawn by the seed."""
+        """Keeps a few states of each procedure at which its memory token is chosen, drawn by the seed."""
         encoder, turns = self.encoder, turns_of(train)
         heads = {ids[0] for ids in self.bank.memory.values()}
         for procedure in procedures:

@@ -1,4 +1,4 @@
-"""TokMem beside a LoRA adapter that trains too: in the first stage alone, or in every stage."""
+"""TokMem beside a LoRA adapter that trains too, in the first stage or in every stage."""
 
 from __future__ import annotations
 
@@ -43,9 +43,9 @@ class TokMemLoraSettings(TokMemSettings, LoraSettings):
 class TokMemLora(TokMem):
     """Memory tokens and an adapter, trained together; the adapter is never merged.
 
-    The backbone that its banks belong to is the adapted one, so their fingerprint takes in the adapter. With
-    the adapter frozen after the first stage, later stages are TokMem's on that backbone. Where it trains on,
-    rows of earlier stages stay bit-equal, and the backbone beneath them does not: so they are forgotten.
+    Its banks belong to the adapted backbone: their fingerprint covers the adapter. If the adapter is frozen
+    after the first stage, later stages are TokMem's on that backbone. If it trains on, the rows of earlier
+    stages stay bit-equal but the backbone beneath them changes, so they are forgotten.
 
     Args:
         backbone: a loaded backbone, or what `load_backbone` takes as a name; it is never changed.
@@ -56,7 +56,7 @@ class TokMemLora(TokMem):
         options: see `TokMem`.
 
     Raises:
-        ConfigError: query states are to be kept of a backbone that goes on changing; or as `TokMem`.
+        ConfigError: query states are to be kept although the backbone keeps changing; or as `TokMem`.
         TokMemError: PEFT is not installed.
     """
 
@@ -114,7 +114,7 @@ class TokMemLora(TokMem):
 
     @property
     def trainable_parameters(self) -> int:
-        """Fresh rows, and in the first stage the adapter: later ones change the same numbers again."""
+        """Fresh rows, and in the first stage the adapter; later stages train the same adapter again."""
         return super().trainable_parameters + (self.adapter.trainable_parameters if self.stage <= 1 else 0)
 
     @property
@@ -145,7 +145,7 @@ class TokMemLora(TokMem):
         checkpoint: Path | None = None,
         metrics: Metrics | None = None,
     ) -> Learned:
-        """As `TokMem.learn`, and trains the adapter with the rows where it is not frozen."""
+        """As `TokMem.learn`; trains the adapter with the rows unless it is frozen."""
         learned = super().learn(procedures, train, validation, checkpoint=checkpoint, metrics=metrics)
         self._next_stage(self.stage + 1)
         return learned
@@ -162,7 +162,7 @@ class TokMemLora(TokMem):
         self.adapter.save(Path(folder) / ADAPTER, {"stage": self.stage})
 
     def restore(self, folder: Path) -> None:
-        """Takes up what `save` wrote.
+        """Loads what `save` wrote.
 
         Raises:
             AdapterError: the adapter is damaged, or of another backbone or shape.
@@ -174,10 +174,10 @@ class TokMemLora(TokMem):
 
 
 def check_negatives(negatives: int, freeze_after_first: bool) -> None:
-    """Refuses to keep states of a backbone that goes on changing.
+    """Refuses to keep states of a backbone that keeps changing.
 
     Raises:
-        ConfigError: they are to be kept.
+        ConfigError: states are to be kept.
     """
     if negatives and not freeze_after_first:
         raise ConfigError(
@@ -188,13 +188,13 @@ def check_negatives(negatives: int, freeze_after_first: bool) -> None:
 
 
 def home_of(bank: Path) -> Path | None:
-    """The folder that `TokMemLora.load` takes for a bank: itself or its parent; None for a plain bank.
+    """The folder to load a bank from with `TokMemLora.load`: itself or its parent; None for a plain bank.
 
     Args:
         bank: a bank's folder, or one that `TokMemLora.save` wrote.
 
     Raises:
-        BankError: the bank was trained beside an adapter that does not stand beside it.
+        BankError: the bank was trained beside an adapter that is missing.
     """
     if (bank / BANK).is_dir():
         return bank

@@ -1,4 +1,4 @@
-"""Tools in the prompt: no training; tools are described before each query, all that fit or retrieved ones."""
+"""Tools in the prompt: no training; each prompt describes tools, all that fit or retrieved ones."""
 
 from __future__ import annotations
 
@@ -68,17 +68,17 @@ class ToolPromptSettings:
 
 
 class ToolPrompt(Method):
-    """The untrained backbone, told in the prompt which tools there are and shown how calls are written.
+    """The untrained backbone; the prompt describes tools and shows how calls are written.
 
-    A prompt holds demonstrations, then in the user's turn a line for each tool (`signature`), then the query.
+    A prompt holds demonstrations, then in the user's turn a line for each tool (`signature`) and the query.
 
     Args:
         backbone: a loaded backbone.
-        retriever: chooses the tools whose lines are most alike to the query: a text encoder, or the hub id or
-            folder of a sentence-transformers model; None shows as many tools as fit, in their order.
+        retriever: chooses the tools whose lines are most similar to the query: a text encoder, or the hub id
+            or folder of a sentence-transformers model. None shows as many tools as fit, in their order.
         retrieval_k: tools to retrieve.
-        few_shot: demonstrations, drawn from the first stage's training examples, one of them with several
-            calls; examples have one turn, which holds the calls as text, one a line.
+        few_shot: demonstrations, drawn from the first stage's training examples; one has several calls.
+            Examples have one turn that holds the calls as text, one a line.
         max_length: most tokens in a prompt and its answer; the last tools are left out until it fits.
         recall: how to generate.
         seed: of the choice of demonstrations.
@@ -148,7 +148,7 @@ class ToolPrompt(Method):
         return Learned(perf_counter() - started)
 
     def _drawn(self, train: Sequence[Example]) -> list[Example]:
-        """As many examples as are to be shown, among them one with several calls where there is one."""
+        """The examples to show; the first has several calls if there is such an example."""
         order = stream(self.seed, "tool prompt").sample(list(train), len(train))
         first = [e for e in order if "\n" in e.turns[0].response][:1]
         return (first + [e for e in order if e not in first])[: self.few_shot]
@@ -159,9 +159,9 @@ class ToolPrompt(Method):
             self.pool.add([Example(signature(tool), (Turn(tool.name, ""),)) for tool in procedures])
 
     def answer(self, examples: Sequence[Example], *, forced: bool = False) -> list[Answer]:
-        """Answers each query; `forced` shows it the tools that its turns name, and no others.
+        """Answers each query; `forced` shows only the tools that its turns name.
 
-        Where tools are retrieved, a route's choices are these, the most alike first.
+        If tools are retrieved, the route names them, the most similar first.
 
         Raises:
             RecallError: no tool was learned, or, `forced`, not one that is named.
@@ -195,7 +195,7 @@ class ToolPrompt(Method):
         return names
 
     def _fit(self, example: Example, names: Sequence[str] | None) -> tuple[Example, int]:
-        """The example with the first of these tools (None: of all), as many as fit; and how many they are."""
+        """The example with as many of these tools as fit (None: of all tools), and their number."""
         lines = [signature(self.tools[name]) for name in (self.tools if names is None else names)]
 
         def too_long(count: int) -> bool:
@@ -214,7 +214,7 @@ class ToolPrompt(Method):
         atomic_write_json(folder / FILE, {"tools": list(tools), "demonstrations": list(shown)})
 
     def restore(self, folder: Path) -> None:
-        """Takes up what `save` wrote.
+        """Loads what `save` wrote.
 
         Raises:
             DataError: it is missing or damaged.

@@ -1,4 +1,4 @@
-"""Work shared among processes of this machine."""
+"""Shares jobs among processes of this machine."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from tokmem.log import bars_on_line, configure, logger, progress
 
 
 def cores() -> int:
-    """Processor cores that this process may run on."""
+    """The number of processor cores that this process may run on."""
     if hasattr(os, "sched_getaffinity"):  # not everywhere
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
 
 def threads_each(workers: int) -> int | None:
-    """Torch's threads in each of so many processes: an even share of the cores.
+    """The number of torch threads in each of `workers` processes: an even share of the cores.
 
-    None where `OMP_NUM_THREADS` says how many: torch reads it in every process by itself.
+    None if `OMP_NUM_THREADS` is set: torch reads it in every process by itself.
     """
     return None if os.environ.get("OMP_NUM_THREADS") else max(1, cores() // workers)
 
@@ -36,12 +36,12 @@ def share(workers: int, work: Callable[..., None], jobs: Sequence[tuple[Any, ...
     """Calls `work(*job)` for each job, in fresh processes of `threads_each` threads.
 
     Args:
-        workers: how many processes.
-        work: a function of a module; what it finds it leaves on disk.
-        jobs: arguments that can be pickled between processes of one program.
+        workers: number of processes.
+        work: a function of a module; it leaves its results on disk.
+        jobs: arguments for `work`, sent to the processes by pickle.
 
     Raises:
-        Exception: what a job raised; jobs that had not begun are dropped.
+        Exception: a job raised it; jobs that have not begun are dropped.
     """
     context = multiprocessing.get_context("spawn")  # a forked process would inherit the threads' locks
     workers = min(workers, len(jobs))
@@ -52,7 +52,7 @@ def share(workers: int, work: Callable[..., None], jobs: Sequence[tuple[Any, ...
     with ProcessPoolExecutor(workers, mp_context=context, initializer=_begin, initargs=begin) as pool:
         futures = [pool.submit(work, *job) for job in jobs]
         try:
-            with progress(len(jobs), "methods", unit="method") as bar:
+            with progress(len(jobs), "jobs", unit="job") as bar:
                 for done in as_completed(futures):
                     done.result()
                     bar.update()
@@ -61,7 +61,7 @@ def share(workers: int, work: Callable[..., None], jobs: Sequence[tuple[Any, ...
 
 
 def _begin(threads: int | None, lines: SimpleQueue[int], lock: Any, level: int) -> None:
-    """What each process does first."""
+    """Prepares a process."""
     threading.Thread(target=_end_with_parent, daemon=True).start()
     if threads is not None:
         torch.set_num_threads(threads)
@@ -72,7 +72,7 @@ def _begin(threads: int | None, lines: SimpleQueue[int], lock: Any, level: int) 
 
 
 def _end_with_parent() -> None:
-    """Ends this process when its parent is gone: one that is killed cannot stop those that work for it."""
+    """Ends this process when its parent is gone: a killed parent cannot stop its workers."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         wait([parent.sentinel])

@@ -1,4 +1,4 @@
-"""A pool of solved examples, found by how alike their texts are to a query's.
+"""A pool of solved examples, searched for the texts most similar to a query's.
 
 Letters: N distinct texts in the index, Q queries, D dimensions of an embedding.
 """
@@ -44,7 +44,7 @@ class Hit:
 
 
 def route_of(hits: Sequence[Hit]) -> Route:
-    """The procedures of retrieved examples, the most alike first, with a softmax over their best cosines."""
+    """The procedures of retrieved examples, the most similar first, with a softmax over best cosines."""
     best: dict[str, float] = {}
     for hit in hits:
         best.setdefault(only_turn(hit.example).procedure, hit.similarity)
@@ -56,12 +56,12 @@ def route_of(hits: Sequence[Hit]) -> Route:
 class Pool:
     """Solved examples, searched exactly: a flat inner-product index over embeddings of length 1.
 
-    A text is embedded and indexed once, whatever number of examples has it; those are told apart by their
-    order of arrival, and so are different texts that are equally alike.
+    Each distinct text is embedded and indexed once, also if several examples have it. Examples with equal
+    texts, and texts that are equally similar, rank by their order of arrival.
 
     Args:
         encoder: embeds texts.
-        text: the text of an example that queries are compared with.
+        text: gives the text of an example that queries are compared with.
 
     Raises:
         ConfigError: `faiss` is not installed.
@@ -93,7 +93,7 @@ class Pool:
         return tuple(self._rows_of)
 
     def add(self, examples: Iterable[Example]) -> None:
-        """Adds examples; those that the pool has already are not added again.
+        """Adds the examples that the pool does not have yet.
 
         Raises:
             DataError: an example has no turn, or several.
@@ -107,7 +107,7 @@ class Pool:
         self._register(new)
 
     def _register(self, examples: Sequence[Example]) -> None:
-        """Enters examples under the rows of their texts, new texts taking the next rows."""
+        """Registers examples under the rows of their texts; new texts take the next rows."""
         for example in examples:
             row = self._rows.setdefault(self.text(example), len(self._rows))
             if row == len(self._sharing):
@@ -128,12 +128,12 @@ class Pool:
         return vectors[torch.tensor([places[text] for text in texts])]
 
     def nearest(self, embeddings: Tensor, k: int, procedures: Sequence[str] | None = None) -> list[list[Hit]]:
-        """The k examples whose texts are most alike to each query, the most alike first.
+        """The k examples whose texts are most similar to each query, the most similar first.
 
         Args:
             embeddings: (Q, D) embeddings of the queries, from `embed`.
-            k: how many; a smaller pool gives all it has.
-            procedures: of each query, the one procedure to choose examples of; None means any.
+            k: number of examples; a smaller pool gives all it has.
+            procedures: for each query, the procedure to choose examples of; None allows any.
 
         Raises:
             RecallError: the pool is empty, or has no example of a procedure.
@@ -150,12 +150,12 @@ class Pool:
                     "a procedure that was learned",
                     "learn it first",
                 )
-            asked = [i for i, other in enumerate(procedures) if other == name]
-            hits |= zip(asked, self._search(embeddings[torch.tensor(asked)], k, name), strict=True)
+            places = [i for i, other in enumerate(procedures) if other == name]
+            hits |= zip(places, self._search(embeddings[torch.tensor(places)], k, name), strict=True)
         return [hits[i] for i in range(len(procedures))]
 
     def _search(self, embeddings: Tensor, k: int, procedure: str | None) -> list[list[Hit]]:
-        """As `nearest`, all queries among the examples of one procedure, or of any."""
+        """As `nearest`, for queries that all search one procedure, or all any."""
         rows = list(range(len(self._sharing)) if procedure is None else self._rows_of[procedure])
         options: dict[str, Any] = {}
         if procedure is not None:
@@ -181,8 +181,8 @@ class Pool:
 
         Args:
             folder: where to.
-            settings: what decided the texts, as JSON.
-            training: where the pool comes from, free in form.
+            settings: the settings that decided the texts, as JSON.
+            training: where the pool comes from, in any form.
         """
         count = len(self._sharing)
         rows = torch.from_numpy(self._index.reconstruct_n(0, count)) if count else torch.empty(0, 0)
@@ -199,7 +199,7 @@ class Pool:
             (draft / EXAMPLES).write_text(text + "\n", encoding="utf-8")
 
     def load(self, folder: Path, settings: Mapping[str, Any]) -> None:
-        """Takes up a saved pool in the place of this one; a pool that is refused changes nothing.
+        """Replaces this pool by a saved one; a refused pool changes nothing.
 
         Raises:
             ConfigError: it was saved with other settings, or embedded by another encoder.
@@ -233,7 +233,7 @@ def _read(path: Path) -> dict[str, object]:
 
 
 def _read_embeddings(path: Path, count: int) -> Tensor:
-    """(N, D) embeddings of so many texts."""
+    """(N, D) embeddings of `count` texts."""
     try:
         embeddings = load_file(path)["embeddings"]
     except (OSError, SafetensorError, KeyError) as error:

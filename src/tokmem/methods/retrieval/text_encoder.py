@@ -1,4 +1,4 @@
-"""Texts to vectors: a Sentence-BERT encoder, from the hub, a folder, or an installed package."""
+"""Turns texts into vectors: a Sentence-BERT encoder from the hub, a folder or an installed package."""
 
 from __future__ import annotations
 
@@ -26,20 +26,20 @@ _CHUNK = 1024
 
 
 class TextEncoder(Protocol):
-    """Turns texts into vectors whose angles tell how alike they are."""
+    """Turns texts into vectors whose angles measure how similar the texts are."""
 
     @property
     def name(self) -> str:
-        """Identifies it: vectors of encoders with different names are never compared."""
+        """The encoder's name. Vectors of encoders with different names are never compared."""
 
     def __call__(self, texts: Sequence[str]) -> Tensor:
-        """(T, D) vectors of T texts, T at least 1; their lengths do not matter."""
+        """(T, D) vectors of T texts, T at least 1, of any length."""
 
 
 class SentenceEncoder:
     """A `sentence-transformers` model.
 
-    It reads a text's beginning only, as much as the model was made for: 256 word pieces for the default.
+    It reads only the beginning of a text, up to the model's limit: 256 word pieces for the default.
 
     Args:
         name: a hub id, or a local folder. The default is read from the hub's cache, else from the package
