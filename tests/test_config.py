@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import pytest
 
-from tokmem.config import REQUIRED, Config, dump_config, help_table, load_config, setting
+from tokmem.config import REQUIRED, Config, dump_config, help_table, load_config, same_as, setting
 from tokmem.errors import ConfigError
 from tokmem.model.lora import LoraSettings
 from tokmem.recall.settings import RecallSettings
@@ -228,3 +228,17 @@ def test_help_table_unfolds_sections() -> None:
 def test_settings_made_in_python_are_checked(config: type[Any], values: dict[str, Any], says: str) -> None:
     with pytest.raises(ConfigError, match=re.escape(says)):
         config(**values)
+
+
+def test_a_field_may_be_the_same_as_that_of_another_config() -> None:
+    @dataclass(frozen=True)
+    class Source(Config):
+        size: int = setting(3, "how large")
+
+    @dataclass(frozen=True)
+    class Copy(Config):
+        size: int = same_as(Source, "size")
+        length: int = same_as(Source, "size", "how long")
+
+    assert Copy() == Copy(3, 3)
+    assert [row.doc for row in help_table(Copy)] == ["how large", "how long"]

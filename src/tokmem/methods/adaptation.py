@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from tokmem.bank.init import Start
-from tokmem.config import check_least, setting
+from tokmem.config import Config, check_least, setting
 from tokmem.data.calls.compose import Composed
 from tokmem.data.calls.ranges import ToolRange
 from tokmem.errors import ConfigError
@@ -23,7 +23,7 @@ Adaptation = Literal["none", "auxiliary", "first_round", "always"]
 
 
 @dataclass(frozen=True)
-class AdaptationSettings:
+class AdaptationSettings(Config):
     """How the backbone adapts; the defaults are the paper's. Section `lora` has the adapter's shape."""
 
     adaptation: Adaptation = setting(

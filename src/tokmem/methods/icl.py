@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tokmem.bank.bank import Bank
-from tokmem.config import check_least, setting
+from tokmem.config import Config, check_least, setting
 from tokmem.data.chat import Chat
 from tokmem.data.demonstrations import demonstration, fit_demonstrations, only_turn, refuse_demonstrations
 from tokmem.data.encode import Encoder, PromptMode
@@ -29,7 +29,7 @@ FILE = "demonstrations.json"
 
 
 @dataclass(frozen=True)
-class IclSettings:
+class IclSettings(Config):
     """How many demonstrations a query gets."""
 
     few_shot: int = setting(3, "demonstrations of the query's own procedure before a query")

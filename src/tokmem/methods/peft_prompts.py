@@ -20,7 +20,7 @@ import torch
 from safetensors.torch import load, save
 from torch import Tensor, nn
 
-from tokmem.config import setting
+from tokmem.config import Config, setting
 from tokmem.data.chat import Chat
 from tokmem.data.collate import IGNORE, collate
 from tokmem.data.encode import Encoder, PromptMode
@@ -44,7 +44,7 @@ TENSORS, FACTS = "prompt.safetensors", "tokmem.json"
 
 
 @dataclass(frozen=True)
-class PeftPromptSettings:
+class PeftPromptSettings(Config):
     """How long the prompt is."""
 
     width: int = setting(1, "virtual tokens")

@@ -10,7 +10,7 @@ from typing import Any
 from tokmem.bank.bank import Bank
 from tokmem.bank.init import Start, wide_rows
 from tokmem.bank.store import Origin, load_bank, save_bank
-from tokmem.config import setting
+from tokmem.config import Config, setting
 from tokmem.data.chat import Chat
 from tokmem.data.encode import PromptMode
 from tokmem.data.placement import Placement, PrefixEncoder, check_before
@@ -30,7 +30,7 @@ from tokmem.train.settings import FitSettings
 
 
 @dataclass(frozen=True)
-class PrefixTuningSettings:
+class PrefixTuningSettings(Config):
     """Where the embeddings stand, how many there are, and how they start."""
 
     start: Start = setting("mean", "starting rows of memory tokens")

@@ -10,7 +10,7 @@ from time import perf_counter
 from typing import Any
 
 from tokmem.bank.bank import Bank
-from tokmem.config import check_least, setting
+from tokmem.config import Config, check_least, setting
 from tokmem.data.chat import Chat
 from tokmem.data.demonstrations import demonstration, fit_demonstrations, only_turn, refuse_demonstrations
 from tokmem.data.encode import Encoder, PromptMode
@@ -32,7 +32,7 @@ from tokmem.records import Answer, Example, Procedure
 
 
 @dataclass(frozen=True)
-class RagSettings:
+class RagSettings(Config):
     """How many examples are retrieved, and by which text encoder."""
 
     retrieval_k: int = setting(3, "retrieved demonstrations before a query")

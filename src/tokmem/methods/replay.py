@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tokmem.config import check_least, setting
+from tokmem.config import Config, check_least, setting
 from tokmem.data.replay import Reservoir, check_ratio
 from tokmem.log import Metrics, logger
 from tokmem.methods.adapted import Adapted, FineTuningSettings, check_adapter
@@ -18,7 +18,7 @@ from tokmem.records import Example, Procedure
 
 
 @dataclass(frozen=True)
-class ReplaySettings:
+class ReplaySettings(Config):
     """Experience replay."""
 
     continual_replay_ratio: float = setting(0.2, "replayed examples, as a share of all")

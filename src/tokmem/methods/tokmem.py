@@ -16,7 +16,7 @@ from tokmem.bank.init import Start, wide_rows
 from tokmem.bank.slots import IdPolicy
 from tokmem.bank.statistics import ClosedForm, Shared, Statistics
 from tokmem.bank.store import Origin, load_bank, save_bank
-from tokmem.config import check_least, setting
+from tokmem.config import Config, check_least, setting
 from tokmem.data.calls.schema import start_text
 from tokmem.data.chat import Chat
 from tokmem.data.encode import Encoder, PromptMode
@@ -45,7 +45,7 @@ Renorm = Literal["off", "stage", "step"]
 
 
 @dataclass(frozen=True)
-class TokMemSettings:
+class TokMemSettings(Config):
     """Memory tokens: how their rows start, and what keeps newcomers apart from earlier ones."""
 
     start: Start = setting("mean", "starting rows of memory tokens")

@@ -10,7 +10,7 @@ from time import perf_counter
 from typing import Any
 
 from tokmem.bank.bank import Bank
-from tokmem.config import check_least, setting
+from tokmem.config import Config, check_least, setting
 from tokmem.data.calls.schema import signature
 from tokmem.data.chat import Chat
 from tokmem.data.demonstrations import demonstration, refuse_demonstrations
@@ -55,7 +55,7 @@ def prompt_room(max_length: int, recall: RecallSettings) -> int:
 
 
 @dataclass(frozen=True)
-class ToolPromptSettings:
+class ToolPromptSettings(Config):
     """Which tools a prompt shows, and how many demonstrations."""
 
     few_shot: int = setting(2, "demonstrations before a query")

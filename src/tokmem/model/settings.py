@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tokmem.config import setting
+from tokmem.config import Config, setting
 from tokmem.model.backbone import Backbone, DTypeName, Quantization, load_backbone
 from tokmem.model.catalog import MINI, MINI_TOOLS
 
@@ -12,7 +12,7 @@ _NAMES = "'mini' or 'mini-tools' (bundled), a hub id, or a local folder"
 
 
 @dataclass(frozen=True)
-class BackboneConfig:
+class BackboneConfig(Config):
     """Which model, and how it is loaded."""
 
     model_name: str = setting(MINI, _NAMES)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from tokmem.bank.init import Start
-from tokmem.config import check_least, check_once, setting
+from tokmem.config import Config, check_least, check_once, setting
 from tokmem.model.settings import BackboneConfig
 from tokmem.recall.settings import RecallSettings
 from tokmem.tracks.settings import check_filled
@@ -17,7 +17,7 @@ from tokmem.train.settings import FitSettings
 
 
 @dataclass(frozen=True)
-class CapacityConfig:
+class CapacityConfig(Config):
     """The settings of both tasks."""
 
     track: Literal["capacity"] = setting("capacity", "the track")

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from tokmem.bank.init import Start
-from tokmem.config import check_least, check_once, same_as, setting
+from tokmem.config import Config, check_least, check_once, same_as, setting
 from tokmem.data import PromptMode
 from tokmem.data.probes import Probe
 from tokmem.data.schedule import Schedule
@@ -38,7 +38,7 @@ class DemonstrationConfig(RagSettings, IclSettings):
 
 
 @dataclass(frozen=True)
-class AtomicConfig:
+class AtomicConfig(Config):
     """One experiment of the atomic track."""
 
     track: Literal["atomic"] = setting("atomic", "the track")

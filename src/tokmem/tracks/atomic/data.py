@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from tokmem.config import check_least, setting
+from tokmem.config import Config, check_least, setting
 from tokmem.data import SPLITS, Corpus, SniSpec, load_jsonl, load_tasks
 from tokmem.data.fields import did_you_mean
 from tokmem.errors import ConfigError, DataError
@@ -22,7 +22,7 @@ PAPER = SniSpec()
 
 
 @dataclass(frozen=True)
-class DataConfig:
+class DataConfig(Config):
     """Which corpus, and how much of it. A size of none is the paper's (jsonl: all examples)."""
 
     source: Source = setting("procedures", "'procedures' (generated), 'sni' or 'jsonl'")

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from tokmem.bank.init import Start
-from tokmem.config import changed, check_least, check_once, same_as, setting
+from tokmem.config import Config, changed, check_least, check_once, same_as, setting
 from tokmem.data.replay import check_ratio
 from tokmem.errors import ConfigError
 from tokmem.methods.adaptation import Adaptation, AdaptationSettings
@@ -60,7 +60,7 @@ class ToolLoraConfig(FineTuningSettings):
 
 
 @dataclass(frozen=True)
-class CompositionalConfig:
+class CompositionalConfig(Config):
     """One experiment of the compositional track."""
 
     track: Literal["compositional"] = setting("compositional", "the track")

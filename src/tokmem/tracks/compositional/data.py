@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Literal
 
-from tokmem.config import changed, check_least, setting
+from tokmem.config import Config, changed, check_least, setting
 from tokmem.data.calls.compose import CONNECTORS, Composed, ComposeSpec, compose
 from tokmem.data.calls.portion import check_portion, read_portion
 from tokmem.data.calls.ranges import ToolRange
@@ -26,7 +26,7 @@ PerRound = int | tuple[int, ...]
 
 
 @dataclass(frozen=True)
-class ToolDataConfig:
+class ToolDataConfig(Config):
     """Where tools and queries come from, and how many a round has; the defaults are the paper's."""
 
     source: Source = setting(

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tokmem.config import check_least, setting
+from tokmem.config import Config, check_least, setting
 from tokmem.data.calls.files import read_calls
 from tokmem.data.fields import read_bytes
 from tokmem.errors import DataError
@@ -22,7 +22,7 @@ from tokmem.tracks.progress import COSTS
 
 
 @dataclass(frozen=True)
-class CallsEvalConfig:
+class CallsEvalConfig(Config):
     """Which bank is measured on which file."""
 
     bank: str = setting("", "folder of the bank")

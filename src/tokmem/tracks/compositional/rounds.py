@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from tokmem.config import changed, setting
+from tokmem.config import Config, changed, setting
 from tokmem.data.calls.compose import Composed
 from tokmem.data.calls.portion import check_new_tools
 from tokmem.data.calls.ranges import ToolRange, consecutive_ranges, parse_rounds, require_disjoint
@@ -15,7 +15,7 @@ from tokmem.tracks.compositional.data import PerRound, ToolDataConfig, ToolSourc
 
 
 @dataclass(frozen=True)
-class RoundsConfig:
+class RoundsConfig(Config):
     """Disjoint ranges of tools, learned one after another."""
 
     training_rounds: str = setting("", "ranges and epochs, such as 1-50:1,51-100:3; instead of what follows")

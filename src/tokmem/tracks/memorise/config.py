@@ -8,7 +8,7 @@ from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from tokmem.config import check_least, check_once, setting
+from tokmem.config import Config, check_least, check_once, setting
 from tokmem.data.passages import MarkerKind, Passages, read_passages
 from tokmem.data.placement import Placement
 from tokmem.errors import ConfigError
@@ -29,7 +29,7 @@ METHODS: Mapping[str, Types] = {
 
 
 @dataclass(frozen=True)
-class PassagesConfig:
+class PassagesConfig(Config):
     """What is memorised, and in what portions."""
 
     file: str = setting("", "CSV with a text column, or any text file; none: the bundled passages")

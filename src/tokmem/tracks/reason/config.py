@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from tokmem.config import check_least, check_once, setting
+from tokmem.config import Config, check_least, check_once, setting
 from tokmem.data import Corpus
 from tokmem.data.gsm8k import load_gsm8k
 from tokmem.errors import ConfigError
@@ -19,7 +19,7 @@ from tokmem.tracks.variants import Variant, parse_variants
 
 
 @dataclass(frozen=True)
-class ProblemsConfig:
+class ProblemsConfig(Config):
     """Which word problems, and how many of them."""
 
     source: Literal["arithmetic", "gsm8k"] = setting("arithmetic", "'arithmetic' (generated) or 'gsm8k'")
