@@ -20,11 +20,12 @@ _OTHER_ENCODINGS = (
 )
 
 
-def parse_json(text: str | bytes) -> Any:
+def parse_json(text: str | bytes, *, nan_as_null: bool = False) -> Any:
     """Parses JSON text.
 
     Args:
         text: a str, or bytes in UTF-8 with or without a byte order mark.
+        nan_as_null: read NaN and infinity as null, for published files that hold them; else they are refused.
 
     Returns:
         The value.
@@ -39,7 +40,10 @@ def parse_json(text: str | bytes) -> Any:
         raise ValueError("there is no text")
     try:
         value = json.loads(
-            decoded, parse_constant=_refuse_constant, parse_float=_finite, object_pairs_hook=_unique
+            decoded,
+            parse_constant=_null if nan_as_null else _refuse_constant,
+            parse_float=_finite,
+            object_pairs_hook=_unique,
         )
     except RecursionError as error:
         raise ValueError(_TOO_DEEP) from error
@@ -102,6 +106,10 @@ def _finite(digits: str) -> float:
     if not math.isfinite(number):
         raise ValueError(f"the number {digits:.20} is too large")
     return number
+
+
+def _null(constant: str) -> None:
+    return None
 
 
 def _refuse_constant(constant: str) -> NoReturn:

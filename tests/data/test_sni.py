@@ -55,6 +55,14 @@ def test_a_task_becomes_a_procedure_and_its_examples(folder):
     assert len({query for part in parts for query in part}) == 9
 
 
+def test_nan_in_a_field_that_nothing_reads_is_no_fault(tmp_path):
+    (tmp_path / "task603_published.json").write_text(json.dumps(task(URL=[float("nan")])))
+    assert load_tasks(tmp_path, SPEC).names == ("task603_published",)
+    (tmp_path / "task603_published.json").write_text(json.dumps(task(Definition=[float("nan")])))
+    with pytest.raises(DataError, match="task603_published"):
+        load_tasks(tmp_path, SPEC)
+
+
 def test_splits_are_nested_and_the_test_set_stands(folder):
     small = load_tasks(folder, replace(SPEC, num_tasks=2))
     large = load_tasks(folder, replace(SPEC, train_size=7, val_size=0))
@@ -151,6 +159,12 @@ def test_an_empty_folder_is_refused(tmp_path):
 def test_sizes_are_checked(sizes):
     with pytest.raises(ConfigError, match=next(iter(sizes))):
         SniSpec(**sizes)
+
+
+@pytest.mark.realdata
+def test_every_file_of_the_data_set_can_be_read(real_data):
+    corpus = load_tasks(real_data / "sni" / "tasks", SniSpec(train_size=50, val_size=5, test_size=20))
+    assert len(corpus.names) > 150
 
 
 @pytest.mark.realdata

@@ -49,14 +49,14 @@ def text_lines(content: bytes, where: str) -> list[tuple[int, bytes]]:
     return found
 
 
-def parse_object(text: str | bytes, where: str) -> dict[str, object]:
-    """Parses one JSON object; ``where`` names its place in errors.
+def parse_object(text: str | bytes, where: str, *, nan_as_null: bool = False) -> dict[str, object]:
+    """Parses one JSON object; ``where`` names its place in errors, `nan_as_null` is that of `parse_json`.
 
     Raises:
         DataError: the text is not JSON in UTF-8, or is no object.
     """
     try:
-        value = parse_json(text)
+        value = parse_json(text, nan_as_null=nan_as_null)
     except ValueError as error:
         raise DataError(f"{where}: {error}", "one JSON object in UTF-8", "mend or remove it") from error
     return expect(value, dict, where)

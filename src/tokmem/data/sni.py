@@ -105,7 +105,7 @@ def load_tasks(folder: Path, spec: SniSpec, count_tokens: CountTokens | None = N
             break
         name, content = path.stem, read_bytes(path)
         digest.update(name.encode() + hashlib.sha256(content).digest())
-        raw = parse_object(content, str(path))
+        raw = parse_object(content, str(path), nan_as_null=True)  # the data set itself has URL: [NaN]
         if (language := _foreign_language(raw, str(path))) is not None:
             skipped[name] = language
             continue
