@@ -8,6 +8,7 @@ from pathlib import Path
 
 # Read by the hub client when it is first imported, so set before anything imports it.
 os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["PIP_NO_INDEX"] = "1"  # a test that asks for the default backbone must not download it
 
 import pytest
 import torch

@@ -19,7 +19,7 @@ RECALL = RecallSettings(max_new_tokens=32, batch_size=64)
 
 
 def load_mini() -> Backbone:
-    return load_backbone(dtype="float32", device="cpu")
+    return load_backbone("mini", dtype="float32", device="cpu")
 
 
 def corpus(names: Sequence[str]) -> Corpus:

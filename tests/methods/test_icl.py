@@ -138,7 +138,7 @@ def test_refusals(backbone: Backbone, caplog: pytest.LogCaptureFixture) -> None:
 
 def test_on_the_bundled_backbone() -> None:
     corpus = procedures_corpus(SETTINGS[:3], train_size=4, val_size=0, test_size=2)
-    made = Icl(load_backbone(), few_shot=3, recall=RecallSettings(max_new_tokens=12))
+    made = Icl(load_backbone("mini"), few_shot=3, recall=RecallSettings(max_new_tokens=12))
     made.learn(corpus.procedures, corpus.examples("train"), [])
     tests = corpus.examples("test")
     answers = made.answer(tests)

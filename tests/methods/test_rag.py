@@ -194,7 +194,7 @@ def test_the_settings_that_a_result_names(backbone: Backbone) -> None:
 def test_on_the_bundled_backbone() -> None:
     corpus = procedures_corpus(SETTINGS[:3], train_size=4, val_size=0, test_size=2)
     made = Rag(
-        load_backbone(),
+        load_backbone("mini"),
         retriever=WordCounts(),
         include_instruction_in_demos=True,
         recall=RecallSettings(max_new_tokens=12),

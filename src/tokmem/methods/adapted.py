@@ -16,7 +16,7 @@ from tokmem.errors import DataError
 from tokmem.log import Metrics
 from tokmem.methods.protocol import Learned, Setup, Trained
 from tokmem.model.backbone import Backbone, load_backbone
-from tokmem.model.catalog import MINI
+from tokmem.model.catalog import SMOLLM2
 from tokmem.model.lora import Adapter, LoraSettings
 from tokmem.model.memory_lm import MemoryLM
 from tokmem.recall.answer import answer_examples
@@ -110,7 +110,7 @@ class Adapted(Trained):
 
     def __init__(
         self,
-        backbone: Backbone | str = MINI,
+        backbone: Backbone | str = SMOLLM2,
         *,
         lora_r: int = 8,
         lora_alpha: int = 32,

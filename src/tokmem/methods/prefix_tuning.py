@@ -18,7 +18,7 @@ from tokmem.errors import BankError
 from tokmem.log import Metrics
 from tokmem.methods.protocol import Learned, Method, MethodSpec, Setup, Trained
 from tokmem.model.backbone import Backbone, input_embedding, load_backbone
-from tokmem.model.catalog import MINI
+from tokmem.model.catalog import SMOLLM2
 from tokmem.model.memory_lm import MemoryLM
 from tokmem.recall.answer import answer_examples
 from tokmem.recall.settings import RecallSettings
@@ -65,7 +65,7 @@ class PrefixTuning(Trained):
 
     def __init__(
         self,
-        backbone: Backbone | str = MINI,
+        backbone: Backbone | str = SMOLLM2,
         *,
         placement: Placement = "prefix",
         prompt: PromptMode = "instruction+query",

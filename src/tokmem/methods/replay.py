@@ -13,7 +13,7 @@ from tokmem.log import Metrics, logger
 from tokmem.methods.adapted import Adapted, FineTuningSettings, check_adapter
 from tokmem.methods.protocol import Learned, Method, MethodSpec, Setup
 from tokmem.model.backbone import Backbone
-from tokmem.model.catalog import MINI
+from tokmem.model.catalog import SMOLLM2
 from tokmem.records import Example, Procedure
 
 
@@ -58,7 +58,7 @@ class Replay(Adapted):
 
     def __init__(
         self,
-        backbone: Backbone | str = MINI,
+        backbone: Backbone | str = SMOLLM2,
         *,
         continual_replay_ratio: float = 0.2,
         buffer_size: int = 500,

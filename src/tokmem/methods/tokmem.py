@@ -26,7 +26,7 @@ from tokmem.log import Metrics, logger
 from tokmem.methods.closed import learn_closed, read_with
 from tokmem.methods.protocol import Learned, Method, MethodSpec, Setup, Trained
 from tokmem.model.backbone import Backbone, load_backbone
-from tokmem.model.catalog import MINI
+from tokmem.model.catalog import SMOLLM2
 from tokmem.model.memory_lm import MemoryLM
 from tokmem.model.prefix import read_prefixes
 from tokmem.recall.answer import answer_examples
@@ -104,7 +104,7 @@ class TokMem(Trained):
 
     def __init__(
         self,
-        backbone: Backbone | str = MINI,
+        backbone: Backbone | str = SMOLLM2,
         bank: Bank | None = None,
         *,
         coupled: bool = True,
@@ -160,7 +160,7 @@ class TokMem(Trained):
             self.bank.statistics = Statistics(self.bank.dim, policy, read_with(self))
 
     @classmethod
-    def load(cls, folder: Path | str, backbone: Backbone | str = MINI, **options: Any) -> TokMem:
+    def load(cls, folder: Path | str, backbone: Backbone | str = SMOLLM2, **options: Any) -> TokMem:
         """Loads a saved bank; `options` are those of the constructor.
 
         Raises:

@@ -15,7 +15,7 @@ from tokmem.methods.adapted import adapter_shape_of, check_adapter
 from tokmem.methods.protocol import Learned, Method, MethodSpec, Setup
 from tokmem.methods.tokmem import TokMem, TokMemSettings, check_grammars
 from tokmem.model.backbone import Backbone, load_backbone
-from tokmem.model.catalog import MINI
+from tokmem.model.catalog import SMOLLM2
 from tokmem.model.fingerprint import fingerprint
 from tokmem.model.lora import Adapter, LoraSettings, adapter_shape
 from tokmem.records import Example, Procedure
@@ -62,7 +62,7 @@ class TokMemLora(TokMem):
 
     def __init__(
         self,
-        backbone: Backbone | str = MINI,
+        backbone: Backbone | str = SMOLLM2,
         *,
         freeze_after_first: bool,
         lora: LoraSettings | None = None,
@@ -84,7 +84,7 @@ class TokMemLora(TokMem):
     def load(
         cls,
         folder: Path | str,
-        backbone: Backbone | str = MINI,
+        backbone: Backbone | str = SMOLLM2,
         *,
         freeze_after_first: bool = True,
         **options: Any,

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from random import Random
 from typing import Literal
 
-Split = Literal["trained", "settings", "demo"]
+Split = Literal["trained", "settings", "demo", "everyday"]
 Sampler = Callable[[Random], tuple[str, str]]
 
 
@@ -20,7 +20,7 @@ class Family:
         wordings: at least four paraphrases of the instruction; the first also describes the procedure.
         sample: draws one (query, response) from the given random stream and uses no other state.
         split: the training of the bundled backbones uses ``trained`` families only. ``settings`` families
-            serve to choose settings, ``demo`` families to report results.
+            serve to choose settings, ``demo`` and ``everyday`` families to report results.
     """
 
     name: str

@@ -21,7 +21,7 @@ from transformers import (
 from tokmem.bank.slots import IdSpace
 from tokmem.errors import BackboneError
 from tokmem.files import replace_folder
-from tokmem.model.catalog import MINI, NAMES, locate
+from tokmem.model.catalog import NAMES, SMOLLM2, locate
 from tokmem.model.converted import Converted
 from tokmem.model.fingerprint import fingerprint
 
@@ -87,7 +87,7 @@ class Backbone:
 
 
 def load_backbone(
-    name: str = MINI,
+    name: str = SMOLLM2,
     *,
     dtype: DTypeName = "auto",
     device: str = "auto",

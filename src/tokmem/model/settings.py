@@ -6,17 +6,17 @@ from dataclasses import dataclass
 
 from tokmem.config import Config, setting
 from tokmem.model.backbone import Backbone, DTypeName, Quantization, load_backbone
-from tokmem.model.catalog import MINI, MINI_TOOLS
-
-_NAMES = "'mini' or 'mini-tools' (bundled), a hub id, or a local folder"
+from tokmem.model.catalog import NAMES, SMOLLM2
 
 
 @dataclass(frozen=True)
 class BackboneConfig(Config):
     """Which model, and how it is loaded."""
 
-    model_name: str = setting(MINI, _NAMES)
-    dtype: DTypeName = setting("auto", "of the weights; 'auto': the checkpoint's own")
+    model_name: str = setting(SMOLLM2, NAMES)
+    dtype: DTypeName = setting(
+        "auto", "of the weights; 'auto': the checkpoint's own, float32 for a .gguf file"
+    )
     device: str = setting("auto", "'auto', 'cpu', 'cuda', ...")
     quantization: Quantization = setting("none", "'8bit' or '4bit', through bitsandbytes")
 
@@ -29,10 +29,3 @@ class BackboneConfig(Config):
         return load_backbone(
             self.model_name, dtype=self.dtype, device=self.device, quantization=self.quantization
         )
-
-
-@dataclass(frozen=True)
-class ToolBackboneConfig(BackboneConfig):
-    """The same for tools: by default the backbone that was trained to call them."""
-
-    model_name: str = setting(MINI_TOOLS, _NAMES)

@@ -74,7 +74,7 @@ PUBLISHED = [
     ("--num_rounds 2 --train_max_calls_per_round 2,4", "data.train_max_calls_per_round", (2, 4)),
     ("--num_rounds 2 --test_max_calls_per_round 2,4", "data.test_max_calls_per_round", (2, 4)),
     ("--model some/model", "backbone.model_name", "some/model"),
-    ("--dtype float32", "backbone.model_name", "mini-tools"),
+    ("--dtype float32", "backbone.model_name", "smollm2"),
     ("--batch_size 2", "training.batch_size", 2),
     ("--lr 0.01", "training.lr", 0.01),
     ("--use_lora --lora_lr 1e-4", "adaptation.lora_lr", 1e-4),

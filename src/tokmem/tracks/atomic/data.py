@@ -12,12 +12,13 @@ from tokmem.data import SPLITS, Corpus, SniSpec, load_jsonl, load_tasks
 from tokmem.data.fields import did_you_mean
 from tokmem.errors import ConfigError, DataError
 from tokmem.mini.corpus import procedures_corpus
+from tokmem.mini.everyday import EVERYDAY
 from tokmem.mini.procedures import DEMO, SETTINGS
 from tokmem.model.backbone import Backbone
 
 Source = Literal["procedures", "sni", "jsonl"]
-FamilySet = Literal["demo", "settings", "held_out"]
-FAMILIES = {"demo": DEMO, "settings": SETTINGS, "held_out": (*SETTINGS, *DEMO)}
+FamilySet = Literal["everyday", "demo", "settings", "held_out"]
+FAMILIES = {"everyday": EVERYDAY, "demo": DEMO, "settings": SETTINGS, "held_out": (*SETTINGS, *DEMO)}
 PAPER = SniSpec()
 
 
@@ -26,7 +27,9 @@ class DataConfig(Config):
     """Which corpus, and how much of it. A size of none is the paper's (jsonl: all examples)."""
 
     source: Source = setting("procedures", "'procedures' (generated), 'sni' or 'jsonl'")
-    families: FamilySet = setting("demo", "which held-out generated procedures")
+    families: FamilySet = setting(
+        "demo", "which generated procedures: everyday (for a real model), or ones held out from mini"
+    )
     tasks_dir: str = setting("", "folder of Super-NaturalInstructions task files (sni)")
     corpus: str = setting("", "your own JSON lines file (jsonl)")
     tasks: tuple[str, ...] = setting((), "procedures to take; none: all, in their own order")

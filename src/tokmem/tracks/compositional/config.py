@@ -18,7 +18,7 @@ from tokmem.methods.tokmem import Renorm, TokMemSettings
 from tokmem.methods.tokmem_lora import SPEC as BESIDE_ADAPTER
 from tokmem.methods.tool_prompt import ToolPromptSettings, prompt_room
 from tokmem.model.backbone import Backbone
-from tokmem.model.settings import ToolBackboneConfig
+from tokmem.model.settings import BackboneConfig
 from tokmem.recall.settings import RecallSettings
 from tokmem.tracks.compositional.data import ToolDataConfig
 from tokmem.tracks.compositional.rounds import RoundsConfig, check_disjoint, check_per_round
@@ -67,7 +67,7 @@ class CompositionalConfig(Config):
     name: str = setting("compositional", "names the run and its result file")
     data: ToolDataConfig = field(default_factory=ToolDataConfig)
     rounds: RoundsConfig = field(default_factory=RoundsConfig)
-    backbone: ToolBackboneConfig = field(default_factory=ToolBackboneConfig)
+    backbone: BackboneConfig = field(default_factory=BackboneConfig)
     training: FitSettings = field(default_factory=FitSettings)
     adaptation: AdaptationSettings = field(default_factory=AdaptationSettings)
     recall: RecallSettings = field(default_factory=RecallSettings)
