@@ -35,6 +35,8 @@ CHEAPER = {
         "2",
         "--train-max-calls",
         "1",
+        "--backbone",
+        "mini",
     ],
     "eval": ["--max-new-tokens", "2", "--test-size", "1"],
     "recall": ["--max-new-tokens", "2"],
