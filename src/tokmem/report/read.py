@@ -22,7 +22,18 @@ _NEEDED = {
     "backbone": {"backbone_fingerprint": str, "exact_trained": dict},
     "geometry": {"name": str, "procedures": list, "tables": list},
 }
-
+_NUMBER = (int, float)
+# What a result may hold beside what it must: the type, and the type of its items or values (None: any).
+_MAY_HOLD: dict[str, tuple[Any, Any]] = {
+    **dict.fromkeys(("backbone", "track", "task", "experiment"), (str, None)),
+    **dict.fromkeys(("forgetting", "norms", "probes", "memorised"), (list, dict)),
+    **dict.fromkeys(("procedures", "overrides"), (list, str)),
+    **dict.fromkeys(("examples", "chosen_rates"), (dict, _NUMBER)),
+    **dict.fromkeys(("exact_trained", "exact_held_out_instructed", "exact_other"), (dict, _NUMBER)),
+    **dict.fromkeys(("provenance", "skipped", "training"), (dict, None)),
+    "wall_seconds": (_NUMBER, None),
+    "tables": (list, dict),
+}
 _SHAPES = {"memorise": ("embeddings", "tokens", "dimension"), "reason": ("embeddings", "train_size")}
 
 
@@ -63,12 +74,28 @@ def check_result(value: Any, where: str) -> ResultKind:
     for key, wanted in _NEEDED[kind].items():
         if not isinstance(value.get(key), wanted):
             raise DataError(f"{where} is not a result: it has no {key!r}", _WANTED)
+    _check_contents(value, where)
     if kind == "run":
         _check_shapes(value, where)
         for key in ("rows", "forgetting", "norms", "probes"):
             for number, row in enumerate(value.get(key) or []):
                 _check_row(row, f"{where}, {key}[{number}]")
     return kind
+
+
+def _check_contents(value: Mapping[str, Any], where: str) -> None:
+    """Requires the types that the report's sections rely on."""
+    for key, (kind, inner) in _MAY_HOLD.items():
+        held = value.get(key)
+        if held is None:
+            continue
+        if not isinstance(held, kind):
+            raise DataError(f"{where} holds {key!r}, a {type(held).__name__}", _WANTED)
+        for item in (held.values() if isinstance(held, dict) else held) if inner else ():
+            if not isinstance(item, inner):
+                raise DataError(f"{where}, {key!r} holds {item!r:.60}", _WANTED)
+    if not isinstance((value.get("provenance") or {}).get("versions") or {}, dict):
+        raise DataError(f"{where}, 'provenance' has no mapping of versions", _WANTED)
 
 
 def _check_shapes(value: Mapping[str, Any], where: str) -> None:

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from tokmem.errors import DataError
 from tokmem.report.canvas import SERIES
 from tokmem.report.tables import Row, Spread
 
@@ -55,11 +56,19 @@ def prompt_heading(row: Row) -> str:
 
 
 def spread(row: Row, measure: str) -> Spread | None:
-    """Returns a measure of a row with its deviation over seeds; None if it was not measured."""
-    value = row.get(measure)
+    """Returns a measure of a row with its deviation over seeds; None if it was not measured.
+
+    Raises:
+        DataError: the row holds something else than numbers for it.
+    """
+    value, std, seeds = row.get(measure), row.get(f"{measure}_std"), row.get("seeds") or 1
     if value is None:
         return None
-    return Spread(value, row.get(f"{measure}_std"), int(row.get("seeds") or 1))
+    if not all(isinstance(number, (int, float)) for number in (value, std or 0, seeds)):
+        raise DataError(
+            f"a row of {row.get('method')} has {measure} = {value!r:.60} ± {std!r:.60}", "numbers"
+        )
+    return Spread(value, std, int(seeds))
 
 
 def staged_rows(run: Mapping[str, Any]) -> list[Row]:
