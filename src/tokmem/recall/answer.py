@@ -1,4 +1,4 @@
-"""Examples in, answers out: prompts, generation, decoding."""
+"""Answers examples: makes their prompts, generates, and decodes what was generated."""
 
 from __future__ import annotations
 
@@ -25,15 +25,16 @@ def answer_examples(
     """Recalls the query of each example, in order.
 
     Args:
-        lm: backbone and bank; with an empty bank the backbone answers alone.
+        lm: the backbone and its bank; with an empty bank the backbone answers alone.
         encoder: makes the prompts and holds the chat format.
         examples: only query, instruction and demonstrations are read.
         settings: how to recall.
-        procedures: procedures to force, a sequence an example; None lets the model choose.
+        procedures: for each example the procedures to force; None lets the model choose.
 
     Raises:
-        ConfigError: recall is to be constrained, and llguidance or a tokenizer that it reads is missing.
-        RecallError: llguidance refuses a procedure's schema.
+        ConfigError: the settings ask for constrained recall, but llguidance is not installed, or it cannot
+            read the tokenizer.
+        RecallError: llguidance cannot compile the schema of a procedure.
     """
     prompts = [encoder.prompt(example) for example in examples]
     encoder.report_cuts()
@@ -71,7 +72,7 @@ def stream_answer(
 
 
 def _recaller(lm: MemoryLM, chat: Chat, settings: RecallSettings) -> Recaller:
-    """A recaller that stops where the chat format and the backbone say, with guides where they are needed."""
+    """Builds a recaller with the stop ids of chat format and backbone, and with guides if it needs them."""
     stops, guides = stop_ids(lm.model, chat), None
     if settings.guided:
         guides = Guides(lm.bank.procedures.values(), chat.tokenizer, lm.head.model_rows, stops)
@@ -79,7 +80,7 @@ def _recaller(lm: MemoryLM, chat: Chat, settings: RecallSettings) -> Recaller:
 
 
 def stop_ids(model: PreTrainedModel, chat: Chat) -> tuple[int, ...]:
-    """Ids that end a response: the template's stop token, and those of the backbone's generation config."""
+    """The ids that end a response: the template's stop token and the backbone's end-of-text ids."""
     config = model.generation_config
     eos = config.eos_token_id if config is not None else None
     return tuple({chat.stop, *(eos if isinstance(eos, list) else [] if eos is None else [eos])})

@@ -1,12 +1,12 @@
-"""Grammar-constrained arguments: after a tool's memory token only JSON of the tool's schema may be written.
+"""Grammar-constrained arguments: after a tool's memory token the model writes only JSON of its schema.
 
-The grammar of a chain is keyed by the memory tokens: each opens the grammar of its procedure's schema, and
-only where that is complete may the next memory token or the stop follow. llguidance
-(https://github.com/guidance-ai/llguidance) says which tokens a grammar allows next. A grammar a turn, rather
-than one text for the chain, so that memory tokens need not be tokens of the tokenizer.
+Each memory token opens the grammar of its procedure's schema. The next memory token or the stop token may
+follow once the JSON value is complete. llguidance (https://github.com/guidance-ai/llguidance) computes which
+tokens a grammar allows next. Each turn has its own grammar, because memory tokens are not in the tokenizer.
 
-JSON is written as `json.dumps` does by default, `", "` and `": "` between, and in the schema's order of
-properties. Letter: V rows of the backbone.
+The JSON has the format of `json.dumps`: separators `", "` and `": "`, and properties in the schema's order.
+
+Letter: V rows of the backbone.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ STYLE = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": 
 
 
 class Guide:
-    """The grammar of one response, from its first token on.
+    """The grammar of one response, from its first token to its last.
 
     Args:
-        procedure: whose response it is.
-        matcher: llguidance's, at its start.
+        procedure: name of the procedure that responds.
+        matcher: a matcher of llguidance, at its start.
         vocab: V.
         stops: ids that end a response.
     """
@@ -43,11 +43,11 @@ class Guide:
 
     @property
     def complete(self) -> bool:
-        """Whether what was written is a whole value of the schema."""
+        """Whether the tokens so far form a complete value of the schema."""
         return bool(self._matcher.is_accepting())
 
     def allowed(self) -> Tensor:
-        """(V,) which ordinary tokens may come next, stop tokens among them; on the CPU."""
+        """(V,) on the CPU: True for each ordinary token and stop token that may come next."""
         self._bits.zero_()
         self._matcher.unsafe_compute_mask_ptr(self._bits.data_ptr(), self._bits.nbytes)
         self._check()
@@ -56,7 +56,7 @@ class Guide:
         return allowed.index_fill(0, self._stops, self.complete)
 
     def accept(self, token: int) -> None:
-        """Takes note of a token that was written."""
+        """Advances the grammar by a written token."""
         self._matcher.consume_token(token)
         self._check()
 
@@ -70,17 +70,17 @@ class Guide:
 
 
 class Guides:
-    """Opens the grammars of a bank's procedures.
+    """Compiles the grammars of a bank's procedures, and opens them.
 
     Args:
-        procedures: of the bank; those without a schema are free.
-        tokenizer: the backbone's, a fast one.
+        procedures: of the bank; a procedure without a schema has no grammar.
+        tokenizer: the fast tokenizer of the backbone.
         vocab: V.
         stops: ids that end a response.
 
     Raises:
-        ConfigError: llguidance is not installed, or it does not read the tokenizer.
-        RecallError: llguidance refuses a procedure's schema.
+        ConfigError: llguidance is not installed, or it cannot read the tokenizer.
+        RecallError: llguidance cannot compile the schema of a procedure.
     """
 
     def __init__(
@@ -100,7 +100,7 @@ class Guides:
         }
 
     def _matcher(self, kind: Any, procedure: Procedure) -> Any:
-        """The compiled grammar of a procedure; responses take copies."""
+        """Compiles the grammar of a procedure; each response takes a copy."""
         grammar = kind.grammar_from_json_schema(json.dumps(procedure.parameters), overrides=STYLE)
         refused, reasons = kind.validate_grammar_with_warnings(grammar, self._tokens)
         if refused:
@@ -112,14 +112,14 @@ class Guides:
         return kind(self._tokens, grammar)
 
     def open(self, procedure: str) -> Guide | None:
-        """The grammar of a procedure's response; None where it has no schema."""
+        """Opens the grammar of a procedure's response; None if the procedure has no schema."""
         matcher = self._matchers.get(procedure)
         return Guide(procedure, matcher.deep_copy(), self._vocab, self._stops) if matcher else None
 
 
-@lru_cache(maxsize=1)  # a second for a large vocabulary
+@lru_cache(maxsize=1)  # takes a second for a large vocabulary
 def _read_tokenizer(tokenizer: PreTrainedTokenizerBase, vocab: int) -> Any:
-    """llguidance's view of the tokenizer, padded to V."""
+    """Converts the tokenizer for llguidance, padded to V tokens."""
     do = "recall without constraints, or with a backbone whose tokenizer is of the fast kind"
     if not isinstance(tokenizer, PreTrainedTokenizerFast):
         raise ConfigError(f"the slow tokenizer {type(tokenizer).__name__}", "a fast one", do)
@@ -137,6 +137,8 @@ def _import_llguidance() -> Any:
         import llguidance.hf
     except ImportError as error:
         raise ConfigError(
-            f"no llguidance ({error})", "it, to constrain", "pip install 'tokmem[constrained]'"
+            f"llguidance is not installed ({error})",
+            "the package that constrained recall needs",
+            "pip install 'tokmem[constrained]'",
         ) from error
     return llguidance

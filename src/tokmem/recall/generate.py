@@ -1,9 +1,9 @@
-"""Recall: prompts in, generated turns out.
+"""Recall: generates turns for prompts.
 
-One prefill routes a prompt, and its response is decoded from the keys and values of that prefill. Where the
-backbone allows it, prompts are read without padding, what they begin with alike is read once, and a finished
-row gives its place to a waiting prompt; else padded batches of similar length run one after the other. A
-prompt's answer hangs on the prompts beside it by no more than the rounding of the matrix products.
+One prefill routes a prompt; the response is decoded from the keys and values of that prefill. If the backbone
+can be packed, prompts are read without padding, shared beginnings are read once, and a waiting prompt takes
+the place of a finished one. Otherwise padded batches of similar length run one after the other. Other prompts
+change the states of a prompt only by the rounding of matrix products.
 """
 
 from __future__ import annotations
@@ -33,14 +33,14 @@ from tokmem.seeds import stream
 
 @dataclass
 class Generation:
-    """What was generated for one prompt.
+    """The generated ids of one prompt.
 
     Attributes:
         text: ids before the first memory token.
-        turns: (procedure, response ids).
-        route: how the prompt was routed; None with an empty bank.
-        finished: whether a stop token ended it.
-        routes: how each turn's memory token was chosen, one a turn.
+        turns: (procedure, response ids) of each turn.
+        route: the route of the prompt; None with an empty bank.
+        finished: whether a stop token ended the generation.
+        routes: for each turn the route that chose its memory token.
     """
 
     text: list[int]
@@ -54,14 +54,15 @@ class Recaller:
     """Generates for many prompts.
 
     Args:
-        lm: backbone and bank.
+        lm: the backbone and its bank.
         stops: ids that end a response.
         settings: how to recall.
-        guides: grammars of the procedures' responses; needed where `settings.guided`.
+        guides: grammars of the procedures' responses; required if `settings.guided`.
 
     Raises:
-        RecallError: the backbone keeps a recurrent state, so that padded prompts cannot share a batch.
-        ConfigError: recall is to be constrained, and there are no guides.
+        RecallError: the backbone keeps a recurrent state, which padding would change, and `batch_size` is
+            above 1.
+        ConfigError: the settings ask for constrained recall, but there are no guides.
     """
 
     def __init__(
@@ -89,15 +90,15 @@ class Recaller:
         """Generates for each prompt, in order.
 
         Args:
-            prompts: token ids up to where the first memory token will stand.
-            procedures: procedures to force, a sequence a prompt: the first opens the response, each next one
-                stands where the model would recall another or stop. None lets the model choose.
-            limits: most tokens to write, at least 1, a number a prompt; the settings' limit holds beside it.
-            desc: shown beside the progress bar.
+            prompts: token ids of each prompt, which end where its first memory token will stand.
+            procedures: for each prompt the procedures to force. The first opens the response; each later one
+                comes when the model would recall a procedure or stop. None lets the model choose.
+            limits: for each prompt the most tokens to write, at least 1; `max_new_tokens` applies too.
+            desc: text beside the progress bar.
 
         Raises:
             BankError: a forced procedure is not in the bank.
-            RecallError: there are more or fewer prompts than sequences of procedures, or than limits.
+            RecallError: the number of prompts differs from that of `procedures` or `limits`.
         """
         if procedures is not None and len(procedures) != len(prompts):
             raise RecallError(
@@ -124,7 +125,7 @@ class Recaller:
         """Generates for one prompt. Yields what has been written so far, after each token.
 
         Args:
-            prompt: token ids up to where the first memory token will stand.
+            prompt: token ids of the prompt, which ends where its first memory token will stand.
             procedures: procedures to force, as in a call of the recaller.
 
         Raises:
@@ -145,7 +146,7 @@ class Recaller:
         procedures: Sequence[str] | None = None,
         limit: int | None = None,
     ) -> Row:
-        """A prompt under way; `index` is its place among the prompts."""
+        """Makes the row of a prompt; `index` is the prompt's place among all prompts."""
         most = self.settings.max_new_tokens
         return Row(
             tuple(prompt),

@@ -1,4 +1,4 @@
-"""The plain way to decode: a padded batch with the cache of `transformers`, for any backbone."""
+"""Decodes a padded batch with the cache of `transformers`; slower, but right for every backbone."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tokmem.recall.writer import Writer
 
 
 def decode_padded(lm: MemoryLM, writer: Writer, rows: Sequence[Row]) -> Iterator[int]:
-    """Decodes one batch from prefill to its last finished row; rows leave it as they finish.
+    """Decodes one batch; rows leave it when they finish.
 
     Yields after each step how many rows have finished in it.
     """

@@ -1,4 +1,4 @@
-"""Generated ids back into turns."""
+"""Splits generated ids into turns."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ def split_turns(
 
     Args:
         ids: generated ids, without the stop token.
-        heads: procedure of each first memory id.
-        forced: later ids of wide procedures, which are not part of any response.
+        heads: maps the first memory id of each procedure to its name.
+        forced: later ids of procedures several tokens wide; they are part of no response.
 
     Returns:
         the ids before the first memory token, and (procedure, response ids) of each turn.

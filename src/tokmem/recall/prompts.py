@@ -1,8 +1,8 @@
-"""Prompts read without padding, and what they begin with alike read once.
+"""Reads prompts without padding, and reads beginnings that they share once.
 
-Prompts in their lexicographic order form a tree: a segment is a run of tokens that stands after another
-segment. The segments of a tree that prompts share are read first, level by level, then the ends of the
-prompts; each is packed beside others, behind the keys and values of what stands before it.
+Sorted prompts form a tree of segments; a segment is a run of tokens that follows another segment. The reader
+reads shared segments first, level by level, and then the end of each prompt. It packs segments side by side,
+each behind the keys and values of the segments before it.
 
 Letters: G key-value heads, L positions, D head size, d hidden size, N prompts.
 """
@@ -24,13 +24,13 @@ from tokmem.model.prefix_tree import RECALL, Ids, shared_ends
 
 @dataclass(eq=False)
 class Segment:
-    """Tokens that stand after those of another segment.
+    """Tokens that follow another segment, or that begin a prompt.
 
     Attributes:
         ids: its own tokens, at least one.
-        parent: what stands before it; None at the start of a prompt.
-        states: keys and values from the start of the prompt to its end, a pair a layer of (G, L, D); empty
-            before it is read.
+        parent: the segment before it; None if it begins the prompt.
+        states: for each layer the keys and values (G, L, D) from the start of the prompt to the end of the
+            segment; empty until the segment has been read.
     """
 
     ids: tuple[int, ...]
@@ -39,18 +39,18 @@ class Segment:
 
     @property
     def unread(self) -> list[Segment]:
-        """The segments before it that have not been read, from the start of the prompt."""
+        """The segments before it that have not been read, in the order of the prompt."""
         parent = self.parent
         return [] if parent is None or parent.states else [*parent.unread, parent]
 
 
 @dataclass(frozen=True)
 class ReadPrompt:
-    """What decoding needs of a prompt.
+    """The states that decoding needs of a prompt.
 
     Attributes:
-        parts: keys and values of its stretches, in order, each a pair a layer of (G, L, D).
-        hidden: (d,) last hidden state of its last position.
+        parts: keys and values of consecutive parts of the prompt; each has a pair (G, L, D) for each layer.
+        hidden: (d,) last hidden state of the last position.
     """
 
     parts: tuple[Past, ...]
@@ -84,13 +84,13 @@ def plan_segments(prompts: Sequence[Ids], share: bool) -> list[Segment]:
 class PromptReader:
     """Reads prompts in waves.
 
-    A wave is a function of the prompts alone, never of how decoding goes on.
+    The waves depend only on the prompts, never on the course of decoding.
 
     Args:
         lm: the model.
-        prompts: in lexicographic order, none longer than the model's `longest_packed`.
-        share: whether what prompts begin with alike is read once.
-        tokens: most tokens to read in a wave, or one prompt.
+        prompts: in lexicographic order, none longer than `lm.longest_packed`.
+        share: whether shared beginnings are read once.
+        tokens: most tokens in a wave of several prompts.
     """
 
     def __init__(self, lm: MemoryLM, prompts: Sequence[tuple[int, ...]], share: bool, tokens: int) -> None:
@@ -98,11 +98,11 @@ class PromptReader:
         self._ends = plan_segments(prompts, share)[::-1]
 
     def __len__(self) -> int:
-        """Prompts that are still to be read."""
+        """The number of prompts that have not been read."""
         return len(self._ends)
 
     def wave(self) -> list[ReadPrompt]:
-        """Reads the next prompts, one at the least."""
+        """Reads the next prompts, at least one."""
         chosen: list[Segment] = []
         levels: dict[Segment, int] = {}
         room = self.tokens
@@ -126,19 +126,19 @@ class PromptReader:
         own, _ = self._read(segments)
         for segment, states in zip(segments, own, strict=True):
             before = segment.parent.states if segment.parent else ((k[:, :0], v[:, :0]) for k, v in states)
-            # Of their own: a view would keep the whole batch.
+            # Copies: a view would keep the states of the whole row in memory.
             segment.states = [
                 (torch.cat([k, key], 1), torch.cat([v, value], 1))
                 for (k, v), (key, value) in zip(before, states, strict=True)
             ]
 
     def _read(self, segments: Sequence[Segment]) -> tuple[list[Past], Tensor]:
-        """Own keys and values of segments whose parents have been read, and their last states."""
+        """Reads segments whose parents have been read: their own keys and values, and their last states."""
         return read_packed(self.lm, [segment.ids for segment in segments], _pasts(segments))
 
 
 def _pasts(segments: Sequence[Segment]) -> list[Past]:
-    """What stands before each, as `packed` takes it: none has a past or all have, some of zero length."""
+    """The states before each segment. If one segment has a parent, all get a past, some of zero length."""
     known = next((s.parent.states for s in segments if s.parent), None)
     if known is None:
         return []

@@ -1,4 +1,4 @@
-"""Routing: which memory token a query calls for (Eq. 4)."""
+"""Routing: chooses the memory token for a query (Eq. 4)."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from tokmem.records import Choice, Route
 def route(frozen: Tensor, memory: Tensor, names: Sequence[str], top_k: int = 5) -> list[Route]:
     """Ranks the procedures of each query.
 
-    P(m_i | q) is proportional to exp(h . a_i), among memory tokens alone.
+    P(m_i | q) is proportional to exp(h . a_i), normalised over the memory tokens.
 
     Args:
-        frozen: (B, V) logits of the backbone after the query, replaced rows at -inf.
-        memory: (B, P) logits of the memory tokens after the query.
+        frozen: (B, V) logits of the backbone after each query; replaced rows are -inf.
+        memory: (B, P) logits of the memory tokens after each query.
         names: the P procedures, in slot order.
-        top_k: how many candidates to keep.
+        top_k: number of candidates to keep.
 
     Returns:
-        B routes; a query is `rejected` where some ordinary token beats every memory token.
+        B routes; a query is `rejected` if an ordinary token scores higher than every memory token.
     """
     probabilities, order = memory.softmax(-1).topk(min(top_k, len(names)))
     rejected = frozen.max(-1).values > memory.max(-1).values

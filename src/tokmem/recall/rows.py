@@ -1,4 +1,4 @@
-"""A prompt under way."""
+"""The state of one prompt while it is decoded."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from tokmem.records import Route
 
 @dataclass
 class Row:
-    """A prompt under way: what it wrote, and what it still has to write whatever the model says.
+    """The state of one prompt: the ids written so far, and the ids that are forced to come.
 
     Attributes:
-        prompt: token ids up to where the first memory token will stand.
-        most: tokens that it may write.
-        draws: its own random numbers, so that sampling does not hang on other rows.
-        procedures: those still to be forced; None where the model chooses.
-        queue: ids that come next: the rest of a wide procedure.
-        ids: what it wrote.
-        route: how the prompt was routed; None with an empty bank.
-        routes: how each of its memory tokens was chosen.
-        guide: the grammar of the response under way; None where it is free.
-        finished: whether a stop token ended it.
+        prompt: token ids of the prompt, which ends where its first memory token will stand.
+        most: most tokens that the row may write.
+        draws: random numbers of this row, so that sampling does not depend on other rows.
+        procedures: procedures that are still to be forced; None if the model chooses.
+        queue: ids that are forced next: the later tokens of a wide procedure.
+        ids: the ids written so far.
+        route: the route of the prompt; None with an empty bank.
+        routes: for each memory token the route that chose it.
+        guide: the grammar of the current response; None if the response is free.
+        finished: whether a stop token ended the row.
     """
 
     prompt: tuple[int, ...]
@@ -39,7 +39,7 @@ class Row:
     finished: bool = False
 
     def write(self, token: int, stops: frozenset[int]) -> bool:
-        """Adds a token; returns whether the row goes on."""
+        """Writes a token; returns whether the row continues."""
         if token in stops:
             self.finished = True
             return False

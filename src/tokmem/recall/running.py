@@ -1,9 +1,9 @@
-"""Continuous batching: a row that finishes gives its place to a prompt that waits.
+"""Continuous batching: a waiting prompt takes the place of a finished row.
 
-Every row has its place in keys and values that are kept from row to row and grow seldom, so that a step
-copies nothing; rows are padded on the right, and a step attends no further than its longest row.
+Each running row has a place in one buffer of keys and values. The buffer outlives the rows and grows seldom,
+so a step copies nothing. Rows are padded on the right; a step attends up to the end of the longest row.
 
-Letters: B rows that run, R places, C positions of room, L positions of the longest row, H heads, G key-value
+Letters: B running rows, R places, C positions of room, L positions of the longest row, H heads, G key-value
 heads, D head size.
 """
 
@@ -22,18 +22,18 @@ from tokmem.recall.prompts import PromptReader, ReadPrompt
 from tokmem.recall.rows import Row
 from tokmem.recall.writer import Writer
 
-CHUNK = 64  # positions; the room grows by a multiple of it
+CHUNK = 64  # positions; the room grows by multiples of it
 
 
 class RowCache:
-    """Keys and values of the rows that run, in places 0 to B - 1.
+    """Keys and values of the running rows, in places 0 to B - 1.
 
     Args:
         places: R, the most rows at a time.
 
     Attributes:
-        keys, values: (R, G, C, D) a layer.
-        lengths: (B,) positions that each row holds.
+        keys, values: for each layer (R, G, C, D).
+        lengths: (B,) number of positions of each row.
     """
 
     def __init__(self, places: int) -> None:
@@ -43,7 +43,7 @@ class RowCache:
         self.lengths: list[int] = []
 
     def enter(self, prompt: ReadPrompt) -> None:
-        """Puts a prompt in the next free place."""
+        """Copies the states of a prompt into the next free place."""
         place, start = len(self.lengths), 0
         self.lengths.append(sum(part[0][0].shape[1] for part in prompt.parts))
         self._make_room(prompt)
@@ -55,7 +55,7 @@ class RowCache:
             start = end
 
     def leave(self, place: int) -> None:
-        """Frees a place; the last row moves there."""
+        """Frees a place; the last row moves into it."""
         length = self.lengths[place] = self.lengths[-1]
         last = len(self.lengths) - 1
         if place != last:
@@ -64,7 +64,7 @@ class RowCache:
         self.lengths.pop()
 
     def _make_room(self, prompt: ReadPrompt | None = None) -> None:
-        """Lets each row take one more position."""
+        """Grows the buffer, if needed, so that each row has room for one more position."""
         if prompt is not None and not self.keys:
             pairs = prompt.parts[0]
             self.keys, self.values = (
@@ -74,14 +74,14 @@ class RowCache:
         room = self.keys[0].shape[2]
         lacking = max(self.lengths) + 1 - room
         if lacking > 0:
-            # By half at the least: what is held is copied.
+            # Grows by at least half, because growing copies the buffer.
             more = -(-max(lacking, room // 2) // CHUNK) * CHUNK
             for kept in (self.keys, self.values):
-                for layer in range(len(kept)):  # one by one: the old and the new are never held as a whole
+                for layer in range(len(kept)):  # one by one, so that memory never holds two whole buffers
                     kept[layer] = pad(kept[layer], (0, 0, 0, more))
 
     def step(self) -> Step:
-        """Makes room for one more position of every row, which the forward that follows fills."""
+        """Makes room for one more position of each row; the next forward pass fills it."""
         self._make_room()
         step = Step(self)
         self.lengths = [length + 1 for length in self.lengths]
@@ -89,7 +89,7 @@ class RowCache:
 
 
 class Step(PackedRow):
-    """The next position of every row, as a packed row of B sequences of one token."""
+    """The next position of each row, as a packed row of B sequences of one token."""
 
     def __init__(self, cache: RowCache) -> None:
         super().__init__([1] * len(cache.lengths))
@@ -100,7 +100,7 @@ class Step(PackedRow):
         self.seen = (torch.arange(self.longest, device=device) <= self.place[:, None])[:, None, None]
 
     def positions(self) -> list[int]:
-        """(B,) the position of each new token."""
+        """(B,) position of each new token."""
         return self.starts
 
     def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, scale: float | None) -> Tensor:
@@ -109,7 +109,7 @@ class Step(PackedRow):
         keys[self.row, :, self.place] = key[0].transpose(0, 1)
         values[self.row, :, self.place] = value[0].transpose(0, 1)
         rows, groups = len(self.starts), key.shape[1]
-        # The heads that share keys stand as queries of one head: no copy of the keys a head.
+        # Heads that share keys become queries of one head, so the keys are not copied for each head.
         grouped = query[0].transpose(0, 1).reshape(rows, groups, -1, query.shape[-1])
         seen = slice(rows), slice(None), slice(self.longest)
         out = scaled_dot_product_attention(grouped, keys[seen], values[seen], self.seen, scale=scale)

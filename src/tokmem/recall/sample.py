@@ -1,4 +1,4 @@
-"""Choosing the next token: greedy, or sampled with temperature and nucleus."""
+"""Chooses the next token: greedily, or by sampling with temperature and nucleus."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from torch import Tensor
 
 
 def choose(parts: Sequence[Tensor], temperature: float, top_p: float, draws: Sequence[float]) -> Tensor:
-    """Picks a token for each row from logits that lie side by side in several tensors.
+    """Chooses a token for each row from logits that are split over several tensors.
 
     Args:
-        parts: (B, W_1), (B, W_2), ... logits, none of zero width; -inf where a token is not allowed.
-        temperature: 0 is greedy; of equal logits the first wins.
-        top_p: keep the smallest set of tokens whose probability reaches this.
-        draws: (B,) random numbers from [0, 1), one a row; greedy reads none.
+        parts: logits (B, W_1), (B, W_2), ..., none of zero width; -inf for tokens that are not allowed.
+        temperature: 0 is greedy; among equal logits the first wins.
+        top_p: sampling keeps the smallest set of tokens with at least this probability.
+        draws: (B,) random numbers from [0, 1), one for each row; greedy decoding reads none.
 
     Returns:
-        (B,) indices into the parts as if they were one (B, W_1 + W_2 + ...).
+        (B,) indices into the concatenation (B, W_1 + W_2 + ...) of the parts.
     """
     if temperature == 0:
         return _best(parts)
@@ -28,14 +28,14 @@ def choose(parts: Sequence[Tensor], temperature: float, top_p: float, draws: Seq
     outside = probabilities.cumsum(-1) - probabilities >= top_p
     cumulative = probabilities.masked_fill(outside, 0).cumsum(-1)
     drawn = torch.tensor(draws, device=scores.device)[:, None] * cumulative[:, -1:]
-    # The first whose sum is past the draw; rounding may put the draw at the very end, where nothing is.
+    # The first token whose sum exceeds the draw; rounding may put the draw past the last token.
     place = torch.searchsorted(cumulative, drawn, right=True).clamp(max=scores.shape[-1] - 1)
     last = (cumulative < cumulative[:, -1:]).sum(-1, keepdim=True)
     return order.gather(-1, place.minimum(last))[:, 0]
 
 
 def _best(parts: Sequence[Tensor]) -> Tensor:
-    # `max`, not `argmax`: the latter is several times as slow for bfloat16 on a CPU.
+    # `max`, because `argmax` is several times slower for bfloat16 on a CPU.
     best, pick = parts[0].max(-1)
     offset = parts[0].shape[-1]
     for part in parts[1:]:

@@ -1,4 +1,4 @@
-"""How to recall."""
+"""The settings of recall."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ Mode = Literal["atomic", "chain"]
 
 @dataclass(frozen=True)
 class RecallSettings(Config):
-    """How to recall.
+    """How to recall procedures and write responses.
 
     Attributes:
         mode: ``atomic`` allows one memory token, at the start; ``chain`` any number.
-        reject: whether a query may be answered without a memory token, where an ordinary one beats them all.
-        max_new_tokens: most tokens to write, memory tokens included.
-        batch_size: prompts that are decoded together.
-        top_k: routing candidates to keep.
-        temperature: 0 is greedy.
-        top_p: nucleus of sampling.
-        seed: of sampling; a prompt's draws hang on it and on the prompt's place among the prompts alone.
-        constrained: whether, in a chain, the response of a procedure that has a JSON schema must be JSON of
-            that schema before anything may follow it; ``atomic`` stays free (needs the extra `constrained`).
-        continuous: whether a finished row gives its place to a waiting prompt, and prompts are read without
-            padding; off, or where the backbone does not allow it, padded batches run one after the other.
-        shared_prefixes: whether what prompts begin with alike is read once; only if `continuous`.
+        reject: whether the model may answer without a memory token, if an ordinary token scores higher.
+        max_new_tokens: most tokens to write for a prompt, memory tokens included.
+        batch_size: most prompts to decode together.
+        top_k: number of routing candidates to keep.
+        temperature: of sampling; 0 decodes greedily.
+        top_p: probability mass of nucleus sampling.
+        seed: of sampling. The draws of a prompt depend only on the seed and on the prompt's index.
+        constrained: in ``chain`` mode, whether a procedure with a JSON schema must write a complete value of
+            that schema; needs the extra `constrained`. ``atomic`` mode is never constrained.
+        continuous: whether prompts are read without padding, and a waiting prompt takes the place of a
+            finished one. If False, or if the backbone cannot be packed, padded batches run one by one.
+        shared_prefixes: whether a beginning that prompts share is read once; needs `continuous`.
     """
 
     mode: Mode = "atomic"
@@ -50,5 +50,5 @@ class RecallSettings(Config):
 
     @property
     def guided(self) -> bool:
-        """Whether grammars rule what is written."""
+        """Whether grammars constrain the responses."""
         return self.constrained and self.mode == "chain"

@@ -1,4 +1,4 @@
-"""From the last states of rows to the tokens that they write.
+"""Chooses the tokens that rows write, from their last states.
 
 Letters: B rows, d hidden size, V rows of the backbone, P procedures.
 """
@@ -19,20 +19,20 @@ from tokmem.recall.sample import choose
 from tokmem.recall.settings import RecallSettings
 from tokmem.records import Route
 
-MAX_LOGITS = 1 << 23  # most logits held at once when prompts are routed
+MAX_LOGITS = 1 << 23  # most logits in memory at once while prompts are routed
 
 
 class Writer:
-    """Chooses each row's next token, and records how memory tokens were chosen.
+    """Chooses the next token of each row, and records the routes of memory tokens.
 
     Args:
-        lm: backbone and bank.
+        lm: the backbone and its bank.
         stops: ids that end a response.
         settings: how to recall.
-        guides: grammars of the responses; None writes freely.
+        guides: grammars of the responses; None leaves them unconstrained.
 
     Attributes:
-        heads: procedure of each first memory id.
+        heads: maps the first memory id of each procedure to its name.
     """
 
     def __init__(
@@ -44,10 +44,10 @@ class Writer:
         self._gate = gate_of(lm.bank)
 
     def first(self, hidden: Tensor, rows: Sequence[Row]) -> list[bool]:
-        """Routes prompts by their last states, (B, d), and writes their first tokens.
+        """Routes prompts by their last states (B, d), and writes their first tokens.
 
         Returns:
-            (B,) whether a row goes on.
+            (B,) whether each row continues.
         """
         size = max(1, MAX_LOGITS // (self.lm.head.model_rows + len(self.lm.bank)))
         return [
@@ -57,7 +57,7 @@ class Writer:
         ]
 
     def _first(self, hidden: Tensor, rows: Sequence[Row]) -> list[bool]:
-        """`first` for as many rows as may hold their logits at once."""
+        """`first` for rows whose logits fit into memory together."""
         frozen, memory = self._frozen(hidden), self.lm.head.memory(hidden)
         if self.heads:
             for row, its in zip(rows, self._routes(frozen, memory, hidden), strict=True):
@@ -72,10 +72,10 @@ class Writer:
         return [row.write(token, self.stops) for row, token in zip(rows, tokens, strict=True)]
 
     def next(self, hidden: Tensor, rows: Sequence[Row]) -> list[bool]:
-        """Writes one more token to each row, by the states (B, d) of what it wrote last.
+        """Writes the next token of each row, from the states (B, d) of its last token.
 
         Returns:
-            (B,) whether a row goes on.
+            (B,) whether each row continues.
         """
         frozen, memory = self._frozen(hidden), None
         if self.settings.mode == "chain":
@@ -100,12 +100,12 @@ class Writer:
         return frozen.masked_fill(~shut, -torch.inf), memory.masked_fill(shut, -torch.inf)
 
     def _frozen(self, hidden: Tensor) -> Tensor:
-        """(B, V) frozen logits in the backbone's dtype, replaced rows at -inf."""
+        """(B, V) frozen logits in the backbone's dtype; replaced rows are -inf."""
         logits = self.lm.head.native(hidden)
         return logits.index_fill_(-1, self._replaced, -torch.inf) if len(self._replaced) else logits
 
     def _tokens(self, frozen: Tensor | None, memory: Tensor | None, rows: Sequence[Row]) -> list[int]:
-        """What each row writes, of the logits that are given and of what it has to write."""
+        """The token that each row writes: chosen from the given logits, unless another one is forced."""
         parts = [part for part in (frozen, memory) if part is not None and part.shape[-1]]
         settings, vocab = self.settings, 0 if frozen is None else frozen.shape[-1]
         draws = [row.draws.random() for row in rows] if settings.temperature else []
@@ -116,7 +116,7 @@ class Writer:
         return [self._scripted(row, token) for row, token in zip(rows, picks.tolist(), strict=True)]
 
     def _scripted(self, row: Row, token: int) -> int:
-        """What the row writes: its queue, then its forced procedures at each boundary, then its own token."""
+        """Replaces the chosen token by a queued one, or by a forced procedure at the boundary of a turn."""
         if row.queue:
             return row.queue.popleft()
         boundary = not row.ids or token in self.heads or token in self.stops
@@ -135,7 +135,7 @@ class Writer:
     def _guided(
         self, frozen: Tensor, memory: Tensor | None, rows: Sequence[Row]
     ) -> tuple[Tensor, Tensor | None]:
-        """The logits with what a row's grammar does not allow at -inf; `frozen` stays as it is."""
+        """Sets logits that a row's grammar does not allow to -inf, in copies."""
         guides = {i: row.guide for i, row in enumerate(rows) if row.guide and not row.queue}
         if not guides or memory is None:
             return frozen, memory
