@@ -1,4 +1,4 @@
-"""Training a LoRA adapter: alone, or together with memory tokens (Algorithm 1)."""
+"""Objectives of LoRA: an adapter alone, or with memory tokens (Algorithm 1)."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from tokmem.train.step import whole_loss
 
 
 class AdapterObjective(ResponseObjective):
-    """The loss of an adapted backbone; logits are made at supervised positions alone.
+    """The loss of an adapted backbone; logits are computed only at supervised positions.
 
     Args:
         lm: the adapted model with an empty bank.
-        adapter: what trains.
+        adapter: the adapter that trains.
         seed: of the dropout.
-        stage: number of the stage; each draws its own dropout.
+        stage: number of the stage; each stage draws its own dropout.
     """
 
     def __init__(self, lm: MemoryLM, adapter: Adapter, *, seed: int, stage: int = 0) -> None:
@@ -35,20 +35,20 @@ class AdapterObjective(ResponseObjective):
 
     @property
     def parameters(self) -> Sequence[nn.Parameter]:
-        """All of the adapter's."""
+        """All parameters of the adapter."""
         return self.adapter.parameters
 
     def response_loss(self, examples: Sequence[Encoded]) -> LossSum:
-        """Without dropout."""
+        """The loss without dropout."""
         return whole_loss(self.lm, examples)
 
     def loss(self, piece: Piece) -> LossSum:
-        """Under dropout."""
+        """The loss with dropout."""
         with self.adapter.dropping(self.seed, self.stage, *piece.draw):
             return self.response_loss(piece.examples)
 
     def identity(self) -> tuple[Mapping[str, Any], Sequence[Tensor]]:
-        """The backbone's weights, the adapter's settings and weights, and the stage."""
+        """The fingerprint of the backbone, the adapter's settings and weights, and the stage."""
         facts = {
             "backbone": fingerprint(self.adapter.backbone.model),
             "lora": asdict(self.adapter.settings),
@@ -58,18 +58,18 @@ class AdapterObjective(ResponseObjective):
 
 
 class JointObjective:
-    """Eq. 3 over the fresh rows of a bank and over a LoRA adapter, each at a rate of its own.
+    """Eq. 3 over the fresh rows of a bank and a LoRA adapter, each with its own rate.
 
-    Whole sequences: the adapter changes the query's states too, so no prefix is frozen.
+    Whole sequences run with a graph: the adapter changes the states of the query too, so no prefix is frozen.
 
     Args:
         lm: the adapted model and its bank.
-        adapter: what trains beside the rows.
-        rate: the adapter's rate, times the run's.
-        weight_decay: the adapter's decay.
+        adapter: the adapter that trains with the rows.
+        rate: rate of the adapter, as a multiple of the run's rate.
+        weight_decay: decay of the adapter.
         renorm: rescale the new rows after each step (Eqs. 5-6).
         seed: of the dropout.
-        stage: number of the stage; each draws its own dropout.
+        stage: number of the stage; each stage draws its own dropout.
     """
 
     usage: Usage | None = None
@@ -91,36 +91,36 @@ class JointObjective:
 
     @property
     def parameters(self) -> Sequence[nn.Parameter]:
-        """The rows, then the adapter's matrices."""
+        """The rows, then the matrices of the adapter."""
         return [*self.rows.parameters, *self.lora.parameters]
 
     @property
     def groups(self) -> Sequence[Group]:
-        """Rows at the run's rate and decay, the adapter at its own."""
+        """Two groups: the rows at the run's rate and decay, and the adapter at its own."""
         return [*self.rows.groups, Group(self.lora.parameters, self.rate, self.weight_decay)]
 
     def begin(self, train: Sequence[Encoded], validation: Sequence[Encoded]) -> None:
-        """Needs examples and fresh rows.
+        """Checks that there are examples and fresh rows.
 
         Raises:
-            TrainingError: there are none of one.
+            TrainingError: there are no examples or no fresh rows.
         """
         self.rows.begin(train, validation)
 
     def losses(self, pieces: Sequence[Piece]) -> Iterator[LossSum]:
-        """Eq. 3 under the adapter's dropout."""
+        """Yields Eq. 3 for each micro-batch, with the adapter's dropout."""
         return self.lora.losses(pieces)
 
     def validation(self, examples: Sequence[Encoded], size: int, window: int) -> Iterator[LossSum]:
-        """Eq. 3 on held-out examples."""
+        """Yields Eq. 3 on held-out examples."""
         return self.lora.validation(examples, size, window)
 
     def after_step(self) -> None:
-        """Renorms, where asked for."""
+        """Rescales the new rows, if `renorm` is set."""
         self.rows.after_step()
 
     def identity(self) -> tuple[Mapping[str, Any], Sequence[Tensor]]:
-        """What both have."""
+        """The identity of the rows and of the adapter."""
         rows, starts = self.rows.identity()
         lora, matrices = self.lora.identity()
         own = {"lora_rate": self.rate, "lora_weight_decay": self.weight_decay}

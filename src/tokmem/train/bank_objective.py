@@ -1,4 +1,4 @@
-"""What `fit` trains for TokMem: the fresh rows of a bank."""
+"""The objective of TokMem: Eq. 3 over the fresh rows of a bank."""
 
 from __future__ import annotations
 
@@ -33,17 +33,17 @@ class BankObjective:
     """Eq. 3 over the fresh rows of a bank.
 
     Args:
-        lm: the frozen backbone and its bank; where it only reads memory tokens, they train as a soft prompt.
+        lm: the frozen backbone and its bank. If it only reads memory tokens, they train as a soft prompt.
         frozen_prefix: read queries once and without a graph.
-        cache_bytes: how much memory may hold prefixes for later epochs.
-        share: read once what prompts have in common.
-        disk_bytes: how much of a disk may hold prefixes for later runs.
-        disk_folder: where; None takes the user's cache folder.
-        negatives: for each example, also draw a query state that the bank keeps of an earlier procedure, of
-            whatever turn, and count its routing as one more supervised position: it must still choose that
-            procedure. Such a state is a constant, so only the new addresses learn from it.
+        cache_bytes: most bytes of memory for prefixes that later epochs need.
+        share: read beginnings that prompts share once.
+        disk_bytes: most bytes on disk for prefixes that later runs need.
+        disk_folder: folder of these prefixes; None takes the user's cache folder.
+        negatives: for each example, also draw a query state that the bank keeps of an earlier procedure, and
+            add its routing as one more supervised position: the state must still choose its procedure. The
+            state is a constant, so only the new addresses learn from it.
         renorm: rescale the new rows after each step (Eqs. 5-6).
-        seed: of what is drawn.
+        seed: of the random draws.
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class BankObjective:
     ) -> None:
         self.lm, self.frozen_prefix, self.renorm, self.seed = lm, frozen_prefix, renorm, seed
         files = None
-        if disk_bytes and frozen_prefix and not is_recurrent(lm.model):  # it reads every weight
+        if disk_bytes and frozen_prefix and not is_recurrent(lm.model):  # its constructor reads every weight
             files = PrefixFiles(lm, disk_folder or cache_folder("prefixes"), disk_bytes)
         self.cache = PrefixCache(lm, cache_bytes, share=share, files=files)
         self.states, self.calls_for = lm.bank.frozen_states()
@@ -74,19 +74,19 @@ class BankObjective:
 
     @property
     def groups(self) -> Sequence[Group]:
-        """All at the run's rate."""
+        """One group at the rate of the run."""
         return [Group(self.parameters)]
 
     @property
     def usage(self) -> Usage | None:
-        """What the prefix cache has done so far; None on the plain path."""
+        """The use of the prefix cache so far; None on the plain path."""
         return self.cache.usage if self.frozen_prefix else None
 
     def begin(self, train: Sequence[Encoded], validation: Sequence[Encoded]) -> None:
-        """Takes the plain path where the backbone has no frozen prefix to offer.
+        """Plans the prefixes; takes the plain path if the backbone keeps a recurrent state.
 
         Raises:
-            TrainingError: no examples, no fresh rows, or targets inside a prefix that is to stay frozen.
+            TrainingError: there are no examples or no fresh rows, or a target lies inside a frozen prefix.
         """
         fresh = len(self.lm.read.fresh_names)
         if not train or not fresh:
@@ -111,10 +111,10 @@ class BankObjective:
             self.cache.begin([*train, *validation])
 
     def losses(self, pieces: Sequence[Piece]) -> Iterator[LossSum]:
-        """Eq. 3 of the micro-batches of one optimizer step and, if asked for, the routing of earlier queries.
+        """Yields Eq. 3 for the micro-batches of one optimizer step, with the negatives if there are any.
 
-        Over frozen prefixes, as many micro-batches as suit the device go through the model together and give
-        one sum.
+        With frozen prefixes, as many micro-batches as suit the device go through the model together; one sum
+        stands for them.
         """
         if not self.frozen_prefix:
             yield from (self._with_negatives(plain_loss(self.lm, p.examples), [p]) for p in pieces)
@@ -126,10 +126,10 @@ class BankObjective:
             yield self._with_negatives(loss, some)
 
     def _merged(self, parts: Sequence[Sequence[Encoded]]) -> list[list[int]]:
-        """Which parts go through the model together: a function of their lengths, the bank and the device.
+        """Groups parts that go through the model together, by their lengths, the bank and the device.
 
-        Together they hold at most four times the tokens that suit the device, an eighth of it in suffixes,
-        and `MAX_LOGITS` of the memory tokens; one part alone may hold more.
+        A group has at most four times the tokens that suit the device, at most an eighth of them in suffixes,
+        and at most `MAX_LOGITS` logits of memory tokens. A single part may exceed this.
         """
         most, rows = 4 * suitable_tokens(self.lm), len(self.lm.bank)
         costs = []
@@ -150,7 +150,7 @@ class BankObjective:
         return replace(loss, total=loss.total + torch.stack(earlier).sum())
 
     def _earlier(self, turns: Sequence[int], draw: tuple[int, int]) -> Tensor:
-        """Summed routing loss of kept query states: of those drawn for a micro-batch, the given ones."""
+        """The summed routing loss of query states that are drawn for the given examples of a micro-batch."""
         rng = stream(self.seed, "negatives", *draw)
         drawn = [rng.randrange(len(self.states)) for _ in range(max(turns) + 1)]
         chosen = on_device([drawn[turn] for turn in turns], self.lm.device)
@@ -158,12 +158,12 @@ class BankObjective:
         return memory_loss(self.lm.head, states, self.calls_for.to(self.lm.device)[chosen]).total
 
     def after_step(self) -> None:
-        """Renorms, where asked for."""
+        """Rescales the new rows, if `renorm` is set."""
         if self.renorm:
             self.lm.bank.renorm()
 
     def validation(self, examples: Sequence[Encoded], size: int, window: int) -> Iterator[LossSum]:
-        """Eq. 3 on held-out examples, window by window."""
+        """Yields Eq. 3 on held-out examples, window by window."""
         for start in range(0, len(examples), window):
             held = examples[start : start + window]
             if self.frozen_prefix:
@@ -175,7 +175,7 @@ class BankObjective:
                 yield from (plain_loss(self.lm, held[i : i + size]) for i in range(0, len(held), size))
 
     def identity(self) -> tuple[Mapping[str, Any], Sequence[Tensor]]:
-        """The backbone's weights, and every row."""
+        """The fingerprint of the backbone, and every row."""
         rows = [part for table in self.lm.read.tables for part in (table.frozen, table.fresh)]
         facts = {"backbone": fingerprint(self.lm.model), "renorm": self.renorm, "negatives": self.negatives}
         return facts, [*rows, self.states] if self.negatives else rows

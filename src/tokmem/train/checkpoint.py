@@ -1,4 +1,4 @@
-"""Checkpoints of a training run: safetensors and JSON, replaced as a whole, resumed bit for bit."""
+"""Checkpoints of a training run: safetensors and JSON, replaced as a whole and resumed bit for bit."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ from tokmem.records import Encoded
 
 @dataclass
 class Progress:
-    """Where a run stands, beside its tensors.
+    """The progress of a run, without its tensors.
 
     Attributes:
-        step: optimizer steps done.
-        loss: of the last step; None before the first.
+        step: number of optimizer steps done.
+        loss: loss of the last step; None before the first step.
         best_loss: lowest validation loss so far; None before the first validation.
-        best_step: the step that had it.
-        stale: validations since then.
-        supervised: supervised tokens seen.
-        prompt: prompt tokens seen.
-        seconds: wall time spent in training, over all of the run's sessions.
+        best_step: the step with the lowest validation loss.
+        stale: number of validations since `best_step`.
+        supervised: number of supervised tokens seen.
+        prompt: number of prompt tokens seen.
+        seconds: wall time of training, over all sessions of the run.
     """
 
     step: int = 0
@@ -46,7 +46,7 @@ class Progress:
 
 @dataclass
 class RunState:
-    """All that a resumed run needs: parameters and the best of them, the optimizer's moments, progress."""
+    """All that a resumed run needs: parameters, the best parameters, the optimizer's moments, progress."""
 
     parameters: Sequence[nn.Parameter]
     optimizer: torch.optim.Optimizer
@@ -54,17 +54,17 @@ class RunState:
     progress: Progress = field(default_factory=Progress)
 
     def keep_best(self) -> None:
-        """Copies the present parameters as the best ones."""
+        """Keeps a copy of the current parameters as the best ones."""
         self.best = [p.detach().clone() for p in self.parameters]
 
     @torch.no_grad()
     def restore_best(self) -> None:
-        """Puts the best parameters back, where any were kept."""
+        """Restores the best parameters, if any were kept."""
         for parameter, kept in zip(self.parameters, self.best, strict=False):
             parameter.copy_(kept)
 
     def save(self, folder: Path, identity: str) -> None:
-        """Writes the state as a folder, replacing an older one as a whole."""
+        """Writes the state as a folder; it replaces an older one as a whole."""
         tensors = {f"parameter.{i}": p.detach().cpu().contiguous() for i, p in enumerate(self.parameters)}
         tensors |= {f"best.{i}": t.cpu().contiguous() for i, t in enumerate(self.best)}
         for index, moments in self.optimizer.state_dict()["state"].items():
@@ -77,14 +77,15 @@ class RunState:
 
     @torch.no_grad()
     def resume(self, folder: Path, identity: str) -> bool:
-        """Takes up a saved state.
+        """Restores a saved state.
 
         Returns:
             Whether there was one.
 
         Raises:
-            TrainingError: it is of another run: other data, settings, backbone or starting parameters.
-            TokMemError: it is damaged.
+            TrainingError: the state belongs to a run with other data, settings, backbone or starting
+                parameters.
+            TokMemError: the state is damaged.
         """
         recover_folder(folder)
         if not (folder / "state.json").is_file():
@@ -118,7 +119,7 @@ def _remedy(folder: Path) -> str:
 
 
 def _read_facts(folder: Path) -> tuple[str, Progress]:
-    """The identity of a checkpoint's run, and where it stands."""
+    """Reads the identity and the progress of a checkpoint's run."""
     path = folder / "state.json"
     facts = read_json(path, dict, _remedy(folder))
     try:
@@ -128,7 +129,7 @@ def _read_facts(folder: Path) -> tuple[str, Progress]:
 
 
 def _read_tensors(folder: Path, parameters: Sequence[Tensor]) -> dict[str, Tensor]:
-    """The tensors of a checkpoint, those of the parameters among them."""
+    """Reads the tensors of a checkpoint, and checks that all parameters are among them."""
     path = folder / "state.safetensors"
     try:
         tensors = load_file(path)
@@ -142,7 +143,7 @@ def _read_tensors(folder: Path, parameters: Sequence[Tensor]) -> dict[str, Tenso
 
 
 def run_identity(facts: Mapping[str, Any], examples: Sequence[Encoded], tensors: Sequence[Tensor]) -> str:
-    """Hex digest of what makes two runs the same: settings and other facts, encoded data, tensors."""
+    """The identity of a run: a hex digest of settings and other facts, encoded data and tensors."""
     digest = hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode())
     for example in examples:
         digest.update(json.dumps([example.ids, example.supervised, example.prefix]).encode())

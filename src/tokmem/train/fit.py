@@ -1,4 +1,4 @@
-"""One `fit` for all tracks: it moves what its objective trains, and nothing else."""
+"""The training loop: `fit` lowers the loss of any objective."""
 
 from __future__ import annotations
 
@@ -39,21 +39,22 @@ def fit(
     checkpoint: Path | None = None,
     metrics: Metrics | None = None,
 ) -> FitReport:
-    """Lowers the objective's loss on `examples` by moving the objective's parameters, and nothing else.
+    """Trains the parameters of an objective on examples; nothing else changes.
 
     Args:
-        objective: the loss and the parameters that train, such as `BankObjective`.
+        objective: the loss and its parameters, such as `BankObjective`.
         examples: encoded training examples.
         settings: how to train.
-        validation: encoded examples; where given, the parameters with the lowest loss on them are kept in the
-            end.
-        order: which examples come when, instead of `settings.stream`.
-        checkpoint: folder to resume from and to save to; it is left in place when training ends.
-        metrics: receives a line per optimizer step. What stands there under `speed` (see
-            `tokmem.train.speed`) tells of the machine; all else a resumed run writes again bit for bit.
+        validation: held-out encoded examples. If there are any, the run ends with the parameters that had the
+            lowest loss on them.
+        order: the order of the examples; None takes `settings.stream`.
+        checkpoint: folder to resume from and to save to; it stays when training ends.
+        metrics: receives a line for each optimizer step. Its entry `speed` (see `tokmem.train.speed`) depends
+            on the machine; a resumed run writes all other entries again bit for bit.
 
     Raises:
-        TrainingError: there is nothing to train, the loss is not finite, or the checkpoint is of another run.
+        TrainingError: there is nothing to train, the loss is not finite, or the checkpoint belongs to another
+            run.
     """
     lm = objective.lm
     padded = nullcontext() if settings.packed_rows or lm is None else lm.padded()
@@ -85,17 +86,17 @@ class _Run:
         self.given_order = order
         self.order: Order = order or settings.stream(len(examples))
         self.windows = self.order.windows()
-        # Epochs need not be equally long: the step after each one's last.
+        # For each epoch the number of steps up to its end; epochs may differ in length.
         self.ends = list(accumulate(len(self._steps(epoch)) for epoch in range(settings.epochs)))
         self.steps = self.ends[-1]
         self._epoch, self._batches = -1, list[list[MicroBatch]]()
-        # Dealt out in the first epoch's order, in which prefixes are read: each batch of it is shared evenly.
+        # Examples go to processes in the first epoch's order, so each of its batches is shared evenly.
         turns = enumerate(i for batch in self.order.epoch(0) for i in batch.indices)
         self.owners = {i: turn for turn, i in turns}
         self.meter = SpeedMeter()
 
     def go(self) -> FitReport:
-        """Runs to the end, or on from the checkpoint."""
+        """Trains to the end, from the start or from the checkpoint."""
         identity = ""
         if self.checkpoint is not None:
             identity = self._identity()
@@ -147,14 +148,14 @@ class _Run:
         return optimizer_steps(self.order, epoch, self.settings.accumulation)
 
     def _micro_batches(self, step: int) -> list[MicroBatch]:
-        """Those of an optimizer step."""
+        """The micro-batches of an optimizer step."""
         epoch = bisect_right(self.ends, step)
         if epoch != self._epoch:
             self._epoch, self._batches = epoch, self._steps(epoch)
         return self._batches[step - self.ends[epoch]]  # counted from the epoch's end
 
     def _step(self, bar: tqdm[Any]) -> None:
-        """One optimizer step; the loss is a mean over the supervised tokens of all its micro-batches."""
+        """Takes one optimizer step; its loss is the mean over the supervised tokens of all micro-batches."""
         done, settings = self.state.progress, self.settings
         micro = self._micro_batches(done.step)
         chosen = [self.examples[i] for batch in micro for i in batch.indices]
@@ -173,12 +174,12 @@ class _Run:
         self.objective.after_step()
         done.step += 1
         done.supervised += count
-        # Without a memory token the prefix is the whole sequence.
+        # An example without a memory token has its whole sequence as prefix.
         done.prompt += sum(min(e.prefix, len(e.ids) - sum(e.supervised)) for e in chosen)
         self._show(bar, {"memory_loss": memory / memories} if memories else {}, lr)
 
     def _losses(self, micro: Sequence[MicroBatch]) -> Iterator[LossSum]:
-        """Summed losses, with graph, of this process's examples."""
+        """The summed losses of this process's examples, with graph."""
         step = self.state.progress.step
         pieces = [self._piece(batch, (step, number)) for number, batch in enumerate(micro)]
         return self.objective.losses([piece for piece in pieces if piece.examples])
@@ -202,8 +203,8 @@ class _Run:
         return [i for i in indices if self.processes.own(self.owners.get(i, i))]
 
     def _totals(self, sums: Sequence[LossSum]) -> tuple[float, float, int]:
-        """Summed loss, the part of it at memory positions, and their number; over all processes."""
-        # One transfer: the host waits for the device once a step.
+        """The summed loss, its part at memory positions, and the number of these; over all processes."""
+        # One transfer, so that the host waits for the device once in a step.
         parts = [torch.stack([loss.total.detach(), loss.memory, loss.memory_count]) for loss in sums]
         columns = zip(*torch.stack(parts).tolist(), strict=True) if parts else [()] * 3
         totals = [sum(column) for column in columns]

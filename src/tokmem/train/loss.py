@@ -2,7 +2,7 @@
 
     -log p(y | h) = logaddexp(LSE_v(h . w_v), LSE_m(h . a_m)) - (h . w_y  or  h . a_y)
 
-w_v: the backbone's rows, those that a memory token replaces left out; a_m: the addresses.
+w_v: the backbone's rows, without those that a memory token replaces; a_m: the addresses.
 
 Letters: N supervised positions, d hidden size, V rows of the backbone, P procedures.
 """
@@ -19,22 +19,22 @@ from torch.autograd.function import once_differentiable
 from tokmem.errors import TrainingError
 from tokmem.model.layers import MemoryHead
 
-# Most logits held at once. On a CPU those that stay in its caches, with their rows of the head, until their
-# gradient is made.
+# Most logits in memory at once. On a CPU they stay in its caches, with their rows of the head, until their
+# gradient has been computed.
 MAX_LOGITS, CPU_LOGITS = 1 << 23, 1 << 20
-# States that go through the head together, for it is read once for all of them; fewest of its rows at a time.
+# Most states that go through the head together, so that it is read once for them; fewest rows of a part.
 MOST_STATES, LEAST_PART = 1024, 256
 
 
 @dataclass(frozen=True)
 class LossSum:
-    """Summed losses and their counts, still on the device; means are the caller's.
+    """Summed losses and their counts, still on the device; the caller computes means.
 
     Attributes:
-        total: sum over all supervised positions, with graph.
-        memory: the part of `total` at memory positions, detached.
-        count: supervised positions.
-        memory_count: memory positions among them.
+        total: () sum over all supervised positions, with graph.
+        memory: () the part of `total` at memory positions, detached.
+        count: number of supervised positions.
+        memory_count: () number of memory positions among them.
     """
 
     total: Tensor
@@ -46,8 +46,8 @@ class LossSum:
 class _TokenLosses(torch.autograd.Function):
     """(N, d) states, (N, P) memory logits, (N,) target ids -> (N,) losses.
 
-    A loss depends on its own state alone, so its gradient is a row that can be had in the forward pass, where
-    the logits are at hand: they are dropped before the next ones, and none are computed twice.
+    A loss depends only on its own state. So the forward pass, which has the logits, computes the gradient
+    too: each part of the logits is dropped before the next one, and none is computed twice.
     """
 
     @staticmethod
@@ -74,7 +74,7 @@ class _TokenLosses(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor | None, Tensor, None, None]:
         slope, memory_slope = ctx.saved_tensors
-        constant = not ctx.needs_input_grad[0]  # states without a graph: only the memory tokens learn
+        constant = not ctx.needs_input_grad[0]  # states without a graph: only memory tokens learn
         states = None if constant else (upstream[:, None] * slope).to(slope.dtype)
         return states, upstream[:, None] * memory_slope, None, None
 
@@ -82,19 +82,20 @@ class _TokenLosses(torch.autograd.Function):
 def _frozen_part(
     head: MemoryHead, hidden: Tensor, memory_sum: Tensor, words: Tensor, *, graph: bool
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """What the frozen rows contribute, part of the vocabulary by part.
+    """The contribution of the frozen rows, computed for one part of the vocabulary after the other.
 
-    Exponentials are taken against the greatest logit so far; sums fade where a later part has a greater one.
+    Exponentials are taken relative to the greatest logit so far. If a later part has a greater logit, the
+    sums are scaled down.
 
     Args:
-        head: of the model with its bank.
+        head: the output head with the bank.
         hidden: (n, d) states.
         memory_sum: (n,) log-sum-exp of the memory logits.
-        words: (n,) target ids, -1 where the target is a memory token.
-        graph: whether the slope is wanted.
+        words: (n,) target ids; -1 if the target is a memory token.
+        graph: whether to compute the gradient.
 
     Returns:
-        (n,) log-sum-exp over all logits, (n,) target logit, (n, d) gradient of the first less the second.
+        (n,) log-sum-exp over all logits; (n,) target logit; (n, d) gradient of the first minus the second.
     """
     hidden = hidden.detach().requires_grad_(graph)
     top = torch.full_like(memory_sum, torch.finfo(torch.float32).min)[:, None]
@@ -114,7 +115,7 @@ def _frozen_part(
         fade = (before - top).exp_()
         total = total * fade + block.sub_(top).exp_().sum(-1, keepdim=True)
         if graph:
-            # The target's own share comes last: beside it, p - 1 would be lost in half precision.
+            # The target's own share is added last: p - 1 would lose its digits in half precision.
             block.scatter_(-1, index, block.gather(-1, index).masked_fill_(here, 0))
             slope.mul_(fade).add_(torch.autograd.grad(logits, hidden, block.to(logits.dtype))[0])
     normaliser = torch.logaddexp(top + total.log(), memory_sum[:, None])
@@ -125,24 +126,24 @@ def _frozen_part(
 
 
 def _own_slope(head: MemoryHead, hidden: Tensor, words: Tensor, upstream: Tensor) -> Tensor:
-    """(n, d) gradient that reaches the states through their targets' logits; `upstream` is (n, 1)."""
+    """(n, d) gradient of the states through the logits of their targets; `upstream` is (n, 1)."""
     with torch.enable_grad():
         logits = head.part(hidden, words.clamp(min=0)).diagonal()
     return torch.autograd.grad(logits, hidden, upstream[:, 0].to(logits.dtype))[0]
 
 
 def _find(head: MemoryHead, targets: Tensor) -> tuple[Tensor, Tensor]:
-    """(N,) procedure indices, and whether a target is a memory token."""
+    """(N,) procedure indices, and (N,) whether each target is a memory token."""
     if len(head.bank) == 0:
         return torch.zeros_like(targets), torch.zeros_like(targets, dtype=torch.bool)
     return head.bank.find_head(targets)
 
 
 def memory_loss(head: MemoryHead, hidden: Tensor, targets: Tensor) -> LossSum:
-    """Sums Eq. 3 over supervised positions; the arguments are those of `token_losses`.
+    """Sums Eq. 3 over supervised positions; takes the arguments of `token_losses`.
 
     Raises:
-        TrainingError: the output head itself trains.
+        TrainingError: a parameter of the output head trains.
     """
     losses = token_losses(head, hidden, targets)
     is_memory = _find(head, targets)[1]
@@ -152,15 +153,15 @@ def memory_loss(head: MemoryHead, hidden: Tensor, targets: Tensor) -> LossSum:
 
 
 def token_losses(head: MemoryHead, hidden: Tensor, targets: Tensor) -> Tensor:
-    """Eq. 3 position by position: (N,) negative log-likelihoods, with graph.
+    """Eq. 3 for each position: (N,) negative log-likelihoods, with graph.
 
     Args:
-        head: of the model with its bank.
+        head: the output head with the bank.
         hidden: (N, d) state before each target.
         targets: (N,) token ids.
 
     Raises:
-        TrainingError: the output head itself trains; no gradient would reach it.
+        TrainingError: a parameter of the output head trains; no gradient would reach it.
     """
     if head.trains:
         raise TrainingError(

@@ -1,8 +1,8 @@
-"""How long runs of memorisation train, when each stops, and which of its states is kept.
+"""Trains independent runs of memorisation side by side; each stops by itself and keeps its best state.
 
-A run holds its own sequences in a memory of its own. Its loss is the mean over its own tokens, nothing of
-one run stands in a sequence of another, and AdamW moves each number by its own gradient alone: trained
-together each gets what it would get alone.
+A run learns its own sequences with a memory of its own. Its loss is the mean over its own tokens, its
+sequences hold nothing of other runs, and AdamW moves each number by its own gradient. So runs that train
+together get the result that each would get alone.
 
 Letters: R runs, N supervised positions.
 """
@@ -30,13 +30,13 @@ class MemoriseSettings:
 
     Attributes:
         lr: AdamW's rate.
-        steps: most optimizer steps; every one sees all sequences.
-        check_every: steps between checks; a check measures, keeps the best embeddings, and may stop a run.
-        patience: checks without a better one after which a run stops; 0 never stops for that.
-        enough: a run stops when its mean loss, in nats a token, is below this.
+        steps: most optimizer steps; each step sees all sequences.
+        check_every: steps between checks. A check measures, keeps the best embeddings, and may stop a run.
+        patience: a run stops after this many checks without a lower loss; 0 never stops for this reason.
+        enough: a run stops when its mean loss, in nats per token, is below this.
         warmup: share of the steps in which the rate rises.
-        schedule: what follows: linear to zero, or constant.
-        batch_size: sequences that go through the model together; the result does not hang on it.
+        schedule: the rate after the warm-up: ``linear`` falls to zero, ``constant`` stays.
+        batch_size: number of sequences that go through the model together; the result does not depend on it.
     """
 
     lr: float = 5e-3
@@ -56,12 +56,12 @@ class MemoriseSettings:
 
 @dataclass
 class RunRecord:
-    """What became of a run.
+    """The outcome of a run.
 
     Attributes:
-        start: (K, D) what the memory began as: K embeddings of D numbers.
-        rows: (K, D) the best it became.
-        checks: step and tally of each check, the first at step 0.
+        start: (K, D) starting rows of the memory: K embeddings of D numbers.
+        rows: (K, D) best rows of the memory.
+        checks: step and tally of each check; the first check is at step 0.
         best_step: the step whose rows were kept.
     """
 
@@ -72,11 +72,11 @@ class RunRecord:
 
     @property
     def best(self) -> TokenTally:
-        """The tally of the rows that were kept."""
+        """The tally at `best_step`."""
         return next(tally for step, tally in self.checks if step == self.best_step)
 
     def steps_to(self, share: float) -> int:
-        """The first checked step whose perplexity is at most the best one divided by `share`."""
+        """The first check with a perplexity of at most the best one divided by `share`; returns its step."""
         limit = self.best.perplexity / share
         return next(step for step, tally in self.checks if tally.perplexity <= limit)
 
@@ -85,10 +85,10 @@ class Forward(NamedTuple):
     """A micro-batch of B sequences.
 
     Attributes:
-        places: of each sequence the place of its run among the active ones.
-        counts: supervised tokens of each sequence, in whose order the N positions stand.
-        losses: (N,) with graph.
-        correct: (N,) whether each target is the model's first choice; worked out when called.
+        places: for each sequence the index of its run among the active runs.
+        counts: number of supervised tokens of each sequence; the N positions follow this order.
+        losses: (N,) losses with graph.
+        correct: computes (N,) whether each target is the model's first choice.
     """
 
     places: list[int]
@@ -98,37 +98,37 @@ class Forward(NamedTuple):
 
 
 class Memories(Protocol):
-    """What R runs train."""
+    """The memories of R runs."""
 
     @property
     def parameters(self) -> Sequence[nn.Parameter]:
-        """Of all runs."""
+        """The parameters of all runs."""
 
     def rows(self) -> list[Tensor]:
-        """(K, D) of each run, copies."""
+        """Copies of the rows (K, D) of each run."""
 
     def put(self, rows: Sequence[Tensor]) -> None:
-        """Sets what `rows` reads."""
+        """Sets the rows (K, D) of each run."""
 
     def tokens(self, run: int) -> int:
-        """How many supervised tokens the sequences of a run have."""
+        """The number of supervised tokens in the sequences of a run."""
 
     def forwards(self, active: Sequence[int], batch_size: int) -> Iterator[Forward]:
-        """The sequences of the active runs, at most so many at a time."""
+        """Yields a forward pass for each `batch_size` sequences of the active runs."""
 
     def mask_gradients(self) -> None:
-        """Sets to zero the gradient of what is not to move; before every step."""
+        """Sets the gradient of numbers that must not move to zero; runs before each step."""
 
 
 def train_memories(
     memories: Memories, settings: MemoriseSettings, desc: str = "memorising"
 ) -> list[RunRecord]:
-    """Trains every run until it stops; the memories end with the best state of each.
+    """Trains each run until it stops; the memories end with the best rows of each run.
 
     Args:
-        memories: of R runs.
+        memories: the memories of R runs.
         settings: how to train.
-        desc: shown beside the progress bar.
+        desc: text beside the progress bar.
 
     Returns:
         R records.
@@ -140,7 +140,7 @@ def train_memories(
 
 
 def tally_each(losses: Tensor, correct: Tensor, counts: Sequence[int]) -> list[TokenTally]:
-    """Of each sequence, whose `counts` supervised tokens stand one after the other."""
+    """Tallies each sequence; the supervised tokens of a sequence follow those of the one before."""
     parts = zip(losses.detach().split(list(counts)), correct.split(list(counts)), strict=True)
     return [
         TokenTally(float(nll.double().sum()), int(right.sum()), n)
@@ -159,7 +159,7 @@ class _SideBySide:
         self.stale = [0] * len(self.records)
 
     def go(self, desc: str) -> list[RunRecord]:
-        """Runs until every run has stopped."""
+        """Trains until every run has stopped."""
         settings = self.settings
         with progress(settings.steps, desc, unit="step") as bar:
             for step in range(settings.steps + 1):
@@ -178,7 +178,7 @@ class _SideBySide:
         return self.records
 
     def _pass(self, *, check: bool) -> list[TokenTally]:
-        """Forward, and backward where gradients are on; tallies of the active runs, where asked for."""
+        """Runs forward, and backward if gradients are on; tallies the active runs if `check` is set."""
         self.optimizer.zero_grad(set_to_none=True)
         totals = [TokenTally() for _ in self.active]
         for part in self.memories.forwards(self.active, self.settings.batch_size):
@@ -200,7 +200,7 @@ class _SideBySide:
         self.optimizer.step()
 
     def _check(self, step: int, found: Sequence[TokenTally]) -> None:
-        """Keeps what is better, and lets runs stop."""
+        """Keeps better rows, and stops runs that are done."""
         rows, still = self.memories.rows(), []
         for run, tally in zip(self.active, found, strict=True):
             if not math.isfinite(tally.nll):

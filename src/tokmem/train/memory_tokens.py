@@ -1,9 +1,9 @@
-"""Many independent runs of memorisation side by side, as separate slots of one bank in one batch.
+"""Memorises with memory tokens: independent runs train in one batch, as separate slots of one bank.
 
-A run is a procedure's memory tokens and the sequences that they are to hold. Memory tokens are read, never
-predicted.
+A run is a procedure's memory tokens and the sequences that they learn. The model reads memory tokens and
+never predicts them.
 
-Letters: R runs, K memory tokens a run, N supervised positions, d hidden size.
+Letters: R runs, K memory tokens of a run, N supervised positions, d hidden size.
 """
 
 from __future__ import annotations
@@ -34,30 +34,30 @@ def memorise(
     dimension: int | None = None,
     desc: str = "memorising",
 ) -> list[RunRecord]:
-    """Trains every run's memory tokens to hold its sequences; the bank ends with the best rows of each.
+    """Trains the memory tokens of each run on its sequences; the bank ends with the best rows of each run.
 
     Args:
-        lm: a backbone that only reads the memory tokens of its bank (`writes=False`): a procedure a run, in
-            their order, all of one width.
-        runs: R runs' sequences, each with the memory tokens of its own procedure.
+        lm: a backbone that only reads the memory tokens of its bank (`writes=False`). The bank has one
+            procedure for each run, in the order of the runs and all of one width.
+        runs: the sequences of R runs; each holds the memory tokens of its own procedure.
         settings: how to train.
-        frozen_prefix: read what stands before the memory tokens once and without a graph. Exact; there must
-            be something there, and it may hold no target.
-        dimension: only so many leading coordinates of each embedding train; None: all.
-        desc: shown beside the progress bar.
+        frozen_prefix: read the tokens before the memory tokens once and without a graph; exact. There must be
+            such tokens, and none of them may be a target.
+        dimension: number of leading coordinates of each embedding that train; None trains all.
+        desc: text beside the progress bar.
 
     Returns:
         R records.
 
     Raises:
-        TrainingError: runs and procedures do not match, a sequence cannot be read in this way, or the loss is
-            not finite.
+        TrainingError: runs and procedures do not match, a sequence breaks the conditions above, or the loss
+            is not finite.
     """
     return train_memories(MemoryTokens(lm, runs, frozen_prefix, dimension), settings, desc)
 
 
 def tallies(lm: MemoryLM, examples: Sequence[Encoded], batch_size: int = 64) -> list[TokenTally]:
-    """How well the supervised tokens of each example are predicted, as the bank stands now."""
+    """Measures how well the model, with the bank as it is, predicts the supervised tokens of each example."""
     out = []
     with torch.no_grad():
         for i in range(0, len(examples), batch_size):
@@ -69,16 +69,16 @@ def tallies(lm: MemoryLM, examples: Sequence[Encoded], batch_size: int = 64) -> 
 
 
 class MemoryTokens:
-    """The memory tokens of R runs: K rows of one bank each.
+    """The memory tokens of R runs: K rows of one bank for each run.
 
     Args:
-        lm: as for `memorise`, which says what the others are too.
-        runs: R runs' sequences.
-        frozen_prefix: whether what stands before the memory tokens is read once.
-        dimension: how many leading coordinates train.
+        lm: as in `memorise`.
+        runs: as in `memorise`.
+        frozen_prefix: as in `memorise`.
+        dimension: as in `memorise`.
 
     Raises:
-        TrainingError: as `memorise`, but for the loss.
+        TrainingError: runs and procedures do not match, or a sequence breaks the conditions of `memorise`.
     """
 
     def __init__(
@@ -98,21 +98,21 @@ class MemoryTokens:
         return [self.table.fresh]
 
     def rows(self) -> list[Tensor]:
-        """(K, d) of each run, copies."""
+        """Copies of the rows (K, d) of each run."""
         rows = self.table.fresh.detach()
         return list(rows.reshape(len(self.runs), -1, rows.shape[-1]).clone().unbind())
 
     def put(self, rows: Sequence[Tensor]) -> None:
-        """Sets what `rows` reads."""
+        """Sets the rows (K, d) of each run."""
         with torch.no_grad():
             self.table.fresh.copy_(torch.cat(list(rows)))
 
     def tokens(self, run: int) -> int:
-        """Supervised tokens of a run."""
+        """The number of supervised tokens in the sequences of a run."""
         return sum(sum(example.supervised) for example in self.runs[run])
 
     def forwards(self, active: Sequence[int], batch_size: int) -> Iterator[Forward]:
-        """The sequences of the active runs, whatever their runs are, in one batch."""
+        """Yields forward passes over the sequences of the active runs; a batch may mix runs."""
         items = [(p, i) for p, run in enumerate(active) for i in range(len(self.runs[run]))]
         for start in range(0, len(items), batch_size):
             part = items[start : start + batch_size]
@@ -129,7 +129,7 @@ class MemoryTokens:
             yield Forward([p for p, _ in part], counts, losses, correct)
 
     def mask_gradients(self) -> None:
-        """From the first step on, so that coordinates which do not train have no momentum either."""
+        """Sets the gradient of coordinates that do not train to zero, so that they get no momentum."""
         gradient = self.table.fresh.grad
         if gradient is not None and self.dimension is not None:
             gradient[:, self.dimension :] = 0

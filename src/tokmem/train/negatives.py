@@ -1,7 +1,7 @@
-"""Which states a bank keeps of a procedure: those that choose its memory token, wherever in a chain.
+"""Selects the states that a bank keeps of a procedure: those that choose its memory token.
 
-In a chain later turns are routed too, from states that have read the turns before. These are constants as the
-states of queries are: the rows of earlier turns are frozen when a newcomer trains.
+In a chain the later turns are routed too, from states after the earlier turns. All these states are constants
+while a new procedure trains, because the rows of earlier procedures are frozen.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ Turns = Mapping[int, Sequence[Example]]
 
 
 def turns_of(examples: Sequence[Example]) -> dict[str, dict[int, list[Example]]]:
-    """Of each procedure, by number of the turn (from 0), the examples in which that turn is its own."""
+    """Maps each procedure and number of a turn (from 0) to the examples with the procedure in that turn."""
     found: dict[str, dict[int, list[Example]]] = {}
     for example in examples:
         for number, turn in enumerate(example.turns):
@@ -24,15 +24,15 @@ def turns_of(examples: Sequence[Example]) -> dict[str, dict[int, list[Example]]]
 
 
 def draw_evenly(turns: Turns, count: int, draws: Random) -> list[tuple[int, Example]]:
-    """Draws turns of a procedure, as many of each number as there are, and as alike as can be.
+    """Draws turns of a procedure, about equally many of each number.
 
     Args:
         turns: examples by number of the turn.
-        count: how many to draw; all, where there are fewer.
-        draws: says which, and of which numbers one more where they cannot be alike.
+        count: number of turns to draw; takes all if there are fewer.
+        draws: chooses the examples, and the numbers that get one turn more than others.
 
     Returns:
-        numbers of turns and the examples that they are of.
+        pairs of a turn's number and its example.
     """
     numbers = sorted(turns)
     draws.shuffle(numbers)
@@ -43,11 +43,11 @@ def draw_evenly(turns: Turns, count: int, draws: Random) -> list[tuple[int, Exam
 
 
 def before_turn(encoded: Encoded, turn: int, heads: Collection[int]) -> tuple[int, ...]:
-    """What stands before a turn's memory token.
+    """The tokens before the memory token of a turn.
 
     Args:
         encoded: an example.
-        turn: its number, from 0.
+        turn: number of the turn, from 0.
         heads: the first token id of each procedure.
     """
     places = [i for i, token in enumerate(encoded.ids) if i >= encoded.prefix and token in heads]

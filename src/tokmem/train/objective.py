@@ -1,4 +1,4 @@
-"""What `fit` trains: the protocol of an objective, and the base of those without memory tokens."""
+"""Objectives: the protocol of what `fit` trains, and a base class for losses without memory tokens."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ from tokmem.train.prefix_cache import Usage
 
 @dataclass(frozen=True)
 class Piece:
-    """A micro-batch of training and where it comes from.
+    """This process's part of a micro-batch.
 
     Attributes:
-        examples: go through the model together.
-        window: the examples whose prefixes are read together, these among them.
-        places: where in `window` each of `examples` stands.
-        key: names the window; equal keys, equal windows.
-        draw: optimizer step, and number of the micro-batch in it. What a loss draws depends on these and a
-            seed alone, so that a resumed run draws the same.
-        again: whether the window will be asked for in a later epoch.
-        turns: where in the whole micro-batch each of `examples` stands; empty where they are the whole.
+        examples: the examples that go through the model together.
+        window: all examples whose prefixes are read together, including `examples`.
+        places: the index of each of `examples` in `window`.
+        key: identifies the window; equal keys mean equal windows.
+        draw: number of the optimizer step, and of the micro-batch in it. The random draws of a loss depend
+            only on these and a seed, so a resumed run repeats them.
+        again: whether a later epoch will ask for the window.
+        turns: the index of each of `examples` in the whole micro-batch; empty if they are the whole.
     """
 
     examples: Sequence[Encoded]
@@ -42,57 +42,58 @@ class Piece:
 
 
 class Objective(Protocol):
-    """A loss and the parameters that are to lower it."""
+    """A loss, and the parameters that training moves to lower it."""
 
     @property
     def lm(self) -> MemoryLM | None:
-        """What runs the sequences; None where something else does."""
+        """The model that runs the sequences; None if the objective has a model of its own."""
 
     @property
     def parameters(self) -> Sequence[nn.Parameter]:
-        """What the optimizer moves, always in the same order."""
+        """The parameters that the optimizer moves, always in the same order."""
 
     @property
     def groups(self) -> Sequence[Group]:
-        """The same in the same order, with the rate and decay of each."""
+        """The same parameters in the same order, in groups with their own rate and decay."""
 
     @property
     def usage(self) -> Usage | None:
-        """What the prefix cache has done so far; None if no prefixes are read apart from the sequences."""
+        """The use of the prefix cache so far; None if prefixes are not read separately."""
 
     def begin(self, train: Sequence[Encoded], validation: Sequence[Encoded]) -> None:
-        """Makes ready for a run over these examples.
+        """Prepares a run over these examples.
 
         Raises:
-            TrainingError: there is nothing to train, or an example does not suit the loss.
+            TrainingError: there is nothing to train, or the loss cannot take an example.
         """
 
     def losses(self, pieces: Sequence[Piece]) -> Iterator[LossSum]:
-        """Summed losses of the micro-batches of one optimizer step, with graph.
+        """Yields the summed losses of the micro-batches of one optimizer step, with graph.
 
-        An objective may run several micro-batches through the model together and give their sum.
+        An objective may run several micro-batches through the model together and yield one sum for them.
         """
 
     def validation(self, examples: Sequence[Encoded], size: int, window: int) -> Iterator[LossSum]:
-        """Summed losses of held-out examples as they stand, nothing drawn, in micro-batches.
+        """Yields the summed losses of held-out examples, without random draws.
 
         Args:
             examples: the same in every call.
-            size: examples in a micro-batch, where prefixes are not read apart.
-            window: examples whose prefixes are read together, where prefixes are read.
+            size: examples in a micro-batch, if prefixes are not read separately.
+            window: number of examples whose prefixes are read together.
         """
 
     def after_step(self) -> None:
-        """Called when the optimizer has moved the parameters."""
+        """Runs after each step of the optimizer."""
 
     def identity(self) -> tuple[Mapping[str, Any], Sequence[Tensor]]:
-        """What makes two runs the same beside settings and data: facts, and the tensors to start from."""
+        """Facts and starting tensors that identify a run, in addition to its settings and data."""
 
 
 class ResponseObjective(ABC):
     """Next-token cross-entropy on response positions.
 
-    Plain forwards: what trains changes the query's states too, so no prefix is frozen.
+    Whole sequences run with a graph: the parameters change the states of the query too, so no prefix is
+    frozen.
     """
 
     usage: Usage | None = None
@@ -100,7 +101,7 @@ class ResponseObjective(ABC):
     @property
     @abstractmethod
     def parameters(self) -> Sequence[nn.Parameter]:
-        """What trains."""
+        """The parameters that train."""
 
     @abstractmethod
     def identity(self) -> tuple[Mapping[str, Any], Sequence[Tensor]]:
@@ -108,7 +109,7 @@ class ResponseObjective(ABC):
 
     @abstractmethod
     def response_loss(self, examples: Sequence[Encoded]) -> LossSum:
-        """Summed cross-entropy, nothing drawn."""
+        """The summed cross-entropy, without random draws."""
 
     @property
     def groups(self) -> Sequence[Group]:
@@ -116,26 +117,26 @@ class ResponseObjective(ABC):
         return [Group(self.parameters)]
 
     def begin(self, train: Sequence[Encoded], validation: Sequence[Encoded]) -> None:
-        """There is always something to train.
+        """Checks that there are examples.
 
         Raises:
-            TrainingError: no examples.
+            TrainingError: there are none.
         """
         if not train:
             raise TrainingError("0 examples", "at least one", "give the stage its training examples")
 
     def loss(self, piece: Piece) -> LossSum:
-        """Summed cross-entropy of a micro-batch, with graph."""
+        """The summed cross-entropy of a micro-batch, with graph."""
         return self.response_loss(piece.examples)
 
     def losses(self, pieces: Sequence[Piece]) -> Iterator[LossSum]:
-        """Summed cross-entropies of micro-batches, one after the other."""
+        """Yields the summed cross-entropy of each micro-batch."""
         yield from map(self.loss, pieces)
 
     def validation(self, examples: Sequence[Encoded], size: int, window: int) -> Iterator[LossSum]:
-        """Cross-entropy of held-out examples."""
+        """Yields the summed cross-entropy of held-out examples."""
         for i in range(0, len(examples), size):
             yield self.response_loss(examples[i : i + size])
 
     def after_step(self) -> None:  # noqa: B027 - most have nothing to do
-        """Nothing to do."""
+        """Does nothing."""

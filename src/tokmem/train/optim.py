@@ -1,4 +1,4 @@
-"""AdamW over what trains, and the schedule of its rate by optimizer steps."""
+"""AdamW, and the schedule of its rate by optimizer steps."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ class Group:
     """Parameters that share a rate and a decay.
 
     Attributes:
-        parameters: what the optimizer moves.
-        rate: times the run's rate.
-        weight_decay: None takes the run's.
+        parameters: the parameters that the optimizer moves.
+        rate: multiple of the run's rate.
+        weight_decay: decay of the group; None takes the run's.
     """
 
     parameters: Sequence[nn.Parameter]
@@ -30,10 +30,10 @@ class Group:
 
 
 def build_adamw(groups: Sequence[Group], lr: float, weight_decay: float) -> torch.optim.AdamW:
-    """AdamW with the usual moments, over parameters that hold at least one number.
+    """Builds AdamW with its default moments, over parameters that are not empty.
 
-    `set_rate` gives each group its multiple of the rate. Fused: one pass over the memory of a large bank
-    instead of a dozen.
+    `set_rate` gives each group its multiple of the rate. The optimizer is fused, which passes over the memory
+    of a large bank once instead of a dozen times.
     """
     chosen = [
         {
@@ -47,16 +47,16 @@ def build_adamw(groups: Sequence[Group], lr: float, weight_decay: float) -> torc
 
 
 def set_rate(optimizer: torch.optim.Optimizer, lr: float) -> None:
-    """Sets the rate of the run's next step; each group takes its own multiple of it."""
+    """Sets the rate of the next step; each group takes its own multiple of it."""
     for group in optimizer.param_groups:
         group["lr"] = lr * group["factor"]
 
 
 def check_schedule(warmup: float, schedule: str) -> None:
-    """Refuses what `rate` cannot follow.
+    """Checks the arguments of `rate`.
 
     Raises:
-        ConfigError: the warm-up is no share of the steps, or there is no such schedule.
+        ConfigError: `warmup` is not in [0, 1], or `schedule` is unknown.
     """
     if not 0 <= warmup <= 1:
         raise ConfigError(f"warmup {warmup}", "a share of the steps, 0 to 1")
@@ -65,10 +65,10 @@ def check_schedule(warmup: float, schedule: str) -> None:
 
 
 def rate(step: int, steps: int, lr: float, warmup: float, schedule: Schedule) -> float:
-    """Rate of optimizer step `step` (from 0) of `steps`.
+    """The rate of optimizer step `step` (from 0) of `steps`.
 
-    Linear warm-up over the first `warmup` share of the steps, then constant, or linear to zero. With the
-    linear schedule the step after the last would have rate zero.
+    The rate rises linearly over the first `warmup` share of the steps. Then it stays constant or falls
+    linearly; with the linear schedule the step after the last would have rate zero.
     """
     ramp = int(warmup * steps)
     if step < ramp:

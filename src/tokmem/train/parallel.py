@@ -1,9 +1,9 @@
-"""Data-parallel training over processes that `accelerate launch` or torchrun started, one a device.
+"""Data-parallel training over processes that `accelerate launch` or torchrun started, one for each device.
 
-Every process holds the backbone and the bank, and walks through the same order. An example belongs to one
-process for the whole run, which alone reads its prefix and computes its loss; gradients and sums are added up
-over all processes. The loss is divided by the supervised tokens of all of them, so that a step is a single
-process's step up to the order of a sum.
+Every process holds the backbone and the bank, and follows the same order of examples. An example belongs to
+one process for the whole run; only this process reads its prefix and computes its loss. Gradients and sums
+are added over all processes. The loss is divided by the supervised tokens of all processes, so a step equals
+the step of a single process up to the order of a sum.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ class Processes:
     """The processes of a run.
 
     Attributes:
-        index: of this one, from 0.
-        count: how many there are.
+        index: number of this process, from 0.
+        count: number of processes.
     """
 
     index: int = 0
@@ -31,11 +31,11 @@ class Processes:
 
     @property
     def first(self) -> bool:
-        """Whether this is the one that writes files and metrics."""
+        """Whether this process writes files and metrics."""
         return self.index == 0
 
     def own(self, owner: int) -> bool:
-        """Whether what is dealt to `owner`, any number, is this process's."""
+        """Whether the work of number `owner` belongs to this process."""
         return owner % self.count == self.index
 
     def add(self, tensor: Tensor) -> Tensor:
@@ -48,7 +48,7 @@ class Processes:
         return total
 
     def add_gradients(self, parameters: Sequence[nn.Parameter]) -> None:
-        """Puts in place of each gradient its sum over all processes; a process without one adds nothing."""
+        """Replaces each gradient by its sum over all processes; a missing gradient counts as zero."""
         if self.count == 1:
             return
         grads = [p.grad if p.grad is not None else torch.zeros_like(p) for p in parameters]
@@ -57,7 +57,7 @@ class Processes:
             parameter.grad = part.view_as(parameter).clone()
 
     def gather(self, text: str) -> list[str]:
-        """The texts of all processes, in their order; as bytes in a tensor, so that none is unpickled."""
+        """The texts of all processes, in order. They travel as bytes in a tensor, so nothing is unpickled."""
         if self.count == 1:
             return [text]
         from accelerate import PartialState
@@ -73,7 +73,7 @@ class Processes:
 
     @contextmanager
     def in_turn(self) -> Iterator[None]:
-        """The first process goes through the block, then the others, even where the first one raises."""
+        """Runs the block in the first process, then in the others, even if the first one raises."""
         if not self.first:
             self.wait()
         try:
@@ -83,7 +83,7 @@ class Processes:
                 self.wait()
 
     def wait(self) -> None:
-        """Until all processes are here."""
+        """Waits until all processes have come here."""
         if self.count > 1:
             from accelerate import PartialState
 
@@ -91,9 +91,9 @@ class Processes:
 
 
 def join_processes() -> Processes:
-    """Takes this process's place among those that were launched; alone where none were.
+    """Finds this process's place among the launched processes; a single process is alone.
 
-    It picks the process's device as the current one: call it before a backbone is loaded.
+    Sets the current device of the process, so call it before a backbone is loaded.
     """
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         return Processes()

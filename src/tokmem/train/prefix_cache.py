@@ -1,8 +1,8 @@
-"""Prefixes kept for later: in memory, and on disk where asked for; each within its budget.
+"""A cache of prefixes, in memory and, if wanted, on disk; each has a budget.
 
-What is kept are groups: the prefixes of a window, and the stems of a pack. A group is always read as a whole,
-in batches that follow from its token ids and its stems alone, so that a group read anew is equal bit for bit
-to the one that was dropped.
+The cache keeps groups: the prefixes of a window, and the stems of a pack. A group is always read as a whole.
+Its batches depend only on its token ids and its stems, so a group that is read again is equal bit for bit to
+the one that was dropped.
 """
 
 from __future__ import annotations
@@ -22,22 +22,22 @@ from tokmem.train.prefix_files import PrefixFiles
 
 
 def stem_tokens(lm: MemoryLM) -> int:
-    """Tokens in a pack of stems; with 0 each is read alone.
+    """The number of tokens in a pack of stems; 0 reads each stem alone.
 
-    A CPU reads a stem alone as fast as among others, and then a small budget never reads one for nothing.
+    A CPU reads a stem alone as fast as in a pack, and a small budget then never reads a stem in vain.
     """
     return 0 if lm.device.type == "cpu" else BATCH_TOKENS
 
 
 @dataclass
 class Usage:
-    """What a cache has done so far.
+    """The use of a cache so far.
 
     Attributes:
-        hits, misses: windows found in memory or on disk, and windows read.
-        disk_hits: the windows among `hits` that were found on disk.
-        read_tokens: tokens that ran through the backbone, stems included.
-        peak_bytes: most bytes of keys, values and states held in memory at once.
+        hits, misses: windows that were found in memory or on disk, and windows that were read.
+        disk_hits: windows among `hits` that were found on disk.
+        read_tokens: tokens that ran through the backbone, including those of stems.
+        peak_bytes: most bytes of keys, values and states in memory at once.
     """
 
     hits: int = 0
@@ -59,18 +59,18 @@ class _Group:
 
 
 class PrefixCache:
-    """Prefixes by window, and the stems that they share; the least recently used dropped beyond a budget.
+    """Keeps prefixes by window, and the stems that they share; drops the least recently used over a budget.
 
-    Stems are dropped last, for many windows need them.
+    Stems are dropped last, because many windows need them.
 
     Args:
-        lm: the model that reads them.
-        budget: most bytes to keep in memory; the window in use and its stems are kept in any case.
-        share: read what prompts have in common once, where `lm` can be packed.
-        files: what to keep on disk; None keeps nothing there.
+        lm: the model that reads the prefixes.
+        budget: most bytes in memory; the current window and its stems are kept in any case.
+        share: read beginnings that prompts share once, if `lm` can be packed.
+        files: the prefixes on disk; None keeps nothing there.
 
     Attributes:
-        usage: what has been done so far.
+        usage: the use of the cache so far.
         plan: the stems.
     """
 
@@ -84,10 +84,10 @@ class PrefixCache:
         self._stems: OrderedDict[int, _Group] = OrderedDict()
         self._digests: dict[int, str] = {}
         self._passing: set[Hashable] = set()
-        self._warned = budget == 0  # which asks for it
+        self._warned = budget == 0  # a budget of 0 asks for it
 
     def begin(self, examples: Iterable[Encoded]) -> None:
-        """Plans the stems of all the examples whose windows will be asked for, and forgets all others."""
+        """Plans the stems of the examples whose windows will be requested, and drops all prefixes."""
         longest = self.lm.longest_packed if self.share else 0
         prompts = {e.ids[: e.prefix] for e in examples if e.prefix <= longest}
         self.plan = plan_stems(prompts, stem_tokens(self.lm))
@@ -95,12 +95,12 @@ class PrefixCache:
             kept.clear()
 
     def window(self, key: Hashable, examples: Sequence[Encoded], *, keep: bool = True) -> list[Prefix]:
-        """The prefixes of a window's examples, in their order.
+        """The prefixes of a window's examples, in the order of the examples.
 
         Args:
-            key: names the window; equal keys, equal examples.
-            examples: of the window.
-            keep: whether the window will be asked for again once another one has been.
+            key: identifies the window; equal keys mean equal examples.
+            examples: the examples of the window.
+            keep: whether the window will be requested again after another window.
         """
         prompts = [e.ids[: e.prefix] for e in examples]
         distinct = list(dict.fromkeys(prompts))
@@ -156,7 +156,7 @@ class PrefixCache:
         return group
 
     def _digest(self, ids: Sequence[Ids], stems: Sequence[Place | None]) -> str:
-        """Of all that the bits of a group follow from, given the backbone."""
+        """A digest of everything, beside the backbone, that decides the bits of a group."""
         above = [s and (self._stems_digest(s.pack), s.index) for s in stems]
         return hashlib.sha256(repr((suitable_tokens(self.lm), above, ids)).encode()).hexdigest()
 
@@ -167,7 +167,7 @@ class PrefixCache:
         return self._digests[pack]
 
     def _trim(self, key: Hashable) -> None:
-        """Drops what passed by and, beyond the budget, what was not used for longest; never window `key`."""
+        """Drops windows that will not return and, over the budget, the least recently used; never `key`."""
         self.usage.peak_bytes = max(self.usage.peak_bytes, self.held)
         for old in self._passing:
             self._windows.pop(old, None)
@@ -182,7 +182,7 @@ class PrefixCache:
     def _warn(self) -> None:
         if not self._warned:
             logger.warning(
-                "what prompts share does not fit into %d MB and is read again and again: raise %s",
+                "the shared beginnings of prompts exceed %d MB and are read again and again: raise %s",
                 self.budget >> 20,
                 "prefix_cache_mb",
             )
@@ -190,5 +190,5 @@ class PrefixCache:
 
     @property
     def held(self) -> int:
-        """Bytes in memory."""
+        """The number of bytes in memory."""
         return sum(group.nbytes for kept in (self._windows, self._stems) for group in kept.values())

@@ -1,6 +1,7 @@
-"""Prefixes on disk: safetensors files, mapped into memory when read, the least recently used removed first.
+"""Prefixes on disk: safetensors files that are mapped into memory when they are read.
 
-Files may be removed at any time. A damaged one is reported, removed, and read anew through the backbone.
+The least recently used files are removed first. Anyone may remove files at any time. A damaged file is
+reported and removed, and its prefixes run through the backbone again.
 """
 
 from __future__ import annotations
@@ -31,48 +32,48 @@ from tokmem.model.prefix import Prefix
 
 SUFFIX = ".safetensors"
 _OURS = re.compile(r"[0-9a-f]{32}/(?:[0-9a-f]+\.safetensors|\.[0-9a-f]+\.safetensors\..+\.tmp)")
-# To be raised whenever a file's layout, or the arithmetic or batches by which prefixes are read, changes.
+# Raise this whenever the layout of a file changes, or the arithmetic or the batches that read prefixes.
 FORMAT = 1
-# A draft this old, in seconds, was left by a process that was killed.
+# Seconds; an older draft was left by a killed process.
 DRAFT_AGE = 3600
-# The folder is looked through again after this part of the budget, for other runs write to it too.
+# The folder is listed again after this part of the budget was written; other runs write to it too.
 SCAN_EVERY = 16
 
 
 class PrefixFiles:
-    """Groups of prefixes by digest, for one backbone as it computes here.
+    """Groups of prefixes by digest, for one backbone on this kind of machine.
 
     Args:
         lm: the model that reads the prefixes.
-        folder: holds a folder for each backbone.
-        budget: most bytes in `folder`, those of other backbones included.
+        folder: folder that holds a subfolder for each backbone.
+        budget: most bytes in `folder`, with those of other backbones.
     """
 
     def __init__(self, lm: MemoryLM, folder: Path, budget: int) -> None:
         self.root, self.budget = folder, budget
         self.folder = folder / reader_identity(lm)
-        self._room = 0  # bytes that may be written before the folder is looked through again
+        self._room = 0  # bytes to write before the folder is listed again
 
     def load(self, digest: str, stems: Sequence[Prefix | None], device: torch.device) -> list[Prefix] | None:
-        """The group of that name, on top of its stems; None where it is missing or damaged."""
+        """Loads a group on top of its stems; returns None if it is missing or damaged."""
         path = self._path(digest)
         if not path.is_file():
             return None
         try:
             group = _unpack(*_open(path), stems, device)
-        except FileNotFoundError:  # another run has removed it
+        except FileNotFoundError:  # another run removed it
             return None
         except (SafetensorError, OSError, KeyError, ValueError) as error:
-            logger.warning("damaged prefix file %s is read anew: %s", path, error)
+            logger.warning("damaged prefix file %s; its prefixes are read again: %s", path, error)
             with suppress(OSError):
                 path.unlink()
             return None
-        with suppress(OSError):  # it may be gone by now, or not ours to touch
-            os.utime(path)  # least recently used goes by it
+        with suppress(OSError):  # the file may be gone, or belong to another user
+            os.utime(path)  # marks it as recently used
         return group
 
     def save(self, digest: str, group: Sequence[Prefix]) -> None:
-        """Writes a group, in place of those not used for longest; one over the budget is left out."""
+        """Writes a group, and removes the least recently used ones for it; skips a group over the budget."""
         if sum(p.nbytes for p in group) > self.budget:
             return
         tensors = _packed(group)
@@ -96,7 +97,7 @@ class PrefixFiles:
         self._room -= size
 
     def _leave(self, room: int) -> None:
-        """Removes what killed runs left, then the least recently used, until so many bytes are free."""
+        """Removes old drafts, then the least recently used files, until `room` bytes are free."""
         found = sorted(self._found())
         held = sum(bytes_ for _, bytes_, _ in found)
         late = time.time_ns() - DRAFT_AGE * 10**9
@@ -109,16 +110,16 @@ class PrefixFiles:
             held -= bytes_
 
     def _found(self) -> Iterator[tuple[int, int, Path]]:
-        """When each file and draft of ours was last used, its bytes, and its path; others are let alone."""
+        """Yields the time of last use, the size and the path of each file and draft that this class wrote."""
         for path in self.root.glob("*/*"):
             if _OURS.fullmatch(f"{path.parent.name}/{path.name}"):
-                with suppress(FileNotFoundError):  # another process has removed it
+                with suppress(FileNotFoundError):  # another process removed it
                     status = path.stat()
                     yield status.st_mtime_ns, status.st_size, path
 
 
 def _packed(group: Sequence[Prefix]) -> dict[str, Tensor]:
-    """Keys and values of each layer side by side, (G, N, D), and the last states (S, d)."""
+    """The tensors of a file: keys and values (G, N, D) of each layer, side by side; last states (S, d)."""
     tensors = {"hidden": torch.stack([p.hidden for p in group]).cpu()}
     for layer in range(len(group[0].layers)):
         for part, name in enumerate(("keys", "values")):
@@ -128,10 +129,10 @@ def _packed(group: Sequence[Prefix]) -> dict[str, Tensor]:
 
 
 def _open(path: Path) -> tuple[dict[str, Tensor], Mapping[str, str]]:
-    """Tensors that lie in the mapped file, and its metadata.
+    """Maps a file; returns its tensors and its metadata.
 
     Raises:
-        ValueError: a bit is not what was written.
+        ValueError: the checksum differs.
     """
     with safe_open(path, "pt") as file:
         facts = file.metadata() or {}
@@ -171,11 +172,11 @@ def _bytes(tensor: Tensor) -> memoryview:
 
 
 def reader_identity(lm: MemoryLM) -> str:
-    """Hex digest of what, beside token ids, the bits of a prefix follow from on one kind of machine.
+    """Hex digest of everything, beside token ids, that decides the bits of a prefix on one kind of machine.
 
-    Every bit of the backbone's weights and buffers, its configuration, the attention kernel, the files'
-    format, the versions of TokMem, torch and transformers, the device, and the threads of a CPU. CPU models
-    of one instruction set are not told apart.
+    It covers the weights and buffers of the backbone, its configuration, the attention kernel, the format of
+    the files, the versions of TokMem, torch and transformers, the device, and the threads of a CPU. It does
+    not distinguish CPU models of one instruction set.
     """
     model, device = lm.model, lm.device
     config = {k: v for k, v in model.config.to_dict().items() if k != "_name_or_path"}

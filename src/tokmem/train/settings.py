@@ -1,4 +1,4 @@
-"""How to train, and what a training run did."""
+"""The settings of a training run, and its report."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from tokmem.config import Config, check_least
 from tokmem.data.stream import Stream
 from tokmem.train.optim import Schedule, check_schedule
 
-# Settings that change how long a run takes and never what comes out of it: a resumed run may have others.
+# Settings that change the duration of a run, never its result; a resumed run may have other values.
 NO_MATTER = ("checkpoint_every", "prefix_cache_mb", "prefix_disk_mb", "prefix_cache_dir")
 
 
 @dataclass(frozen=True)
 class FitSettings(Config):
-    """How to train; the defaults are the paper's. See `PRESETS` for the published scripts' own.
+    """How to train. The defaults are the paper's; `PRESETS` has those of the published scripts.
 
     Attributes:
         lr: AdamW's rate.
@@ -25,21 +25,21 @@ class FitSettings(Config):
         batch_size: examples in a micro-batch.
         accumulation: micro-batches in an optimizer step.
         warmup: share of the steps in which the rate rises.
-        schedule: what follows: linear to zero, or constant.
+        schedule: the rate after the warm-up: ``linear`` falls to zero, ``constant`` stays.
         shuffle: whether to shuffle the examples.
-        validate_every: optimizer steps between validations; 0 validates at each epoch's end.
-        patience: validations without a better one after which to stop; 0 never stops early.
-        frozen_prefix: read queries once and without a graph (exact, and much faster).
-        window: examples whose prefixes are read together.
-        share_prefixes: read once what prompts have in common, such as a task's instruction (exact).
-        packed_rows: put sequences side by side instead of padding them, where the backbone allows it. Sharing
-            needs it.
-        prefix_cache_mb: how much memory may hold prefixes for later epochs.
-        prefix_disk_mb: how much of a disk may hold prefixes for later runs; 0 writes nothing.
-        prefix_cache_dir: where; empty takes tokmem/prefixes in the user's cache folder. What is written there
-            tells of the queries.
-        checkpoint_every: optimizer steps between checkpoints, where a checkpoint folder is given.
-        seed: of the order.
+        validate_every: optimizer steps between validations; 0 validates at the end of each epoch.
+        patience: stop after this many validations without a lower loss; 0 never stops early.
+        frozen_prefix: read queries once and without a graph; exact, and much faster.
+        window: number of examples whose prefixes are read together.
+        share_prefixes: read beginnings that prompts share, such as a task's instruction, once; exact.
+        packed_rows: put sequences side by side instead of padding them, if the backbone can be packed.
+            `share_prefixes` needs this.
+        prefix_cache_mb: most memory, in MiB, for prefixes that later epochs need.
+        prefix_disk_mb: most disk space, in MiB, for prefixes that later runs need; 0 writes nothing.
+        prefix_cache_dir: folder of these prefixes; empty takes tokmem/prefixes in the user's cache folder.
+            The files there reveal the queries.
+        checkpoint_every: optimizer steps between checkpoints, if there is a checkpoint folder.
+        seed: of the order of the examples.
     """
 
     lr: float = 5e-3
@@ -70,7 +70,7 @@ class FitSettings(Config):
 
     @property
     def prefixes(self) -> dict[str, Any]:
-        """What `BankObjective` takes of these settings."""
+        """The arguments of `BankObjective` that these settings give."""
         return {
             "frozen_prefix": self.frozen_prefix,
             "share": self.share_prefixes,
@@ -81,13 +81,13 @@ class FitSettings(Config):
 
     @property
     def facts(self) -> dict[str, Any]:
-        """The settings as a saved bank names them: no path of a machine among them."""
+        """The settings for the record of a saved bank, without paths of this machine."""
         facts = asdict(self)
         del facts["prefix_cache_dir"]
         return facts
 
     def stream(self, count: int) -> Stream:
-        """The order of `count` examples."""
+        """The order in which `count` examples come."""
         return Stream(count, self.batch_size, self.window, self.shuffle, self.seed)
 
 
@@ -96,20 +96,20 @@ PRESETS: dict[str, dict[str, Any]] = {"paper": {}, "scripts": {"lr": 1e-3, "weig
 
 @dataclass(frozen=True)
 class FitReport:
-    """What a training run did.
+    """The outcome of a training run.
 
     Attributes:
         steps: optimizer steps.
         loss: mean loss of the last step, per supervised token.
-        best_loss: lowest validation loss, None without validation.
+        best_loss: lowest validation loss; None without validation.
         best_step: the step whose parameters were kept.
-        examples: trained on, counted once an epoch, by all processes.
-        supervised_tokens, prompt_tokens: of these.
-        seconds: wall time, prefixes and validation included.
-        prefix_hits, prefix_misses: windows found in the cache, and read; by this process since it began.
-        prefix_disk_hits: the windows among those found that were on disk.
-        read_tokens: prompt tokens that ran through the backbone for them, each shared one once.
-        prefix_bytes: most bytes of prefixes held in memory.
+        examples: examples of all processes; an example counts once for each epoch.
+        supervised_tokens, prompt_tokens: tokens of these examples.
+        seconds: wall time, with prefixes and validation.
+        prefix_hits, prefix_misses: windows that this process found in its cache, and windows that it read.
+        prefix_disk_hits: windows among `prefix_hits` that were found on disk.
+        read_tokens: prompt tokens that ran through the backbone for them; a shared token counts once.
+        prefix_bytes: most bytes of prefixes in memory at once.
     """
 
     steps: int

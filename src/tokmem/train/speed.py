@@ -1,4 +1,4 @@
-"""How fast a run trains and how much memory it takes: what hangs on the machine, and no result on it.
+"""Measures the speed and the memory of a training run. They depend on the machine; no result does.
 
 Nothing here waits for the device.
 """
@@ -18,27 +18,27 @@ STATUS = Path("/proc/self/status")
 
 
 class SpeedMeter:
-    """Counts from when a process takes up a run.
+    """Measures a run from the moment at which this process starts or resumes it.
 
     Args:
-        supervised: supervised tokens seen before that.
+        supervised: supervised tokens that the run had seen before.
     """
 
     def __init__(self, supervised: int = 0) -> None:
         self._before, self._began = supervised, time.monotonic()
 
     def read(self, supervised: int, usage: Usage | None = None) -> dict[str, int]:
-        """What a line of metrics holds under `speed`.
+        """The entry `speed` of a line of metrics.
 
         Args:
-            supervised: supervised tokens seen in the whole run, by all processes.
-            usage: of this process's prefix cache; None where prompts are not read apart.
+            supervised: supervised tokens that all processes have seen in the whole run.
+            usage: use of this process's prefix cache; None if prompts are not read separately.
 
         Returns:
             `supervised_tokens_per_second` and `peak_memory_mb` (see `peak_bytes`). With a prefix cache also
-            `unique_prompt_tokens_per_second`: those read, so that a shared one counts once and one from the
-            cache not at all; `prefix_misses` and `prefix_hits`, windows read and found; `prefix_mb`, the most
-            that it held.
+            `unique_prompt_tokens_per_second`, which counts shared tokens once and cached tokens not at all;
+            `prefix_misses` and `prefix_hits`, the windows that were read and found; and `prefix_mb`, the
+            largest size of the cache.
         """
         seconds = max(time.monotonic() - self._began, 1e-9)
         speed = {"supervised_tokens_per_second": round((supervised - self._before) / seconds)}
@@ -53,19 +53,19 @@ class SpeedMeter:
 
 
 def shown(speed: Mapping[str, int]) -> dict[str, int]:
-    """The same under the names that a progress bar shows."""
+    """Renames the entries of `speed` for a progress bar."""
     return {name.replace("_per_second", "/s").replace("_", " "): value for name, value in speed.items()}
 
 
 def peak_bytes() -> int:
-    """Most memory that this process has held so far: of the device on CUDA, else resident memory.
+    """The peak memory of this process: device memory on CUDA, else resident memory.
 
-    0 where the system does not tell.
+    0 if the system does not report it.
     """
     if torch.cuda.is_initialized():
         return torch.cuda.max_memory_allocated()
     if STATUS.exists():
-        # Not getrusage: its peak survives exec, so a child would start from its parent's.
+        # getrusage would not do: its peak survives exec, so a child would start from its parent's peak.
         line = next(line for line in STATUS.read_text().splitlines() if line.startswith("VmHWM"))
         return int(line.split()[1]) * 1024
     try:

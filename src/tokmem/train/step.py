@@ -1,6 +1,6 @@
-"""One forward pass of training, in its equal forms: plain, unpadded, and over frozen prefixes.
+"""One forward pass of training, in three equal forms: padded, packed, and over frozen prefixes.
 
-Which states are supervised is known on the host: no step waits for the device to tell.
+The host knows which states are supervised, so no step waits for the device.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from tokmem.train.loss import LossSum, memory_loss
 
 
 def plain_loss(lm: MemoryLM, examples: Sequence[Encoded]) -> LossSum:
-    """Runs whole sequences with a graph, padded to one length: the reference."""
+    """Runs whole sequences with a graph, padded to one length: the reference for the other forms."""
     return memory_loss(lm.head, *plain_states(lm, examples))
 
 
 def plain_states(lm: MemoryLM, examples: Sequence[Encoded]) -> tuple[Tensor, Tensor]:
-    """States (N, d) before the N supervised tokens of whole sequences, example by example, and the tokens."""
+    """States (N, d) before the N supervised tokens of whole sequences, and these tokens, by example."""
     batch = collate(examples, whole=True).to(lm.device)
     positions = torch.arange(batch.ids.shape[1], device=lm.device).expand_as(batch.ids)
     hidden = lm.hidden(batch.ids, batch.mask, positions)
@@ -32,12 +32,12 @@ def plain_states(lm: MemoryLM, examples: Sequence[Encoded]) -> tuple[Tensor, Ten
 
 
 def whole_loss(lm: MemoryLM, examples: Sequence[Encoded]) -> LossSum:
-    """`plain_loss` without padding, for training the backbone itself: its prompts are never frozen."""
+    """Equals `plain_loss`, without padding. It trains the backbone itself, whose prompts are never frozen."""
     return memory_loss(lm.head, *whole_states(lm, examples))
 
 
 def whole_states(lm: MemoryLM, examples: Sequence[Encoded]) -> tuple[Tensor, Tensor]:
-    """What `plain_states` gives, from sequences side by side where the backbone can be packed."""
+    """Equals `plain_states`; sequences run side by side if the backbone can be packed."""
     parts = [e.ids[:-1] for e in examples]
     if max(map(len, parts)) > lm.longest_packed:
         return plain_states(lm, examples)
@@ -45,10 +45,10 @@ def whole_states(lm: MemoryLM, examples: Sequence[Encoded]) -> tuple[Tensor, Ten
 
 
 def frozen_prefix_loss(lm: MemoryLM, examples: Sequence[Encoded], prefixes: Sequence[Prefix]) -> LossSum:
-    """Runs memory tokens and responses alone, reading their queries' keys and values.
+    """Runs only memory tokens and responses; they read the keys and values of their queries.
 
-    The first supervised position is predicted by the prefix's last state: its gradient, (p - y) h, reaches
-    addresses only. Equal to `plain_loss` in value and gradient.
+    The last state of the prefix predicts the first supervised position. Its gradient, (p - y) h, reaches
+    only addresses. Equal to `plain_loss` in value and gradient.
     """
     return memory_loss(lm.head, *frozen_prefix_states(lm, examples, prefixes))
 
@@ -56,7 +56,7 @@ def frozen_prefix_loss(lm: MemoryLM, examples: Sequence[Encoded], prefixes: Sequ
 def frozen_prefix_states(
     lm: MemoryLM, examples: Sequence[Encoded], prefixes: Sequence[Prefix]
 ) -> tuple[Tensor, Tensor]:
-    """What `plain_states` gives, from prefixes that were read before."""
+    """Equals `plain_states`, from prefixes that were read before."""
     packs = max(len(e.ids) for e in examples) - 1 <= lm.longest_packed
     hidden, widths = (_packed if packs else _padded)(lm, examples, prefixes)
     return _supervised(hidden, examples, [e.prefix for e in examples], widths)
@@ -65,7 +65,7 @@ def frozen_prefix_states(
 def _packed(
     lm: MemoryLM, examples: Sequence[Encoded], prefixes: Sequence[Prefix]
 ) -> tuple[Tensor, Sequence[int]]:
-    """States before the tokens that follow each prefix, example after example, and how many each has."""
+    """States before the tokens that follow each prefix, by example, and the number of each example's."""
     parts = [e.ids[e.prefix : -1] for e in examples]
     states = lm.packed(parts, [p.joined() for p in prefixes]).split([len(part) for part in parts])
     pieces = [x for p, own in zip(prefixes, states, strict=True) for x in (p.hidden[None], own)]
@@ -75,7 +75,7 @@ def _packed(
 def _padded(
     lm: MemoryLM, examples: Sequence[Encoded], prefixes: Sequence[Prefix]
 ) -> tuple[Tensor, Sequence[int]]:
-    """The same with a row an example, padding between prefix and suffix masked."""
+    """Equals `_packed`, with one row for each example; padding between prefix and suffix is masked."""
     batch = collate(examples, whole=False).to(lm.device)
     cache, mask, last = stack_prefixes(prefixes)
     positions = batch.starts[:, None] + torch.arange(batch.ids.shape[1], device=lm.device)
@@ -86,13 +86,13 @@ def _padded(
 def _supervised(
     hidden: Tensor, examples: Sequence[Encoded], starts: Sequence[int], widths: Sequence[int]
 ) -> tuple[Tensor, Tensor]:
-    """The states before supervised tokens, and the tokens.
+    """Selects the states before supervised tokens, and these tokens.
 
     Args:
-        hidden: states of all examples, one example after the other, the first of each before token `start`.
+        hidden: states of all examples, one example after the other.
         examples: encoded examples.
-        starts: see above.
-        widths: states of each example, padding included.
+        starts: for each example the index of the token that its first state precedes.
+        widths: for each example its number of states, with padding.
     """
     offsets = accumulate(widths, initial=0)
     chosen = [
