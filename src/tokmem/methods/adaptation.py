@@ -33,14 +33,16 @@ class AdaptationSettings(Config):
     )
     use_lora: bool = setting(False, "the published word for adaptation: always")
     freeze_lora_after_first: bool = setting(False, "with use_lora: adaptation: first_round")
-    lora_lr: float = setting(5e-5, "AdamW's rate of the adapter, where it trains beside memory tokens")
-    lora_weight_decay: float = setting(1e-2, "its decay")
-    auxiliary_tools: str = setting("1-50", "tools to adapt on: a range, or more, such as 1-50,101-250")
+    lora_lr: float = setting(5e-5, "AdamW's rate of the adapter beside memory tokens")
+    lora_weight_decay: float = setting(1e-2, "AdamW's decay of the adapter")
+    auxiliary_tools: str = setting("1-50", "tools to adapt on: one or more ranges, such as 1-50,101-250")
     auxiliary_train_size: int = setting(5000, "queries to adapt on")
-    auxiliary_epochs: int = setting(1, "passes over them")
+    auxiliary_epochs: int = setting(1, "passes over the queries to adapt on")
     auxiliary_lr: float = setting(5e-3, "AdamW's rate of the temporary memory tokens")
-    auxiliary_schedule: Schedule | None = setting(None, "of its rates; none: training.schedule")
-    auxiliary_seed: int = setting(0, "of the adaptation; all seeds of the experiment share one")
+    auxiliary_schedule: Schedule | None = setting(
+        None, "schedule of the adaptation's rates; none: training.schedule"
+    )
+    auxiliary_seed: int = setting(0, "seed of the adaptation; all seeds of the experiment share it")
 
     def __post_init__(self) -> None:
         check_least(vars(self), {"auxiliary_train_size": 1, "auxiliary_epochs": 1})

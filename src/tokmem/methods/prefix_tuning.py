@@ -34,7 +34,7 @@ class PrefixTuningSettings(Config):
     """Where the embeddings stand, how many there are, and how they start."""
 
     start: Start = setting("mean", "starting rows of memory tokens")
-    width: int = setting(1, "memory tokens a procedure")
+    width: int = setting(1, "memory tokens of each procedure")
     placement: Placement = setting("prefix", "prefix: after BOS; before_bos: before it")
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -16,21 +16,19 @@ from tokmem.bank.init import Start, wide_rows
 from tokmem.bank.slots import IdPolicy
 from tokmem.bank.statistics import ClosedForm, Shared, Statistics
 from tokmem.bank.store import Origin, load_bank, save_bank
-from tokmem.config import Config, check_least, setting
 from tokmem.data.calls.schema import start_text
 from tokmem.data.chat import Chat
 from tokmem.data.encode import Encoder, PromptMode
-from tokmem.data.fields import did_you_mean
-from tokmem.errors import BankError, ConfigError, DataError, RecallError, TrainingError
-from tokmem.log import Metrics, logger
+from tokmem.errors import BankError, ConfigError, RecallError, TrainingError
+from tokmem.log import Metrics
 from tokmem.methods.closed import learn_closed, read_with
+from tokmem.methods.memory_settings import Renorm, TokMemSettings, check_bank, check_grammars
 from tokmem.methods.protocol import Learned, Method, MethodSpec, Setup, Trained
 from tokmem.model.backbone import Backbone, load_backbone
 from tokmem.model.catalog import SMOLLM2
 from tokmem.model.memory_lm import MemoryLM
 from tokmem.model.prefix import read_prefixes
 from tokmem.recall.answer import answer_examples
-from tokmem.recall.constrained import Guides
 from tokmem.recall.settings import RecallSettings
 from tokmem.records import Answer, Example, Procedure
 from tokmem.seeds import generator, stream
@@ -41,33 +39,6 @@ from tokmem.train.objective import Objective
 from tokmem.train.settings import FitReport, FitSettings
 
 Addresses = Literal["trained", "closed"]
-Renorm = Literal["off", "stage", "step"]
-
-
-@dataclass(frozen=True)
-class TokMemSettings(Config):
-    """Memory tokens: how their rows start, and what keeps newcomers apart from earlier ones."""
-
-    start: Start = setting("mean", "starting rows of memory tokens")
-    width: int = setting(1, "memory tokens a procedure")
-    renorm: Renorm = setting("off", "rescale new rows to the norm of the old: off, stage or step")
-    negatives: int = setting(0, "query states to keep of each procedure, to train newcomers against")
-    load_task_tokens: str = setting("", "folder of a saved bank: to evaluate, or to add procedures to")
-
-    def __post_init__(self) -> None:
-        check_least(vars(self), {"width": 1, "negatives": 0})
-
-    def options(self, setup: Setup) -> dict[str, Any]:
-        """The arguments of `TokMem`."""
-        given = {name: getattr(self, name) for name in ("start", "width", "renorm", "negatives")}
-        return given | {
-            "chat": setup.chat,
-            "prompt": setup.prompt,
-            "max_length": setup.max_length,
-            "settings": setup.training(),
-            "recall": setup.recall,
-            "seed": setup.seed,
-        }
 
 
 class TokMem(Trained):
@@ -362,46 +333,8 @@ def _build(setup: Setup, own: TokMemSettings, coupled: bool) -> Method:
     if not own.load_task_tokens:
         return TokMem(setup.backbone, coupled=coupled, **own.options(setup))
     method = TokMem.load(own.load_task_tokens, setup.backbone, **own.options(setup))
-    _check_bank(setup, method.bank, own.load_task_tokens, coupled)
+    check_bank(setup, method.bank, own.load_task_tokens, coupled)
     return method
-
-
-def _check_bank(setup: Setup, bank: Bank, folder: str, coupled: bool) -> None:
-    if bank.coupled != coupled:
-        kind = "coupled" if bank.coupled else "decoupled"
-        raise ConfigError(
-            f"bank {folder} is {kind}", f"a bank of method {'tokmem' if coupled else 'tokmem_dc'}"
-        )
-    trained = load_bank(Path(folder))[1].training.get("prompt", setup.prompt)
-    if trained != setup.prompt and not setup.measures_only:
-        raise ConfigError(
-            f"prompt {setup.prompt} and bank {folder}, which was trained with {trained}",
-            "one prompt mode for all procedures of a bank",
-            f"set prompts to [{trained}]",
-        )
-    if trained != setup.prompt:
-        logger.warning(
-            "bank %s was trained with prompt %s and is measured with %s", folder, trained, setup.prompt
-        )
-    unknown = [name for name in setup.asked if name not in bank]
-    if setup.measures_only and unknown:
-        raise DataError(
-            f"procedure {unknown[0]!r} is not in bank {folder}{did_you_mean(unknown[0], bank.names)}",
-            "procedures of the bank",
-            "leave it out (choose others by --task or data.tasks), or train it",
-        )
-
-
-def check_grammars(setup: Setup, own: TokMemSettings, procedures: Sequence[Procedure]) -> None:
-    """Refuses constrained recall of a schema that cannot become a grammar.
-
-    Raises:
-        ConfigError: the library that constrains arguments is missing.
-        RecallError: a schema cannot be made a grammar.
-    """
-    if setup.recall.guided:
-        vocabulary = setup.backbone.model.config.get_text_config().vocab_size
-        Guides(procedures, setup.backbone.tokenizer, vocabulary, ())
 
 
 _OF_TOKENS = ("renorm", "negatives", "start", "width")

@@ -12,8 +12,9 @@ from tokmem.config import setting
 from tokmem.errors import BankError, ConfigError
 from tokmem.log import Metrics
 from tokmem.methods.adapted import adapter_shape_of, check_adapter
+from tokmem.methods.memory_settings import TokMemSettings, check_grammars
 from tokmem.methods.protocol import Learned, Method, MethodSpec, Setup
-from tokmem.methods.tokmem import TokMem, TokMemSettings, check_grammars
+from tokmem.methods.tokmem import TokMem
 from tokmem.model.backbone import Backbone, load_backbone
 from tokmem.model.catalog import SMOLLM2
 from tokmem.model.fingerprint import fingerprint
@@ -32,7 +33,7 @@ class TokMemLoraSettings(TokMemSettings, LoraSettings):
     coupled: bool = setting(True, "address and steering are one parameter")
     freeze_after_first: bool = setting(True, "only the first stage trains the adapter")
     lora_lr: float = setting(5e-5, "AdamW's rate of the adapter")
-    lora_weight_decay: float = setting(1e-2, "its decay")
+    lora_weight_decay: float = setting(1e-2, "AdamW's decay of the adapter")
 
     def __post_init__(self) -> None:
         LoraSettings.__post_init__(self)

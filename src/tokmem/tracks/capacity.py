@@ -25,9 +25,9 @@ class CapacityConfig(Config):
     task: Literal["memorise", "reason"] = setting("memorise", "memorise passages, or reason through problems")
     backbone: BackboneConfig = field(default_factory=BackboneConfig)
     methods: tuple[str, ...] = setting(
-        ("tokmem", "prefix"), "what to compare; `prefix+placement=before_bos` changes a setting of one"
+        ("tokmem", "prefix"), "methods to compare; `prefix+placement=before_bos` changes a setting of one"
     )
-    embeddings: tuple[int, ...] = setting((1, 2, 5), "memory tokens a procedure, number after number")
+    embeddings: tuple[int, ...] = setting((1, 2, 5), "numbers of memory tokens to try")
     start: Start = setting("sampled", "starting rows of memory tokens")
     seeds: tuple[int, ...] = setting((0,), "of starting rows and order; results are means")
     training: FitSettings = field(default_factory=FitSettings)

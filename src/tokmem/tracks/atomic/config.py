@@ -14,11 +14,11 @@ from tokmem.data.schedule import Schedule
 from tokmem.errors import ConfigError
 from tokmem.methods.adapted import AdapterSettings
 from tokmem.methods.icl import IclSettings
+from tokmem.methods.memory_settings import Renorm, TokMemSettings
 from tokmem.methods.protocol import MethodSpec
 from tokmem.methods.rag import RagSettings
 from tokmem.methods.registry import methods_of
 from tokmem.methods.replay import ReplaySettings
-from tokmem.methods.tokmem import Renorm, TokMemSettings
 from tokmem.model.settings import BackboneConfig
 from tokmem.recall.settings import RecallSettings
 from tokmem.tracks.atomic.data import DataConfig
@@ -51,18 +51,18 @@ class AtomicConfig(Config):
     replay: ReplaySettings = field(default_factory=ReplaySettings)
     demonstrations: DemonstrationConfig = field(default_factory=DemonstrationConfig)
     methods: tuple[str, ...] = setting(
-        ("base", "tokmem", "tokmem_dc"), "what to compare; `tokmem+renorm=stage` changes a setting of one"
+        ("base", "tokmem", "tokmem_dc"), "methods to compare; `tokmem+renorm=stage` changes a setting of one"
     )
     prompts: tuple[PromptMode, ...] = setting(("instruction+query",), "what a prompt holds")
     seeds: tuple[int, ...] = setting((0,), "of starting rows and order; results are means over them")
-    stages: tuple[int, ...] = setting((), "numbers of tasks after which to measure; none: after all")
-    schedule: Schedule = setting("mixed", "what is learned together: all of a stage, blocks, or single tasks")
+    stages: tuple[int, ...] = setting((), "numbers of tasks after which to measure; none: only after all")
+    schedule: Schedule = setting("mixed", "learned together: all of a stage (mixed), blocks, or single tasks")
     block_size: int = setting(10, "tasks in a block, if the schedule is blocks")
     probes: tuple[Probe, ...] = setting(
         (), "ask again with other instructions: truncated (their first half), reworded (procedures)"
     )
     train_sizes: tuple[int, ...] = setting(
-        (), "learn from the first so many examples of each task, size after size; none: data.train_size"
+        (), "learn anew from the first n examples of each task, for each n; none: data.train_size"
     )
     rates: tuple[float, ...] = setting((), "rates to choose from on validation loss; none: training.lr")
     start: Start = same_as(TokMemSettings, "start")

@@ -12,9 +12,9 @@ from tokmem.data.replay import check_ratio
 from tokmem.errors import ConfigError
 from tokmem.methods.adaptation import Adaptation, AdaptationSettings
 from tokmem.methods.adapted import FineTuningSettings
+from tokmem.methods.memory_settings import Renorm, TokMemSettings
 from tokmem.methods.protocol import MethodSpec, Setup
 from tokmem.methods.registry import methods_of
-from tokmem.methods.tokmem import Renorm, TokMemSettings
 from tokmem.methods.tokmem_lora import SPEC as BESIDE_ADAPTER
 from tokmem.methods.tool_prompt import ToolPromptSettings, prompt_room
 from tokmem.model.backbone import Backbone
@@ -74,15 +74,15 @@ class CompositionalConfig(Config):
     lora: ToolLoraConfig = field(default_factory=ToolLoraConfig)
     prompting: ToolPromptSettings = field(default_factory=ToolPromptSettings)
     methods: tuple[str, ...] = setting(
-        ("tokmem",), "what to compare; `tokmem+adaptation=auxiliary` changes a setting of one"
+        ("tokmem",), "methods to compare; `tokmem+adaptation=auxiliary` changes a setting of one"
     )
     seeds: tuple[int, ...] = setting((0,), "of starting rows and order; results are means over them")
     call_limits: tuple[int, ...] = setting(
-        (), "learn from queries of at most so many calls, limit after limit; none: data.train_max_calls"
+        (), "learn anew from queries of at most n calls, for each n; none: data.train_max_calls"
     )
     rates: tuple[float, ...] = setting((), "rates to choose from on validation loss; none: training.lr")
     start: Start = same_as(TokMemSettings, "start")
-    width: int = same_as(TokMemSettings, "width", "memory tokens a tool")
+    width: int = same_as(TokMemSettings, "width", "memory tokens of each tool")
     renorm: Renorm = same_as(
         TokMemSettings, "renorm", "rescale new rows to the norm of the old: off, stage (round) or step"
     )
@@ -90,11 +90,11 @@ class CompositionalConfig(Config):
     negatives: int = same_as(
         TokMemSettings,
         "negatives",
-        "states to keep of each tool, before its calls wherever in a chain, to train newcomers against",
+        "states to keep of each tool, anywhere in a chain, to train newcomers against",
     )
     max_length: int = setting(1024, "most tokens in a sequence")
     save_checkpoints: bool = setting(
-        False, "keep what was known after each round, and the summary as checkpoints/training_summary.json"
+        False, "keep what was learned after each round, and write checkpoints/training_summary.json"
     )
 
     def __post_init__(self) -> None:

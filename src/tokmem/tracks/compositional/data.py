@@ -36,23 +36,23 @@ class ToolDataConfig(Config):
         "", "xlam: a file, or a data set's id on the hub; files: the folder that `tokmem data compose` wrote"
     )
     exclude: tuple[str, ...] = setting(
-        EXCLUDED, "tools to leave out of the ranks, which close up (generated and xlam)"
+        EXCLUDED, "tools to leave out; later tools move up in rank (generated and xlam)"
     )
     samples_per_tool: int = setting(50, "rows of a tool to make queries from; 0: all (xlam)")
-    more_tools: int = setting(0, "generated: twins beside the hundred tools, ranked from 101, to adapt on")
-    train_size: int = setting(5000, "training queries a round")
-    val_size: int = setting(100, "validation queries a round, to choose rates and the best rows by")
-    test_size: int = setting(500, "test queries a round")
-    max_samples: int | None = setting(None, "measure on the first so many test queries of a round")
+    more_tools: int = setting(0, "generated: twins of the hundred tools, ranked from 101, to adapt on")
+    train_size: int = setting(5000, "training queries of each round")
+    val_size: int = setting(100, "validation queries of each round, to choose rates and rows by")
+    test_size: int = setting(500, "test queries of each round")
+    max_samples: int | None = setting(None, "test queries of a round to measure on; none: all")
     train_max_calls: int = setting(4, "most calls in a training query")
     test_max_calls: int = setting(4, "most calls in a test query")
-    train_max_calls_per_round: tuple[int, ...] = setting((), "the same for each round")
-    test_max_calls_per_round: tuple[int, ...] = setting((), "the same for each round")
+    train_max_calls_per_round: tuple[int, ...] = setting((), "train_max_calls of each round")
+    test_max_calls_per_round: tuple[int, ...] = setting((), "test_max_calls of each round")
     train_multi_tool_ratios: tuple[float, ...] = setting(
         (), "among training queries for several tools, shares of those for two, three, ...; none: equal"
     )
-    test_multi_tool_ratios: tuple[float, ...] = setting((), "likewise for test queries")
-    same_tool_share: float = setting(0.1, "among queries for several tools, share with a tool called again")
+    test_multi_tool_ratios: tuple[float, ...] = setting((), "the same shares among test queries")
+    same_tool_share: float = setting(0.1, "among queries for several tools, share that calls a tool twice")
     connectors: tuple[str, ...] = setting(CONNECTORS, "put before each part of a query but the first")
     seed: int = setting(0, "of the queries")
 

@@ -27,7 +27,7 @@ class CallsEvalConfig(Config):
 
     bank: str = setting("", "folder of the bank")
     corpus: str = setting("", "file of composed queries, as `tokmem data compose` writes them")
-    test_size: int | None = setting(None, "measure on the first so many queries")
+    test_size: int | None = setting(None, "queries to measure on; none: all")
     name: str = setting("eval", "names the run")
     track: str = setting("compositional", "whose rows the summary has")
     seeds: tuple[int, ...] = setting((0,), "none: nothing is drawn")

@@ -18,13 +18,13 @@ from tokmem.tracks.compositional.data import PerRound, ToolDataConfig, ToolSourc
 class RoundsConfig(Config):
     """Disjoint ranges of tools, learned one after another."""
 
-    training_rounds: str = setting("", "ranges and epochs, such as 1-50:1,51-100:3; instead of what follows")
-    tools: str = setting("", "one round of these tools, such as 51-100; instead of the next three")
-    num_rounds: int = setting(1, "how many rounds")
+    training_rounds: str = setting("", "ranges and epochs, such as 1-50:1,51-100:3; replaces what follows")
+    tools: str = setting("", "one round of these tools, such as 51-100; replaces the next three")
+    num_rounds: int = setting(1, "number of rounds")
     tools_per_round: int = setting(50, "tools in a round")
     start_tool: int = setting(51, "rank of the first tool, counted from 1")
     epochs_per_round: PerRound = setting(
-        1, "passes over a round's queries: a number, or a list of one a round"
+        1, "passes over a round's queries: a number, or a list with one for each round"
     )
     curriculum_learning: bool = setting(False, "queries with fewer calls come first, unshuffled")
     eval_all_previous: bool = setting(True, "after each round, measure all earlier rounds too")

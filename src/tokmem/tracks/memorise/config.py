@@ -35,12 +35,12 @@ class PassagesConfig(Config):
     file: str = setting("", "CSV with a text column, or any text file; none: the bundled passages")
     column: str = setting("text", "the CSV column that holds the passages")
     sequence_length: int = setting(128, "tokens in a sequence")
-    sequences: tuple[int, ...] = setting((8, 16, 32), "sequences that one memory holds, number after number")
+    sequences: tuple[int, ...] = setting((8, 16, 32), "numbers of sequences to try that one memory holds")
     runs: int = setting(5, "runs with different starting passages, trained side by side; results are means")
     dimensions: tuple[int, ...] = setting(
-        (), "also train only the first coordinates of each embedding, so many, number after number"
+        (), "numbers of leading coordinates to try: only these of each embedding train"
     )
-    dimension_embeddings: int = setting(1, "embeddings a memory, if `dimensions` are tried")
+    dimension_embeddings: int = setting(1, "embeddings of a memory, for `dimensions`")
     id_method: MarkerKind = setting("word", "what marks a sequence: random words, or a hash of its content")
     id_length: int = setting(1, "words in a marker, or groups of eight digits")
 

@@ -24,9 +24,9 @@ class ProblemsConfig(Config):
 
     source: Literal["arithmetic", "gsm8k"] = setting("arithmetic", "'arithmetic' (generated) or 'gsm8k'")
     train_file: str = setting("", "problems to learn from, JSON lines as published (gsm8k)")
-    test_file: str = setting("", "problems to measure on, likewise (gsm8k)")
+    test_file: str = setting("", "problems to measure on, JSON lines as published (gsm8k)")
     train_sizes: tuple[float, ...] = setting(
-        (1.0,), "learn from the first so many problems, size after size; up to 1 a share of all"
+        (1.0,), "numbers of problems to learn from; up to 1: a share of all"
     )
     test_size: int | None = setting(None, "problems to measure on; none: all (gsm8k)")
     seed: int = setting(0, "of the generated problems (arithmetic)")
@@ -69,7 +69,7 @@ class ReasonConfig(CapacityConfig):
 
     task: Literal["reason"] = setting("reason", "reason through word problems")
     problems: ProblemsConfig = field(default_factory=ProblemsConfig)
-    system_prompt: str = setting("", "stands before each word problem; none: the template's own default")
+    system_prompt: str = setting("", "before each word problem; empty: the template's own default")
     chat_template: bool = setting(True, "whether word problems are asked in the backbone's chat format")
     max_length: int = setting(1024, "most tokens in a sequence")
 

@@ -1,0 +1,97 @@
+"""The settings of memory tokens, and what is checked before they are trained or measured."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from tokmem.bank.bank import Bank
+from tokmem.bank.init import Start
+from tokmem.bank.store import load_bank
+from tokmem.config import Config, check_least, setting
+from tokmem.data.fields import did_you_mean
+from tokmem.errors import ConfigError, DataError
+from tokmem.log import logger
+from tokmem.methods.protocol import Setup
+from tokmem.recall.constrained import Guides
+from tokmem.records import Procedure
+
+Renorm = Literal["off", "stage", "step"]
+
+
+@dataclass(frozen=True)
+class TokMemSettings(Config):
+    """Memory tokens: how their rows start, and what keeps newcomers apart from earlier ones."""
+
+    start: Start = setting("mean", "starting rows of memory tokens")
+    width: int = setting(1, "memory tokens of each procedure")
+    renorm: Renorm = setting("off", "rescale new rows to the norm of the old: off, stage or step")
+    negatives: int = setting(0, "query states to keep of each procedure, to train newcomers against")
+    load_task_tokens: str = setting("", "folder of a saved bank: to evaluate, or to add procedures to")
+
+    def __post_init__(self) -> None:
+        check_least(vars(self), {"width": 1, "negatives": 0})
+
+    def options(self, setup: Setup) -> dict[str, Any]:
+        """The arguments of `TokMem`."""
+        given = {name: getattr(self, name) for name in ("start", "width", "renorm", "negatives")}
+        return given | {
+            "chat": setup.chat,
+            "prompt": setup.prompt,
+            "max_length": setup.max_length,
+            "settings": setup.training(),
+            "recall": setup.recall,
+            "seed": setup.seed,
+        }
+
+
+def check_bank(setup: Setup, bank: Bank, folder: str, coupled: bool) -> None:
+    """Refuses a saved bank that does not fit the experiment.
+
+    Args:
+        setup: of the experiment.
+        bank: as it was loaded.
+        folder: where it was loaded from.
+        coupled: whether the method's banks are coupled.
+
+    Raises:
+        ConfigError: it is of the other coupling, or was trained with another prompt mode.
+        DataError: it is only to be measured, and lacks a procedure.
+    """
+    if bank.coupled != coupled:
+        kind = "coupled" if bank.coupled else "decoupled"
+        raise ConfigError(
+            f"bank {folder} is {kind}", f"a bank of method {'tokmem' if coupled else 'tokmem_dc'}"
+        )
+    trained = load_bank(Path(folder))[1].training.get("prompt", setup.prompt)
+    if trained != setup.prompt and not setup.measures_only:
+        raise ConfigError(
+            f"prompt {setup.prompt} and bank {folder}, which was trained with {trained}",
+            "one prompt mode for all procedures of a bank",
+            f"set prompts to [{trained}]",
+        )
+    if trained != setup.prompt:
+        logger.warning(
+            "bank %s was trained with prompt %s and is measured with %s", folder, trained, setup.prompt
+        )
+    unknown = [name for name in setup.asked if name not in bank]
+    if setup.measures_only and unknown:
+        raise DataError(
+            f"procedure {unknown[0]!r} is not in bank {folder}{did_you_mean(unknown[0], bank.names)}",
+            "procedures of the bank",
+            "leave it out (choose others by --task or data.tasks), or train it",
+        )
+
+
+def check_grammars(setup: Setup, own: TokMemSettings, procedures: Sequence[Procedure]) -> None:
+    """Refuses constrained recall of a schema that cannot become a grammar.
+
+    Raises:
+        ConfigError: the library that constrains arguments is missing.
+        RecallError: a schema cannot be made a grammar.
+    """
+    if setup.recall.guided:
+        vocabulary = setup.backbone.model.config.get_text_config().vocab_size
+        Guides(procedures, setup.backbone.tokenizer, vocabulary, ())
