@@ -239,7 +239,7 @@ def test_without_matplotlib_the_extra_is_named(tmp_path: Path, monkeypatch: pyte
         ({"rows": []}, "'name'"),
         ({"name": "x", "rows": [{"tokens_per_second": 1.0}]}, "names no method"),
         ({"name": "x", "rows": [{"method": "tokmem", "rouge_l": "high"}]}, "rouge_l = 'high'"),
-        ({"name": "x", "rows": [], "forgetting": [3]}, r"forgetting\[0\]"),
+        ({"name": "x", "rows": [], "forgetting": [3]}, "'forgetting' holds 3"),
         ({"kind": "geometry", "name": "x"}, "'procedures'"),
     ],
 )

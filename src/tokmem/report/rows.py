@@ -64,7 +64,7 @@ def spread(row: Row, measure: str) -> Spread | None:
     value, std, seeds = row.get(measure), row.get(f"{measure}_std"), row.get("seeds") or 1
     if value is None:
         return None
-    if not all(isinstance(number, (int, float)) for number in (value, std or 0, seeds)):
+    if not all(isinstance(number, (int, float)) for number in (value, 0 if std is None else std, seeds)):
         raise DataError(
             f"a row of {row.get('method')} has {measure} = {value!r:.60} ± {std!r:.60}", "numbers"
         )
