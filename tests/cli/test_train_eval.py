@@ -11,6 +11,8 @@ import yaml
 
 from tests.cli.conftest import Cli
 from tests.cli.test_mistakes import write_task
+from tokmem.errors import ConfigError
+from tokmem.tracks.atomic.config import AtomicConfig
 
 ROOT = Path(__file__).parents[2]
 PUBLISHED = """tasks_dir model_name num_tasks train_size val_size test_size num_epochs batch_size
@@ -182,21 +184,27 @@ def test_paths_of_this_machine_do_not_stand_under_overrides(override: str, publi
     assert public_override(override) == public
 
 
-def test_demo_prints_its_table_and_recalls_aloud(cli: Cli, model: Path) -> None:
+def no_encoder(*_: object) -> None:
+    raise ConfigError("no sentence-transformers", "it, to retrieve", "install it")
+
+
+def test_demo_prints_its_table_and_recalls_aloud(
+    cli: Cli, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     small = ["data.train_size=2", "data.val_size=1", "data.test_size=1", "recall.max_new_tokens=3"]
-    args = [
-        part for s in (*small, "training.epochs=1", f"backbone.model_name={model}") for part in ("--set", s)
-    ]
-    args += ["--workers", "1"]
+    args = [part for s in (*small, "training.epochs=1") for part in ("--set", s)]
+    args += ["--workers", "1", "--backbone", model]
+    monkeypatch.setattr("tokmem.methods.retrieval.text_encoder.SentenceEncoder", no_encoder)
     done = cli("demo", *args)
     assert done.exit_code == 0, done.output
     assert "</html>" in Path("runs/demo/report/index.html").read_text()
     rows = summary(Path("runs/demo"))["rows"]
     assert [(row["method"], row["prompt"]) for row in rows] == [
         (method, prompt)
-        for prompt in ("instruction+query", "query")
+        for prompt in ("query", "instruction+query")
         for method in ("base", "tokmem", "tokmem_dc")
     ]
+    assert "Without rag: no sentence-transformers; install it" in done.stdout
     assert done.stdout.count("recalled  ") == done.stdout.count("reference  ") == 5
     assert "tokmem recall --bank runs/demo/banks/tokmem_dc-query-0" in done.stdout
     assert cli("demo", *args).exit_code == 0, "an earlier demo is replaced"
@@ -205,6 +213,18 @@ def test_demo_prints_its_table_and_recalls_aloud(cli: Cli, model: Path) -> None:
     done = cli("demo", *args, "--out", "mine")
     assert done.exit_code == 2
     assert Path("mine/thesis.txt").read_text() == "precious"
+
+
+def test_the_demo_of_mini_is_one_of_its_own(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    ran: list[AtomicConfig] = []
+
+    def stop(config: AtomicConfig, *_: object, **__: object) -> None:
+        ran.append(config)
+        raise ConfigError("far enough")
+
+    monkeypatch.setattr("tokmem.tracks.run.run", stop)
+    assert cli("demo", "--backbone", "mini").exit_code == 2
+    assert (ran[0].backbone.model_name, ran[0].data.families, ran[0].training.lr) == ("mini", "demo", 0.03)
 
 
 def test_query_states_are_kept_on_request(cli: Cli, model: Path, corpus: Path) -> None:
@@ -219,7 +239,6 @@ def test_query_states_are_kept_on_request(cli: Cli, model: Path, corpus: Path) -
 
 def test_shipped_experiments_load(monkeypatch: pytest.MonkeyPatch) -> None:
     from tokmem.config import load_config
-    from tokmem.tracks.atomic.config import AtomicConfig
 
     monkeypatch.setenv("TOKMEM_SNI_DIR", "somewhere")
     shipped = {path.name: path for path in (ROOT / "experiments/atomic").glob("*.yaml")}

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Mapping
+from dataclasses import replace
 from importlib.resources import as_file, files
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -19,6 +21,7 @@ if TYPE_CHECKING:  # importing them takes seconds
 
 EXAMPLE = "tokmem demo"
 _ALOUD = 5
+_FILES = {"mini": "demo.yaml"}  # demos of their own; every other backbone takes demo_smollm2.yaml
 
 
 def demo(
@@ -28,6 +31,10 @@ def demo(
     workers: Annotated[
         int, typer.Option(min=0, help="Processes that share the methods; 0 for one a core, at most four.")
     ] = 0,
+    model_name: Annotated[
+        str | None,
+        typer.Option("--backbone", "--model-name", help="smollm2, mini, a hub id, a folder or a .gguf file."),
+    ] = None,
     set_: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="Change a setting; may be repeated."),
@@ -40,8 +47,9 @@ def demo(
     from tokmem.tracks.run import run
     from tokmem.tracks.workers import cores
 
-    with as_file(files("tokmem.tracks") / "demo.yaml") as path:
-        config = load_config(AtomicConfig, path, set_ or [])
+    named = [f"backbone.model_name={json.dumps(model_name)}"] if model_name else []
+    with as_file(files("tokmem.tracks") / _FILES.get(model_name or "", "demo_smollm2.yaml")) as path:
+        config = _with_what_is_here(load_config(AtomicConfig, path, [*named, *(set_ or [])]))
     ours = next((m for m in ("tokmem_dc", "tokmem") if m in config.methods), None)  # the better one first
     if ours is None or "query" not in config.prompts:
         raise ConfigError(
@@ -50,9 +58,10 @@ def demo(
         )
     _clear(out)
     backbone = load(config.backbone)
+    retrieved = " and with retrieved examples in its prompt (rag)" if "rag" in config.methods else ""
     console().print(
-        f"A frozen backbone ({config.backbone.model_name}) meets procedures it has never seen. It is asked "
-        "untrained (base), then learns one token each, coupled (tokmem) or decoupled (tokmem_dc).",
+        f"A frozen backbone ({backbone.id}) meets ten procedures. It is asked untrained (base){retrieved}, "
+        "then learns one token each, coupled (tokmem) or decoupled (tokmem_dc).",
         markup=False,
     )
     workers = workers or min(4, cores())
@@ -62,6 +71,23 @@ def demo(
     _recall_aloud(config, backbone, bank)
     _write_page(summary, bank, out / "report")
     console().print(f'Try next:  {command_line("recall", "--bank", bank)} "..."', markup=False)
+
+
+def _with_what_is_here(config: AtomicConfig) -> AtomicConfig:
+    """The demo without RAG where its text encoder is not at hand."""
+    if "rag" not in config.methods:
+        return config
+    from transformers.utils import logging
+
+    from tokmem.methods.retrieval.text_encoder import SentenceEncoder
+
+    logging.disable_progress_bar()
+    try:
+        SentenceEncoder(config.demonstrations.retriever)
+    except ConfigError as error:
+        console().print(f"Without rag: {error.got}; {error.do}", markup=False)
+        return replace(config, methods=tuple(method for method in config.methods if method != "rag"))
+    return config
 
 
 def _write_page(summary: Mapping[str, Any], bank: Path, out: Path) -> None:
@@ -95,8 +121,6 @@ def _clear(folder: Path) -> None:
 
 def _recall_aloud(config: AtomicConfig, backbone: Backbone, bank: Path) -> None:
     """Loads the bank back and answers a test query of some procedures, without instructions."""
-    from dataclasses import replace
-
     from tokmem.methods.tokmem import TokMem
     from tokmem.tracks.atomic.data import load_corpus
 
