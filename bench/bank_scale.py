@@ -84,7 +84,7 @@ class Sized:
         self.batches = spread(queries, settings, self.lm.bank)
         self.read: list[Prefix] = []
         reset_peak()
-        for batch in self.batches[:WARM_UP]:  # makes AdamW's moments, and the memory that a step takes
+        for batch in self.batches[:WARM_UP]:  # allocates AdamW's moments and a step's memory
             self.step(batch)
         self.peak = peak_bytes()
 
@@ -122,7 +122,7 @@ def measure(made: Sequence[Sized], queries: Queries) -> list[dict[str, Any]]:
 @torch.no_grad()
 def routing(lm: MemoryLM, states: Tensor) -> float:
     """Returns the seconds for ranking all memory tokens for queries with these last states."""
-    frozen = lm.head.frozen(states)  # the same whatever the bank
+    frozen = lm.head.frozen(states)  # the same for every bank
     return timed(lambda: route(frozen, lm.head.memory(states), lm.bank.names), lm.device)
 
 

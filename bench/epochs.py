@@ -38,7 +38,7 @@ from tokmem.train.settings import FitReport, FitSettings
 from tokmem.train.speed import peak_bytes
 
 OUT = Path("results/bench/epochs.json")
-SAMPLED = 6  # steps of those that keep nothing
+SAMPLED = 6  # timed steps of contenders that keep nothing
 COLUMNS = {
     "name": "training",
     "tokens_per_second": "tokens/s",
@@ -161,7 +161,7 @@ def run(settings: Settings) -> dict[str, Any]:
     before, read = made.bare()
     one, one_peak, report = made.fit(1)
     three, three_peak, later = made.fit(3)
-    bare = fmean((before, made.bare()[0]))  # a machine that slows down or speeds up does so for both
+    bare = fmean((before, made.bare()[0]))  # a change in the machine's speed affects both
     validated = made.validate()
     built = {name: build(made.model, made.lm().bank) for name, build in BUILDERS.items()}
     agreement = compare(built, made.queries.batches[0])

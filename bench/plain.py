@@ -51,7 +51,7 @@ class PlainLoop:
         ids, mask, labels = whole_batch(examples, self.index.device)
         logits = self._logits(ids, mask)
         shifted = logits[:, :-1].contiguous().flatten(0, 1)
-        # In the backbone's dtype, as there.
+        # In the backbone's dtype, as in the scripts.
         return F.cross_entropy(shifted, labels[:, 1:].flatten(), ignore_index=IGNORE)
 
     def _logits(self, ids: Tensor, mask: Tensor) -> Tensor:

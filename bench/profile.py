@@ -28,7 +28,7 @@ from tokmem.report.tables import Table
 from tokmem.train.optim import Group, build_adamw
 
 OUT = Path("results/bench/profile.json")
-LARGE = 4096  # rows of the product that the others are held against
+LARGE = 4096  # rows of the product that the others are compared with
 LAYERS, VOCABULARY, ATTENTION = (
     "matrix products of the layers",
     "matrix products with the vocabulary",
@@ -113,7 +113,7 @@ def run(settings: Settings) -> dict[str, Any]:
             suffix_step(lm, optimizer, batch, prefixes)
 
     steps()  # warms up
-    whole = min(timed(steps, lm.device) for _ in range(3))  # without the recorder, whose time would be in it
+    whole = min(timed(steps, lm.device) for _ in range(3))  # without the recorder's own time
     sums, large = kernels(steps, settings), large_rate(settings, lm.device)
     return {
         "rows": summarise(sums, whole, large, len(queries.batches)),

@@ -41,7 +41,7 @@ from tokmem.seeds import generator
 
 BACKBONES = ("mini", RANDOM)
 BOTH = ("bfloat16", "float32")
-SHOWN = 3  # divergences of a contender in the terminal; the result file lists all
+SHOWN = 3  # divergences of a contender that the terminal shows; the result file lists all
 
 
 def measure(
@@ -57,7 +57,7 @@ def measure(
     for _ in range(rounds):
         for name, run in runs.items():
             started, cpu = time.perf_counter(), time.process_time()
-            found[name]["answers"] = run(prompts, limits)  # as lists: the device has finished
+            found[name]["answers"] = run(prompts, limits)  # lists mean that the device has finished
             found[name]["seconds"].append(time.perf_counter() - started)
             found[name]["cpu_seconds"].append(time.process_time() - cpu)
     return found
@@ -261,7 +261,7 @@ def parse(arguments: Sequence[str] | None) -> tuple[Settings, argparse.Namespace
     options = parser.parse_args(arguments)
     tasks = options.tasks_dir and str(Path(options.tasks_dir).resolve())
     settings = Settings(
-        backbone=RANDOM,  # for the queries; each backbone is built apart
+        backbone=RANDOM,  # for the queries alone; each backbone is built later
         **{name: getattr(options, name.replace("-", "_")) for name in map(_field, SHAPE)},
         dtype=BOTH[0] if options.dtype == "both" else options.dtype,
         batch=options.queries,

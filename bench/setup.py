@@ -124,7 +124,7 @@ def build_bank(settings: Settings, model: PreTrainedModel, names: Sequence[str])
     """Builds a bank on rows that no text uses, from the backbone's own rows, exact in its dtype."""
     weight = model.get_input_embeddings().weight
     bank = Bank(settings.hidden, memory_ids(settings))
-    # By hand: the library's own starts read the whole weight as float32, a transient as large as the model.
+    # The library's own starts would copy the whole weight as float32, which takes as much as the model.
     picks = torch.randint(len(weight), (len(names),), generator=generator(settings.seed, "start"))
     rows = weight[picks.to(weight.device)].float()
     bank.add([Procedure(name) for name in names], rows[:, None])
@@ -167,7 +167,7 @@ def load_queries(settings: Settings) -> Queries:
         corpus, source = load_tasks(Path(settings.tasks_dir), spec), "Super-NaturalInstructions"
     else:
         corpus, source = _generated(settings), "generated procedures under long instructions"
-    # Not the first ones: the corpora stand in an order.
+    # A random choice, because the corpora are in an order.
     names = sorted(
         stream(settings.seed, "procedures").sample(corpus.names, min(len(corpus.names), len(spare)))
     )

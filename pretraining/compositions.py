@@ -82,7 +82,7 @@ JOINERS = {
     " then ": "the word then",
     "\n": "line breaks",
 }
-# The pairs that the held-out families are made of, whatever the input.
+# The pairs that make up the held-out families, for any input.
 HELD_OUT_ITEMS = {
     *(("drop first", joiner) for joiner in ("/", "+", " + ")),
     ("drop last", " > "),

@@ -55,8 +55,8 @@ Document = tuple[Exchange, ...]
 Source = Callable[[Random], Document]
 
 
-# What opens an answer, what closes it, and how one asks for that: ordinary text around an ordinary answer, so
-# that a response need not begin with its first word.
+# Opening, closing and requests of a frame: ordinary text around an ordinary answer, so that a response may
+# begin with another word than its first.
 FRAMES = (
     ('"', '"', ("Put the answer in quotes.", "Use quotation marks around the answer.")),
     ("[", "]", ("Put the answer in square brackets.", "Use square brackets around the answer.")),
@@ -70,7 +70,7 @@ FRAMES = (
 )
 FRAMED = 0.45
 
-# Families that are learned last (sums, neighbours, selections by meaning): drawn three times as often.
+# Families that are hard to learn (sums, neighbours, selections by meaning) are drawn three times as often.
 HARD = {
     *(f"number_{name}" for name in ("add_2", "add_3", "add_5", "add_10", "subtract_1", "subtract_10")),
     *("numbers_sum_of_two", "numbers_first_plus_last", "numbers_add_one_each", "numbers_reverse"),

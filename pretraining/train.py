@@ -37,11 +37,11 @@ from pretraining.tokenizer import save_tokenizer, train_tokenizer
 from tokmem.files import recover_folder, replace_folder
 
 LENGTHS = (48, 64, 80, 96, 128, 160, 192, 256, 320, 384)
-TEXT_SHARE = {"procedures": 0.10, "tools": 0.07}  # of documents, beside the generated ones
+TEXT_SHARE = {"procedures": 0.10, "tools": 0.07}  # share of task text among documents
 COPY_STEPS = 400
 IGNORE = -100
-AHEAD, AHEAD_WEIGHT = (2, 3), 0.4  # further tokens that some states must tell, and their losses' weight
-WORDS_WEIGHT = 2.0  # of the loss of telling the words that ask for what comes next
+AHEAD, AHEAD_WEIGHT = (2, 3), 0.4  # further positions that some states predict; weight of their losses
+WORDS_WEIGHT = 2.0  # weight of the loss on words that ask for the next part
 
 
 def batched_attention(
@@ -297,7 +297,7 @@ def save(
         (draft / "state.json").write_text(json.dumps(facts))
 
     weights = {n: p.detach().to(torch.bfloat16).cpu() for n, p in model.named_parameters()}
-    config = copy.deepcopy(model.config)  # the live model must keep its own attention
+    config = copy.deepcopy(model.config)  # a copy, because the live model keeps its own attention
     config._attn_implementation = "sdpa"
     exported: LlamaForCausalLM = nn.Module.to(LlamaForCausalLM(config), torch.bfloat16)
     exported.load_state_dict(weights, strict=False)

@@ -255,7 +255,7 @@ def _assign(rows: Sequence[_Row], validation: float, test: float) -> list[Split]
             f"{bare}: no `split`, though other lines have one", "a `split` on all lines or on none"
         )
     keys = [content_rank(row.example.instruction, row.example.query) for row in rows]
-    # A key counts for one procedure, even where it stands under two: no query lands in two splits.
+    # A key counts for one procedure, even if two have it, so no query lands in two splits.
     groups: dict[str, list[str]] = {}
     for key, row in dict(zip(keys, rows, strict=True)).items():
         groups.setdefault(row.example.turns[0].procedure, []).append(key)

@@ -21,8 +21,8 @@ from tokmem.seeds import stream
 from tokmem.strict_json import decode_utf8
 
 MarkerKind = Literal["word", "hash"]
-_LETTERS = ("bcdfghjklmnprstvwz", "aeiou") * 3  # of a random word, one from each
-_FIELD_LIMIT = 1 << 24  # characters; the csv module's own limit is shorter than a chapter
+_LETTERS = ("bcdfghjklmnprstvwz", "aeiou") * 3  # a random word takes one letter from each
+_FIELD_LIMIT = 1 << 24  # characters; the csv module's own limit is too short for a chapter
 
 
 @dataclass(frozen=True)

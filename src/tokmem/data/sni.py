@@ -196,7 +196,7 @@ def _read_task(raw: dict[str, object], path: Path, few_shot: int) -> _Task:
         outputs = take_texts(positive, "output", place)
         shown.append(Demonstration(take(positive, "input", str, place).strip(), "".join(outputs[:1]).strip()))
     references, blank = _merge_instances(raw, where)
-    # A query that is solved in the task's own demonstrations would be given away.
+    # The task's own demonstrations would give away a query that they solve.
     solved = {demonstration.query for demonstration in shown}
     ranked = sorted((content_rank(name, query), query) for query in references.keys() - solved)
     examples = tuple(

@@ -37,7 +37,7 @@ def near_duplicates(procedures: Iterable[Procedure], threshold: float = 0.9) -> 
     for number, (words, name) in enumerate(by_size):
         for others, other in by_size[number + 1 :]:
             if len(words) / len(others) < threshold:
-                break  # from here on even a subset would be too small a part
+                break  # from here on even a subset is too small
             shared = len(words & others)
             similarity = shared / (len(words) + len(others) - shared)
             if similarity >= threshold:

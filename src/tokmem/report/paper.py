@@ -12,6 +12,19 @@ CALLS = (2, 3, 4)
 """Numbers of calls that a query asks for, the columns of Table 3; its last column is their average."""
 
 
+def not_comparable(tables: str, data: str = "other data") -> str:
+    """Warns that the paper's figures and ours cannot be compared.
+
+    Args:
+        tables: the paper's tables, such as `Tables 1 and 2`.
+        data: what the paper measured on.
+    """
+    return (
+        f"The paper's rows ({SOURCE}, {tables}) were measured on other backbones and on {data}. They show "
+        "the form and the scale; a difference between them and our rows says nothing about the method."
+    )
+
+
 class PaperRow(NamedTuple):
     """A row of a table: the method and backbone, and a percentage for each of `TASKS`."""
 

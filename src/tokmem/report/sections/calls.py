@@ -19,7 +19,7 @@ from tokmem.report.call_lines import (
     variant,
 )
 from tokmem.report.canvas import Plot
-from tokmem.report.paper import CALLS, CALLS_SEEN, LLAMA_3B, SOURCE, TOOL_CALLS
+from tokmem.report.paper import CALLS, CALLS_SEEN, LLAMA_3B, TOOL_CALLS, not_comparable
 from tokmem.report.plots import Bar, Point, bars, curves
 from tokmem.report.plots import Line as Curve
 from tokmem.report.rows import Run, method_colors, slug, spread
@@ -38,11 +38,9 @@ _EXPLAINED = (
     "of the written calls. Retrieval figures are for the tools shown in the prompt."
 )
 _SEEN = "The average is over the numbers of calls from two up."
-_WARNING = (
-    f"The paper's rows ({SOURCE}, Tables 3 and 5) were measured on other backbones and on other data: 50 "
-    "tools of APIGen, 5,000 training and 500 test queries. Its argument F1 is our call F1."
-    " They show the form and the scale; a difference between them and our rows says nothing about "
-    "the method."
+_WARNING = not_comparable(
+    "Tables 3 and 5; its argument F1 is our call F1",
+    "50 tools of APIGen, 5,000 training and 500 test queries",
 )
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from tokmem.report.blocks import Block, Figures, Listing, Note, Section, TableBlock
 from tokmem.report.canvas import Plot
-from tokmem.report.paper import MEMORISED, REASONED, SOURCE, TOKENS
+from tokmem.report.paper import MEMORISED, REASONED, SOURCE, TOKENS, not_comparable
 from tokmem.report.plots import Line, Point, curves
 from tokmem.report.rows import Run, by_method, method_colors, method_title, slug, spread
 from tokmem.report.sections.growth import described_lines
@@ -39,10 +39,7 @@ _HELD = (
     "sequence counts as a whole, tokens count up to the first wrong one. Bits: how far the log-loss falls "
     "below that of the model without memory."
 )
-_ANOTHER = (
-    f"The paper's rows ({SOURCE}, Tables 4 and 6) were measured on other backbones and other data. They "
-    "show the form and the scale; a difference between them and our rows says nothing about the method."
-)
+_ANOTHER = not_comparable("Tables 4 and 6")
 
 
 def memorised(runs: Sequence[Run]) -> Section:

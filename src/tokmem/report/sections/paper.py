@@ -7,14 +7,12 @@ from statistics import fmean
 from typing import Any
 
 from tokmem.report.blocks import Block, Note, Section, TableBlock
-from tokmem.report.paper import ROUGE_L, ROUTING, SOURCE, TASKS, PaperRow
+from tokmem.report.paper import ROUGE_L, ROUTING, TASKS, PaperRow, not_comparable
 from tokmem.report.rows import Run, by_method, by_prompt, learned, method_title, spread, staged_rows, stages
 from tokmem.report.tables import Spread, Table
 
-_WARNING = (
-    f"The paper's rows ({SOURCE}, Tables 1 and 2) were measured on other backbones, on "
-    "Super-NaturalInstructions with 500 training and 50 test examples a task. They show the form and the "
-    "scale; a difference between them and our rows says nothing about the method."
+_WARNING = not_comparable(
+    "Tables 1 and 2", "Super-NaturalInstructions with 500 training and 50 test examples a task"
 )
 _TABLES = (
     ("rouge_l", "ROUGE-L", "Table 1", ROUGE_L),
