@@ -1,17 +1,19 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, is_dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import pytest
 
 from tokmem.config import REQUIRED, Config, dump_config, help_table, load_config, same_as, setting
+from tokmem.config.settings import settings
 from tokmem.errors import ConfigError
 from tokmem.model.lora import LoraSettings
 from tokmem.recall.settings import RecallSettings
+from tokmem.tracks.registry import MODULES, track
 from tokmem.train.settings import FitSettings
 
 
@@ -242,3 +244,20 @@ def test_a_field_may_be_the_same_as_that_of_another_config() -> None:
 
     assert Copy() == Copy(3, 3)
     assert [row.doc for row in help_table(Copy)] == ["how large", "how long"]
+
+
+def sections(config: type[Any]) -> Iterator[type[Any]]:
+    """A config class and the classes of its sections."""
+    yield config
+    for _, hint in settings(config):
+        for arm in (hint, *get_args(hint)):
+            if is_dataclass(arm) and isinstance(arm, type):
+                yield from sections(arm)
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_every_section_of_a_track_checks_its_types(name: str) -> None:
+    track_name, _, task = name.partition("/")
+    classes = list(sections(track(track_name, task or None).config))
+    assert len(classes) > 3
+    assert [one for one in classes if not issubclass(one, Config)] == []

@@ -67,6 +67,24 @@ def test_bad_corpora(cli: Cli, model: Path, corpus: Path) -> None:
     refused(cli(*train, "chain.jsonl"), "2 turns")
 
 
+def test_a_corpus_is_checked_before_the_backbone_loads(
+    cli: Cli, corpus: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def load(_: object) -> None:
+        raise AssertionError("the backbone was loaded")
+
+    monkeypatch.setattr("tokmem.cli.train.load", load)
+    refused(cli("train", "missing.jsonl"), "missing.jsonl")
+    refused(
+        cli("train", corpus, "--num-tasks", 99), "num_tasks 99 of 2 procedures (capital, upper)", "at most 2"
+    )
+    refused(cli("train", "--num-tasks", 99), "num_tasks 99 of 10 procedures", ", ...")
+    refused(cli("train", corpus, "--tasks", "capitel"), "'capitel'")
+    Path("tasks").mkdir()
+    write_task(Path("tasks"), "task1_a")
+    refused(cli("train", "--tasks_dir", "tasks", "--num-tasks", 2), "num_tasks 2 of 1 procedures (task1_a)")
+
+
 @pytest.mark.parametrize(
     ("option", "value", "says"),
     [

@@ -13,8 +13,7 @@ from tokmem.cli.memory import OF_BANK, Prompt, backbone_of, open_memory
 from tokmem.cli.shared import Out, Resume, run_folder, show_results
 from tokmem.cli.train import choose_source, measure
 from tokmem.config import parse_yaml
-from tokmem.errors import ConfigError, DataError
-from tokmem.log import logger
+from tokmem.errors import ConfigError
 
 EXAMPLE = "tokmem eval --bank runs/demo/banks/tokmem-query-0 --test-size 5"
 FLAGS = Flags(
@@ -23,7 +22,6 @@ FLAGS = Flags(
     skip=("data.source", "data.train_size", "data.val_size", "recall.mode"),
     defaults=OF_BANK,
 )
-_NAMED = 5  # procedures that a message names
 # Settings that composed queries have too.
 _OF_CALLS = ("data.corpus", "data.test_size", "backbone.", "recall.", "max_length")
 
@@ -59,6 +57,8 @@ def evaluate(
 def _config(bank: Path, settings: dict[str, str], prompt: str | None) -> Any:
     """Makes the experiment that measures a bank and trains nothing."""
     from tokmem.bank.store import load_bank
+    from tokmem.data.choose import known_procedures
+    from tokmem.tracks.atomic.data import corpus_names
 
     loaded, origin = load_bank(bank)
     prompt = prompt or origin.training.get("prompt")
@@ -75,7 +75,11 @@ def _config(bank: Path, settings: dict[str, str], prompt: str | None) -> Any:
         **settings,
     }
     config = track_config("atomic", settings)
-    return config if config.data.tasks else replace(config, data=_known_part(config.data, loaded.names))
+    if config.data.tasks:
+        return config
+    where = config.data.tasks_dir or config.data.corpus or "the generated procedures"
+    known = known_procedures(corpus_names(config.data), loaded.names, where)
+    return replace(config, data=replace(config.data, tasks=known))
 
 
 def _measure_calls(
@@ -96,20 +100,3 @@ def _measure_calls(
     folder = run_folder(out, False, Path("runs/eval"))
     experiment = CallsEvaluation(config, memory, folder)
     show_results(carry_out(experiment, config, folder, memory.backbone), folder)
-
-
-def _known_part(data: Any, names: tuple[str, ...]) -> Any:
-    """Keeps the procedures of the corpus that the bank knows; a warning names the others."""
-    from tokmem.tracks.atomic.data import corpus_names
-
-    offered, where = corpus_names(data), data.tasks_dir or data.corpus or "the generated procedures"
-    known = tuple(name for name in names if name in offered)
-    if not known:
-        wanted = f"one of {', '.join(names[:_NAMED])}{', ...' if len(names) > _NAMED else ''}"
-        raise DataError(f"{where}: no procedure of the bank", wanted, "check bank and corpus")
-    left = [name for name in offered if name not in known]
-    if left:
-        named = ", ".join(left[:_NAMED]) + (", ..." if len(left) > _NAMED else "")
-        count = f"{len(left)} of {len(offered)}"
-        logger.warning("%s: left out what the bank does not know (%s): %s", where, count, named)
-    return replace(data, tasks=known)

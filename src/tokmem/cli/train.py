@@ -54,8 +54,10 @@ def train(
 
 def measure(config: Any, folder: Path, resume: bool) -> None:
     """Runs an atomic experiment and shows its table."""
+    from tokmem.tracks.atomic.data import check_corpus
     from tokmem.tracks.run import run
 
+    check_corpus(config.data)  # its errors need not wait for the backbone
     show_results(run(config, folder, resume=resume, backbone=load(config.backbone)), folder)
 
 

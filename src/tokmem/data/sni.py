@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 
+from tokmem.config import Config
 from tokmem.data.corpus import Corpus, content_rank
 from tokmem.data.fields import did_you_mean, expect, parse_object, read_bytes, take, take_texts
 from tokmem.errors import ConfigError, DataError
@@ -26,7 +27,7 @@ _LANGUAGES = ("Input_language", "Output_language", "Instruction_language")
 
 
 @dataclass(frozen=True)
-class SniSpec:
+class SniSpec(Config):
     """What to take from the folder. The default sizes are the paper's.
 
     Attributes:

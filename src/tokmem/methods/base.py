@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tokmem.bank.bank import Bank
+from tokmem.config import Config
 from tokmem.data.chat import Chat
 from tokmem.data.encode import Encoder, PromptMode
 from tokmem.log import Metrics
@@ -20,7 +21,7 @@ from tokmem.records import Answer, Example, Procedure
 
 
 @dataclass(frozen=True)
-class BaseSettings:
+class BaseSettings(Config):
     """The untrained backbone has no settings of its own."""
 
 

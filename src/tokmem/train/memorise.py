@@ -17,7 +17,7 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import Tensor, nn
 
-from tokmem.config import check_least
+from tokmem.config import Config, check_least
 from tokmem.errors import TrainingError
 from tokmem.eval.perplexity import TokenTally
 from tokmem.log import postfix, progress
@@ -25,7 +25,7 @@ from tokmem.train.optim import Group, Schedule, build_adamw, check_schedule, rat
 
 
 @dataclass(frozen=True)
-class MemoriseSettings:
+class MemoriseSettings(Config):
     """How long and how fast a run trains.
 
     Attributes:

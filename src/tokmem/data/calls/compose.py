@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
 
+from tokmem.config import Config
 from tokmem.data.calls.even_sampling import EvenSampler, RowSampler, Sources
 from tokmem.data.calls.join_queries import Joiner
 from tokmem.data.calls.text import arguments_json
@@ -25,7 +26,7 @@ _TRIES = 200  # tries to make a query that was not made before
 
 
 @dataclass(frozen=True)
-class ComposeSpec:
+class ComposeSpec(Config):
     """How many queries to make, and of which kind.
 
     Attributes:

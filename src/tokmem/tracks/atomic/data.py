@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from tokmem.config import Config, check_least, setting
 from tokmem.data import SPLITS, Corpus, SniSpec, load_jsonl, load_tasks
-from tokmem.data.fields import did_you_mean
-from tokmem.errors import ConfigError, DataError
+from tokmem.data.choose import choose_procedures
+from tokmem.errors import ConfigError
 from tokmem.mini.corpus import procedures_corpus
 from tokmem.mini.everyday import EVERYDAY
 from tokmem.mini.procedures import DEMO, SETTINGS
@@ -75,11 +74,12 @@ def load_corpus(config: DataConfig, backbone: Backbone) -> Corpus:
     """
     if config.source == "jsonl":
         corpus = load_jsonl(Path(config.corpus))
+        names = choose_procedures(corpus.names, config.tasks, config.num_tasks)
         sizes = (config.train_size, config.val_size, config.test_size)
-        return corpus.part(_chosen(corpus.names, config), dict(zip(SPLITS, sizes, strict=True)))
+        return corpus.part(names, dict(zip(SPLITS, sizes, strict=True)))
     if config.source == "procedures":
         families = FAMILIES[config.families]
-        names = _chosen([family.name for family in families], config)
+        names = choose_procedures([family.name for family in families], config.tasks, config.num_tasks)
         picked = [family for family in families if family.name in names]
         return procedures_corpus(picked, **config.sizes, seed=config.seed)
     spec = SniSpec(
@@ -110,11 +110,11 @@ def corpus_names(config: DataConfig) -> tuple[str, ...]:
     return tuple(sorted(path.stem for path in Path(config.tasks_dir).glob("task*.json")))
 
 
-def _chosen(names: Sequence[str], config: DataConfig) -> tuple[str, ...]:
-    """The procedures that `tasks` and `num_tasks` leave, in their own order."""
-    for name in config.tasks:
-        if name not in names:
-            raise DataError(
-                f"no procedure {name!r}{did_you_mean(name, names)}", "a procedure of the corpus", "correct it"
-            )
-    return tuple(name for name in names if not config.tasks or name in config.tasks)[: config.num_tasks]
+def check_corpus(config: DataConfig) -> None:
+    """Checks a corpus without a backbone: a file of your own as a whole, of task files only the names.
+
+    Raises:
+        DataError: the corpus cannot be read, or lacks procedures that the config asks for.
+    """
+    if names := corpus_names(config):
+        choose_procedures(names, config.tasks, config.num_tasks)
