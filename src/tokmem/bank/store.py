@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from itertools import groupby
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -51,6 +51,15 @@ class Origin:
     training: Mapping[str, Any] = field(default_factory=dict)
     configuration: Mapping[str, Any] = field(default_factory=dict)
     source_sha256: str = ""
+
+    def merged(self, other: Origin) -> Origin:
+        """The origin of a bank that was merged with another: both trainings, and what they have in common."""
+        training: dict[str, Any] = {"merged": [dict(self.training), dict(other.training)]}
+        for name in ("prompt", "adapter"):
+            values = {one.training.get(name) for one in (self, other)}
+            if len(values) == 1 and None not in values:
+                training[name] = values.pop()
+        return replace(self, training=training)
 
 
 def save_bank(bank: Bank, folder: Path, origin: Origin) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -16,7 +15,6 @@ from tokmem.cli.shared import console, load, show_json, show_table
 from tokmem.errors import BankError, ConfigError, DataError
 from tokmem.locks import lock_folder
 from tokmem.records import Procedure
-from tokmem.report.tables import Table
 
 if TYPE_CHECKING:  # importing them takes seconds
     from tokmem.bank.bank import Bank
@@ -41,34 +39,14 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 def list_(folder: Folder, json: Json = False) -> None:
     """List a bank's procedures and their token ids."""
+    from tokmem.report.banks import bank_line, bank_records, bank_table
+
     bank, origin = _load(folder)
     if json:
-        show_json([_record(bank, name) for name in bank.names])
+        show_json(bank_records(bank))
         return
-    shown = [
-        {
-            "procedure": name,
-            "ids": ", ".join(map(str, ids)),
-            "description": bank.procedures[name].description,
-        }
-        for name, ids in bank.memory.items()
-    ]
-    columns = {"procedure": "procedure", "ids": "token ids", "description": "description"}
-    show_table(Table(shown, columns), ("procedure",))
-    kind = "coupled" if bank.coupled else "decoupled"
-    console().print(
-        f"{len(bank)} procedures, {kind}, {len(bank.slots)} rows of dimension {bank.dim}; "
-        f"backbone {origin.backbone} ({origin.fingerprint})",
-        markup=False,
-    )
-
-
-def _record(bank: Bank, name: str) -> dict[str, object]:
-    return {
-        "procedure": name,
-        "ids": list(bank.slots.ids(name)),
-        "description": bank.procedures[name].description,
-    }
+    show_table(bank_table(bank), ("procedure",))
+    console().print(bank_line(bank, origin), markup=False)
 
 
 def show(
@@ -77,26 +55,14 @@ def show(
     neighbours: Annotated[int, typer.Option(help="How many of the nearest others.")] = 5,
 ) -> None:
     """Show one procedure: its rows' norms, and its nearest neighbours by cosine of addresses."""
-    from torch.nn.functional import cosine_similarity
+    from tokmem.report.banks import nearest_table, procedure_facts
 
     bank, _ = _load(folder)
-    ids = bank.slots.ids(name)
-    address, steering = bank.rows(name)
-    cosines = cosine_similarity(bank.addresses(), address[None]).tolist()
-    ranked = sorted(zip(cosines, bank.names, strict=True), reverse=True)
-    near = [{"procedure": other, "cosine": value} for value, other in ranked if other != name]
-    out = console()
-    for label, text in (
-        ("procedure", name),
-        ("description", bank.procedures[name].description or "-"),
-        ("token ids", ", ".join(map(str, ids))),
-        ("address norm", f"{float(address.norm()):.4g}"),
-        ("steering norm", ", ".join(f"{norm:.4g}" for norm in steering.norm(dim=-1).tolist())),
-    ):
-        out.print(f"{label:>13}  {text}", markup=False)
-    if near:
-        columns = {"procedure": "nearest", "cosine": "cosine"}
-        show_table(Table(near[:neighbours], columns, {"cosine": ".3f"}))
+    for label, text in procedure_facts(bank, name):
+        console().print(f"{label:>13}  {text}", markup=False)
+    nearest = nearest_table(bank, name, neighbours)
+    if nearest.rows:
+        show_table(nearest)
 
 
 def add(
@@ -171,12 +137,7 @@ def merge(
     same = {name: getattr(origin, name) for name in ("fingerprint", "chat", "configuration")}
     second, second_origin = _load(other, **same)
     bank.merge(second)
-    training: dict[str, object] = {"merged": [dict(origin.training), dict(second_origin.training)]}
-    for name in ("prompt", "adapter"):
-        values = {one.training.get(name) for one in (origin, second_origin)}
-        if len(values) == 1 and None not in values:
-            training[name] = values.pop()
-    _save(bank, out, replace(origin, training=training), folder, other)
+    _save(bank, out, origin.merged(second_origin), folder, other)
 
 
 @contextmanager

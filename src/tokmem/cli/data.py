@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,6 +11,7 @@ import typer
 
 from tokmem.cli.flags import Flags, given, quoted, track_config
 from tokmem.cli.shared import console, show_table
+from tokmem.config import parse_yaml
 from tokmem.errors import ConfigError
 from tokmem.report.tables import Table
 
@@ -20,53 +21,29 @@ if TYPE_CHECKING:  # importing them takes seconds
     from tokmem.data.calls.xlam import XlamRows
 
 EXAMPLE = "tokmem data compose --tools 51-60 --train-size 100 --test-size 20 --out runs/data"
+_RANGES = tuple(
+    f"rounds.{name}" for name in ("tools", "training_rounds", "num_rounds", "tools_per_round", "start_tool")
+)
 FLAGS = Flags(
     "compositional",
-    keys=("data.*",),
-    skip=("data.source", "data.path", "data.connectors", "data.more_tools", "data.max_samples"),
-    defaults={"data.val_size": "0"},
+    keys=("data.*", *_RANGES),
+    skip=("data.source", "data.connectors", "data.more_tools", "data.max_samples"),
+    names={"data.path": "source"},
+    defaults={"data.val_size": "0", "rounds.tools": "1-50,51-100", "rounds.start_tool": "1"}
+    | dict.fromkeys(("rounds.num_rounds", "rounds.tools_per_round"), "null"),
+    docs={
+        "data.path": "rows in xlam's columns: JSON, JSON lines, parquet, or a hub id; none: generated tools",
+        "rounds.tools": "ranges of tools by frequency, or their number",
+        "rounds.training_rounds": "the ranges of rounds, such as 1-50:1,51-100:3; epochs do not matter",
+        "rounds.num_rounds": "number of consecutive ranges",
+        "rounds.tools_per_round": "tools in each of these ranges",
+    },
 )
-_DEFAULT_TOOLS = "1-50,51-100"
-_TOOLS = "Tools"
-
 app = typer.Typer(no_args_is_help=True, help="Make data for tools that are called in chains.")
 
 
 def compose(
     ctx: typer.Context,
-    source: Annotated[
-        str | None,
-        typer.Option(
-            help="Rows in xlam's columns: JSON, JSON lines, parquet, or a hub id; else generated tools.",
-            show_default=False,
-        ),
-    ] = None,
-    tools: Annotated[
-        str | None,
-        typer.Option(
-            metavar="RANGES",
-            help=f"Ranges of tools by frequency, or their number. \\[default: {_DEFAULT_TOOLS}]",
-            rich_help_panel=_TOOLS,
-            show_default=False,
-        ),
-    ] = None,
-    training_rounds: Annotated[
-        str | None,
-        typer.Option(
-            metavar="ROUNDS",
-            help="The ranges of rounds, such as 1-50:1,51-100:3; the epochs do not matter.",
-            rich_help_panel=_TOOLS,
-        ),
-    ] = None,
-    num_rounds: Annotated[
-        int | None, typer.Option(help="Number of consecutive ranges.", rich_help_panel=_TOOLS)
-    ] = None,
-    tools_per_round: Annotated[
-        int | None, typer.Option(help="Tools in each of these ranges.", rich_help_panel=_TOOLS)
-    ] = None,
-    start_tool: Annotated[
-        int | None, typer.Option(help="First tool of the first range (1).", rich_help_panel=_TOOLS)
-    ] = None,
     connector: Annotated[
         list[str] | None,
         typer.Option("--connector", help="Text before all parts of a query but the first; may be repeated."),
@@ -77,10 +54,11 @@ def compose(
     ] = False,
 ) -> None:
     """Compose training and test queries for several tools from rows that call one tool each."""
-    ranges = _ranges(ctx.params)
+    settings = given(ctx)
+    ranges = _ranges(settings)
     if single and len(ranges) > 1:
         raise ConfigError(f"--single with {len(ranges)} ranges", "one range", "name one with --tools")
-    config = _config(given(ctx), ranges, source, connector)
+    config = _config(settings, ranges, connector)
     specs = [config.spec(index) for index in range(len(ranges))]
     data = _read(config)
     composed = _compose(data, config.exclude, ranges, specs)
@@ -92,44 +70,29 @@ def compose(
     console().print("\n".join(map(str, files)), markup=False)
 
 
-def _ranges(options: Mapping[str, Any]) -> tuple[ToolRange, ...]:
-    """Reads the ranges from one of three groups of options."""
-    from tokmem.data.calls.ranges import ToolRange, consecutive_ranges, parse_rounds
+def _ranges(settings: dict[str, str]) -> tuple[ToolRange, ...]:
+    """Takes the ranges of tools out of the settings."""
+    from tokmem.data.calls.ranges import ToolRange, choose_ranges
 
-    named = [name for name in ("tools", "training_rounds", "num_rounds") if options[name] is not None]
-    if len(named) > 1:
-        got = " and ".join(f"--{name.replace('_', '-')}" for name in named)
-        raise ConfigError(got, "one of them", "leave the others out")
-    rounds, each, start = (options[name] for name in ("num_rounds", "tools_per_round", "start_tool"))
-    if (rounds is None) != (each is None) or (start is not None and each is None):
-        raise ConfigError(
-            "--num-rounds, --tools-per-round or --start-tool alone",
-            "the first two together, and maybe the third",
-        )
-    if each is not None:
-        return consecutive_ranges(1 if start is None else start, each, rounds)
-    if options["training_rounds"]:
-        return tuple(tools for tools, _ in parse_rounds(options["training_rounds"]))
-    return ToolRange.parse_all(options["tools"] or _DEFAULT_TOOLS)
+    values = [parse_yaml(settings.pop(key, "null"), key) for key in _RANGES]
+    for key, value in zip(_RANGES[2:], values[2:], strict=True):
+        if not isinstance(value, int | None):
+            raise ConfigError(f"{key}: {value!r}", "a whole number")
+    return choose_ranges(*values) or ToolRange.parse_all(FLAGS.defaults["rounds.tools"])
 
 
-def _config(
-    settings: dict[str, str],
-    ranges: Sequence[ToolRange],
-    source: str | None,
-    connectors: Sequence[str] | None,
-) -> Any:
+def _config(settings: dict[str, str], ranges: Sequence[ToolRange], connectors: list[str] | None) -> Any:
     """Makes the section `data` of a compositional experiment with one round for each range."""
     from tokmem.mini.tools import TOOLS
 
     settings["rounds.training_rounds"] = quoted(",".join(f"{tools}:1" for tools in ranges))
     settings.setdefault("data.val_size", "0")
-    if source:
-        settings |= {"data.source": "xlam", "data.path": quoted(source)}
+    if "data.path" in settings:
+        settings["data.source"] = "xlam"
     else:
         settings["data.more_tools"] = str(max(0, max(tools.last for tools in ranges) - len(TOOLS)))
     if connectors:
-        settings["data.connectors"] = quoted(list(connectors))
+        settings["data.connectors"] = quoted(connectors)
     return track_config("compositional", settings).data
 
 

@@ -48,6 +48,7 @@ class Flags:
         skip: keys that match and get no option.
         names: option names by key, if they differ from `NAMES` and from the key's last part.
         defaults: what `--help` shows as the default, by key, if the command changes it.
+        docs: what `--help` says of a setting, by key, if it means something else here.
     """
 
     track: str
@@ -55,11 +56,12 @@ class Flags:
     skip: tuple[str, ...] = ()
     names: Mapping[str, str] = field(default_factory=dict)
     defaults: Mapping[str, str] = field(default_factory=dict)
+    docs: Mapping[str, str] = field(default_factory=dict)
 
     def rows(self) -> list[HelpRow]:
         """Lists the settings that get an option."""
         return [
-            row
+            row._replace(default=self.defaults.get(row.key, row.default), doc=self.docs.get(row.key, row.doc))
             for row in help_rows(self.track)
             if any(fnmatchcase(row.key, pattern) for pattern in self.keys) and row.key not in self.skip
         ]
@@ -142,20 +144,20 @@ def _click_options(flags: Flags) -> list[Any]:
     def stand_in() -> None: ...
 
     options = flags.options()
-    parameters = [_parameter(row, options[row.key], flags) for row in flags.rows()]
+    parameters = [_parameter(row, options[row.key]) for row in flags.rows()]
     stand_in.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     app = typer.Typer(add_completion=False)
     app.command()(stand_in)
     return list(typer.main.get_command(app).params)
 
 
-def _parameter(row: HelpRow, flag: str, flags: Flags) -> inspect.Parameter:
+def _parameter(row: HelpRow, flag: str) -> inspect.Parameter:
     yes_no, several = row.type == "bool", row.type.startswith("list")
     section = row.key.rpartition(".")[0]
     option = typer.Option(
         f"{flag}/--no-{flag[2:]}" if yes_no else flag,
         metavar=None if yes_no else _metavar(row.type),
-        help=_help(row, flag, flags.defaults.get(row.key, row.default)),
+        help=_help(row, flag),
         rich_help_panel=_PANELS.get(section, section.capitalize()),
         show_default=False,
     )
@@ -168,13 +170,13 @@ def _parameter(row: HelpRow, flag: str, flags: Flags) -> inspect.Parameter:
     )
 
 
-def _help(row: HelpRow, flag: str, default: str) -> str:
+def _help(row: HelpRow, flag: str) -> str:
     """Writes the help of an option: what it is, its values, its default, and its key if they differ."""
     doc = f"{row.doc[:1].upper()}{row.doc[1:]}".replace("``", "")
     values = [one.strip("' ") for one in row.type.removeprefix("list of ").split("|") if "'" in one]
     if not all(value in row.doc for value in values):
         doc += f": {', '.join(values)}"
-    notes = [] if default in ("''", "[]", "null") else [f"default: {default}"]
+    notes = [] if row.default in ("''", "[]", "null") else [f"default: {row.default}"]
     if flag != "--" + _leaf(row.key).replace("_", "-"):
         notes.append(f"key: {row.key}")
     doc += "" if doc.endswith(".") else "."

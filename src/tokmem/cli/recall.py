@@ -78,31 +78,18 @@ def _at_terminal() -> bool:
 
 def _queries(query: str | None, file: Path | None, instruction: str) -> list[Example]:
     """Reads the queries of an argument, a file, or piped lines."""
-    from tokmem.data.fields import parse_object, read_bytes, take
+    from tokmem.data.queries import parse_queries, read_queries
 
     if query is not None:
         return [Example(query, instruction=instruction)]
-    if file is not None and file.suffix == ".json":
-        from tokmem.data.calls.files import read_calls
-
-        return [Example(row.query, instruction=instruction) for row in read_calls(file)]
-    source = "standard input" if file is None else str(file)
-    if file is None and sys.stdin is None:
+    if file is not None:
+        return read_queries(file, instruction)
+    if sys.stdin is None:
         raise DataError("no query, and standard input is closed", "a query, a --file or piped lines")
     try:
-        text = sys.stdin.read() if file is None else read_bytes(file).decode("utf-8-sig")
+        return parse_queries(sys.stdin.read(), "standard input", instruction)
     except UnicodeDecodeError as error:
-        raise DataError(f"{source} is not UTF-8", "text", "save it as UTF-8") from error
-    lines = [(f"{source}, line {i}", line) for i, line in enumerate(text.split("\n"), 1) if line.strip()]
-    if not lines:
-        raise DataError(f"no queries in {source}", "one a line")
-    if file is None or file.suffix != ".jsonl":
-        return [Example(line.strip(), instruction=instruction) for _, line in lines]
-    rows = [(parse_object(line, where), where) for where, line in lines]
-    return [
-        Example(take(row, "query", str, where), instruction=take(row, "instruction", str, where, instruction))
-        for row, where in rows
-    ]
+        raise DataError("standard input is not UTF-8", "text", "pipe it as UTF-8") from error
 
 
 def _note_missing_instruction(memory: TokMem, instructions: Sequence[str]) -> None:

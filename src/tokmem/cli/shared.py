@@ -13,15 +13,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.measure import Measurement
-from rich.table import Table as RichTable
 from rich.text import Text
 
 from tokmem.errors import ConfigError, TokMemError
 from tokmem.records import Answer, Procedure
 from tokmem.report.answers import Line, answer_lines
 from tokmem.report.results import result_facts, results_table
-from tokmem.report.tables import Table
+from tokmem.report.tables import Table, least_width
 
 if TYPE_CHECKING:  # importing it takes seconds
     from tokmem.model.backbone import Backbone
@@ -44,7 +42,7 @@ Workers = Annotated[
         min=1, help="Processes that share the work; each loads the backbone.", rich_help_panel="Output"
     ),
 ]
-_PIPE_WIDTH, _WIDEST = 160, 1_000
+_PIPE_WIDTH = 160
 
 
 def console(width: int | None = None) -> Console:
@@ -61,22 +59,8 @@ def show_table(table: Table, whole: Sequence[str] = (), *, lines: bool = True) -
         whole: keys of the columns whose cells never wrap.
         lines: whether to draw lines between cells.
     """
-    shown, out = _rich(table, whole, lines), console()
-    console(max(out.width, _least_width(shown))).print(shown, soft_wrap=False)
-
-
-def _rich(table: Table, whole: Sequence[str], lines: bool) -> RichTable:
-    shown = table.rich()
-    for key, column in zip(table.titles, shown.columns, strict=True):
-        column.no_wrap = key in whole
-    if not lines:
-        shown.box, shown.padding, shown.pad_edge = None, (0, 1, 0, 0), False
-    return shown
-
-
-def _least_width(shown: RichTable) -> int:
-    out = console(_WIDEST)
-    return Measurement.get(out, out.options, shown).minimum
+    shown, out = table.rich(whole, lines), console()
+    console(max(out.width, least_width(shown))).print(shown, soft_wrap=False)
 
 
 def complain(error: Exception) -> None:
@@ -154,7 +138,7 @@ def run_folder(out: Path | None, resume: bool, default: Path) -> Path:
 def show_results(summary: Mapping[str, Any], folder: Path) -> None:
     """Prints the table of a run, and its folder."""
     table, names, out = results_table(summary), ("method", "prompt"), console()
-    fits = _least_width(_rich(table, names, lines=True)) <= out.width
+    fits = least_width(table.rich(names)) <= out.width
     if not fits:
         rows = [{**row, "prompt": (row.get("prompt") or "").replace("+", "\n+")} for row in table.rows]
         table = replace(table, rows=rows)

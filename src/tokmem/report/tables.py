@@ -7,8 +7,10 @@ import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import fmean, stdev
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
+from rich.console import Console
+from rich.measure import Measurement
 from rich.table import Table as RichTable
 from rich.text import Text
 
@@ -46,15 +48,21 @@ class Table:
         """Returns the titles by key, in order."""
         return self.columns or {key: key for row in self.rows for key in row}
 
-    def rich(self) -> RichTable:
-        """Makes the table for a rich console."""
+    def rich(self, whole: Sequence[str] = (), lines: bool = True) -> RichTable:
+        """Makes the table for a rich console.
+
+        Args:
+            whole: keys of the columns whose cells never wrap.
+            lines: whether to draw lines between cells.
+        """
         table = RichTable(title=self.title or None)
+        if not lines:
+            table.box, table.padding, table.pad_edge = None, (0, 1, 0, 0), False
         for key, title in self.titles.items():
-            table.add_column(Text(title), justify="right" if self.numeric(key) else "left")
+            justify: Literal["left", "right"] = "right" if self.numeric(key) else "left"
+            table.add_column(Text(title), justify=justify, no_wrap=key in whole)
         for cells in self.shown():
-            table.add_row(
-                *(Text(cell) for cell in cells)
-            )  # Text, because a procedure named [b] is not markup
+            table.add_row(*(Text(cell) for cell in cells))  # Text: a procedure named [b] is no markup
         return table
 
     def markdown(self) -> str:
@@ -168,3 +176,9 @@ def _show(value: Any, spec: str | None) -> str:
 def _cell(text: str) -> str:
     """Escapes text so that it cannot end its cell or its line."""
     return " ".join(text.split()).replace("\\", "\\\\").replace("|", "\\|")
+
+
+def least_width(shown: RichTable) -> int:
+    """Finds the least width in characters at which a rich table cuts nothing."""
+    out = Console(width=1_000)
+    return Measurement.get(out, out.options, shown).minimum

@@ -101,6 +101,39 @@ def consecutive_ranges(start_tool: int, tools_per_round: int, num_rounds: int) -
     return tuple(ToolRange(first, first + tools_per_round - 1) for first in firsts)
 
 
+def choose_ranges(
+    tools: str | None,
+    training_rounds: str | None,
+    num_rounds: int | None,
+    tools_per_round: int | None,
+    start_tool: int | None,
+) -> tuple[ToolRange, ...] | None:
+    """Reads ranges that one of three groups of settings names; None if none of them is given.
+
+    Args:
+        tools: ranges, such as `1-50,51-100`.
+        training_rounds: ranges and epochs, such as `1-50:1,51-100:3`; the epochs do not matter.
+        num_rounds: number of consecutive ranges.
+        tools_per_round: tools in each of these.
+        start_tool: first tool of the first of these; None: 1.
+
+    Raises:
+        ConfigError: several groups are given, half of one is, or a range is wrong.
+    """
+    groups = {"tools": tools, "training_rounds": training_rounds, "num_rounds": num_rounds}
+    named = [name for name, value in groups.items() if value is not None]
+    if len(named) > 1:
+        raise ConfigError(" and ".join(named), "one of them", "leave the others out")
+    if (num_rounds is None) != (tools_per_round is None) or (start_tool and tools_per_round is None):
+        got = "num_rounds, tools_per_round or start_tool alone"
+        raise ConfigError(got, "the first two together, and maybe the third")
+    if num_rounds is not None and tools_per_round is not None:
+        return consecutive_ranges(1 if start_tool is None else start_tool, tools_per_round, num_rounds)
+    if training_rounds:
+        return tuple(one for one, _ in parse_rounds(training_rounds))
+    return ToolRange.parse_all(tools) if tools else None
+
+
 def require_disjoint(ranges: Iterable[ToolRange]) -> None:
     """Refuses ranges that share a tool.
 
