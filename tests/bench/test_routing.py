@@ -1,0 +1,103 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from bench.routing import cut, follow, main, order_rows, spread
+from bench.routing_learners import Closed, Learner, NearestMean, Trained, _loss
+from bench.routing_reject import reject_rows
+from bench.routing_states import Read, TaskStates
+from tests.bank.gaussians import clouds
+from tests.tiny import tiny_lm
+from tokmem.seeds import generator
+from tokmem.train.loss import memory_loss
+
+
+def tasks(count: int, *, dim: int = 16, train: int = 10) -> list[TaskStates]:
+    """Tasks whose states are Gaussian clouds."""
+
+    def read(states: torch.Tensor) -> Read:
+        return Read(states, torch.full((len(states),), 8.0), torch.full((len(states),), 9.0))
+
+    states = clouds(count, train + 5, dim=dim, spread=2.0)
+    return [TaskStates(name, read(own[:train]), read(own[train:])) for name, own in states.items()]
+
+
+def test_the_rival_is_trained_by_the_loss_of_the_library() -> None:
+    lm = tiny_lm("llama", coupled=False, policy="append")
+    states, ids = torch.randn(5, lm.bank.dim), lm.bank.head_ids
+    total, labels = lm.head.frozen(states).logsumexp(-1), torch.tensor([0, 3, 1, 4, 2])
+    wanted = memory_loss(lm.head, states, ids[labels]).total
+    torch.testing.assert_close(_loss(lm.bank.addresses(), states, total, labels), wanted)
+
+
+@pytest.mark.parametrize("make", [lambda: Closed("updated"), lambda: Closed("frozen"), NearestMean])
+def test_computed_addresses_lose_nothing(make: type[Learner]) -> None:
+    scores = follow(make(), tasks(25))
+    assert scores["routing_accuracy"] > 80
+    assert scores["routing_accuracy"] > scores["when_learned"] - 10
+
+
+def test_trained_addresses_learn_a_block() -> None:
+    start = torch.randn(16, generator=generator(0, "start"))
+    assert follow(Trained(start, 0.05, epochs=30), tasks(8))["routing_accuracy"] > 80
+    alone, kept = Trained(start, 0.05, epochs=30), Trained(start, 0.05, epochs=30, kept=8)
+    assert follow(kept, tasks(30))["routing_accuracy"] > follow(alone, tasks(30))["routing_accuracy"]
+
+
+def test_orders_leave_computed_routes_as_they_are() -> None:
+    rows = order_rows(tasks(20), "query", torch.zeros(16), 0.02, 20, 10)
+    lines = {line["addresses"]: line for line in spread(rows)}
+    assert lines["closed, updated"]["std"] == 0.0
+    assert lines["closed, updated"]["changed_routes"] == 0.0
+    assert lines["trained"]["changed_routes"] > 0.0
+
+
+def test_tasks_with_too_few_examples_are_left_out() -> None:
+    short = tasks(2, train=4)
+    assert [len(task.train.states) for task in cut([*tasks(2), *short], 6)] == [6, 6]
+
+
+def test_strangers_are_told_from_known_queries() -> None:
+    chat = Read(100 + torch.randn(7, 16), torch.full((7,), 8.0), torch.full((7,), 9.0))
+    rows = reject_rows(tasks(30), "query", 10, chat, Trained(torch.zeros(16), 0.02))
+    fits = next(row for row in rows if row["measure"] == "fit (closed)")
+    assert (fits["tasks"], fits["unseen_tasks"]) == (20, 10)
+    assert 50 < 100 * fits["auroc_unseen"] <= 100
+    assert [entry["stated"] for entry in fits["stated_rates"]] == pytest.approx([1, 5, 10, 20])
+    accepted = [entry["accepted_known"] for entry in fits["stated_rates"]]
+    assert accepted == sorted(accepted)
+    assert 0 <= fits["calibration_error"] <= 100
+
+
+def test_a_measurement_reads_once_and_writes_both_results(tmp_path: Path) -> None:
+    folder = tmp_path / "tasks"
+    folder.mkdir()
+    for number in range(6):
+        task = {
+            "Definition": [f"Write the word number {number} of the text."],
+            "Input_language": ["English"],
+            "Output_language": ["English"],
+            "Instruction_language": ["English"],
+            "Positive Examples": [],
+            "Instances": [{"input": f"some text {i} of {number}", "output": [str(i)]} for i in range(9)],
+        }
+        (folder / f"task{number:03d}_words.json").write_text(json.dumps(task))
+    arguments = [
+        *("--tasks-dir", str(folder), "--states", str(tmp_path / "states"), "--out", str(tmp_path)),
+        *("--backbone", "mini", "--dtype", "float32", "--sizes", "3", "6", "--examples", "2", "4"),
+        *("--test", "4", "--few", "2", "2", "--deep", "3"),
+    ]
+    main(arguments)
+    files = sorted((tmp_path / "states").glob("*/*.safetensors"))
+    assert len(files) == 2 * (6 + 3) + 1
+    times = [file.stat().st_mtime_ns for file in files]
+    main(arguments)
+    assert [file.stat().st_mtime_ns for file in files] == times
+    result = json.loads((tmp_path / "routing.json").read_text())
+    shapes = {(r["tasks"], r["examples"]) for r in result["rows"]}
+    assert shapes == {(3, 2), (3, 4), (6, 2)}
+    assert json.loads((tmp_path / "reject.json").read_text())["rows"]
