@@ -1,15 +1,15 @@
-"""Errors that say what was got, what was wanted, and what to do about it."""
+"""Errors that say what was found, what was wanted, and what to do."""
 
 from __future__ import annotations
 
 
 class TokMemError(Exception):
-    """Base of every error that is the caller's to mend.
+    """Base of all errors that the caller can fix.
 
     Args:
-        got: what was found, concretely (a value, a path, a name).
-        wanted: what would have been right.
-        do: the next thing to try.
+        got: what was found: a value, a path, a name.
+        wanted: what would have been correct.
+        do: what to try next.
     """
 
     def __init__(self, got: str, wanted: str = "", do: str = "") -> None:
@@ -19,11 +19,11 @@ class TokMemError(Exception):
 
 
 class ConfigError(TokMemError):
-    """A setting, flag or YAML key is unknown, of the wrong type, or contradicts another."""
+    """A setting, flag or YAML key is unknown, has the wrong type, or contradicts another."""
 
 
 class DataError(TokMemError):
-    """A data file or row cannot be used."""
+    """A data file or a row of it cannot be used."""
 
 
 class BankError(TokMemError):
@@ -31,15 +31,15 @@ class BankError(TokMemError):
 
 
 class BackboneError(TokMemError):
-    """A backbone cannot carry memory tokens, or is not the one a bank was trained on."""
+    """A backbone cannot carry memory tokens, or a bank was trained on another one."""
 
 
 class AdapterError(TokMemError):
-    """A LoRA adapter cannot be made, or a saved one is not valid here."""
+    """A LoRA adapter cannot be made, or a saved adapter is not valid here."""
 
 
 class TrainingError(TokMemError):
-    """Training cannot go on, or a checkpoint cannot be resumed."""
+    """Training cannot continue, or a checkpoint cannot be resumed."""
 
 
 class RecallError(TokMemError):

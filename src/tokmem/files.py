@@ -1,4 +1,4 @@
-"""Writing so that a crash, a kill or a full disk leaves the old file or the new one, never half of either."""
+"""Writes files and folders so that a crash, a kill or a full disk leaves the old one or the new one whole."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def cache_folder(name: str) -> Path:
 
 
 def atomic_write_text(path: Path, text: str) -> None:
-    """Writes a file as a whole, UTF-8; folders above it are made.
+    """Writes a UTF-8 file as a whole; makes missing folders.
 
     Raises:
         TokMemError: the disk is full; an older file is still there, unchanged.
@@ -37,7 +37,7 @@ def atomic_write_text(path: Path, text: str) -> None:
 
 
 def atomic_write_bytes(path: Path, data: bytes) -> None:
-    """Writes a file as a whole; folders above it are made.
+    """Writes a file as a whole; makes missing folders.
 
     Raises:
         TokMemError: the disk is full; an older file is still there, unchanged.
@@ -57,10 +57,10 @@ def atomic_write_bytes(path: Path, data: bytes) -> None:
 
 
 def atomic_write_json(path: Path, value: object) -> None:
-    """Writes JSON as a whole, indented, a line feed at its end.
+    """Writes a file of indented JSON as a whole.
 
     Raises:
-        TokMemError: a number is not finite, which JSON cannot say; or the disk is full.
+        TokMemError: a number is not finite, which JSON cannot express, or the disk is full.
     """
     try:
         text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False)
@@ -91,7 +91,7 @@ def read_json(path: Path, kind: type[T], do: str) -> T:
 
 
 def damaged(path: Path, why: str, do: str) -> TokMemError:
-    """What to raise of a file that a run has written and cannot read."""
+    """The error for a file that a run wrote and cannot read."""
     return TokMemError(f"{path} is damaged ({why})", "the file as it was written", do)
 
 
@@ -225,7 +225,7 @@ def _size(draft: Path) -> int:
 
 
 def _sync(path: Path) -> None:
-    """Makes a file, or the names in a folder, outlast a power cut; only POSIX opens folders for that."""
+    """Makes a file, or the names in a folder, survive a power cut; only POSIX can open folders for this."""
     if os.name == "posix":
         handle = os.open(path, os.O_RDONLY)
         try:

@@ -1,4 +1,4 @@
-"""One logger, one progress bar, one file of metrics. The library prints nothing."""
+"""The logger, the progress bar and the file of metrics. The library prints nothing."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ logger.addHandler(logging.NullHandler())
 
 
 class _BesideBars(logging.Handler):
-    """Clears progress bars before a record is shown and draws them again after it."""
+    """Clears progress bars before it shows a record, and draws them again afterwards."""
 
     def __init__(self, inner: logging.Handler) -> None:
         super().__init__()
@@ -34,10 +34,10 @@ class _BesideBars(logging.Handler):
 
 
 def configure(level: int | str = "INFO") -> None:
-    """Shows the library's log on stderr, with rich where it is there; programs call it, the library never.
+    """Shows the library's log on stderr, with rich if it is installed. Only programs call this.
 
     Args:
-        level: least level shown, such as "DEBUG". A second call replaces what the first one set.
+        level: lowest level to show, such as "DEBUG". A second call replaces the first one's level.
     """
     for handler in [handler for handler in logger.handlers if isinstance(handler, _BesideBars)]:
         logger.removeHandler(handler)
@@ -61,19 +61,19 @@ _LINE = 0
 
 
 def bars_on_line(line: int) -> None:
-    """Draws this process's bars on a line of their own, from 0, and removes them when they are done."""
+    """Draws the bars of this process on the given line, counted from 0, and removes finished ones."""
     global _LINE
     _LINE = line
 
 
 def progress(total: int | None, desc: str, *, force: bool = False, **options: Any) -> tqdm[Any]:
-    """A progress bar on stderr, silent where that is no terminal.
+    """A progress bar on stderr; it is silent if stderr is no terminal.
 
     Args:
-        total: how many steps; None if not known.
-        desc: what is going on.
-        force: show it in any case.
-        options: handed to tqdm (`unit`, `initial`, `leave`).
+        total: number of steps; None if unknown.
+        desc: text before the bar.
+        force: show the bar in any case.
+        options: arguments of tqdm (`unit`, `initial`, `leave`).
     """
     shown = force or sys.stderr.isatty()
     if _LINE:
@@ -82,7 +82,7 @@ def progress(total: int | None, desc: str, *, force: bool = False, **options: An
 
 
 def postfix(bar: tqdm[Any], **values: object) -> None:
-    """Shows values behind the bar at its next redraw, floats with four digits."""
+    """Shows values after the bar when it is next drawn; floats have four digits."""
     texts = (
         f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}"
         for name, value in values.items()
@@ -91,12 +91,12 @@ def postfix(bar: tqdm[Any], **values: object) -> None:
 
 
 class Metrics:
-    """A file of JSON lines, one per step, flushed at once: a killed run loses at most the line being written.
+    """A file of JSON lines, one for each step. Each line is flushed, so a killed run loses at most one line.
 
-    Floats keep six significant digits; NaN and infinity, which JSON lacks, become texts ("nan", "inf").
+    Floats keep six significant digits. NaN and infinity, which JSON lacks, become the texts "nan" and "inf".
 
     Args:
-        path: the file; lines are appended, and folders above it are made.
+        path: the file. Lines are appended; missing folders are made.
     """
 
     def __init__(self, path: Path) -> None:
@@ -106,16 +106,16 @@ class Metrics:
         self._file = path.open("a", encoding="utf-8")
 
     def write(self, step: int, values: Mapping[str, Any]) -> None:
-        """Appends a line of values measured at a step."""
+        """Appends the values of a step as a line."""
         line = {"step": step, **{name: _rounded(value) for name, value in values.items()}}
         self._file.write(json.dumps(line, allow_nan=False) + "\n")
         self._file.flush()
 
     def truncate(self, after_step: int) -> None:
-        """Drops the lines of steps later than `after_step`, which a resumed run is going to write again.
+        """Drops the lines of steps after `after_step`; a resumed run writes them again.
 
         Raises:
-            TokMemError: a line is not one that `write` wrote.
+            TokMemError: `write` did not write a line of the file.
         """
         lines = self.path.read_text("utf-8").splitlines(keepends=True)
         kept = [
@@ -149,7 +149,7 @@ def _rounded(value: Any) -> Any:
 
 
 def _drop_torn_line(path: Path) -> None:
-    """Cuts a last line without its line feed: the process was killed while writing it."""
+    """Removes a last line without a line feed, which a killed process left."""
     if not path.exists():
         return
     data = path.read_bytes()

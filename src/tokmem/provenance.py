@@ -1,4 +1,4 @@
-"""Where a result comes from: versions, seed, checksums and commit; no machine, no person."""
+"""The origin of a result: versions, seed, checksums and commit. It names no machine and no person."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _LOCAL = re.compile(r"^\s*(/|~|\.{1,2}([/\\]|\s*$)|\\|[A-Za-z]:[/\\]|file:)|[/\\
 
 
 class SourceState(NamedTuple):
-    """The git commit of a source tree and whether the tree differs from it; None where that is not known."""
+    """The git commit of a source tree, and whether the tree differs from it; None if unknown."""
 
     commit: str | None
     dirty: bool | None
@@ -39,11 +39,11 @@ class SourceState(NamedTuple):
 def provenance(
     seed: int, data_checksum: str, backbone_fingerprint: str, device: str, backbone_source: str = ""
 ) -> dict[str, Any]:
-    """What a result file says about its origin.
+    """The origin of a result, as its file states it.
 
     Args:
         seed: seed of the run.
-        data_checksum: checksum of the data it read.
+        data_checksum: checksum of the data that the run read.
         backbone_fingerprint: fingerprint of the backbone's weights.
         device: torch device, such as "cuda:0"; only its kind is kept.
         backbone_source: SHA-256 of the GGUF file that the weights come from; empty if they come from none.
@@ -65,8 +65,8 @@ def provenance(
 def source_state(folder: Path) -> SourceState:
     """The commit of the git checkout that tracks the files of a folder, and whether they differ from it.
 
-    A package installed below somebody else's repository (in its virtual environment, say) is not tracked
-    there, and gets no commit.
+    A package that is installed inside another repository, such as in its virtual environment, is not tracked
+    there and gets no commit.
     """
     commit = _git(folder, "rev-parse", "HEAD")
     if not commit or not _git(folder, "ls-files", "--", "."):
@@ -76,8 +76,8 @@ def source_state(folder: Path) -> SourceState:
 
 
 def _git(folder: Path, *arguments: str) -> str | None:
-    """What git says; None where there is no git or it refuses."""
-    # A git hook exports GIT_DIR and the like, which would answer for the hook's repository.
+    """The output of a git command; None if git is missing or fails."""
+    # A git hook exports GIT_DIR and others, which would make git answer for the hook's repository.
     environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
     environment["GIT_OPTIONAL_LOCKS"] = "0"
     command = ["git", "-C", str(folder), *arguments]
@@ -98,9 +98,10 @@ def _version(package: str) -> str | None:
 
 
 def _earlier_seconds(folder: Path) -> float:
-    """How long the run of a folder had taken when its last file was written; 0 where none is known.
+    """Seconds that the run of a folder had taken when it wrote its last file; 0 if unknown.
 
-    Its config tells no time: it is written first, and may be changed by hand between two parts of the run.
+    The time of its config does not count: it is written first, and a person may edit it between two parts of
+    the run.
     """
     if not (folder / _CLOCK).is_file():
         return 0.0
@@ -113,12 +114,12 @@ def _earlier_seconds(folder: Path) -> float:
 class RunFolder:
     """The folder of one run: `config.yaml`, `metrics.jsonl` and `summary.json`. Its clock starts at once.
 
-    A resumed run's clock goes on from where the run was left: `clock.json` says when that part of it began,
-    and the latest file in the folder when it ended, however it did.
+    The clock of a resumed run continues from where the run ended: `clock.json` holds the time at which the
+    last part began, and the latest file in the folder shows when it ended.
 
     Args:
-        path: the folder; made if it is missing.
-        resume: whether to go on with the run that it holds.
+        path: the folder; it is made if it is missing.
+        resume: whether to continue the run in the folder.
 
     Raises:
         ConfigError: the folder holds a run, and `resume` is not set.
@@ -159,7 +160,7 @@ class RunFolder:
         atomic_write_text(path, dump_config(config))
 
     def write_summary(self, summary: Mapping[str, Any]) -> None:
-        """Writes the run's results, its wall time (`wall_seconds`) beside them."""
+        """Writes the results of the run, with its wall time as `wall_seconds`."""
         atomic_write_json(self.path / "summary.json", {**summary, "wall_seconds": round(self.seconds, 2)})
 
     def __enter__(self) -> RunFolder:

@@ -1,4 +1,4 @@
-"""The records that flow through the system. All are frozen; none knows a model or a tokenizer."""
+"""The records that flow through the system. All are frozen; none refers to a model or a tokenizer."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Procedure:
-    """A reusable skill that one entry of the bank stands for.
+    """A reusable skill; one entry of the bank stands for it.
 
     Attributes:
-        name: unique within a bank.
-        description: what it does, in a sentence; may start the memory token and names it to people.
-        parameters: JSON schema of its arguments, for tools.
+        name: name, unique within a bank.
+        description: a sentence that says what it does. A memory token may start from it.
+        parameters: JSON schema of the arguments of a tool.
     """
 
     name: str
@@ -36,8 +36,8 @@ class Call:
     """A tool and the arguments it is called with.
 
     Attributes:
-        name: of the tool, which is a procedure.
-        arguments: values by argument name, as JSON gives them.
+        name: name of the tool, which is a procedure.
+        arguments: JSON values by argument name.
     """
 
     name: str
@@ -46,13 +46,13 @@ class Call:
 
 @dataclass(frozen=True)
 class ParsedCall:
-    """What was read as a call.
+    """The result of parsing a call.
 
     Attributes:
-        call: the call; None where no JSON object of arguments could be read.
-        name: of the tool; empty where none could be read.
-        text: as it was written.
-        error: why it is no call, or why the tool's schema refuses its arguments; None where it is valid.
+        call: the call; None if no JSON object of arguments could be read.
+        name: name of the tool; empty if none could be read.
+        text: the text of the call.
+        error: why the text is no call, or why the tool's schema refuses the arguments; None if it is valid.
     """
 
     call: Call | None
@@ -63,12 +63,12 @@ class ParsedCall:
 
 @dataclass(frozen=True)
 class Demonstration:
-    """A solved query that stands before another one in a prompt.
+    """A solved query that a prompt shows before another query.
 
     Attributes:
         query: the user's text.
-        response: what was answered.
-        instruction: stands before the demonstration's query; None takes that of the example it is shown for.
+        response: the answer.
+        instruction: text before the demonstration's query; None takes the instruction of the example.
     """
 
     query: str
@@ -82,9 +82,9 @@ class Example:
 
     Attributes:
         query: the user's text.
-        turns: procedures and responses, in order; at least one for training.
-        instruction: what the procedure asks for in words; may be empty.
-        references: every acceptable response of the first turn; empty means its response alone.
+        turns: procedures and responses, in order; training needs at least one.
+        instruction: the request of the procedure in words; may be empty.
+        references: all acceptable responses of the first turn; empty accepts only its response.
         demonstrations: solved queries to show before this one (few-shot).
         id: stable name of the example within its corpus.
     """
@@ -98,7 +98,7 @@ class Example:
 
     @property
     def accepted(self) -> tuple[str, ...]:
-        """The responses that count as right for the first turn."""
+        """The responses that count as correct for the first turn."""
         return self.references or tuple(turn.response for turn in self.turns[:1])
 
 
@@ -107,10 +107,10 @@ class Encoded:
     """An example as token ids (Eq. 2).
 
     Attributes:
-        ids: the whole sequence, from the template's first token to the end of the last turn.
-        supervised: for each position, whether its token is a target of the loss (Eq. 3).
-        prefix: how many tokens stand before the first memory token (all of them where there is none).
-        id: the example's id.
+        ids: the whole sequence, from the first token of the template to the end of the last turn.
+        supervised: for each position whether its token is a target of the loss (Eq. 3).
+        prefix: number of tokens before the first memory token; all tokens if there is none.
+        id: id of the example.
     """
 
     ids: tuple[int, ...]
@@ -129,15 +129,15 @@ class Choice:
 
 @dataclass(frozen=True)
 class Route:
-    """Where a query was routed.
+    """The route of a query.
 
     Attributes:
         choices: the top-k procedures, the most probable first (Eq. 4).
-        rejected: whether no procedure fits: by its fit where there is one, else whether the argmax over the
-            whole vocabulary is no memory token.
-        memory_mass: probability of all memory tokens together, against the whole vocabulary.
-        fit: how well the nearest procedure fits, at most 1, where addresses are computed from statistics:
-            1 - d_m^2 / d_0^2 with the Mahalanobis distances to its mean and to the common one; else None.
+        rejected: whether no procedure fits. The fit decides if there is one; otherwise whether the argmax over
+            the whole vocabulary is an ordinary token.
+        memory_mass: probability of all memory tokens together, under the whole vocabulary.
+        fit: how well the nearest procedure fits, at most 1, if addresses are computed from statistics:
+            1 - d_m^2 / d_0^2 with the Mahalanobis distances to its mean and to the common mean; else None.
     """
 
     choices: tuple[Choice, ...]
@@ -153,18 +153,18 @@ class Route:
 
 @dataclass(frozen=True)
 class Answer:
-    """What recall made of a query.
+    """The answer to a query.
 
     Attributes:
         query: the user's text.
-        turns: recalled procedures and their responses, in order; empty where the query was rejected.
-        text: plain text before the first memory token (the whole response where the query was rejected).
-        route: how the first memory token was chosen, or whose demonstrations were found; None where nothing
-            was asked which procedure it is.
-        finished: whether the end of the turn was reached within the allowed new tokens.
+        turns: recalled procedures and their responses, in order; empty if the query was rejected.
+        text: plain text before the first memory token; the whole response if the query was rejected.
+        route: the route that chose the first memory token, or the procedure of the retrieved demonstrations;
+            None if the method does not route.
+        finished: whether the response ended within the allowed new tokens.
         prompt_tokens: length of the prompt in tokens.
-        routes: how each turn's memory token was chosen, one a turn (where it was forced: how it would have
-            been); empty where nothing was recorded.
+        routes: for each turn the route that chose its memory token, or would have chosen it if the token was
+            forced; empty if none was recorded.
     """
 
     query: str
@@ -177,7 +177,7 @@ class Answer:
 
     @property
     def response(self) -> str:
-        """The first turn's response, or the plain text where there is no turn."""
+        """The response of the first turn, or the plain text if there is no turn."""
         return self.turns[0].response if self.turns else self.text
 
 

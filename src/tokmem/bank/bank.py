@@ -1,4 +1,4 @@
-"""The bank: the table of memory tokens, the only thing that TokMem trains and saves."""
+"""The bank: the table of memory tokens. TokMem trains and saves nothing else."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ from tokmem.records import Procedure
 
 
 class Bank(nn.Module):
-    """Procedures, their slots and token ids, and their rows.
+    """Procedures with their slots, token ids and rows.
 
-    A coupled bank has one table: the row that the output head reads (the address) is the row that the input
-    embedding reads (the steering). A decoupled one (TokMem+DC, Eqs. 7-8) has two. Of a procedure several
-    tokens wide only the first slot has an address; the others steer only.
+    A coupled bank has one table: the output head reads the same row (the address) that the input embedding
+    reads (the steering). A decoupled bank (TokMem+DC, Eqs. 7-8) has two tables. If a procedure is several
+    tokens wide, only its first slot has an address; the others only steer.
 
-    Of a procedure the bank may also keep a few query states: last hidden states where it is called for, at
-    the end of a query or of an earlier turn, never text. A newcomer's address is trained against them, so
-    that it does not win old queries.
+    The bank may also keep a few query states of a procedure: last hidden states that choose it, at the end of
+    a query or of an earlier turn, never text. The address of a new procedure trains against them, so that it
+    does not win old queries.
 
     Letters: P procedures, S slots (S = P where all are one token wide), d the backbone's hidden size.
 
     Attributes:
-        states: query states by procedure, each (n, d) float32; a procedure without any has no entry.
+        states: for each procedure with query states, these states (n, d), float32.
         statistics: of all states that choose a memory token, where addresses are computed in closed form;
             None where they are trained.
 
@@ -42,7 +42,7 @@ class Bank(nn.Module):
         dim: d.
         space: the backbone's free token ids.
         coupled: whether address and steering are one parameter.
-        policy: where token ids are taken from.
+        policy: the source of token ids; see `SlotMap`.
     """
 
     slot_ids: Tensor
@@ -62,7 +62,7 @@ class Bank(nn.Module):
         self.address = self.steering if coupled else Table(dim)
         for name in ("slot_ids", "head_slots", "head_ids", "_sorted_ids", "_sorted_slots"):
             self.register_buffer(name, torch.zeros(0, dtype=torch.long), persistent=False)
-        self._ordered: list[int] = []  # `_sorted_ids` on the host
+        self._ordered: list[int] = []  # copy of `_sorted_ids` on the host
 
     def __len__(self) -> int:
         return len(self.procedures)
@@ -82,24 +82,24 @@ class Bank(nn.Module):
 
     @property
     def tables(self) -> tuple[Table, ...]:
-        """The distinct tables: (both,) if coupled, (address, steering) if decoupled."""
+        """The distinct tables: one if coupled, (address, steering) if decoupled."""
         return (self.steering,) if self.coupled else (self.address, self.steering)
 
     @property
     def memory(self) -> dict[str, tuple[int, ...]]:
-        """Token ids of each procedure's memory tokens."""
+        """The token ids of each procedure's memory tokens."""
         return {name: self.slots.ids(name) for name in self.names}
 
     @property
     def trainable_parameters(self) -> int:
-        """How many numbers training may change (a decoupled wide procedure has one address)."""
+        """The number of values that training may change; a decoupled wide procedure has one address."""
         first = self.steering.frozen.shape[0]
         unused = 0 if self.coupled else sum(len(self.slots.ids(n)) - 1 for n in self.fresh_names)
         return (len(self.tables) * (len(self.slots) - first) - unused) * self.dim
 
     @property
     def fresh_names(self) -> tuple[str, ...]:
-        """Procedures whose rows are trainable: those added since the last `freeze`."""
+        """The procedures with trainable rows: those added since the last `freeze`."""
         first = self.steering.frozen.shape[0]
         return tuple(n for n, head in zip(self.names, self.slots.heads, strict=True) if head >= first)
 
@@ -111,13 +111,13 @@ class Bank(nn.Module):
         *,
         ids: Sequence[tuple[int, ...]] | None = None,
     ) -> None:
-        """Adds procedures with their starting rows; they are trainable until `freeze`.
+        """Adds procedures with their starting rows, which are trainable until `freeze`.
 
         Args:
             procedures: P new procedures with new names.
             steering: (P, width, d) rows.
             address: (P, d) rows, for a decoupled bank only.
-            ids: token ids to keep, `width` a procedure; None takes free ones.
+            ids: `width` token ids for each procedure; None takes free ids.
 
         Raises:
             BankError: a name or id is taken, the shapes do not fit, no id is free, or a procedure cannot be
@@ -150,7 +150,7 @@ class Bank(nn.Module):
         self._index()
 
     def _index(self) -> None:
-        """Keeps the tensors that the layers read in step with the slot map."""
+        """Updates the tensors that the layers read to the slot map."""
         device = self.steering.frozen.device
         ids, heads = self.slots.token_ids, self.slots.heads
         self.slot_ids = torch.tensor(ids, dtype=torch.long, device=device)
@@ -160,32 +160,32 @@ class Bank(nn.Module):
         self._ordered = sorted(ids)
 
     def find(self, ids: Tensor) -> tuple[Tensor, Tensor]:
-        """Slots of token ids: (...) -> slots (...), meaningless where `is_memory` (...) is False.
+        """Slots of token ids: (...) -> slots (...), is_memory (...). If the latter is False, ignore the slot.
 
-        One binary search an id, whatever the size of the bank. The bank must not be empty.
+        Takes one binary search for each id. The bank must not be empty.
         """
         place = torch.searchsorted(self._sorted_ids, ids).clamp(max=len(self._sorted_ids) - 1)
         return self._sorted_slots[place], self._sorted_ids[place] == ids
 
     def ids_within(self, start: int, stop: int) -> Tensor:
-        """Token ids from `start` and below `stop`, rising, (R,); found without waiting for the device."""
+        """(R,) rising token ids from `start` to below `stop`; the host does not wait for the device."""
         return self._sorted_ids[bisect_left(self._ordered, start) : bisect_left(self._ordered, stop)]
 
     def find_head(self, ids: Tensor) -> tuple[Tensor, Tensor]:
-        """Procedure indices of token ids: (...) -> index (...), and whether the id is a procedure's first."""
+        """Procedure indices of token ids: (...) -> index (...), and whether it is a procedure's first id."""
         slots, is_memory = self.find(ids)
         index = torch.searchsorted(self.head_slots, slots).clamp(max=len(self.head_slots) - 1)
         return index, is_memory & (self.head_slots[index] == slots)
 
     def freeze(self) -> None:
-        """Ends a stage: every row now in the bank is out of reach of all later training."""
+        """Ends a stage: later training cannot change the rows that are in the bank now."""
         for table in self.tables:
             table.set_rows(table.rows(), len(table))
 
     def thaw(self, names: Iterable[str] | None = None) -> None:
-        """Makes the rows of procedures trainable again (None: of all).
+        """Makes the rows of procedures trainable again; None takes all procedures.
 
-        Their slots move behind the frozen ones; every token id stays.
+        Their slots move behind those of frozen rows; token ids stay.
         """
         again = {*self.fresh_names, *(self.names if names is None else names)}
         for name in again:
@@ -202,7 +202,7 @@ class Bank(nn.Module):
 
     @torch.no_grad()
     def renorm(self) -> None:
-        """Rescales fresh addresses to the mean norm of frozen ones (Eqs. 5-6); steering too where coupled."""
+        """Rescales fresh addresses to the mean norm of frozen ones (Eqs. 5-6); if coupled, steering too."""
         old, new = self._head_rows(self.address)
         scaled = renorm(new, old)
         first = self.address.frozen.shape[0]
@@ -215,11 +215,11 @@ class Bank(nn.Module):
         return table.frozen[heads[heads < first]], table.fresh.detach()[heads[heads >= first] - first]
 
     def keep_states(self, name: str, states: Tensor) -> None:
-        """Keeps query states of a procedure in place of those it had.
+        """Replaces the query states that the bank keeps of a procedure.
 
         Args:
-            name: of a procedure in the bank.
-            states: (n, d); none of them drops what was kept.
+            name: name of a procedure in the bank.
+            states: (n, d) states; n = 0 only drops the old ones.
 
         Raises:
             BankError: the procedure is unknown, or the shape does not fit.
@@ -232,7 +232,7 @@ class Bank(nn.Module):
             self.states[name] = states.detach().to(self.steering.frozen, copy=True)
 
     def frozen_states(self) -> tuple[Tensor, Tensor]:
-        """Query states of frozen procedures (N, d), and the token id that each calls for (N,)."""
+        """The query states (N, d) of frozen procedures, and the token id (N,) that each state chooses."""
         fresh = {*self.fresh_names}
         kept = [(name, states) for name, states in self.states.items() if name not in fresh]
         device = self.steering.frozen.device
@@ -247,7 +247,7 @@ class Bank(nn.Module):
         self.address.set_rows(table, len(self.address.frozen))
 
     def rows(self, name: str) -> tuple[Tensor, Tensor]:
-        """A procedure's rows: address (d,) and steering (width, d), detached."""
+        """The rows of a procedure: address (d,) and steering (width, d), detached."""
         span = self.slots.slots(name)
         return self.address.rows()[span.start], self.steering.rows()[span.start : span.stop]
 
@@ -256,7 +256,7 @@ class Bank(nn.Module):
         return self.address.rows()[self.head_slots]
 
     def _keep(self, keep: Sequence[str]) -> None:
-        """Drops all rows but those of `keep`, which stay in their order, frozen or fresh as they were."""
+        """Drops all rows except those of `keep`; these keep their order, and stay frozen or fresh."""
         spans = self.slots.spans
         kept = [slot for name in keep for slot in spans[name]]
         frozen = sum(slot < self.steering.frozen.shape[0] for slot in kept)
@@ -264,7 +264,7 @@ class Bank(nn.Module):
             table.set_rows(table.rows()[kept], frozen)
 
     def remove(self, names: Iterable[str]) -> None:
-        """Removes procedures and retires their token ids. All other rows and ids stay as they are."""
+        """Removes procedures and retires their token ids. All other rows and ids stay the same."""
         gone = set(names)
         for name in gone:
             self.slots.ids(name)
@@ -288,7 +288,7 @@ class Bank(nn.Module):
             self.statistics.rename(old, new)
 
     def slice(self, names: Sequence[str]) -> Bank:
-        """A new bank with the given procedures alone, token ids and rows unchanged, everything frozen."""
+        """A new bank of only the given procedures, frozen, with the same token ids and rows."""
         other = Bank(self.dim, self.slots.space, coupled=self.coupled, policy=self.slots.policy)
         other.merge(self, names)
         other.freeze()
@@ -318,7 +318,7 @@ class Bank(nn.Module):
                 f"procedure {both[0]!r} in both banks", "distinct names", "rename one of them first"
             )
         alone, statistics = not len(self) or not names, merged_statistics(self, other, names)
-        planned = copy.deepcopy(self.slots)  # what fails, fails before this bank has changed
+        planned = copy.deepcopy(self.slots)  # errors must come before this bank changes
         for name in names:
             ids = other.slots.ids(name)
             free = not set(ids) & {*planned.token_ids, *planned.retired}

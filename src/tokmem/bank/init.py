@@ -1,4 +1,4 @@
-"""Starting rows for new memory tokens, from the pretrained embedding weight."""
+"""Computes starting rows of new memory tokens from the pretrained embedding weight."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ Start = Literal["mean", "description", "sampled", "orthogonal"]
 
 
 def typical_norm(weight: Tensor) -> float:
-    """Median norm of those rows of a (V, d) weight that were trained (reserved rows are often near zero)."""
+    """The median norm of the trained rows of a (V, d) weight; reserved rows are often near zero."""
     norms = _norms(weight)
     trained = norms[norms > 0.1 * norms.median()]
     return float((trained if len(trained) else norms).median())
 
 
 def _norms(weight: Tensor) -> Tensor:
-    """(V, d) -> (V,) float32 norms, a few rows at a time: a float32 copy of the weight could be gigabytes."""
+    """(V, d) -> (V,) float32 norms, part by part: a float32 copy of the weight could take gigabytes."""
     return torch.cat([rows.float().norm(dim=-1) for rows in weight.detach().split(4096)])
 
 
@@ -34,18 +34,18 @@ def start_rows(
     descriptions: Sequence[Sequence[int]] = (),
     norm_match: bool = True,
 ) -> Tensor:
-    """Draws the starting rows of new memory tokens.
+    """Computes the starting rows of new memory tokens.
 
     Args:
-        start: ``mean`` of all pretrained rows (the paper), mean of the ``description``'s token rows, a
-            ``sampled`` pretrained row each, or mutually ``orthogonal`` random directions.
-        weight: (V, d) pretrained embedding (or output head) weight.
-        count: how many rows.
+        start: ``mean`` of all pretrained rows (the paper), mean of the token rows of the ``description``, one
+            ``sampled`` pretrained row for each, or ``orthogonal`` random directions.
+        weight: (V, d) pretrained weight of the embedding or of the output head.
+        count: number of rows.
         generator: source of randomness for ``sampled`` and ``orthogonal``.
-        descriptions: for ``description``, the token ids of each procedure's description; an empty one falls
-            back on the mean.
-        norm_match: rescale every row to the typical norm of the pretrained rows. A mean of many rows is
-            far shorter than any of them.
+        descriptions: for ``description``, the token ids of each procedure's description; an empty one takes
+            the mean of all rows.
+        norm_match: rescale each row to the typical norm of the pretrained rows. The mean of many rows is far
+            shorter than each of them.
 
     Returns:
         (count, d) float32 rows.
@@ -77,13 +77,13 @@ def wide_rows(
     *,
     generator: torch.Generator,
 ) -> Tensor:
-    """The starting rows of procedures `width` memory tokens wide, (P, width, d) float32.
+    """Computes the starting rows (P, width, d), float32, of procedures `width` memory tokens wide.
 
     Args:
-        start: as `start_rows`.
+        start: as in `start_rows`.
         weight: (V, d) pretrained weight.
-        descriptions: token ids of each of the P procedures' descriptions.
-        width: memory tokens a procedure.
+        descriptions: token ids of the descriptions of P procedures.
+        width: number of memory tokens of a procedure.
         generator: source of randomness.
     """
     each = [ids for ids in descriptions for _ in range(width)]
@@ -99,7 +99,7 @@ def _trained_rows(weight: Tensor, count: int, generator: torch.Generator) -> Ten
 
 
 def _orthogonal(count: int, dim: int, generator: torch.Generator) -> Tensor:
-    """Blocks of at most `dim` orthonormal rows: beyond `dim` directions no more can be orthogonal."""
+    """Draws blocks of at most `dim` orthonormal rows; more than `dim` rows cannot all be orthogonal."""
     blocks = []
     while count > 0:
         q, _ = torch.linalg.qr(torch.randn(dim, dim, generator=generator))

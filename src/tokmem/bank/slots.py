@@ -1,4 +1,4 @@
-"""Which token ids stand for which procedure. An id once given never moves and is never given twice."""
+"""Assigns token ids to procedures. An assigned id never moves and is never assigned again."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ class IdSpace:
     """The token ids that a backbone leaves free.
 
     Attributes:
-        rows: rows of the backbone's embedding weight; ids from here on are past its end.
-        spare: ids of rows that the backbone has and never uses (reserved tokens, rows past the tokenizer), in
-            the order in which to fill them. A memory token there *replaces* the row.
+        rows: number of rows of the backbone's embedding weight; ids from here on are past its end.
+        spare: ids of rows that the backbone never uses (reserved tokens, rows past the tokenizer), in the
+            order in which to fill them. A memory token *replaces* such a row.
     """
 
     rows: int
@@ -29,11 +29,11 @@ class IdSpace:
 
 
 class SlotMap:
-    """Gives each procedure `width` consecutive slots, and each slot a token id.
+    """Assigns `width` consecutive slots to each procedure, and a token id to each slot.
 
-    Slots are the rows of the bank's tables, 0, 1, 2, ... in order of adding, without gaps. Ids follow the
-    policy: ``spare`` fills spare rows only, ``append`` goes past the end only, ``auto`` fills spare rows and
-    spills past the end. Ids of removed procedures are retired.
+    Slots number the rows of the bank's tables: 0, 1, 2, ... in the order of adding, without gaps. The policy
+    decides the ids: ``spare`` fills only spare rows, ``append`` only goes past the end, ``auto`` fills spare
+    rows first and then goes past the end. Ids of removed procedures are retired.
     """
 
     def __init__(self, space: IdSpace, policy: IdPolicy = "auto") -> None:
@@ -66,13 +66,13 @@ class SlotMap:
         return self._ids[name]
 
     def slots(self, name: str) -> range:
-        """The rows that belong to a procedure; where many are asked for, `spans` has them at once."""
+        """The slots of a procedure; `spans` gives those of all procedures at once."""
         self.ids(name)
         return self.spans[name]
 
     @property
     def spans(self) -> dict[str, range]:
-        """The rows that belong to each procedure, in slot order."""
+        """The slots of each procedure, in slot order."""
         return {
             name: range(start, start + len(ids))
             for start, (name, ids) in zip(self.heads, self._ids.items(), strict=True)
@@ -85,7 +85,7 @@ class SlotMap:
 
     @property
     def heads(self) -> tuple[int, ...]:
-        """The first slot of each procedure, in order: the ones that have an address."""
+        """The first slot of each procedure, in order: the slots that have an address."""
         starts, start = [], 0
         for ids in self._ids.values():
             starts.append(start)
@@ -107,7 +107,7 @@ class SlotMap:
         return free + list(range(past_end, past_end + count - len(free)))
 
     def add(self, names: Sequence[str], width: int = 1, ids: Iterable[tuple[int, ...]] | None = None) -> None:
-        """Gives new procedures their ids; `ids` keeps given ones (when a bank is loaded or merged)."""
+        """Assigns ids to new procedures; takes `ids` if they are given (when a bank is loaded or merged)."""
         if width < 1:
             raise BankError(f"width {width}", "at least one memory token a procedure")
         repeated = sorted(n for n, times in Counter(names).items() if n in self._ids or times > 1)
@@ -121,7 +121,7 @@ class SlotMap:
         self._ids |= zip(names, self._checked(ids, len(names), width), strict=True)
 
     def _checked(self, ids: Iterable[tuple[int, ...]], count: int, width: int) -> list[tuple[int, ...]]:
-        """The ids, once it is sure that all of them can be given."""
+        """Checks that all given ids are free; returns them."""
         given = [tuple(each) for each in ids]
         if [len(each) for each in given] != [width] * count:
             raise BankError(f"token ids {given}", f"{width} a procedure, for {count} procedures")
@@ -137,17 +137,17 @@ class SlotMap:
         return given
 
     def remove(self, names: Iterable[str]) -> None:
-        """Forgets procedures and retires their ids."""
+        """Removes procedures and retires their ids."""
         for name in names:
             self._retired.update(self.ids(name))
             del self._ids[name]
 
     def retire(self, ids: Iterable[int]) -> None:
-        """Marks ids as used before (when a bank is loaded)."""
+        """Marks ids as used earlier (when a bank is loaded)."""
         self._retired.update(ids)
 
     def reorder(self, names: Sequence[str]) -> None:
-        """Puts the procedures into another slot order; ids stay."""
+        """Changes the slot order of the procedures; ids stay."""
         if sorted(names) != sorted(self._ids):
             raise BankError(f"an order of {len(names)} procedures", f"all {len(self._ids)}, each once")
         self._ids = {name: self._ids[name] for name in names}
@@ -166,6 +166,6 @@ _UNFIT = ("Cc", "Zl", "Zp", "Cs")
 
 
 def _check_name(name: str) -> None:
-    """Refuses a name that tables and files could not show on one line."""
+    """Refuses a name that tables and files cannot show on one line."""
     if not has_visible_text(name) or any(unicodedata.category(letter) in _UNFIT for letter in name):
         raise BankError(f"a procedure named {name!r}", "a name of visible text on one line", "choose another")

@@ -34,14 +34,14 @@ FILES = (FACTS, TENSORS, STATISTICS, CARD)
 
 @dataclass(frozen=True)
 class Origin:
-    """What a bank belongs to and where it came from.
+    """The backbone that a bank belongs to, and how the bank was made.
 
     Attributes:
         backbone: id of the backbone.
-        fingerprint: of its weights; a bank is refused by any other backbone.
+        fingerprint: fingerprint of its weights; other backbones refuse the bank.
         chat: fingerprint of the chat format it was trained with.
-        configuration: settings of the backbone that change the states which its weights give.
-        training: provenance and settings of its training, free in form.
+        configuration: settings of the backbone that change the states of its weights.
+        training: provenance and settings of the training, in any form.
         source_sha256: of the GGUF file that the weights come from; empty if they come from none.
     """
 
@@ -63,7 +63,7 @@ class Origin:
 
 
 def save_bank(bank: Bank, folder: Path, origin: Origin) -> None:
-    """Writes a bank as a folder, replacing an older one as a whole.
+    """Writes a bank as a folder; it replaces an older bank as a whole.
 
     Raises:
         TokMemError: the disk is full, or `folder` is a file or holds anything but a bank; what was there is
@@ -75,7 +75,7 @@ def save_bank(bank: Bank, folder: Path, origin: Origin) -> None:
     if bank.states:
         tensors["states"] = torch.cat([bank.states[n].cpu() for n in bank.names if n in bank.states])
     with replace_folder(folder, FILES) as draft:
-        # Bytes first: safetensors' own writer does not report a full disk.
+        # safetensors' own writer does not report a full disk, so Python writes the bytes.
         (draft / TENSORS).write_bytes(save(tensors))
         checksums = {"tensors": _sha256(draft / TENSORS)}
         if bank.statistics is not None:
@@ -97,10 +97,10 @@ def load_bank(
     """Reads a bank back; all its rows are frozen.
 
     Args:
-        folder: as written by `save_bank`.
-        fingerprint: of the backbone at hand; None skips the comparison.
-        chat: fingerprint of the chat format at hand; None skips the comparison.
-        configuration: of the backbone at hand; settings that one of the two does not name are not compared.
+        folder: folder that `save_bank` wrote.
+        fingerprint: fingerprint of the current backbone; None skips the comparison.
+        chat: fingerprint of the current chat format; None skips the comparison.
+        configuration: settings of the current backbone; only settings that the bank names too are compared.
 
     Raises:
         BankError: a file is missing, truncated or edited, or the bank is of another backbone or chat format;
@@ -240,7 +240,7 @@ def _digest(facts: Mapping[str, Any]) -> str:
 
 
 def _card(bank: Bank, origin: Origin) -> str:
-    """A model card that a hub would show."""
+    """The model card that a hub shows."""
     rows = "\n".join(
         f"| `{n}` | {', '.join(map(str, bank.slots.ids(n)))} | {_one_line(bank.procedures[n].description)} |"
         for n in bank.names

@@ -1,4 +1,4 @@
-"""A table of rows, of which those learned in earlier stages are frozen."""
+"""A table of rows; the rows of earlier stages are frozen."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from torch.nn import functional as F
 
 
 class Table(nn.Module):
-    """Rows of a bank: `frozen` ones first, then `fresh` ones, which alone are a parameter.
+    """The rows of a bank: first the `frozen` rows, then the `fresh` rows. Only fresh rows are a parameter.
 
-    Keeping the two apart is what isolates earlier stages: no gradient, no momentum and no weight decay can
-    reach a frozen row, because no optimizer ever sees it.
+    The separation isolates earlier stages: no gradient, momentum or weight decay reaches a frozen row,
+    because no optimizer sees it.
 
     Letters: F frozen rows, N fresh rows, S = F + N, d dimension.
     """
@@ -33,11 +33,11 @@ class Table(nn.Module):
         return self.frozen.shape[1]
 
     def rows(self) -> Tensor:
-        """All rows, (S, d) float32, detached."""
+        """All rows (S, d), float32, detached."""
         return torch.cat([self.frozen, self.fresh.detach()])
 
     def gather(self, slots: Tensor) -> Tensor:
-        """Rows of the given slots: (...) long -> (..., d); slots must be in range, the table not empty."""
+        """The rows of slots: (...) long -> (..., d). Slots must be in range, and the table not empty."""
         count = self.frozen.shape[0]
         if count == 0:
             return F.embedding(slots, self.fresh)
@@ -48,11 +48,11 @@ class Table(nn.Module):
         return torch.where((slots < count).unsqueeze(-1), old, new)
 
     def segments(self) -> list[Tensor]:
-        """The non-empty ones of [frozen (F, d), fresh (N, d)]: read them apart and no (S, d) copy is made."""
+        """The non-empty tensors among frozen (F, d) and fresh (N, d); reading them needs no (S, d) copy."""
         return [part for part in (self.frozen, self.fresh) if part.shape[0]]
 
     def set_rows(self, rows: Tensor, frozen: int) -> None:
-        """Replaces all rows; the first `frozen` become the frozen ones."""
+        """Replaces all rows; the first `frozen` rows become frozen."""
         rows = rows.detach().to(self.frozen.device, torch.float32)
         self.frozen = rows[:frozen].clone()
         self.fresh = nn.Parameter(rows[frozen:].clone())

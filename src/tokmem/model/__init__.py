@@ -1,1 +1,1 @@
-"""The frozen model with a bank beside it."""
+"""The frozen backbone, and the layers that give it a bank of memory tokens."""

@@ -28,7 +28,7 @@ from tokmem.model.fingerprint import fingerprint
 SAVED = "tokmem_backbone.json"  # marks a folder that `save_backbone` wrote
 DTypeName = Literal["auto", "float32", "bfloat16", "float16"]
 Quantization = Literal["none", "8bit", "4bit"]
-# What changes the states that the same weights give; names of all architectures side by side.
+# Settings that change the states of the same weights; the names of all architectures side by side.
 _CONFIGURATION = (
     *("hidden_act", "hidden_activation", "rms_norm_eps", "layer_norm_eps", "layer_norm_epsilon"),
     *("num_attention_heads", "num_key_value_heads", "head_dim", "sliding_window", "query_pre_attn_scalar"),
@@ -94,7 +94,7 @@ def load_backbone(
     quantization: Quantization = "none",
     attention: str | None = None,
 ) -> Backbone:
-    """Loads and freezes a backbone.
+    """Loads a backbone and freezes it.
 
     Args:
         name: a name of the catalog (``smollm2``, ``mini``, ``mini-tools``), a hub id, a local folder, or a

@@ -1,9 +1,9 @@
-"""How a frozen model reads memory tokens (`MemoryLookup`) and writes them (`MemoryHead`).
+"""The layers by which a frozen model reads memory tokens (`MemoryLookup`) and writes them (`MemoryHead`).
 
 A memory token is a row beside the vocabulary. Both layers go through the backbone's own modules, so a bank
-row receives whatever the backbone does to a row of its own: Gemma's sqrt(d) sits in the embedding module,
-logit soft caps and scales sit in the causal LM's forward. Neither layer copies a V x d matrix or loops over
-memories.
+row gets the same treatment as the backbone's rows: Gemma's embedding module multiplies by sqrt(d), and the
+forward of the causal LM applies soft caps and scales to logits. Neither layer copies a V x d matrix or loops
+over memory tokens.
 
 Letters: B batch, T positions, N chosen positions, d hidden size, V rows of the backbone, P procedures.
 """
@@ -24,16 +24,16 @@ from tokmem.bank.bank import Bank
 from tokmem.errors import BackboneError
 from tokmem.model.backbone import input_embedding
 
-_PART = 8192  # rows of a large bank that are cast together
+_PART = 8192  # rows of a large bank that are cast at a time
 
 
 class MemoryLookup:
-    """Token ids to input vectors: a bank row where an id is a memory id, else the frozen embedding."""
+    """Maps token ids to input vectors: a bank row for a memory id, the frozen embedding for other ids."""
 
     def __init__(self, model: PreTrainedModel, bank: Bank) -> None:
         embedding = input_embedding(model)
         self.bank, self.embedding = bank, embedding
-        # A view of the module under other weights. padding_idx would silence the gradient of one row.
+        # The same module with other weights. padding_idx would block the gradient of one row.
         rows = copy.copy(embedding)
         rows._parameters = dict(embedding._parameters)
         rows.padding_idx = None
@@ -54,7 +54,7 @@ class MemoryLookup:
 
 
 class _Hidden(nn.Module):
-    """Stands where the backbone's body stood and hands on the hidden states it is given."""
+    """Replaces the backbone's body: returns the hidden states that it is given."""
 
     def forward(self, *_: object, inputs_embeds: Tensor, **__: object) -> BaseModelOutputWithPast:
         return BaseModelOutputWithPast(last_hidden_state=inputs_embeds)
@@ -63,8 +63,8 @@ class _Hidden(nn.Module):
 class _Product(torch.autograd.Function):
     """(B, N, d) states, (P, d) float32 rows -> (B, N, P) products in the states' dtype.
 
-    The rows are cast a part at a time, and again in the backward pass: of a large bank no copy is held. Their
-    gradient is made in float32 at once, where that of a cast would be one more.
+    The rows are cast part by part, and again in the backward pass, so no copy of a large bank is kept. Their
+    gradient is computed directly in float32; autograd through a cast would hold a second copy.
     """
 
     @staticmethod
@@ -90,7 +90,7 @@ class _Product(torch.autograd.Function):
 
 
 class _Rows(nn.Module):
-    """Stands where the output head stood: products with the rows set before the call."""
+    """Replaces the output head: multiplies by the rows that were set before the call."""
 
     rows: list[Tensor]
 
@@ -100,7 +100,7 @@ class _Rows(nn.Module):
 
 
 class _Part(nn.Module):
-    """Stands where a linear output head stood: some of its rows alone, set before the call."""
+    """Replaces a linear output head: has only those of its rows that were set before the call."""
 
     weight: Tensor
     bias: Tensor | None
@@ -110,10 +110,10 @@ class _Part(nn.Module):
 
 
 class MemoryHead:
-    """Hidden states to logits: the frozen ones, and beside them `h @ address.T`.
+    """Maps hidden states to logits: those of the backbone, and beside them `h @ address.T`.
 
-    The causal LM's own forward is run with its body replaced by the hidden states, so scales and soft caps
-    apply to both alike.
+    Both come from the causal LM's own forward, with the hidden states in place of its body. So scales and
+    soft caps apply to both.
 
     Attributes:
         model_rows: V.
@@ -146,20 +146,20 @@ class MemoryHead:
 
     @property
     def divides(self) -> bool:
-        """Whether parts of the vocabulary can be had alone: the head is linear, and nothing hooks in."""
+        """Whether parts of the vocabulary can be computed alone: the head is linear and has no hooks."""
         own = vars(self._output)
         hooked = "forward" in own or own["_forward_hooks"] or own["_forward_pre_hooks"]
         return type(self._output) is nn.Linear and not hooked
 
     def parts(self, size: int) -> list[slice]:
-        """The vocabulary in parts of at most `size` rows; in one where the head does not divide."""
+        """The vocabulary in parts of at most `size` rows; one part if the head does not divide."""
         if not self.divides:
             return [slice(0, None)]
         rows = len(self._output.weight)
         return [slice(start, start + size) for start in range(0, rows, size)]
 
     def part(self, hidden: Tensor, rows: slice | Tensor) -> Tensor:
-        """(N, d) hidden states -> columns `rows` of `native`; no others are made where the head divides."""
+        """(N, d) hidden states -> columns `rows` of `native`; computes only these if the head divides."""
         if not self.divides:
             return self.native(hidden)[:, rows]
         bias = self._output.bias
@@ -169,12 +169,12 @@ class MemoryHead:
         return logits.flatten(0, 1)
 
     def native(self, hidden: Tensor) -> Tensor:
-        """(N, d) hidden states -> (N, V) logits of the backbone in its dtype, replaced rows included."""
+        """(N, d) hidden states -> (N, V) logits of the backbone in its dtype, including replaced rows."""
         logits: Tensor = self._frozen(inputs_embeds=hidden[None], use_cache=False).logits
-        return logits.flatten(0, 1)  # not logits[0]: its gradient is a copy
+        return logits.flatten(0, 1)  # the gradient of logits[0] would be a copy
 
     def frozen(self, hidden: Tensor) -> Tensor:
-        """`native` in float32."""
+        """The same as `native`, in float32."""
         return self.native(hidden).float()
 
     def memory(self, hidden: Tensor) -> Tensor:
@@ -187,5 +187,5 @@ class MemoryHead:
         return logits if len(heads) == logits.shape[-1] else logits[:, heads]
 
     def replaced(self, stop: int, start: int = 0) -> Tensor:
-        """Ids from `start` and below `stop` whose rows memory tokens replace, (R,)."""
+        """(R,) ids from `start` to below `stop` whose rows memory tokens replace."""
         return self.bank.ids_within(start, stop)

@@ -1,4 +1,4 @@
-"""A frozen backbone with a bank beside it."""
+"""A frozen backbone that reads and writes the memory tokens of a bank."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ from tokmem.model.packed import PackedRow, Past, longest_packed, run_packed
 
 
 class MemoryLM:
-    """The model that reads and writes memory tokens: lookup, the backbone's body, head.
+    """The model with memory tokens: lookup, the backbone's body, and head.
 
     Letters: B batch, T positions, d hidden size, V rows of the backbone, P procedures.
 
     Args:
         model: a frozen causal LM.
-        bank: the memory tokens; kept by reference, so what is added to it is seen here at once.
-        writes: whether the model may predict memory tokens. Where not, it only reads them (a soft prompt):
-            `bank` is empty, the output head is the backbone's own, and `read` is the bank that was given.
+        bank: the memory tokens. The model keeps a reference, so it sees later additions at once.
+        writes: whether the model may predict memory tokens. If False, it only reads them (a soft prompt):
+            the attribute `bank` is empty, the head is the backbone's own, and `read` is the given bank.
 
     Attributes:
-        bank: memory tokens that the model can write, and read.
-        read: memory tokens that it can read: `bank`, or those that it never writes.
+        bank: the memory tokens that the model can write and read.
+        read: the memory tokens that the model can read: `bank`, or the tokens that it never writes.
     """
 
     def __init__(self, model: PreTrainedModel, bank: Bank, *, writes: bool = True) -> None:
@@ -57,10 +57,10 @@ class MemoryLM:
         """Runs the body.
 
         Args:
-            ids: (B, T) token ids, memory ids among them.
-            mask: (B, C + T) 1 where a position is real, 0 where it is padding; C positions are in the cache.
+            ids: (B, T) token ids, with memory ids among them.
+            mask: (B, C + T) 1 for a real position, 0 for padding; C positions are in the cache.
             positions: (B, T) position of each token in its own sequence.
-            cache: keys and values of C earlier positions; it is extended in place.
+            cache: keys and values of C earlier positions; the forward pass extends it in place.
 
         Returns:
             (B, T, d) last hidden states.
@@ -78,12 +78,12 @@ class MemoryLM:
 
     @cached_property
     def longest_packed(self) -> float:
-        """The longest sequence, in tokens, that `packed` may hold; 0 where the backbone cannot be packed."""
+        """The longest sequence, in tokens, that `packed` may take; 0 if the backbone cannot be packed."""
         return longest_packed(self.model)
 
     @contextmanager
     def padded(self) -> Iterator[None]:
-        """Within the block nothing is packed: sequences are padded to one length."""
+        """Turns packing off within the block: sequences are padded to one length."""
         longest, self.longest_packed = self.longest_packed, 0.0
         try:
             yield
@@ -93,13 +93,14 @@ class MemoryLM:
     def packed(
         self, sequences: Sequence[Sequence[int]], past: Sequence[Past] = (), cache: Cache | None = None
     ) -> Tensor:
-        """Runs the body over sequences side by side in one row, without padding.
+        """Runs the body over sequences that stand side by side in one row, without padding.
 
         Args:
-            sequences: token ids, memory ids among them; none longer, with its past, than `longest_packed`.
-            past: keys and values of what stands before each sequence, a pair a layer, each (G, L, D); empty
-                where nothing does.
-            cache: receives the keys and values of the row, (1, G, N, D) a layer.
+            sequences: token ids, with memory ids among them. A sequence with its past is at most
+                `longest_packed` tokens long.
+            past: for each sequence the keys and values before it, a pair (G, L, D) for each layer; empty if
+                nothing stands before it.
+            cache: receives the keys and values of the row, (1, G, N, D) for each layer.
 
         Returns:
             (N, d) last hidden states, sequence after sequence.
@@ -111,9 +112,9 @@ class MemoryLM:
     def logits(self, ids: Tensor, mask: Tensor) -> Tensor:
         """(B, T) right-padded ids -> (B, T, W) logits by token id, as of a model with a resized vocabulary.
 
-        W = max(V, largest memory id + 1). Replaced rows hold the memory token's logit; ids past the end that
-        no memory token has, and later tokens of wide procedures, hold -inf. For inspection; training and
-        recall never build this tensor.
+        W = max(V, largest memory id + 1). A replaced row has the logit of its memory token. Ids past the end
+        without a memory token, and later tokens of wide procedures, have -inf. This tensor serves inspection;
+        training and recall never build it.
         """
         positions = torch.arange(ids.shape[1], device=ids.device).expand_as(ids)
         hidden = self.hidden(ids, mask, positions).flatten(0, 1)

@@ -1,8 +1,8 @@
-"""Sequences packed into one row: every matrix product runs over all their tokens at once and over no padding.
+"""Packs sequences into one row, so that matrix products run over all their tokens and over no padding.
 
-Attention runs within each sequence, causal and dense, over what went before it in the row and over keys and
-values given from outside. It stands in for the model's own through the attention interface of `transformers`;
-`longest_packed` says for which models and lengths that is exact.
+Attention stays within each sequence: causal and dense, over the sequence's own tokens and over given keys and
+values from before it. It replaces the model's attention through the attention interface of `transformers`;
+`longest_packed` computes for which models and lengths this is exact.
 
 Letters: N tokens in the row, S sequences, H heads, G key-value heads, D head size, L given positions.
 """
@@ -25,28 +25,29 @@ from tokmem.model.backbone import input_embedding, is_recurrent
 
 NAME = "tokmem_packed"
 Past = Sequence[tuple[Tensor, Tensor]]
-# What layers hand to their attention beside its operands; anything else that is set would change the result.
+# Arguments of attention, beside its operands, that change nothing here; any other would change the result.
 _HARMLESS = frozenset(
     ("position_ids", "position_embeddings", "cache_position", "use_cache", "is_causal", "sliding_window")
 )
-# The trial's lengths: short, so that it costs little and stays inside any window.
+# Lengths of the trial: short, so that it costs little and fits into any window.
 _TRIAL = (2, 3)
 _CLOSE = {torch.float32: 1e-3, torch.float64: 1e-3}  # else 0.05: half precision
 
 
 class _Unpackable(Exception):
-    """A layer's attention is not what `PackedRow` computes."""
+    """The attention of a layer differs from that of `PackedRow`."""
 
 
 @dataclass
 class PackedRow:
-    """How a row divides into sequences; it travels to the attention of every layer.
+    """The division of a row into sequences; the attention of every layer receives it.
 
     Attributes:
-        lengths: (S,) tokens of each sequence in the row.
-        past: what stands before each: keys and values a layer, each (G, L, D); empty where nothing does.
+        lengths: (S,) number of tokens of each sequence in the row.
+        past: for each sequence the keys and values before it, a pair (G, L, D) for each layer; empty if
+            nothing stands before it.
         layers: indices of the layers that have run.
-        window: the shortest sliding window among them.
+        window: the shortest sliding window of these layers.
     """
 
     lengths: Sequence[int]
@@ -75,7 +76,7 @@ class PackedRow:
             causal, mask = False, self.masks[index]
         kind = query.dtype
         if query.requires_grad and query.device.type == "cpu":
-            # There the kernel's backward pass takes twice as long in half precision.
+            # On a CPU the backward pass of the kernel takes twice as long in half precision.
             query, key, value = query.float(), key.float(), value.float()
         out = scaled_dot_product_attention(
             query, key, value, mask, scale=scale, is_causal=causal, enable_gqa=True
@@ -84,7 +85,7 @@ class PackedRow:
 
     @cached_property
     def masks(self) -> list[Tensor | None]:
-        """Which keys the T tokens of each sequence after L see, (T, L + T); None: all of them."""
+        """For each sequence (T, L + T): which keys its T tokens see after a past of L; None: all keys."""
         masks: list[Tensor | None] = []
         for past, n in zip(self.past, self.lengths, strict=True):
             if n == 1 or not past:
@@ -96,7 +97,7 @@ class PackedRow:
 
 
 def _length(past: Past) -> int:
-    """L."""
+    """The number of positions L of a past."""
     return int(past[0][0].shape[-2]) if past else 0
 
 
@@ -125,7 +126,7 @@ def _attention(
     return packed_row.attend(layer, query, key, value, scaling), None
 
 
-# No mask is registered under this name, so the model builds none.
+# No mask function is registered under this name, so the model builds no mask.
 AttentionInterface.register(NAME, _attention)
 
 
@@ -137,7 +138,7 @@ def run_packed(
     Args:
         model: a causal LM that can be packed (`longest_packed`).
         embedded: (N, d) input vectors.
-        row: how they divide into sequences.
+        row: the division of the N tokens into sequences.
         cache: receives the keys and values of the whole row.
 
     Returns:
@@ -164,13 +165,13 @@ def run_packed(
 def longest_packed(model: PreTrainedModel) -> float:
     """The longest sequence, in tokens, for which a packed row gives the states of separate sequences.
 
-    It is tried out on a few tokens: the attention of every layer has to come through the interface with
-    nothing set that packing does not compute (soft caps, sinks, biases), and the states have to be those of
-    the model's own attention. Layers that slide a window limit the length to it, and rotary frequencies that
-    change with the longest position in a row limit it to the length up to which they stay.
+    A trial on a few tokens decides. The attention of every layer must come through the interface without
+    features that packing does not compute (soft caps, sinks, biases), and the states must equal those of the
+    model's own attention. Layers with a sliding window limit the length to the window. Rotary frequencies
+    that change with the longest position limit it to the length up to which they stay the same.
 
     Returns:
-        0 where the model cannot be packed, infinity where nothing limits the length.
+        0 if the model cannot be packed; infinity if nothing limits the length.
     """
     config = model.config.get_text_config(decoder=True)
     chunked = "chunked_attention" in (getattr(config, "layer_types", None) or ())
@@ -195,7 +196,7 @@ def longest_packed(model: PreTrainedModel) -> float:
 
 @contextmanager
 def _evaluating(model: PreTrainedModel) -> Iterator[None]:
-    """No dropout within the block, and no random number drawn for one."""
+    """Turns dropout off within the block, so that it draws no random numbers."""
     training = [module for module in model.modules() if module.training]
     for module in training:
         module.training = False
@@ -207,9 +208,9 @@ def _evaluating(model: PreTrainedModel) -> Iterator[None]:
 
 
 def _same_rotation(config: PreTrainedConfig) -> float:
-    """Up to which length rotary frequencies do not depend on it."""
+    """The greatest length up to which rotary frequencies do not depend on the length."""
     rope = getattr(config, "rope_parameters", None) or {}
-    kinds = [rope, *(part for part in rope.values() if isinstance(part, dict))]  # one a type of layer
+    kinds = [rope, *(part for part in rope.values() if isinstance(part, dict))]  # one for each type of layer
     lengths = [
         part.get("original_max_position_embeddings") or config.max_position_embeddings
         for part in kinds

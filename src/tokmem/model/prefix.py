@@ -1,8 +1,8 @@
 """Frozen prefixes: the part of a sequence before its first memory token, read once and without a graph.
 
-Nothing there depends on what is trained, so its keys, values and last state are constants of the loss. Exact:
-same loss and same gradients as the plain path (`tests/train/test_oracle.py`). What prompts have in common,
-their stem, is read apart from what remains of each, which then reads the stem's keys and values.
+A prefix does not depend on what trains, so its keys, values and last state are constants of the loss. This
+is exact: loss and gradients equal those of the plain path (`tests/train/test_oracle.py`). A beginning that
+prompts share, their stem, is read once; the rest of each prompt then reads the stem's keys and values.
 
 Letters: B batch, L prefix positions, G key-value heads, D head size, d hidden size.
 """
@@ -22,20 +22,20 @@ from tokmem.model.memory_lm import MemoryLM
 from tokmem.model.packed import Past
 from tokmem.model.prefix_tree import pack
 
-# Padding costs as much as text, a batch more costs little: split where less than this share would be text.
+# Padding costs as much as text, and one more batch costs little: shorter prefixes go to another batch.
 LEAST_FILL = 0.8
-# Tokens in a batch. Past a thousand rows a CPU's matrix products gain nothing, and their results page-fault.
+# Tokens in a batch. Beyond a thousand rows a CPU's matrix products gain nothing; their results page-fault.
 BATCH_TOKENS, CPU_BATCH_TOKENS = 8192, 1024
 
 
 @dataclass(frozen=True)
 class Prefix:
-    """What later positions need of one sequence's prefix, or of a stem.
+    """The states of a prefix, or of a stem, that later positions need.
 
     Attributes:
-        layers: keys and values of each layer, each (G, L, D); those of the stem are not among them.
+        layers: for each layer its own keys and values (G, L, D), without those of the stem.
         hidden: (d,) last hidden state of the last position.
-        stem: what stands before.
+        stem: the stem before it, if there is one.
     """
 
     layers: Past
@@ -44,17 +44,17 @@ class Prefix:
 
     @property
     def length(self) -> int:
-        """L, the stem's positions included."""
+        """The number of positions L, including those of the stem."""
         own = int(self.layers[0][0].shape[-2])
         return own if self.stem is None else self.stem.length + own
 
     @property
     def nbytes(self) -> int:
-        """Bytes held, the stem's left out."""
+        """The number of bytes, without those of the stem."""
         return self.hidden.nbytes + sum(k.nbytes + v.nbytes for k, v in self.layers)
 
     def joined(self) -> Past:
-        """Keys and values of each layer, the stem's included."""
+        """The keys and values of each layer, including those of the stem."""
         if self.stem is None:
             return self.layers
         pairs = zip(self.stem.joined(), self.layers, strict=True)
@@ -62,7 +62,7 @@ class Prefix:
 
 
 def suitable_tokens(lm: MemoryLM) -> int:
-    """Tokens in a batch that suit the device."""
+    """The number of tokens in a batch that suits the device."""
     return CPU_BATCH_TOKENS if lm.device.type == "cpu" else BATCH_TOKENS
 
 
@@ -96,17 +96,17 @@ def read_prefixes(
     batch_tokens: int = 0,
     stems: Sequence[Prefix | None] = (),
 ) -> list[Prefix]:
-    """Runs prefixes through the backbone: packed in their order where that is exact, else in padded batches.
+    """Runs prefixes through the backbone: packed in their order if that is exact, else in padded batches.
 
-    A batch holds at most `batch_tokens` (0: as many as suit the device), or one prefix. The batches are a
-    function of `prefixes` and the stems' lengths: a state changes in its last bits with its batch's shape.
+    The batches depend only on `prefixes` and the lengths of stems, because the shape of a batch decides the
+    last bits of its states.
 
     Args:
         lm: the model.
-        prefixes: token ids of each, without those of its stem.
-        batch_tokens: see above.
-        stems: what stands before each, where anything does; no prefix with a stem is longer as a whole than
-            `lm.longest_packed`.
+        prefixes: token ids of each prefix, without those of its stem.
+        batch_tokens: most tokens in a batch of several prefixes; 0 takes the number that suits the device.
+        stems: the stem of each prefix, if it has one. A prefix with its stem is at most `lm.longest_packed`
+            tokens long.
     """
     tokens, stems = batch_tokens or suitable_tokens(lm), stems or [None] * len(prefixes)
     fits = [i for i, s in enumerate(stems) if s or len(prefixes[i]) <= lm.longest_packed]
@@ -122,7 +122,7 @@ def read_prefixes(
 
 
 def _padded(order: Sequence[int], prefixes: Sequence[Sequence[int]], tokens: int) -> list[list[int]]:
-    """Batches of a falling order of lengths, none of them with a prefix under `LEAST_FILL` of its longest."""
+    """Batches prefixes of falling lengths; all have `LEAST_FILL` of the longest of their batch, or more."""
     batches: list[list[int]] = []
     while order:
         longest = len(prefixes[order[0]])
@@ -148,7 +148,7 @@ def _read_padded(lm: MemoryLM, prefixes: Sequence[Sequence[int]]) -> list[Prefix
     cache = DynamicCache()
     hidden = lm.hidden(ids, mask, positions, cache)[:, -1]
     layers: list[Any] = cache.layers
-    # Padding stands on the left.
+    # The padding is on the left.
     return [
         Prefix(
             tuple((_copy(x.keys[row, :, -len(ids) :]), _copy(x.values[row, :, -len(ids) :])) for x in layers),
@@ -159,15 +159,16 @@ def _read_padded(lm: MemoryLM, prefixes: Sequence[Sequence[int]]) -> list[Prefix
 
 
 def _copy(states: Tensor) -> Tensor:
-    """(G, L, D) of its own: a view would keep the whole batch."""
+    """A copy (G, L, D): a view would keep the states of the whole batch in memory."""
     return states.clone(memory_format=torch.contiguous_format)
 
 
 def stack_prefixes(prefixes: Sequence[Prefix]) -> tuple[DynamicCache, Tensor, Tensor]:
-    """Puts prefixes side by side, padded on the left.
+    """Stacks prefixes into a batch, padded on the left.
 
     Returns:
-        a cache of B rows and L positions that a forward may extend, its mask (B, L), the last states (B, d).
+        a cache of B rows and L positions that a forward pass may extend, its mask (B, L), and the last states
+        (B, d).
     """
     length, joined = max(p.length for p in prefixes), [p.joined() for p in prefixes]
     cache = DynamicCache()
