@@ -2,19 +2,23 @@
 #   PYTHON   the interpreter that the environment is made from (3.10 or newer)
 #   VENV     where the environment is
 #   ARGS     passed on to pytest: make test ARGS="-k bank"
+#   KERNELS  of test-portable, of native, avx2 and sse; THREADS, numbers of threads; PORTABLE, what pytest runs
 # pip reads its own variables: PIP_EXTRA_INDEX_URL may name an index of torch builds without CUDA.
 
 PYTHON ?= python3
 VENV ?= .venv
 ARGS ?=
+KERNELS ?= avx2,sse
+THREADS ?= 1,2
+PORTABLE ?= tests/bank tests/model tests/train tests/recall tests/methods tests/tracks tests/test_end_to_end.py
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-all lint format bench clean
+.PHONY: help setup demo test test-all test-portable lint format bench clean
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(STAMP) ## Make the environment and install the package with its development tools
 
@@ -38,6 +42,9 @@ test: $(STAMP) ## Run the fast tests
 
 test-all: $(STAMP) ## Run every test, the slow ones and those on real data too
 	$(BIN)/pytest -m "" $(ARGS)
+
+test-portable: $(STAMP) ## Run what trains with the kernels of other processors, on one thread and on two
+	$(BIN)/python tools/kernels.py --kernels $(KERNELS) --threads $(THREADS) $(BIN)/pytest $(PORTABLE) $(ARGS)
 
 lint: $(STAMP) ## Check format, style, types and the direction of imports
 	$(BIN)/ruff format --check .

@@ -13,7 +13,7 @@ os.environ["PIP_NO_INDEX"] = "1"  # a test that asks for the default backbone mu
 import pytest
 import torch
 
-torch.set_num_threads(1)
+torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
 
 
 @pytest.fixture(autouse=True)

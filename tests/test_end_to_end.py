@@ -14,6 +14,8 @@ from tokmem.model.backbone import Backbone
 from tokmem.model.fingerprint import fingerprint
 from tokmem.records import Answer, Example
 
+pytestmark = pytest.mark.trains
+
 
 @pytest.fixture(scope="module")
 def mini() -> Backbone:

@@ -18,6 +18,7 @@ from tokmem.model.fingerprint import fingerprint
 from tokmem.train.settings import FitSettings
 
 pytest.importorskip("peft")
+pytestmark = pytest.mark.trains
 
 
 @pytest.fixture(scope="module")

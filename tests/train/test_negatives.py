@@ -84,6 +84,7 @@ def test_a_negative_is_the_routing_of_an_earlier_query(coupled: bool) -> None:
             torch.testing.assert_close(gradient, table.fresh.grad, rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.trains
 @coupled
 def test_earlier_rows_stay_bit_equal_and_old_queries_are_defended(coupled: bool) -> None:
     settings = FitSettings(lr=0.3, epochs=12, batch_size=6, seed=1)
@@ -190,6 +191,7 @@ def test_states_of_a_chain_are_those_before_its_memory_tokens(coupled: bool, wid
     assert places == {("one", 0): 2, ("one", 1): 2, ("two", 0): 4}
 
 
+@pytest.mark.trains
 @coupled
 def test_a_newcomer_is_held_off_later_turns(coupled: bool) -> None:
     """Beyond what states before first turns alone would do."""

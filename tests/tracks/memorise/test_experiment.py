@@ -175,6 +175,7 @@ def test_portions_are_checked(changes: dict[str, Any], message: str) -> None:
         replace(CONFIG.passages, **changes)
 
 
+@pytest.mark.trains
 def test_a_passage_is_learned_by_heart(tmp_path: Path) -> None:
     """On the bundled backbone: 32 embeddings give back the eight tokens that they hold."""
     config = MemoriseConfig(
