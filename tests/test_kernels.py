@@ -52,3 +52,26 @@ def test_torch_takes_the_kernels() -> None:
         [sys.executable, "-c", code], env=environment("sse", 2), capture_output=True, text=True, check=True
     )
     assert done.stdout.split() == ["DEFAULT", "2"]
+
+
+def test_what_moves_stands_side_by_side() -> None:
+    from kernels import KERNELS
+    from portability import compared
+    from update_tables import kernels_table
+
+    def row(method: str, routing: float | None, rouge: float) -> dict[str, object]:
+        scores = {"routing_accuracy": routing, "rouge_l": rouge, "exact_match": 1.0}
+        return {"method": method, "prompt": "query", **scores}
+
+    results = {
+        "native": {"rows": [row("base", None, 50.0), row("tokmem", 99.0, 80.0)]},
+        "avx2": {"rows": [row("base", None, 50.0), row("tokmem", 99.0, 79.0)]},
+        "sse": {"rows": [row("base", None, 50.0), row("tokmem", 100.0, 75.5)]},
+    }
+    rows = compared(results)
+    assert (rows[1]["rouge_l_range"], rows[1]["exact_match_range"]) == (4.5, 0)
+    table = kernels_table({"kernels": KERNELS, "rows": rows}).markdown()
+    assert table.splitlines()[2:] == [
+        "| base | query | 50.0 | 50.0 | 50.0 | 0.0 | - | - | - | - |",
+        "| tokmem | query | 80.0 | 79.0 | 75.5 | 4.5 | 99.0 | 99.0 | 100.0 | 1.0 |",
+    ]

@@ -2,7 +2,7 @@
 
 A page marks them with `<!-- KIND: FILE -->`: `table` shows a whole result, `chains` its scores of tools and
 calls alone, `rounds` what is left of each round of tools, `rates` the loss of each rate that was tried,
-`forgetting` and `probes` what is left of tasks.
+`forgetting` and `probes` what is left of tasks, `kernels` what moves between processors.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from tokmem.report.tables import Spread, Table
 ROOT = Path(__file__).parents[1]
 PAGES = (ROOT / "README.md", ROOT / "docs/results.md", ROOT / "docs/performance.md")
 BLOCK = re.compile(
-    r"(<!-- (table|chains|rounds|rates|forgetting|probes): (\S+) -->\n).*?(<!-- end -->)", re.DOTALL
+    r"(<!-- (table|chains|rounds|rates|forgetting|probes|kernels): (\S+) -->\n).*?(<!-- end -->)", re.DOTALL
 )
 PROBES = {"method": "method", "instruction": "instruction"}
 SCORES = {"rouge_l": "ROUGE-L", "routing_accuracy": "routing %"}
@@ -90,6 +90,8 @@ def table(kind: str, path: Path) -> str:
         return rounds_table(result["forgetting"]).markdown()
     if kind == "rates":
         return rates_table(result["rate_losses"], result["chosen_rates"]).markdown()
+    if kind == "kernels":
+        return kernels_table(result).markdown()
     return (forgetting_table if kind == "forgetting" else probes_table)(result[kind]).markdown()
 
 
@@ -142,6 +144,15 @@ def probes_table(rows: list[dict[str, Any]]) -> Table:
     """Makes a row for each method and kind of instruction."""
     cells = [{key: row[key] for key in PROBES} | {name: score(row, name) for name in SCORES} for row in rows]
     return Table(cells, PROBES | SCORES)
+
+
+def kernels_table(result: dict[str, Any]) -> Table:
+    """Makes a row for each method and prompt mode: each score by kind of kernels, and how far it moves."""
+    columns = {"method": "method", "prompt": "prompt"}
+    for name, title in SCORES.items():
+        columns |= {f"{name}_{kernel}": f"{title}, {kernel}" for kernel in result["kernels"]}
+        columns[f"{name}_range"] = "moves by"
+    return Table(result["rows"], columns)
 
 
 def score(row: dict[str, Any], name: str) -> Spread | float | None:
