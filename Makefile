@@ -15,7 +15,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-all test-portable lint format bench clean
+.PHONY: help setup demo test coverage test-all test-portable lint format bench clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -39,6 +39,11 @@ demo: $(STAMP) ## Teach the bundled backbone new procedures and recall them
 
 test: $(STAMP) ## Run the fast tests
 	$(BIN)/pytest $(ARGS)
+
+coverage: $(STAMP) ## Run the fast tests and show which files they reach least
+	$(BIN)/coverage run -m pytest $(ARGS)
+	$(BIN)/coverage report --sort=cover | sed -n '1,12p;$$p'
+	@$(BIN)/coverage report --format=total >/dev/null
 
 test-all: $(STAMP) ## Run every test, the slow ones and those on real data too
 	$(BIN)/pytest -m "" $(ARGS)
@@ -68,5 +73,5 @@ bench: $(STAMP) ## Measure a training step, whole epochs, large banks and recall
 	$(BIN)/python tools/update_tables.py
 
 clean: ## Remove the environment and the caches; results and trained models stay
-	rm -rf $(VENV) dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
+	rm -rf $(VENV) dist .coverage .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
