@@ -133,8 +133,8 @@ class Route:
 
     Attributes:
         choices: the top-k procedures, the most probable first (Eq. 4).
-        rejected: whether no procedure fits. The fit decides if there is one; otherwise whether the argmax over
-            the whole vocabulary is an ordinary token.
+        rejected: whether no procedure fits. The fit decides if there is one; otherwise whether the argmax
+            over the whole vocabulary is an ordinary token.
         memory_mass: probability of all memory tokens together, under the whole vocabulary.
         fit: how well the nearest procedure fits, at most 1, if addresses are computed from statistics:
             1 - d_m^2 / d_0^2 with the Mahalanobis distances to its mean and to the common mean; else None.
