@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from importlib import import_module
+from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from tokmem.records import Answer, Example, Procedure, Turn
     from tokmem.train.settings import FitReport, FitSettings
 
+__version__ = version("tokmem")
 _HOMES = {
     "TokMemError": "tokmem.errors",
     "TokMem": "tokmem.methods.tokmem",

@@ -7,6 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from tokmem.errors import DataError
+from tokmem.strict_json import parse_json
+
 
 @dataclass(frozen=True)
 class Procedure:
@@ -22,6 +25,9 @@ class Procedure:
     description: str = ""
     parameters: Mapping[str, Any] | None = None
 
+    def __post_init__(self) -> None:
+        _require_text(self, "name", "description")
+
 
 @dataclass(frozen=True)
 class Turn:
@@ -29,6 +35,9 @@ class Turn:
 
     procedure: str
     response: str
+
+    def __post_init__(self) -> None:
+        _require_text(self, "procedure", "response")
 
 
 @dataclass(frozen=True)
@@ -95,6 +104,9 @@ class Example:
     references: tuple[str, ...] = ()
     demonstrations: tuple[Demonstration, ...] = ()
     id: str = ""
+
+    def __post_init__(self) -> None:
+        _require_text(self, "query", "instruction", "id")
 
     @property
     def accepted(self) -> tuple[str, ...]:
@@ -179,6 +191,61 @@ class Answer:
     def response(self) -> str:
         """The response of the first turn, or the plain text if there is no turn."""
         return self.turns[0].response if self.turns else self.text
+
+    def __str__(self) -> str:
+        """The response; of several turns, a line each with its procedure."""
+        if len(self.turns) < 2:
+            return self.response
+        return "\n".join(f"{turn.procedure}: {turn.response}" for turn in self.turns)
+
+    @property
+    def procedure(self) -> str | None:
+        """The first recalled procedure; None if the query was rejected."""
+        return self.turns[0].procedure if self.turns else None
+
+    @property
+    def choices(self) -> tuple[Choice, ...]:
+        """The most probable procedures of the first memory token, best first."""
+        return self.route.choices if self.route else ()
+
+    @property
+    def probability(self) -> float | None:
+        """Probability of the best procedure among memory tokens (Eq. 4); None without a route."""
+        return self.route.choices[0].probability if self.route else None
+
+    @property
+    def rejected(self) -> bool:
+        """Whether an ordinary token beat every memory token."""
+        return self.route is not None and self.route.rejected
+
+    @property
+    def memory_mass(self) -> float | None:
+        """Probability of all memory tokens together against the whole vocabulary; None without a route."""
+        return self.route.memory_mass if self.route else None
+
+    @property
+    def calls(self) -> tuple[Call, ...]:
+        """The turns whose response is a JSON object, as calls of tools."""
+        found = ((turn.procedure, _json_object(turn.response)) for turn in self.turns)
+        return tuple(Call(name, arguments) for name, arguments in found if arguments is not None)
+
+
+def _require_text(record: object, *names: str) -> None:
+    """Refuses fields of a record that are no text."""
+    for name in names:
+        value = getattr(record, name)
+        if not isinstance(value, str):
+            got = f"{type(record).__name__}.{name} is {type(value).__name__} {value!r:.40}"
+            raise DataError(got, "text", "write it as a string")
+
+
+def _json_object(text: str) -> dict[str, Any] | None:
+    """The JSON object that a text is, or None."""
+    try:
+        value = parse_json(text)
+    except ValueError:
+        return None
+    return value if isinstance(value, dict) else None
 
 
 _INVISIBLE = frozenset("\u115f\u1160\u2800\u3164\uffa0")  # letters and symbols without any ink

@@ -176,7 +176,6 @@ def test_entries_that_older_versions_left_out_may_be_missing(saved: Path, tmp_pa
         (Procedure("set", "", {"enum": {1}}), "cannot be saved .*set"),
         (Procedure("half", "\ud800"), "cannot be saved .*surrogates"),
         (Procedure("list", "", [1]), "parameters .1. of 'list'"),  # type: ignore[arg-type]
-        (Procedure("none", None), "description None of 'none'"),  # type: ignore[arg-type]
         (Procedure("\u200b"), "wanted: a name of visible text"),
         (Procedure("\u200d"), "wanted: a name of visible text"),
     ],

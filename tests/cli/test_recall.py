@@ -166,7 +166,7 @@ def test_a_bank_beside_its_adapter_is_recalled(cli: Cli, model: Path) -> None:
             likely = answer.route.choices[0].probability
             assert record["routes"][0]["probability"] == pytest.approx(likely, abs=1e-4)
             assert [turn["response"] for turn in record["turns"]] == [t.response for t in answer.turns]
-    plain = TokMem(backbone, made.bank, prompt="query").recall(queries)
+    plain = TokMem(backbone, bank=made.bank, prompt="query").recall(queries)
     found, without = (answers[0].route.choices[0].probability for answers in (expected, plain))
     assert abs(found - without) > 0.05, "the adapter matters"
     assert cli("bank", "remove", "kept/bank", "lower", "--out", "fewer").exit_code == 0

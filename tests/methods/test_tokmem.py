@@ -131,7 +131,7 @@ def test_typed_control_tokens_are_no_memory_tokens(backbone: Backbone) -> None:
 def test_one_text_is_one_query(backbone: Backbone) -> None:
     made = memory(backbone)
     made.add(procedures("a", "b"))
-    (answer,) = made.recall("which city", [["b"]], max_new_tokens=3)
+    answer = made.recall("which city", [["b"]], max_new_tokens=3)
     assert (answer.query, [t.procedure for t in answer.turns]) == ("which city", ["b"])
     assert answer.prompt_tokens == len(made.encoder.prompt(Example("which city")))
     assert made.recall_settings == RECALL
@@ -160,10 +160,13 @@ def test_errors_name_what_is_wrong(backbone: Backbone, tmp_path: Path) -> None:
     made = memory(backbone)
     with pytest.raises(RecallError, match="an empty bank"):
         made.recall("which city")
-    with pytest.raises(TrainingError, match="0 trainable procedures"):
+    with pytest.raises(DataError, match="no examples"):
         made.fit([])
     made.add([])
     made.add(procedures("capital"))
+    made.bank.freeze()
+    with pytest.raises(TrainingError, match="0 trainable procedures"):
+        made.fit(examples("capital"))
     with pytest.raises(BankError, match="'capital' twice"):
         made.add(procedures("capital"))
     with pytest.raises(DataError, match="'capitals'"):

@@ -199,16 +199,11 @@ def check_procedure(procedure: Procedure) -> None:
     """Refuses a procedure that no bank could save, before anything trains on it.
 
     Raises:
-        BankError: the description is no text, or the schema of the arguments is no JSON object, or is nested
-            deeper than `MAX_SCHEMA_DEPTH`.
+        BankError: the schema of the arguments is no JSON object, or is nested deeper than `MAX_SCHEMA_DEPTH`.
     """
-    for what, fits in (
-        ("description", isinstance(procedure.description, str)),
-        ("parameters", isinstance(procedure.parameters, Mapping | None)),
-    ):
-        if not fits:
-            got = f"{what} {getattr(procedure, what)!r:.80} of {procedure.name!r}"
-            raise BankError(got, "a text, and a JSON schema or None", "correct the procedure")
+    if not isinstance(procedure.parameters, Mapping | None):
+        got = f"parameters {procedure.parameters!r:.80} of {procedure.name!r}"
+        raise BankError(got, "a JSON schema or None", "correct the procedure")
     try:
         text = json.dumps(asdict(procedure), ensure_ascii=False, allow_nan=False)
         text.encode()

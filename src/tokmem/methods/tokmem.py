@@ -2,50 +2,55 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-import torch
 from torch import Tensor
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from tokmem.bank.bank import Bank
 from tokmem.bank.init import Start, wide_rows
 from tokmem.bank.slots import IdPolicy
 from tokmem.bank.statistics import ClosedForm, Shared, Statistics
 from tokmem.bank.store import Origin, load_bank, save_bank
+from tokmem.config.changes import with_changes
 from tokmem.data.calls.schema import start_text
+from tokmem.data.calls.schema_check import check_schema
 from tokmem.data.chat import Chat
+from tokmem.data.coerce import ExamplesLike, ProcedureLike, as_examples, as_procedures, names_given
 from tokmem.data.encode import Encoder, PromptMode
-from tokmem.errors import BankError, ConfigError, RecallError, TrainingError
+from tokmem.errors import BankError, ConfigError, DataError, TrainingError
 from tokmem.log import Metrics
 from tokmem.methods.closed import learn_closed, read_with
+from tokmem.methods.memory import Memory, bank_folder
 from tokmem.methods.memory_settings import Renorm, TokMemSettings, check_bank, check_grammars
 from tokmem.methods.protocol import Learned, Method, MethodSpec, Setup, Trained
-from tokmem.model.backbone import Backbone, load_backbone
+from tokmem.model.backbone import Backbone, DTypeName, as_backbone, load_backbone
 from tokmem.model.catalog import SMOLLM2
 from tokmem.model.memory_lm import MemoryLM
-from tokmem.model.prefix import read_prefixes
-from tokmem.recall.answer import answer_examples
 from tokmem.recall.settings import RecallSettings
 from tokmem.records import Answer, Example, Procedure
-from tokmem.seeds import generator, stream
+from tokmem.seeds import generator
 from tokmem.train.bank_objective import BankObjective
 from tokmem.train.fit import fit
-from tokmem.train.negatives import before_turn, draw_evenly, turns_of
+from tokmem.train.negatives import keep_states
 from tokmem.train.objective import Objective
 from tokmem.train.settings import FitReport, FitSettings
 
 Addresses = Literal["trained", "closed"]
 
 
-class TokMem(Trained):
+class TokMem(Memory, Trained):
     """A procedural memory: add procedures, fit, recall, save, load.
 
     Args:
-        backbone: a loaded backbone, or what `load_backbone` takes as a name.
+        backbone: a loaded backbone, what `load_backbone` takes as a name, or a causal LM of transformers.
+        tokenizer: that of the causal LM; only beside one.
+        device: where a named backbone goes; `auto` takes an accelerator if there is one.
+        dtype: of a named backbone's weights; `auto` takes the checkpoint's own.
         bank: an existing bank of this backbone; None starts an empty one.
         coupled: whether a new bank's address and steering are one parameter (False: TokMem+DC).
         policy: where a new bank takes its token ids from.
@@ -75,9 +80,12 @@ class TokMem(Trained):
 
     def __init__(
         self,
-        backbone: Backbone | str = SMOLLM2,
-        bank: Bank | None = None,
+        backbone: Backbone | PreTrainedModel | str = SMOLLM2,
+        tokenizer: PreTrainedTokenizerBase | None = None,
         *,
+        device: str = "auto",
+        dtype: DTypeName = "auto",
+        bank: Bank | None = None,
         coupled: bool = True,
         policy: IdPolicy = "auto",
         prompt: PromptMode = "instruction+query",
@@ -95,7 +103,7 @@ class TokMem(Trained):
         false_accept: float = 0.05,
         seed: int = 0,
     ) -> None:
-        self.backbone = load_backbone(backbone) if isinstance(backbone, str) else backbone
+        self.backbone = as_backbone(backbone, tokenizer, device, dtype)
         if bank is None:
             bank = Bank(self.backbone.dim, self.backbone.id_space(), coupled=coupled, policy=policy)
         self.bank = bank
@@ -131,23 +139,41 @@ class TokMem(Trained):
             self.bank.statistics = Statistics(self.bank.dim, policy, read_with(self))
 
     @classmethod
-    def load(cls, folder: Path | str, backbone: Backbone | str = SMOLLM2, **options: Any) -> TokMem:
-        """Loads a saved bank; `options` are those of the constructor.
+    def load(
+        cls,
+        folder: Path | str,
+        backbone: Backbone | str | None = None,
+        *,
+        device: str = "auto",
+        **options: Any,
+    ) -> TokMem:
+        """Loads a saved bank.
+
+        Args:
+            folder: as `save` wrote it.
+            backbone: the one that the bank belongs to, loaded or by name; None takes the name in the bank.
+            device: where a named backbone goes.
+            options: those of the constructor.
 
         Raises:
             BankError: the bank is damaged, or of another backbone or chat format.
+            BackboneError: the backbone cannot be loaded.
         """
-        loaded = load_backbone(backbone) if isinstance(backbone, str) else backbone
+        if backbone is None:
+            backbone = load_bank(Path(folder))[1].backbone
+        loaded = load_backbone(backbone, device=device) if isinstance(backbone, str) else backbone
         chat = options.get("chat") or Chat(loaded.tokenizer)
-        bank, origin = load_bank(
-            Path(folder),
-            fingerprint=loaded.fingerprint,
-            chat=chat.fingerprint,
-            configuration=loaded.configuration,
-        )
+        bank, origin = _load_own(Path(folder), loaded, chat)
         if "prompt" in origin.training and "prompt" not in options:
             options["prompt"] = origin.training["prompt"]
-        return cls(loaded, bank, **options)
+        return cls(loaded, bank=bank, **options)
+
+    @classmethod
+    def from_pretrained(
+        cls, id_or_folder: Path | str, backbone: Backbone | str | None = None, **options: Any
+    ) -> TokMem:
+        """Loads a saved bank from a folder or from the Hugging Face Hub; the rest is as in `load`."""
+        return cls.load(bank_folder(id_or_folder), backbone, **options)
 
     def save(self, folder: Path | str, training: Mapping[str, Any] | None = None) -> None:
         """Saves the bank as a folder; `training` goes into its provenance."""
@@ -164,13 +190,7 @@ class TokMem(Trained):
         Raises:
             BankError: the bank is damaged, or of another backbone, chat format or coupling.
         """
-        own = self.backbone
-        bank, _ = load_bank(
-            Path(folder),
-            fingerprint=own.fingerprint,
-            chat=self.chat.fingerprint,
-            configuration=own.configuration,
-        )
+        bank, _ = _load_own(Path(folder), self.backbone, self.chat)
         if bank.coupled != self.bank.coupled:
             kinds = ("decoupled", "coupled")
             raise BankError(f"a bank that is {kinds[bank.coupled]}", f"a {kinds[self.bank.coupled]} one")
@@ -199,12 +219,31 @@ class TokMem(Trained):
         """Examples to token ids, with the bank as it is now."""
         return Encoder(self.chat, self.bank.memory, prompt=self.prompt, max_length=self.max_length)
 
-    def add(self, procedures: Sequence[Procedure]) -> None:
+    def add(
+        self,
+        procedures: ProcedureLike | Iterable[ProcedureLike],
+        description: str = "",
+        parameters: Mapping[str, Any] | None = None,
+    ) -> None:
         """Adds procedures with starting rows, trainable until the next stage begins.
+
+        Args:
+            procedures: a name, a `Procedure`, a tool as OpenAI or MCP writes it, or several of these, or a
+                mapping of names to descriptions.
+            description: of the procedure, if `procedures` is one name.
+            parameters: JSON schema of its arguments, if `procedures` is one name.
 
         Raises:
             BankError: a name is taken, or no token id is free.
+            DataError: something in `procedures` is none of these, or a schema cannot be used.
         """
+        new = as_procedures(procedures, description, parameters)
+        for procedure in new:
+            check_schema(procedure)
+        self._add(new)
+
+    def _add(self, procedures: Sequence[Procedure]) -> None:
+        """Adds procedures whose schemas are checked."""
         model = self.backbone.model
         inputs, outputs = model.get_input_embeddings().weight, model.get_output_embeddings().weight
         described = [self.chat.text_ids(start_text(p)) for p in procedures]
@@ -219,24 +258,54 @@ class TokMem(Trained):
 
     def fit(
         self,
-        examples: Sequence[Example],
-        validation: Sequence[Example] = (),
+        examples: ExamplesLike,
+        validation: ExamplesLike = (),
         *,
+        procedure: str | None = None,
         checkpoint: Path | None = None,
         metrics: Metrics | None = None,
+        **changes: Any,
     ) -> FitReport:
         """Trains the procedures added since the last stage.
 
+        Args:
+            examples: examples, pairs of query and response, a mapping of procedures to their pairs, or the
+                path of a JSON lines file. New names in a mapping, a file or `procedure` are added.
+            validation: likewise; the rows with the lowest loss on it are kept.
+            procedure: what pairs are of; None takes the only one.
+            checkpoint: folder to resume from, and to write to.
+            metrics: receives each step.
+            changes: changes to the training settings for this call, such as `lr=0.02` or `epochs=5`.
+
         Raises:
-            DataError: an example names an unknown procedure, or cannot be made to fit.
+            DataError: examples cannot be read or made to fit, or do not say which procedure they are of.
+            ConfigError: there is no such setting.
             TrainingError: there is nothing to train, training failed, or addresses are computed.
         """
+        known = (*self.bank.names, *([procedure] if procedure and procedure not in self else ()))
+        listed = as_examples(examples, known, procedure)
+        held = as_examples(validation, known, procedure)
+        settings = with_changes(self.settings, changes)
+        if new := [name for name in names_given(examples, listed, procedure) if name not in self]:
+            self.add(new)
+        return self._fit(listed, held, settings, checkpoint, metrics)
+
+    def _fit(
+        self,
+        examples: Sequence[Example],
+        validation: Sequence[Example],
+        settings: FitSettings,
+        checkpoint: Path | None,
+        metrics: Metrics | None,
+    ) -> FitReport:
         if self.bank.statistics is not None:
             raise TrainingError(
                 "fit, and a bank that computes its addresses",
                 "learn",
                 "give `learn` the procedures and examples",
             )
+        if not examples:
+            raise DataError("no examples", "at least one", "give pairs (query, response), or examples")
         encoder = self.encoder
         encoded = [encoder.encode(e) for e in examples]
         held = [encoder.encode(e) for e in validation]
@@ -244,7 +313,7 @@ class TokMem(Trained):
         return fit(
             self._objective(),
             encoded,
-            self.settings,
+            settings,
             validation=held,
             checkpoint=checkpoint,
             metrics=metrics,
@@ -279,53 +348,27 @@ class TokMem(Trained):
         self.bank.thaw([p.name for p in procedures if p.name in self.bank])
         new = [p for p in procedures if p.name not in self.bank]
         if new:
-            self.add(new)
+            self._add(new)
         if self.bank.statistics is not None:
             return learn_closed(self, procedures, train, validation, checkpoint=checkpoint, metrics=metrics)
-        report = self.fit(train, validation, checkpoint=checkpoint, metrics=metrics)
+        report = self._fit(train, validation, self.settings, checkpoint, metrics)
         if self.renorm == "stage":
             self.bank.renorm()
         if self.negatives:
-            self._keep_states(procedures, train)
+            names = [procedure.name for procedure in procedures]
+            keep_states(self.lm, self.encoder, names, train, self.negatives, self.seed)
         return Learned(report.seconds, report.steps, report.best_loss, new_examples=report.examples)
-
-    def _keep_states(self, procedures: Sequence[Procedure], train: Sequence[Example]) -> None:
-        """Keeps a few states of each procedure at which its memory token is chosen, drawn by the seed."""
-        encoder, turns = self.encoder, turns_of(train)
-        heads = {ids[0] for ids in self.bank.memory.values()}
-        for procedure in procedures:
-            draws = stream(self.seed, "negatives", procedure.name)
-            chosen = draw_evenly(turns.get(procedure.name, {}), self.negatives, draws)
-            if chosen:
-                read = read_prefixes(self.lm, [before_turn(encoder.encode(e), n, heads) for n, e in chosen])
-                self.bank.keep_states(procedure.name, torch.stack([p.hidden for p in read]))
-
-    def recall(
-        self,
-        queries: str | Example | Sequence[str | Example],
-        procedures: Sequence[Sequence[str]] | None = None,
-        **options: Any,
-    ) -> list[Answer]:
-        """Routes queries and writes their responses.
-
-        Args:
-            queries: one or many, as text or as examples (whose instruction the prompt mode may use).
-            procedures: procedures to force, a sequence a query.
-            options: changes to the recall settings, such as `mode="chain"`.
-
-        Raises:
-            RecallError: the bank is empty.
-        """
-        if len(self.bank) == 0:
-            raise RecallError("an empty bank", "at least one procedure", "add and fit procedures first")
-        listed = [queries] if isinstance(queries, str | Example) else list(queries)
-        examples = [Example(q) if isinstance(q, str) else q for q in listed]
-        settings = replace(self.recall_settings, **options)
-        return answer_examples(self.lm, self.encoder, examples, settings, procedures)
 
     def answer(self, examples: Sequence[Example], *, forced: bool = False) -> list[Answer]:
         """Recalls each example's query; `forced` gives the right procedures."""
-        return self.recall(examples, [[t.procedure for t in e.turns] for e in examples] if forced else None)
+        wanted = [[t.procedure for t in e.turns] for e in examples] if forced else None
+        return self.recall(examples, wanted)
+
+
+def _load_own(folder: Path, backbone: Backbone, chat: Chat) -> tuple[Bank, Origin]:
+    """Loads a bank that must belong to a backbone and a chat format."""
+    mark, facts = backbone.fingerprint, backbone.configuration
+    return load_bank(folder, fingerprint=mark, chat=chat.fingerprint, configuration=facts)
 
 
 def _build(setup: Setup, own: TokMemSettings, coupled: bool) -> Method:

@@ -85,8 +85,9 @@ class TokMemLora(TokMem):
     def load(
         cls,
         folder: Path | str,
-        backbone: Backbone | str = SMOLLM2,
+        backbone: Backbone | str | None = None,
         *,
+        device: str = "auto",
         freeze_after_first: bool = True,
         **options: Any,
     ) -> TokMemLora:
@@ -98,8 +99,9 @@ class TokMemLora(TokMem):
         """
         saved, origin = load_bank(Path(folder) / BANK)
         known = {"prompt": origin.training["prompt"]} if "prompt" in origin.training else {}
+        name = origin.backbone if backbone is None else backbone
         loaded = cls(
-            backbone,
+            load_backbone(name, device=device) if isinstance(name, str) else name,
             freeze_after_first=freeze_after_first,
             lora=adapter_shape(Path(folder) / ADAPTER),
             coupled=saved.coupled,

@@ -156,6 +156,42 @@ def wrap_backbone(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, id
     return Backbone(model, tokenizer, id, fingerprint(model))
 
 
+def as_backbone(
+    given: Backbone | PreTrainedModel | str,
+    tokenizer: PreTrainedTokenizerBase | None,
+    device: str,
+    dtype: DTypeName,
+) -> Backbone:
+    """A backbone from what a caller gives: one as it is, a name, or a model in memory with its tokenizer.
+
+    Args:
+        given: a backbone, a name as `load_backbone` takes it, or a causal LM.
+        tokenizer: that of the causal LM.
+        device: where a named backbone goes.
+        dtype: of a named backbone's weights.
+
+    Raises:
+        BackboneError: a model comes without a tokenizer, or the backbone cannot be loaded or used.
+    """
+    if isinstance(given, PreTrainedModel):
+        if not isinstance(tokenizer, PreTrainedTokenizerBase):
+            raise BackboneError(
+                f"{type(given).__name__} and {type(tokenizer).__name__} as its tokenizer",
+                "a model with its tokenizer",
+                "write TokMem(model, tokenizer), or give the name of a model",
+            )
+        return wrap_backbone(given, tokenizer)
+    if tokenizer is not None:
+        raise BackboneError(
+            f"{type(tokenizer).__name__} beside {type(given).__name__} {given!r:.40}",
+            "a tokenizer beside a model in memory alone",
+            "name other arguments, such as bank=...",
+        )
+    if isinstance(given, Backbone):
+        return given
+    return load_backbone(given, device=device, dtype=dtype)
+
+
 def _check_weights(backbone: Backbone, held: Converted) -> None:
     """Refuses cached weights that are not those which were converted."""
     if backbone.fingerprint != held.fingerprint:

@@ -9,7 +9,13 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from random import Random
 
+import torch
+
+from tokmem.data.encode import Encoder
+from tokmem.model.memory_lm import MemoryLM
+from tokmem.model.prefix import read_prefixes
 from tokmem.records import Encoded, Example
+from tokmem.seeds import stream
 
 Turns = Mapping[int, Sequence[Example]]
 
@@ -52,3 +58,24 @@ def before_turn(encoded: Encoded, turn: int, heads: Collection[int]) -> tuple[in
     """
     places = [i for i, token in enumerate(encoded.ids) if i >= encoded.prefix and token in heads]
     return encoded.ids[: places[turn]]
+
+
+def keep_states(
+    lm: MemoryLM, encoder: Encoder, names: Sequence[str], train: Sequence[Example], count: int, seed: int
+) -> None:
+    """Keeps in the bank a few states of each procedure, at which its memory token is chosen.
+
+    Args:
+        lm: the frozen backbone and the bank that keeps the states.
+        encoder: makes token ids of examples.
+        names: the procedures.
+        train: examples of them, among others.
+        count: most states of a procedure.
+        seed: draws the examples.
+    """
+    turns, heads = turns_of(train), {ids[0] for ids in lm.bank.memory.values()}
+    for name in names:
+        chosen = draw_evenly(turns.get(name, {}), count, stream(seed, "negatives", name))
+        if chosen:
+            read = read_prefixes(lm, [before_turn(encoder.encode(e), n, heads) for n, e in chosen])
+            lm.bank.keep_states(name, torch.stack([prefix.hidden for prefix in read]))

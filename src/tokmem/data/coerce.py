@@ -1,0 +1,140 @@
+"""What a caller may write for procedures and examples in Python, turned into records."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from tokmem.data.jsonl import read_jsonl
+from tokmem.errors import DataError
+from tokmem.records import Example, Procedure, Turn
+
+Pair: TypeAlias = tuple[str, str]
+ProcedureLike: TypeAlias = str | Procedure | Mapping[str, Any]
+ExampleLike: TypeAlias = Example | Pair
+ExamplesLike: TypeAlias = str | Path | Mapping[str, Sequence[Pair]] | Iterable[ExampleLike]
+
+_PROCEDURE = "a name, a Procedure, an OpenAI or MCP tool, or a list of these"
+_EXAMPLE = "an Example or a pair (query, response)"
+
+
+def as_procedures(
+    given: ProcedureLike | Iterable[ProcedureLike],
+    description: str = "",
+    parameters: Mapping[str, Any] | None = None,
+) -> list[Procedure]:
+    """Turns what a caller wrote into procedures.
+
+    Args:
+        given: a name, a `Procedure`, a tool as OpenAI or MCP writes it, or several of these; or a mapping of
+            names to descriptions.
+        description: of the procedure, if `given` is one name.
+        parameters: JSON schema of its arguments, if `given` is one name.
+
+    Raises:
+        DataError: something in it is none of these.
+    """
+    if isinstance(given, str):
+        return [Procedure(given, description, parameters)]
+    if description or parameters is not None:
+        raise DataError(
+            f"a description or parameters beside {type(given).__name__}", "them beside one name alone"
+        )
+    if isinstance(given, Procedure) or (isinstance(given, Mapping) and _is_tool(given)):
+        return [_procedure(given)]
+    if isinstance(given, Mapping):
+        return [Procedure(name, text) for name, text in given.items()]
+    if not isinstance(given, Iterable):
+        raise DataError(f"{type(given).__name__} {given!r} as a procedure", _PROCEDURE)
+    return [_procedure(one) for one in given]
+
+
+def _is_tool(given: Mapping[str, Any]) -> bool:
+    """Whether a mapping describes one tool. A mapping of names to descriptions holds text alone."""
+    return isinstance(given.get("function"), Mapping) or (
+        "name" in given and any(isinstance(given.get(key), Mapping) for key in ("parameters", "inputSchema"))
+    )
+
+
+def _procedure(given: ProcedureLike) -> Procedure:
+    if isinstance(given, Procedure):
+        return given
+    if isinstance(given, str):
+        return Procedure(given)
+    if not isinstance(given, Mapping):
+        raise DataError(f"{type(given).__name__} {given!r} as a procedure", _PROCEDURE)
+    tool = given.get("function", given)
+    if not isinstance(tool, Mapping) or not isinstance(tool.get("name"), str):
+        raise DataError(f"a tool without a name: {str(given)[:80]}", '{"name": ..., "description": ...}')
+    schema = tool.get("parameters", tool.get("inputSchema"))
+    return Procedure(tool["name"], tool.get("description") or "", schema)
+
+
+def as_examples(given: ExamplesLike, known: Sequence[str], procedure: str | None = None) -> list[Example]:
+    """Turns what a caller wrote into training examples.
+
+    Args:
+        given: examples, pairs of query and response, a mapping of procedures to their pairs, or the path of a
+            JSON lines file.
+        known: names of the procedures that the bank holds.
+        procedure: what the pairs are of; None takes the only known one.
+
+    Raises:
+        DataError: something in it is none of these, or nothing says which procedure the pairs are of.
+    """
+    if isinstance(given, str | Path):
+        return list(read_jsonl(Path(given)))
+    if isinstance(given, Mapping):
+        return [one for name, pairs in given.items() for one in as_examples(pairs, known, name)]
+    if not isinstance(given, Iterable):
+        raise DataError(f"{type(given).__name__} {given!r} as examples", f"a list, each {_EXAMPLE}")
+    listed = list(given)
+    return [one if isinstance(one, Example) else _example(one, known, procedure) for one in listed]
+
+
+def _example(given: object, known: Sequence[str], procedure: str | None) -> Example:
+    if not isinstance(given, tuple | list) or len(given) != 2:
+        raise DataError(f"{type(given).__name__} {str(given)[:40]!r} as an example", _EXAMPLE)
+    query, response = given
+    if procedure is None and len(known) != 1:
+        raise DataError(
+            f"a pair (query, response) and {len(known)} procedures",
+            "the procedure that it is of",
+            'fit(pairs, procedure="NAME"), or fit({"NAME": pairs})',
+        )
+    return Example(query, (Turn(procedure or known[0], response),))
+
+
+def names_given(
+    given: ExamplesLike, examples: Sequence[Example], procedure: str | None = None
+) -> tuple[str, ...]:
+    """The procedures that a caller names beside the examples: those of a mapping or a file, and `procedure`.
+
+    Names inside `Example` records do not count. A misspelt one must be refused, not learned.
+
+    Args:
+        given: what the caller wrote.
+        examples: what `as_examples` made of it.
+        procedure: what pairs are of.
+    """
+    if isinstance(given, Mapping):
+        return tuple(given)
+    if isinstance(given, str | Path):
+        return tuple(dict.fromkeys(turn.procedure for one in examples for turn in one.turns))
+    return () if procedure is None else (procedure,)
+
+
+def as_query(given: object) -> Example:
+    """Turns a query as a caller wrote it into an example without turns.
+
+    Raises:
+        DataError: it is neither text nor an example, or it is empty.
+    """
+    if isinstance(given, Example):
+        return given
+    if not isinstance(given, str):
+        raise DataError(f"{type(given).__name__} {given!r} as a query", "text or an Example")
+    if not given.strip():
+        raise DataError("an empty query", "some text")
+    return Example(given)

@@ -1,0 +1,251 @@
+"""What a user does with a memory: look at it, change it, ask it, measure it, share it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, overload
+
+from tokmem.bank.bank import Bank
+from tokmem.bank.store import FILES
+from tokmem.config.changes import with_changes
+from tokmem.data.coerce import ExamplesLike, as_examples, as_query
+from tokmem.data.encode import Encoder
+from tokmem.data.fields import did_you_mean
+from tokmem.errors import BankError, RecallError
+from tokmem.eval.answers import score_answers
+from tokmem.model.backbone import Backbone
+from tokmem.model.memory_lm import MemoryLM
+from tokmem.recall.answer import answer_examples, stream_answer
+from tokmem.recall.settings import RecallSettings
+from tokmem.records import Answer, Example, Procedure, Route
+
+Query = str | Example
+
+
+class Memory:
+    """A bank, the backbone that it belongs to, and what is asked of them. `TokMem` adds how it learns.
+
+    Attributes:
+        bank: the table of memory tokens.
+        backbone: the frozen model and its tokenizer.
+        lm: the two together.
+        recall_settings: how answers are generated, unless a call changes it.
+    """
+
+    bank: Bank
+    backbone: Backbone
+    lm: MemoryLM
+    recall_settings: RecallSettings
+
+    @property
+    def encoder(self) -> Encoder:
+        """Examples to token ids, with the bank as it is now."""
+        raise NotImplementedError
+
+    def save(self, folder: Path | str, training: Mapping[str, Any] | None = None) -> None:
+        """Saves the bank as a folder."""
+        raise NotImplementedError
+
+    @property
+    def procedures(self) -> Mapping[str, Procedure]:
+        """The procedures of the bank by name, in slot order."""
+        return {name: self.bank.procedures[name] for name in self.bank.names}
+
+    def __len__(self) -> int:
+        return len(self.bank)
+
+    def __bool__(self) -> bool:
+        """A memory without procedures is a memory too."""
+        return True
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.bank.names)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.bank.names
+
+    def __getitem__(self, name: str) -> Procedure:
+        self._require(name)
+        return self.bank.procedures[name]
+
+    def __repr__(self) -> str:
+        names = [*self.bank.names[:3], *(["..."] if len(self) > 3 else [])]
+        kind = "coupled" if self.bank.coupled else "decoupled"
+        count = f"{len(self)} procedure{'' if len(self) == 1 else 's'}"
+        listed = f": {', '.join(names)}" if names else ""
+        return f"{type(self).__name__}(backbone={self.backbone.id!r}, {kind}, {count}{listed})"
+
+    def _require(self, *names: str) -> None:
+        for name in names:
+            if name not in self:
+                hint = (
+                    did_you_mean(name, self.bank.names) or f" (there are: {', '.join(self.bank.names[:5])})"
+                )
+                raise BankError(f"no procedure {name!r}{hint}", "a procedure of the bank")
+
+    def remove(self, *names: str) -> None:
+        """Removes procedures. The others' rows stay as they are, and no token id is ever given again.
+
+        Raises:
+            BankError: the bank has no procedure of that name.
+        """
+        self._require(*names)
+        self.bank.remove(names)
+
+    def rename(self, old: str, new: str) -> None:
+        """Renames a procedure. Its rows and token ids stay.
+
+        Raises:
+            BankError: the bank has no procedure `old`, or has one called `new`.
+        """
+        self._require(old)
+        self.bank.rename(old, new)
+
+    @overload
+    def recall(
+        self, queries: Query, procedures: Sequence[Sequence[str]] | None = None, **options: Any
+    ) -> Answer: ...
+
+    @overload
+    def recall(
+        self, queries: Sequence[Query], procedures: Sequence[Sequence[str]] | None = None, **options: Any
+    ) -> list[Answer]: ...
+
+    def recall(
+        self,
+        queries: Query | Sequence[Query],
+        procedures: Sequence[Sequence[str]] | None = None,
+        **options: Any,
+    ) -> Answer | list[Answer]:
+        """Routes queries and writes their responses.
+
+        Args:
+            queries: one or many, as text or as examples (whose instruction the prompt mode may use).
+            procedures: procedures to force, a sequence a query.
+            options: changes to the recall settings, such as `mode="chain"` or `top_k=3`.
+
+        Returns:
+            One answer for one query, a list for several.
+
+        Raises:
+            RecallError: the bank is empty.
+            DataError: a query is no text, or is empty.
+            ConfigError: there is no such option.
+        """
+        one = isinstance(queries, str | Example) or not isinstance(queries, Iterable)
+        examples = [as_query(query) for query in ([queries] if one else queries)]  # type: ignore[union-attr]
+        settings = self._recall_settings(options)
+        answers = answer_examples(self.lm, self.encoder, examples, settings, procedures)
+        return answers[0] if one else answers
+
+    def __call__(self, queries: Any, **options: Any) -> Any:
+        """The same as `recall`."""
+        return self.recall(queries, **options)
+
+    def predict(self, queries: Query | Sequence[Query], **options: Any) -> str | list[str]:
+        """Writes responses alone, as text: one for one query, a list for several.
+
+        Raises:
+            TokMemError: as `recall`.
+        """
+        answers = self.recall(queries, **options)
+        return answers.response if isinstance(answers, Answer) else [answer.response for answer in answers]
+
+    def stream(self, query: Query, **options: Any) -> Iterator[str]:
+        """Yields the text of an answer piece by piece, as it is written.
+
+        Raises:
+            TokMemError: as `recall`, when the first piece is asked for.
+        """
+        settings, shown = self._recall_settings(options), ""
+        for answer in stream_answer(self.lm, self.encoder, as_query(query), settings):
+            text = str(answer)
+            if text.startswith(shown) and not text.endswith("\ufffd"):  # half a character is held back
+                yield text[len(shown) :]
+                shown = text
+        yield text[len(shown) :]
+
+    def route(self, query: Query) -> Route:
+        """Chooses the procedure of a query (Eq. 4), and ranks all others.
+
+        Raises:
+            TokMemError: as `recall`.
+        """
+        answer = self.recall(query, top_k=max(len(self), 1), max_new_tokens=1)
+        assert answer.route is not None, "a bank that is not empty routes"
+        return answer.route
+
+    def evaluate(
+        self, examples: ExamplesLike, *, procedure: str | None = None, **options: Any
+    ) -> dict[str, Any]:
+        """Answers examples of one turn each, freely and with the right procedure given, and scores them.
+
+        Args:
+            examples: what `fit` takes.
+            procedure: what pairs are of.
+            options: changes to the recall settings.
+
+        Returns:
+            `routing_accuracy`, `rouge_l`, `exact_match` and more, in percent, as `score_answers` names them.
+
+        Raises:
+            TokMemError: as `recall`.
+        """
+        listed = as_examples(examples, self.bank.names, procedure)
+        wanted = [[turn.procedure for turn in example.turns] for example in listed]
+        return score_answers(listed, self.recall(listed, **options), self.recall(listed, wanted, **options))
+
+    def _recall_settings(self, options: Mapping[str, Any]) -> RecallSettings:
+        if len(self) == 0:
+            raise RecallError("an empty bank", "at least one procedure", "add and fit procedures first")
+        return with_changes(self.recall_settings, options)
+
+    def save_pretrained(self, folder: Path | str) -> None:
+        """Saves the bank as a folder; the same as `save`."""
+        self.save(folder)
+
+    def push_to_hub(self, repo_id: str, *, private: bool = False, token: str | None = None) -> str:
+        """Uploads the bank and its card to the Hugging Face Hub.
+
+        Args:
+            repo_id: `owner/name`; made if there is none.
+            private: whether a new repository is private.
+            token: of the hub; None takes the one that `hf auth login` stored.
+
+        Returns:
+            The address of the commit.
+        """
+        from huggingface_hub import HfApi
+
+        api = HfApi(token=token)
+        api.create_repo(repo_id, private=private, exist_ok=True)
+        with TemporaryDirectory() as draft:
+            self.save(Path(draft) / "bank")
+            commit = api.upload_folder(
+                repo_id=repo_id, folder_path=Path(draft) / "bank", commit_message=f"{len(self)} procedures"
+            )
+        return str(commit)
+
+
+def bank_folder(id_or_folder: Path | str) -> Path:
+    """The folder of a saved bank: as it is, or downloaded from the Hugging Face Hub.
+
+    Raises:
+        BankError: there is neither such a folder nor such a repository.
+    """
+    folder = Path(id_or_folder)
+    if folder.exists() or len(folder.parts) != 2 or isinstance(id_or_folder, Path):
+        return folder
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    try:
+        return Path(snapshot_download(str(id_or_folder), allow_patterns=[*FILES]))
+    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+        raise BankError(
+            f"{id_or_folder} is no folder, and the hub does not give it ({type(error).__name__})",
+            "the folder of a bank, or the id of one on the hub",
+            "check the name and the network",
+        ) from error

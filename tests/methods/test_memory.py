@@ -1,0 +1,113 @@
+"""What a memory does beside learning, where `tests/test_guesses.py` only asks whether it can be called."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import huggingface_hub
+import pytest
+
+from tests.data.tiny_chat import LLAMA, tiny_tokenizer
+from tests.methods.test_tokmem import memory
+from tests.tiny import tiny_backbone
+from tokmem.bank.store import FILES
+from tokmem.errors import BackboneError, BankError, DataError
+from tokmem.methods.memory import bank_folder
+from tokmem.methods.tokmem import TokMem
+from tokmem.model.backbone import Backbone
+from tokmem.records import Example, Procedure, Turn
+
+
+@pytest.fixture(scope="module")
+def backbone() -> Backbone:
+    return tiny_backbone(tiny_tokenizer(LLAMA))
+
+
+class StandIn:
+    """What `HfApi` is asked to do, written into a folder."""
+
+    hub: Path
+
+    def __init__(self, token: str | None = None) -> None:
+        self.token = token
+
+    def create_repo(self, repo_id: str, *, private: bool, exist_ok: bool) -> None:
+        assert exist_ok
+        (self.hub / repo_id).mkdir(parents=True, exist_ok=True)
+
+    def upload_folder(self, *, repo_id: str, folder_path: Path, commit_message: str) -> str:
+        for file in folder_path.iterdir():
+            (self.hub / repo_id / file.name).write_bytes(file.read_bytes())
+        return f"https://hub/{repo_id}/commit/1"
+
+
+def test_a_bank_goes_to_the_hub_and_comes_back(
+    backbone: Backbone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def download(repo_id: str, *, allow_patterns: list[str]) -> str:
+        assert set(allow_patterns) == set(FILES)
+        return str(tmp_path / repo_id)
+
+    StandIn.hub = tmp_path
+    monkeypatch.setattr(huggingface_hub, "HfApi", StandIn)
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
+    monkeypatch.chdir(tmp_path / "..")
+    made = memory(backbone)
+    made.add({"capital": "Name the capital.", "upper": "Write in capitals."})
+    assert made.push_to_hub("me/bank") == "https://hub/me/bank/commit/1"
+    loaded = TokMem.from_pretrained("me/bank", backbone)
+    assert loaded.procedures == made.procedures
+    assert "Name the capital." in (tmp_path / "me/bank/README.md").read_text()
+
+
+def test_a_bank_that_is_nowhere_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    def offline(*_: Any, **__: Any) -> None:
+        raise OSError("no network")
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", offline)
+    with pytest.raises(BankError, match="me/nothing is no folder, and the hub does not give it"):
+        bank_folder("me/nothing")
+
+
+@pytest.mark.parametrize("name", ["bank", "a/b/c"])
+def test_what_cannot_be_a_hub_id_is_a_folder(name: str) -> None:
+    assert bank_folder(name) == Path(name)
+    assert bank_folder(Path("me/bank")) == Path("me/bank")
+
+
+def test_removing_leaves_the_other_rows_as_they_are(backbone: Backbone) -> None:
+    made = memory(backbone)
+    made.add(["a", "b", "c"])
+    before = made.bank.rows("c")[0].clone()
+    made.remove("a", "b")
+    assert made.bank.rows("c")[0].equal(before)
+    assert list(made) == ["c"]
+
+
+def test_a_misspelt_name_in_an_example_is_refused_and_not_learned(backbone: Backbone) -> None:
+    made = memory(backbone)
+    made.add("capital")
+    with pytest.raises(DataError, match="'capitals'"):
+        made.fit([Example("which city", (Turn("capitals", "Lima"),))])
+    assert list(made) == ["capital"]
+
+
+def test_a_tool_with_a_broken_schema_is_refused_before_it_is_added(backbone: Backbone) -> None:
+    made = memory(backbone)
+    with pytest.raises(DataError, match="objekt"):
+        made.add(Procedure("tool", "", {"type": "objekt"}))
+    assert len(made) == 0
+    assert bool(made)
+
+
+def test_a_bank_in_the_tokenizers_place_is_named(backbone: Backbone) -> None:
+    with pytest.raises(BackboneError, match="bank="):
+        TokMem(backbone, memory(backbone).bank)  # type: ignore[arg-type]
+
+
+def test_forced_procedures_and_chains_are_streamed_as_text(backbone: Backbone) -> None:
+    made = memory(backbone)
+    made.add(["a", "b"])
+    whole = made.recall("which city", mode="chain", max_new_tokens=6)
+    assert "".join(made.stream("which city", mode="chain", max_new_tokens=6)) == str(whole)
