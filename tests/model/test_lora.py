@@ -12,7 +12,7 @@ from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausa
 from tests.tiny import DIM, tiny_model
 from tokmem.errors import AdapterError, ConfigError, TokMemError
 from tokmem.model.backbone import Backbone, wrap_backbone
-from tokmem.model.lora import CONFIG, FACTS, TENSORS, Adapter, LoraSettings
+from tokmem.model.lora import CONFIG, FACTS, TENSORS, Adapter, LoraSettings, adapter_shape
 
 pytest.importorskip("peft")
 
@@ -167,6 +167,17 @@ def without_facts(folder: Path) -> Adapter:
     return adapted()
 
 
+def with_odd_notes(folder: Path) -> Adapter:
+    facts = json.loads((folder / FACTS).read_text())
+    (folder / FACTS).write_text(json.dumps(facts | {"notes": [1]}))
+    return adapted()
+
+
+def with_a_list_for_facts(folder: Path) -> Adapter:
+    (folder / FACTS).write_text("[" * 50 + "]" * 50)
+    return adapted()
+
+
 def of_a_later_version(folder: Path) -> Adapter:
     (folder / FACTS).write_text(json.dumps({"format": 99}))
     return adapted()
@@ -185,6 +196,8 @@ def of_a_later_version(folder: Path) -> Adapter:
         (of_peft_alone, "no tokmem.json in"),
         (without_facts, "tokmem.json without fingerprint; wanted: a whole file"),
         (of_a_later_version, "has format 99; wanted: format 1"),
+        (with_odd_notes, r"notes \[1\]; wanted: an object"),
+        (with_a_list_for_facts, "tokmem.json holds .*wanted: a JSON object"),
     ],
 )
 def test_what_does_not_belong_here_is_refused(spoil: Any, match: str, tmp_path: Path) -> None:
@@ -194,6 +207,18 @@ def test_what_does_not_belong_here_is_refused(spoil: Any, match: str, tmp_path: 
     with pytest.raises(AdapterError, match=match):
         made.load(tmp_path / "a")
     assert all(torch.equal(a, b) for a, b in zip(made.parameters, before, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("r", "8"), ("r", None), ("lora_dropout", []), ("target_modules", 5), ("layers_to_transform", [[1]])],
+)
+def test_a_configuration_with_odd_values_is_refused(key: str, value: Any, tmp_path: Path) -> None:
+    adapted().save(tmp_path / "a", {})
+    config = json.loads((tmp_path / "a" / CONFIG).read_text())
+    (tmp_path / "a" / CONFIG).write_text(json.dumps(config | {key: value}))
+    with pytest.raises(AdapterError, match="is no configuration of an adapter"):
+        adapter_shape(tmp_path / "a")
 
 
 def test_notes_that_disagree_are_refused(tmp_path: Path) -> None:

@@ -1,9 +1,9 @@
-"""LoRA adapters beside a frozen backbone: the one place that touches PEFT.
+"""LoRA adapters on a frozen backbone, by means of PEFT.
 
     y = W x + (alpha / r) B A drop(x)        A: (r, in), B: (out, r), zero before training
 
 (Hu et al., 2021, arXiv 2106.09685.) A saved adapter is a folder in PEFT's own format, which
-`PeftModel.from_pretrained` loads, with `tokmem.json` beside it: the backbone it belongs to, and notes.
+`PeftModel.from_pretrained` loads. The folder also has `tokmem.json`: the adapter's backbone, and notes.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from tokmem.errors import AdapterError, ConfigError, TokMemError
 from tokmem.files import recover_folder, replace_folder
 from tokmem.model.backbone import Backbone
 from tokmem.seeds import generator
+from tokmem.strict_json import parse_json
 
 FORMAT = 1
 TENSORS, CONFIG, FACTS = "adapter_model.safetensors", "adapter_config.json", "tokmem.json"
@@ -62,10 +63,10 @@ class LoraSettings(Config):
 
 
 def adapter_shape(folder: Path) -> LoraSettings:
-    """The shape of a saved adapter.
+    """Reads the shape of a saved adapter.
 
     Raises:
-        AdapterError: there is none, or it is damaged.
+        AdapterError: there is no adapter, or it is damaged.
     """
     recover_folder(folder)
     config = _read_json(folder / CONFIG)
@@ -81,23 +82,29 @@ def adapter_shape(folder: Path) -> LoraSettings:
         raise AdapterError(
             f"{folder / CONFIG} without {error}", "PEFT's configuration of an adapter", "take it from a copy"
         ) from error
+    except (TypeError, ConfigError) as error:
+        raise AdapterError(
+            f"{folder / CONFIG} is no configuration of an adapter ({error})",
+            "PEFT's configuration as it was saved",
+            "take it from a copy",
+        ) from error
 
 
 class Adapter:
     """A LoRA adapter on a twin of a frozen backbone.
 
-    The twin has its own modules, among which PEFT puts the adapter's, and shares every weight with the
-    backbone: adapting costs no second copy of the weights, and whoever else uses the backbone never meets the
-    adapter. It is never merged, for that would write into the shared weights.
+    The twin has its own modules, and PEFT puts the adapter's modules among them. It shares every weight with
+    the backbone, so the weights are not copied, and other users of the backbone never see the adapter. The
+    adapter is never merged in place, because that would change the shared weights.
 
     Args:
-        backbone: left as it is.
-        settings: the adapter's shape.
-        seed: of the starting A.
+        backbone: the backbone; it does not change.
+        settings: shape of the adapter.
+        seed: of the starting values of A.
 
     Attributes:
         model: the adapted twin, in evaluation mode.
-        parameters: A and B of each adapted layer, float32; all that takes a gradient.
+        parameters: A and B of each adapted layer, float32; nothing else takes a gradient.
 
     Raises:
         ConfigError: a target names no linear layer of the backbone.
@@ -118,7 +125,7 @@ class Adapter:
             layers_to_transform=list(settings.lora_layer_indices) or None,
             task_type="CAUSAL_LM",
         )
-        with torch.random.fork_rng([]):  # PEFT's own draws, replaced below, come from the global stream
+        with torch.random.fork_rng([]):  # PEFT draws from the global stream; `reset` replaces its values
             self._tuned = peft.get_peft_model(twin, config)
         self.model = twin.eval()
         self._named = {name: p for name, p in twin.named_parameters() if p.requires_grad}
@@ -130,11 +137,11 @@ class Adapter:
 
     @property
     def trainable_parameters(self) -> int:
-        """Numbers in A and B: r (in + out) for each adapted layer."""
+        """The number of values in A and B: r (in + out) for each adapted layer."""
         return sum(p.numel() for p in self.parameters)
 
     def reset(self, seed: int, *names: str | int) -> None:
-        """Starts anew: A drawn by `seed` and `names`, B zero."""
+        """Sets starting values: draws A by `seed` and `names`, and sets B to zero."""
         for name, parameter in self._named.items():
             if ".lora_A." in name:
                 _draw(parameter, generator(seed, "lora", name, *names))
@@ -142,12 +149,12 @@ class Adapter:
                 nn.init.zeros_(parameter)
 
     def freeze(self) -> None:
-        """Ends the adapter's training: it takes no gradient any more."""
+        """Ends the training of the adapter: its parameters take no gradient any more."""
         for parameter in self.parameters:
             parameter.requires_grad_(False)
 
     def merged(self) -> PreTrainedModel:
-        """A model of its own with the adapter's products added to its weights; backbone and adapter stay.
+        """A separate model with the adapter's products added to its weights; backbone and adapter stay.
 
         W' = W + (alpha / r) B A
         """
@@ -158,7 +165,7 @@ class Adapter:
     def dropping(self, seed: int, *names: str | int) -> Iterator[None]:
         """Turns the adapter's dropout on within the block; the backbone stays in evaluation mode.
 
-        What is dropped depends on `seed` and `names` alone; the global random streams do not move.
+        The dropout depends only on `seed` and `names`. The global random streams do not move.
         """
         place = self.backbone.device
         devices, kind = ([], "cuda") if place.type == "cpu" else ([place], place.type)
@@ -173,11 +180,11 @@ class Adapter:
                     drop.eval()
 
     def save(self, folder: Path, notes: Mapping[str, Any]) -> None:
-        """Writes the adapter as a folder, replacing an older one as a whole.
+        """Writes the adapter as a folder; it replaces an older one as a whole.
 
         Args:
-            folder: loadable by `PeftModel.from_pretrained` too.
-            notes: what `load` gives back, as JSON.
+            folder: the folder; `PeftModel.from_pretrained` can load it too.
+            notes: JSON values that `load` returns.
         """
         data = save({name: t.detach().cpu().contiguous() for name, t in self._tensors().items()})
         facts = {
@@ -194,14 +201,14 @@ class Adapter:
                 (draft / name).write_text(text + "\n", "utf-8")
 
     def load(self, folder: Path, wanted: Mapping[str, Any] | None = None) -> dict[str, Any]:
-        """Puts a saved adapter's weights in the place of these.
+        """Loads the weights of a saved adapter.
 
         Args:
-            folder: as written by `save`.
-            wanted: notes that the saved ones must agree with.
+            folder: folder that `save` wrote.
+            wanted: notes that must equal the saved ones.
 
         Returns:
-            the notes.
+            the saved notes.
 
         Raises:
             AdapterError: a file is missing or damaged, or the adapter is of another backbone, or another
@@ -223,6 +230,8 @@ class Adapter:
                 f"load the backbone it belongs to ({facts['backbone']}), unchanged, or train a new adapter",
             )
         own, notes = self._config(), facts["notes"]
+        if not isinstance(notes, dict):
+            raise AdapterError(f"{folder / FACTS} with notes {notes!r:.80}", "an object", "save it again")
         pairs = [(name, config.get(name), own[name]) for name in _SHAPE]
         for name, got, want in [*pairs, *((name, notes.get(name), w) for name, w in (wanted or {}).items())]:
             if got != want:
@@ -235,24 +244,24 @@ class Adapter:
         return dict(notes)
 
     def _tensors(self) -> dict[str, Tensor]:
-        """The adapter's tensors under PEFT's names."""
+        """The tensors of the adapter under PEFT's names."""
         return dict(peft_library().get_peft_model_state_dict(self._tuned, save_embedding_layers=False))
 
     def _config(self) -> dict[str, Any]:
-        """PEFT's configuration as JSON, always in one order, without the backbone's place on disk."""
+        """PEFT's configuration as JSON, in a fixed order and without the path of the backbone."""
         config = self._tuned.active_peft_config.to_dict()
         plain = {key: sorted(value) if isinstance(value, set) else value for key, value in config.items()}
         return {**plain, "base_model_name_or_path": self.backbone.id, "inference_mode": True}
 
 
 def twin_of(model: PreTrainedModel) -> PreTrainedModel:
-    """A copy with modules of its own that shares every weight."""
+    """Copies the modules of a model; the copy shares every weight."""
     shared: dict[int, Any] = {id(p): p for p in model.parameters()}
     return copy.deepcopy(model, shared)
 
 
 def linear_layers(model: PreTrainedModel) -> list[str]:
-    """Names of the linear layers in a model's body, its output head aside."""
+    """The names of the linear layers in a model's body, without its output head."""
     body = getattr(model, model.base_model_prefix)
     return [name for name, module in body.named_modules() if isinstance(module, nn.Linear | Conv1D)]
 
@@ -281,7 +290,7 @@ def _check_layers(model: PreTrainedModel, indices: Sequence[int]) -> None:
 
 @torch.no_grad()
 def _draw(parameter: nn.Parameter, draws: torch.Generator) -> None:
-    """PEFT's start of A, drawn on the CPU so that every device starts alike."""
+    """Draws PEFT's starting values of A on the CPU, so that all devices start with the same ones."""
     start = torch.empty(parameter.shape)
     nn.init.kaiming_uniform_(start, a=math.sqrt(5), generator=draws)
     parameter.copy_(start)
@@ -293,11 +302,13 @@ def _read_json(path: Path) -> dict[str, Any]:
             f"no {path.name} in {path.parent}", "a folder written by saving an adapter", "check the path"
         )
     try:
-        content: dict[str, Any] = json.loads(path.read_text("utf-8"))
+        content = parse_json(path.read_bytes())
     except ValueError as error:
         raise AdapterError(
-            f"{path} is truncated or no JSON", "a whole file", "take it from a copy"
+            f"{path} is truncated or no JSON ({error})", "a whole file", "take it from a copy"
         ) from error
+    if not isinstance(content, dict):
+        raise AdapterError(f"{path} holds {content!r:.80}", "a JSON object", "take it from a copy")
     return content
 
 
@@ -312,7 +323,7 @@ def _read_tensors(folder: Path, checksum: str) -> dict[str, Tensor]:
 
 
 def peft_library() -> Any:
-    """PEFT, imported when it is needed.
+    """Imports PEFT.
 
     Raises:
         TokMemError: it is not installed.
