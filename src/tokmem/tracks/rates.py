@@ -14,8 +14,7 @@ Losses = Mapping[float, float]  # validation loss by rate; empty if there was no
 
 def rates_of(config: Any, spec: MethodSpec) -> tuple[float, ...]:
     """The learning rates that a method searches; empty if its rate is given or it has none."""
-    rates: tuple[float, ...] = value_of(config, spec.rates) if spec.rates else ()
-    return rates
+    return value_of(config, spec.rates) if spec.rates else ()
 
 
 def check_search(rates: Iterable[Sequence[float]]) -> None:

@@ -27,7 +27,7 @@ from tokmem.tracks.settings import provenance_of
 from tokmem.tracks.variants import Variant
 
 
-class Part(NamedTuple):
+class AtomicPart(NamedTuple):
     """One method in one prompt mode, learning from one number of examples a task (None: from all)."""
 
     train_size: int | None
@@ -39,7 +39,7 @@ class Part(NamedTuple):
         return name if self.train_size is None else f"{name}-n{self.train_size}"
 
 
-class Result(NamedTuple):
+class AtomicResult(NamedTuple):
     """The rows of a part's stages and seeds, and the losses that its rate was chosen by."""
 
     rows: list[dict[str, Any]]
@@ -70,7 +70,7 @@ class AtomicExperiment(Experiment):
         sizes = config.train_sizes or (None,)
         self._corpora = {size: _first(corpus, size) for size in sizes}
         self.parts = [
-            Part(size, prompt, variant)
+            AtomicPart(size, prompt, variant)
             for size in sizes
             for prompt in config.prompts
             for variant in config.variants
@@ -87,15 +87,15 @@ class AtomicExperiment(Experiment):
     def _near_duplicates(self) -> list[NearDuplicate]:
         return near_duplicates(_instructions(self.corpus))
 
-    def run(self, part: Part) -> Result:
+    def run(self, part: AtomicPart) -> AtomicResult:
         """Chooses the rate if several are given, then learns and measures with each seed."""
         losses = self._try_rates(part)
         known = {"method": part.variant.name, "prompt": part.prompt, "train_size": part.train_size}
         seeds = self.config.seeds if self._spec(part).trains else self.config.seeds[:1]
         rows = [self._learner(part, seed, best_rate(losses)).rows() for seed in seeds]
-        return Result([known | row for own in rows for row in own], losses)
+        return AtomicResult([known | row for own in rows for row in own], losses)
 
-    def summarise(self, results: Sequence[Result]) -> dict[str, Any]:
+    def summarise(self, results: Sequence[AtomicResult]) -> dict[str, Any]:
         """`rows`, means over the seeds for each part and stage; `forgetting` compares several stages."""
         rows, corpus = [row for result in results for row in result.rows], self.corpus
         losses = {
@@ -115,10 +115,10 @@ class AtomicExperiment(Experiment):
             "examples": {s: len(corpus.examples(s)) for s in SPLITS},
         }
 
-    def _spec(self, part: Part) -> MethodSpec:
+    def _spec(self, part: AtomicPart) -> MethodSpec:
         return self.config.specs[part.variant.method]
 
-    def _learner(self, part: Part, seed: int, rate: float | None) -> BlockLearner:
+    def _learner(self, part: AtomicPart, seed: int, rate: float | None) -> BlockLearner:
         config, spec = self.config, self._spec(part)
         name = part.label(learner_name(part.variant.name, part.prompt, seed))
         own = spec.own_settings(config, part.variant.changes)
@@ -138,7 +138,7 @@ class AtomicExperiment(Experiment):
             probes=() if part.prompt == "query" else config.probes,
         )
 
-    def _setup(self, part: Part, seed: int, rate: float | None) -> Setup:
+    def _setup(self, part: AtomicPart, seed: int, rate: float | None) -> Setup:
         config = self.config
         return Setup(
             self.backbone,
@@ -152,7 +152,7 @@ class AtomicExperiment(Experiment):
             measures_only=config.skip_training,
         )
 
-    def _try_rates(self, part: Part) -> Losses:
+    def _try_rates(self, part: AtomicPart) -> Losses:
         """The validation loss of each rate on the first stage's tasks with the first seed."""
         if self.config.skip_training:
             return {}

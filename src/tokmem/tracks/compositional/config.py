@@ -177,8 +177,7 @@ class ToolVariant:
         """How the variant's backbone is adapted; only memory tokens stand on an adapted one."""
         if not self.config.specs[self.variant.method].kind.chains:
             return "none"
-        chosen: Adaptation = self.variant.changes.get("adaptation", self.config.adaptation.chosen)
-        return chosen
+        return self.variant.changes.get("adaptation", self.config.adaptation.chosen)
 
     @property
     def spec(self) -> MethodSpec:

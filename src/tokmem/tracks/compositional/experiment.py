@@ -21,7 +21,7 @@ from tokmem.tracks.rates import Losses, best_rate, search, searched
 from tokmem.tracks.settings import provenance_of
 
 
-class Part(NamedTuple):
+class ToolPart(NamedTuple):
     """One variant that learns from queries of at most so many calls (None: as the data section says)."""
 
     limit: int | None
@@ -32,7 +32,7 @@ class Part(NamedTuple):
         return name if self.limit is None else f"{name}-{self.limit}calls"
 
 
-class Result(NamedTuple):
+class ToolResult(NamedTuple):
     """Rows and norms of a part's rounds and seeds, and the losses that its rate was chosen by."""
 
     rows: list[dict[str, Any]]
@@ -54,7 +54,7 @@ class CompositionalExperiment(Experiment):
             limit: make_rounds(config.rounds, config.data, self.source, limit)
             for limit in config.call_limits or (None,)
         }
-        self.parts = [Part(limit, variant) for limit in self.rounds for variant in config.variants]
+        self.parts = [ToolPart(limit, variant) for limit in self.rounds for variant in config.variants]
         self.checksum = checksum([one for rounds in self.rounds.values() for one in rounds])
         self._adapted: dict[int | None, tuple[Backbone, dict[str, Any]]] = {}
 
@@ -76,11 +76,11 @@ class CompositionalExperiment(Experiment):
         for part in self.parts:
             self._backbone(part)
 
-    def job(self, part: Part) -> Hashable:
+    def job(self, part: ToolPart) -> Hashable:
         """Parts that share their training are one job: the second finds what the first has learned."""
         return part.limit, part.variant.training_name
 
-    def run(self, part: Part) -> Result:
+    def run(self, part: ToolPart) -> ToolResult:
         """Chooses the rate if several are given, then learns and measures with each seed."""
         variant = part.variant
         losses = self._try_rates(part)
@@ -96,9 +96,9 @@ class CompositionalExperiment(Experiment):
         }
         done = [self.learner(part, seed, best_rate(losses)).run() for seed in self.config.seeds]
         rows = [known | row for progress in done for row in progress.rows]
-        return Result(rows, [known | norms for progress in done for norms in progress.norms], losses)
+        return ToolResult(rows, [known | norms for progress in done for norms in progress.norms], losses)
 
-    def summarise(self, results: Sequence[Result]) -> dict[str, Any]:
+    def summarise(self, results: Sequence[ToolResult]) -> dict[str, Any]:
         """Means over the seeds: `rows`, one for each variant, round, measured range and number of calls.
 
         `forgetting` and `norms` tell of each round.
@@ -131,7 +131,7 @@ class CompositionalExperiment(Experiment):
         if self.config.save_checkpoints:
             atomic_write_json(self.folder / "checkpoints" / "training_summary.json", summary)
 
-    def learner(self, part: Part, seed: int, rate: float | None) -> RoundLearner:
+    def learner(self, part: ToolPart, seed: int, rate: float | None) -> RoundLearner:
         """One variant with one seed.
 
         Args:
@@ -156,7 +156,7 @@ class CompositionalExperiment(Experiment):
             save_checkpoints=config.save_checkpoints,
         )
 
-    def _backbone(self, part: Part) -> Backbone:
+    def _backbone(self, part: ToolPart) -> Backbone:
         """The backbone that a part stands on; an adapted one is made once, then read back from the folder."""
         if part.variant.adaptation != "auxiliary":
             return self.backbone
@@ -167,7 +167,7 @@ class CompositionalExperiment(Experiment):
             )
         return self._adapted[part.limit][0]
 
-    def _try_rates(self, part: Part) -> Losses:
+    def _try_rates(self, part: ToolPart) -> Losses:
         """The validation loss of each rate after the first round with the first seed."""
         learners = {rate: self.learner(part, self.config.seeds[0], rate) for rate in part.variant.rates}
         return search(learners, lambda rate: learners[rate].learn(learners[rate].build(), 0))

@@ -84,7 +84,7 @@ class MemoriseConfig(CapacityConfig):
         return tuple(Variant.parse(text, METHODS) for text in self.methods)
 
     @property
-    def parts(self) -> list[Part]:
+    def parts(self) -> list[PassagePart]:
         """Every number of embeddings, or the one that a variant names, for every size; then the dimensions.
 
         Raises:
@@ -93,7 +93,7 @@ class MemoriseConfig(CapacityConfig):
         own = {v.name: v.changes["embeddings"] for v in self.variants if "embeddings" in v.changes}
         check_least(own, dict.fromkeys(own, 1))
         parts = [
-            Part(variant, embeddings, sequences, None)
+            PassagePart(variant, embeddings, sequences, None)
             for variant in self.variants
             for sequences in self.passages.sequences
             for embeddings in ((own[variant.name],) if variant.name in own else self.embeddings)
@@ -102,11 +102,11 @@ class MemoriseConfig(CapacityConfig):
         if twice := next((label for label in labels if labels.count(label) > 1), None):
             raise ConfigError(f"{twice[0]} with {twice[1]} embeddings twice in methods", "once", "remove one")
         largest, few = max(self.passages.sequences), self.passages.dimension_embeddings
-        by_dimension = [v for v in self.variants if v.method not in KINDS and v.name not in own]
-        return parts + [Part(v, few, largest, d) for v in by_dimension for d in self.passages.dimensions]
+        ours = [v for v in self.variants if v.method not in KINDS and v.name not in own]
+        return parts + [PassagePart(v, few, largest, d) for v in ours for d in self.passages.dimensions]
 
 
-class Part(NamedTuple):
+class PassagePart(NamedTuple):
     """A variant with its embeddings, its sequences, and the number of coordinates that train (None: all)."""
 
     variant: Variant
@@ -130,5 +130,4 @@ class Part(NamedTuple):
         """Where the memory tokens stand."""
         if self.variant.method == "tokmem":
             return "infix"
-        placement: Placement = self.variant.changes.get("placement", "prefix")
-        return placement
+        return self.variant.changes.get("placement", "prefix")

@@ -15,7 +15,7 @@ from tokmem.methods.passages import PassageLearner, PassageMemory, Run
 from tokmem.model.backbone import Backbone
 from tokmem.tracks.experiment import Experiment
 from tokmem.tracks.means import mean_rows
-from tokmem.tracks.memorise.config import MemoriseConfig, Part
+from tokmem.tracks.memorise.config import MemoriseConfig, PassagePart
 from tokmem.tracks.progress import rows_once
 from tokmem.train.memorise import RunRecord
 
@@ -55,11 +55,11 @@ class Memorisation(Experiment):
         self.checksum = passages.checksum
         self.counts = {"passages": len(passages.texts), "sequences": len(cuts), "runs": given.runs}
 
-    def run(self, part: Part) -> list[dict[str, Any]]:
+    def run(self, part: PassagePart) -> list[dict[str, Any]]:
         """Trains all runs of a part and writes their sequences out from memory: a row a run."""
         return rows_once(self.folder, part.name, lambda: self._measure(part))
 
-    def _measure(self, part: Part) -> list[dict[str, Any]]:
+    def _measure(self, part: PassagePart) -> list[dict[str, Any]]:
         runs = [run[: part.sequences] for run in self._runs]  # smaller portions begin larger ones
         given = self.config.memorise
         settings = replace(given, lr=part.variant.changes.get("lr", given.lr))
@@ -95,7 +95,7 @@ class Memorisation(Experiment):
 
     def _row(
         self,
-        part: Part,
+        part: PassagePart,
         record: RunRecord,
         untrained: TokenTally,
         run: Run,

@@ -26,7 +26,7 @@ MEASURES = ("compliance", "exact_match", "prompt_tokens_per_query", "train_secon
 OF_ONE_SEED = ("trainable_parameters", "steps", "settings")
 
 
-class Part(NamedTuple):
+class ProblemPart(NamedTuple):
     """One variant with a number of embeddings, a number of training problems, and one seed."""
 
     variant: Variant
@@ -59,22 +59,22 @@ class Reasoning(Experiment):
         }
         self.parts = [part for variant in config.variants for part in self._parts_of(variant)]
 
-    def _parts_of(self, variant: Variant) -> list[Part]:
+    def _parts_of(self, variant: Variant) -> list[ProblemPart]:
         """A part for each size, number of embeddings and seed; one for a method that learns nothing."""
         if not self.config.specs[variant.method].learns:
-            return [Part(variant, 0, 0, self.config.seeds[0])]
+            return [ProblemPart(variant, 0, 0, self.config.seeds[0])]
         return [
-            Part(variant, embeddings, size, seed)
+            ProblemPart(variant, embeddings, size, seed)
             for size in self.train
             for embeddings in self.config.embeddings
             for seed in self.config.seeds
         ]
 
-    def run(self, part: Part) -> list[dict[str, Any]]:
+    def run(self, part: ProblemPart) -> list[dict[str, Any]]:
         """Learns and answers; the folder receives predictions, metrics and what was learned."""
         return rows_once(self.folder, part.name, lambda: [self._measure(part)])
 
-    def _measure(self, part: Part) -> dict[str, Any]:
+    def _measure(self, part: ProblemPart) -> dict[str, Any]:
         method, train = self._build(part), self.train.get(part.train_size, ())
         learned = learn(method, [PROCEDURE], train, (), self.folder, part.name)
         if train:
@@ -101,7 +101,7 @@ class Reasoning(Experiment):
             "settings": dict(method.notes),
         }
 
-    def _build(self, part: Part) -> Method:
+    def _build(self, part: ProblemPart) -> Method:
         """A fresh method. All that train have equal epochs and batches; a variant may have its own rate."""
         config, spec, changes = self.config, self.config.specs[part.variant.method], part.variant.changes
         setup = Setup(
