@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import pty
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -229,14 +231,23 @@ def test_debug_keeps_the_traceback(cli: Cli) -> None:
     assert type(done.exception).__name__ == "BankError"
 
 
-def test_interrupt_ends_with_130(cli: Cli, bank: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def interrupt(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr("tokmem.bank.store.load_bank", interrupt)
-    done = cli("bank", "list", bank)
-    assert done.exit_code == 130
-    assert "interrupted" in done.stderr
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_signals_end_a_command_tidily(model: Path, bank: Path, number: int, status: int) -> None:
+    """The command waits for typed queries when the signal comes."""
+    leader, follower = pty.openpty()
+    command = [sys.executable, "-m", "tokmem", "recall", "--bank", str(bank), "--backbone", str(model)]
+    running = subprocess.Popen(
+        command, stdin=follower, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert running.stdout is not None
+    assert "An empty line ends" in running.stdout.readline()
+    running.send_signal(number)
+    _, said = running.communicate(timeout=60)
+    os.close(leader)
+    os.close(follower)
+    assert running.returncode == status
+    assert "goes on with --resume" in " ".join(said.split())
+    assert "Traceback" not in said
 
 
 def test_installed_command_prints_its_version_and_survives_a_closed_pipe(bank: Path) -> None:

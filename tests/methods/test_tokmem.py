@@ -11,7 +11,7 @@ import torch
 from tests.data.tiny_chat import LLAMA, QWEN, tiny_tokenizer
 from tests.tiny import tiny_backbone
 from tokmem.bank.bank import Bank
-from tokmem.errors import BankError, DataError, RecallError, TrainingError
+from tokmem.errors import BankError, ConfigError, DataError, RecallError, TrainingError
 from tokmem.methods.base import Base
 from tokmem.methods.tokmem import TokMem
 from tokmem.model.backbone import Backbone
@@ -178,6 +178,23 @@ def test_errors_name_what_is_wrong(backbone: Backbone, tmp_path: Path) -> None:
         TokMem.load(tmp_path / "bank", tiny_backbone(tiny_tokenizer(LLAMA), seed=1))
     with pytest.raises(BankError, match="chat format"):
         TokMem.load(tmp_path / "bank", replace(backbone, tokenizer=tiny_tokenizer(QWEN, eos="<|im_end|>")))
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"prompt": "zz"}, "prompt 'zz' .*'instruction.query'"),
+        ({"max_length": -1}, "max_length -1; wanted: at least 1"),
+        ({"max_length": 1.5}, "max_length 1.5 .*int"),
+        ({"width": -1}, "width -1; wanted: at least 1"),
+        ({"renorm": "always"}, "renorm 'always'"),
+        ({"negatives": -1}, "negatives -1"),
+        ({"start": "zero"}, "start 'zero'"),
+    ],
+)
+def test_wrong_options_are_refused_before_the_backbone_loads(options: dict[str, Any], says: str) -> None:
+    with pytest.raises(ConfigError, match=says):
+        TokMem("no/such/backbone", **options)
 
 
 def test_an_empty_bank_that_is_given_is_kept(backbone: Backbone) -> None:

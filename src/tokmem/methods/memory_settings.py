@@ -11,6 +11,7 @@ from tokmem.bank.bank import Bank
 from tokmem.bank.init import Start
 from tokmem.bank.store import load_bank
 from tokmem.config import Config, check_least, setting
+from tokmem.data.encode import PromptMode
 from tokmem.data.fields import did_you_mean
 from tokmem.errors import ConfigError, DataError
 from tokmem.log import logger
@@ -19,6 +20,17 @@ from tokmem.recall.constrained import Guides
 from tokmem.records import Procedure
 
 Renorm = Literal["off", "stage", "step"]
+
+
+@dataclass(frozen=True)
+class PromptSettings(Config):
+    """What a prompt holds, and how long a sequence may be."""
+
+    prompt: PromptMode = setting("instruction+query", "what a prompt holds")
+    max_length: int = setting(1024, "most tokens in a sequence")
+
+    def __post_init__(self) -> None:
+        check_least(vars(self), {"max_length": 1})
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -26,7 +26,7 @@ from tokmem.errors import BankError, ConfigError, DataError, TrainingError
 from tokmem.log import Metrics
 from tokmem.methods.closed import learn_closed, read_with
 from tokmem.methods.memory import Memory, bank_folder
-from tokmem.methods.memory_settings import Renorm, TokMemSettings, check_bank, check_grammars
+from tokmem.methods.memory_settings import PromptSettings, Renorm, TokMemSettings, check_bank, check_grammars
 from tokmem.methods.protocol import Learned, Method, MethodSpec, Setup, Trained
 from tokmem.model.backbone import Backbone, DTypeName, as_backbone, load_backbone
 from tokmem.model.catalog import SMOLLM2
@@ -103,6 +103,8 @@ class TokMem(Memory, Trained):
         false_accept: float = 0.05,
         seed: int = 0,
     ) -> None:
+        TokMemSettings(start, width, renorm, negatives)  # refuses wrong values before the backbone loads
+        PromptSettings(prompt, max_length)
         self.backbone = as_backbone(backbone, tokenizer, device, dtype)
         if bank is None:
             bank = Bank(self.backbone.dim, self.backbone.id_space(), coupled=coupled, policy=policy)
@@ -111,11 +113,6 @@ class TokMem(Memory, Trained):
         self.chat = chat or Chat(self.backbone.tokenizer)
         self.prompt, self.max_length = prompt, max_length
         self.settings, self.recall_settings = settings or FitSettings(), recall or RecallSettings()
-        if renorm not in get_args(Renorm) or negatives < 0:
-            raise ConfigError(
-                f"renorm {renorm!r}, negatives {negatives}",
-                f"renorm one of {', '.join(get_args(Renorm))}; negatives at least 0",
-            )
         self.start, self.width, self.seed = start, width, seed
         self.renorm, self.negatives = renorm, negatives
         if addresses == "closed":
