@@ -8,14 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tokmem.config import setting
+from tokmem.config import Config, setting
 from tokmem.log import Metrics
 from tokmem.methods.protocol import Learned, Method, MethodSpec, Setup
 from tokmem.records import Answer, Example, Procedure
 
 
 @dataclass(frozen=True)
-class ToySettings:
+class ToySettings(Config):
     """What it answers."""
 
     word: str = setting("yes", "the word")

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from tokmem.config import setting
+from tokmem.config import Config, setting
 from tokmem.model.backbone import Backbone
 from tokmem.model.settings import BackboneConfig
 from tokmem.tracks.experiment import Experiment
@@ -15,7 +15,7 @@ from tokmem.tracks.progress import rows_once
 
 
 @dataclass(frozen=True)
-class ToyConfig:
+class ToyConfig(Config):
     """How far to count."""
 
     track: Literal["toy"] = setting("toy", "the track")
