@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import permutations
@@ -16,6 +17,7 @@ from tests.tiny import tiny_backbone
 from tokmem.errors import BankError, ConfigError, DataError, TrainingError
 from tokmem.log import Metrics
 from tokmem.methods.tokmem import TokMem
+from tokmem.methods.tokmem_lora import TokMemLora
 from tokmem.model.backbone import Backbone
 from tokmem.recall.settings import RecallSettings
 from tokmem.records import Example, Procedure, Turn
@@ -151,6 +153,18 @@ def test_what_does_not_go_with_closed_addresses_is_refused(
 ) -> None:
     with pytest.raises(ConfigError, match="tokmem_dc"):
         memory(backbone, **options)
+
+
+def test_an_adapter_that_trains_is_refused(backbone: Backbone) -> None:
+    with pytest.raises(ConfigError, match="beside an adapter"):
+        TokMemLora(copy.deepcopy(backbone), freeze_after_first=True, coupled=False, addresses="closed")
+
+
+def test_a_saved_bank_of_the_other_kind_is_not_restored(backbone: Backbone, tmp_path: Path) -> None:
+    learn(memory(backbone), "date").save(tmp_path / "bank")
+    with pytest.raises(BankError, match="computed addresses; wanted: trained ones"):
+        memory(backbone, addresses="trained").restore(tmp_path / "bank")
+    memory(backbone).restore(tmp_path / "bank")
 
 
 def test_trained_banks_do_not_turn_closed(backbone: Backbone, tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from tokmem.bank.bank import Bank
 from tokmem.bank.init import Start
+from tokmem.bank.statistics import ClosedForm, Shared
 from tokmem.bank.store import load_bank
 from tokmem.config import Config, check_least, setting
 from tokmem.data.encode import PromptMode
@@ -19,6 +20,7 @@ from tokmem.methods.protocol import Setup
 from tokmem.recall.constrained import Guides
 from tokmem.records import Procedure
 
+Addresses = Literal["trained", "closed"]
 Renorm = Literal["off", "stage", "step"]
 
 
@@ -41,14 +43,24 @@ class TokMemSettings(Config):
     width: int = setting(1, "memory tokens of each procedure")
     renorm: Renorm = setting("off", "rescale new rows to the norm of the old: off, stage or step")
     negatives: int = setting(0, "query states to keep of each procedure, to train newcomers against")
+    addresses: Addresses = setting("trained", "addresses of decoupled tokens: trained, or computed (closed)")
+    shared: Shared = setting("updated", "closed addresses: what they share stays frozen, or is updated")
+    ridge: float = setting(0.1, "closed addresses: share of the mean variance added to the covariance")
+    false_accept: float = setting(0.05, "closed addresses: share of strangers that may be accepted")
     load_task_tokens: str = setting("", "folder of a saved bank: to evaluate, or to add procedures to")
 
     def __post_init__(self) -> None:
         check_least(vars(self), {"width": 1, "negatives": 0})
+        ClosedForm(self.shared, self.ridge, self.false_accept)
+        if self.addresses == "closed" and self.renorm != "off":
+            raise ConfigError(f"addresses closed and renorm {self.renorm}", "renorm off", "leave one out")
 
     def options(self, setup: Setup) -> dict[str, Any]:
         """The arguments of `TokMem`."""
-        given = {name: getattr(self, name) for name in ("start", "width", "renorm", "negatives")}
+        names = ["start", "width", "renorm", "negatives"]
+        if self.addresses == "closed":
+            names += ["addresses", "shared", "ridge", "false_accept"]
+        given = {name: getattr(self, name) for name in names}
         return given | {
             "chat": setup.chat,
             "prompt": setup.prompt,
@@ -57,6 +69,20 @@ class TokMemSettings(Config):
             "recall": setup.recall,
             "seed": setup.seed,
         }
+
+
+@dataclass(frozen=True)
+class CoupledSettings(TokMemSettings):
+    """Coupled memory tokens, whose addresses are trained as published: the same rows also steer."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.addresses == "closed":
+            raise ConfigError(
+                "addresses closed for method tokmem, whose rows are coupled",
+                "decoupled ones",
+                "name the method tokmem_dc, such as tokmem_dc+addresses=closed beside tokmem",
+            )
 
 
 def check_bank(setup: Setup, bank: Bank, folder: str, coupled: bool) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -26,7 +26,15 @@ from tokmem.errors import BankError, ConfigError, DataError, TrainingError
 from tokmem.log import Metrics
 from tokmem.methods.closed import learn_closed, read_with
 from tokmem.methods.memory import Memory, bank_folder
-from tokmem.methods.memory_settings import PromptSettings, Renorm, TokMemSettings, check_bank, check_grammars
+from tokmem.methods.memory_settings import (
+    Addresses,
+    CoupledSettings,
+    PromptSettings,
+    Renorm,
+    TokMemSettings,
+    check_bank,
+    check_grammars,
+)
 from tokmem.methods.protocol import Learned, Method, MethodSpec, Setup, Trained
 from tokmem.model.backbone import Backbone, DTypeName, as_backbone, load_backbone
 from tokmem.model.catalog import SMOLLM2
@@ -39,8 +47,6 @@ from tokmem.train.fit import fit
 from tokmem.train.negatives import keep_states
 from tokmem.train.objective import Objective
 from tokmem.train.settings import FitReport, FitSettings
-
-Addresses = Literal["trained", "closed"]
 
 
 class TokMem(Memory, Trained):
@@ -191,6 +197,10 @@ class TokMem(Memory, Trained):
         if bank.coupled != self.bank.coupled:
             kinds = ("decoupled", "coupled")
             raise BankError(f"a bank that is {kinds[bank.coupled]}", f"a {kinds[self.bank.coupled]} one")
+        if (bank.statistics is None) != (self.bank.statistics is None):
+            kinds = ("computed", "trained")
+            wanted = f"{kinds[self.bank.statistics is None]} ones"
+            raise BankError(f"a bank with {kinds[bank.statistics is None]} addresses", wanted)
         self.bank, self.lm = bank, MemoryLM(self.backbone.model, bank)
 
     @property
@@ -378,17 +388,21 @@ def _build(setup: Setup, own: TokMemSettings, coupled: bool) -> Method:
 
 
 _OF_TOKENS = ("renorm", "negatives", "start", "width")
+_CLOSED = ("addresses", "shared", "ridge", "false_accept")
 SPECS = tuple(
     MethodSpec(
         name,
         TokMem,
-        TokMemSettings,
+        own,
         partial(_build, coupled=coupled),
-        variable={"atomic": _OF_TOKENS, "compositional": _OF_TOKENS, "reason": ("start",)},
+        variable={"atomic": (*_OF_TOKENS, *more), "compositional": _OF_TOKENS, "reason": ("start",)},
         sections=("",),
         rates="rates",
         starts_from="load_task_tokens",
         check=check_grammars,
     )
-    for name, coupled in (("tokmem", True), ("tokmem_dc", False))
+    for name, coupled, own, more in (
+        ("tokmem", True, CoupledSettings, ()),
+        ("tokmem_dc", False, TokMemSettings, _CLOSED),
+    )
 )

@@ -77,6 +77,12 @@ class TokMemLora(TokMem):
         adapted = replace(plain, model=self.adapter.model, fingerprint=fingerprint(self.adapter.model))
         super().__init__(adapted, seed=seed, **options)
         check_negatives(self.negatives, freeze_after_first)
+        if self.bank.statistics is not None:
+            raise ConfigError(
+                "closed-form addresses beside an adapter that trains",
+                "states that stay the same",
+                "set addresses to trained, or use TokMem on the adapted backbone",
+            )
         self.freeze_after_first = freeze_after_first
         self.lora_lr, self.lora_weight_decay = lora_lr, lora_weight_decay
         self.stage = 0

@@ -9,6 +9,7 @@ import pytest
 
 from tests.data.tiny_chat import LLAMA, tiny_tokenizer
 from tests.tiny import tiny_backbone
+from tokmem.bank.store import load_bank
 from tokmem.errors import ConfigError
 from tokmem.methods.adapted import AdapterSettings
 from tokmem.methods.registry import methods_of
@@ -79,3 +80,43 @@ def test_demonstrations_are_not_shown_twice() -> None:
     data = DataConfig(source="sni", tasks_dir="anywhere", few_shot=2)
     with pytest.raises(ConfigError, match="few_shot 2 and icl, which show their own"):
         replace(CONFIG, data=data, methods=("base", "icl"))
+
+
+def test_closed_addresses_are_a_variant_of_decoupled_tokens(backbone: Backbone, tmp_path: Path) -> None:
+    name = "tokmem_dc+addresses=closed+shared=frozen+ridge=0.3"
+    summary = run(replace(CONFIG, methods=("tokmem_dc", name)), tmp_path / "run", backbone=backbone)
+    row = next(r for r in summary["rows"] if r["method"] == name and r["stage"] == 4)
+    assert row["settings"]["addresses"] == "closed"
+    assert (row["settings"]["shared"], row["settings"]["ridge"]) == ("frozen", 0.3)
+    assert row["new_examples"] == 16
+    bank, _ = load_bank(tmp_path / f"run/banks/{name}-instruction-query-0")
+    assert bank.statistics is not None
+    assert set(bank.statistics.counts.values()) == {4}
+
+
+def test_a_closed_bank_goes_on_learning_as_a_closed_one(backbone: Backbone, tmp_path: Path) -> None:
+    first = replace(
+        CONFIG, data=replace(CONFIG.data, num_tasks=2), methods=("tokmem_dc",), addresses="closed", stages=()
+    )
+    run(first, tmp_path / "first", backbone=backbone)
+    folder = str(tmp_path / "first/banks/tokmem_dc-instruction-query-0")
+    more = replace(first, data=CONFIG.data, load_task_tokens=folder)
+    summary = run(more, tmp_path / "more", backbone=backbone)
+    assert summary["rows"][0]["settings"]["addresses"] == "closed"
+    bank, _ = load_bank(tmp_path / "more/banks/tokmem_dc-instruction-query-0")
+    assert bank.statistics is not None
+    assert len(bank.statistics.counts) == 4
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"methods": ("tokmem",), "addresses": "closed"}, "tokmem_dc"),
+        ({"methods": ("tokmem+addresses=closed",)}, "addresses=closed"),
+        ({"methods": ("tokmem_dc+addresses=closed+renorm=stage",)}, "renorm stage"),
+        ({"methods": ("tokmem_dc+addresses=closed",), "ridge": 0.0}, r"ridge 0\.0"),
+    ],
+)
+def test_closed_addresses_of_coupled_tokens_are_refused(changes: dict[str, object], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        replace(CONFIG, **changes)

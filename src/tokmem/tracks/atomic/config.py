@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from tokmem.bank.init import Start
+from tokmem.bank.statistics import Shared
 from tokmem.config import Config, check_least, check_once, same_as, setting
 from tokmem.data import PromptMode
 from tokmem.data.probes import Probe
@@ -14,7 +15,7 @@ from tokmem.data.schedule import Schedule
 from tokmem.errors import ConfigError
 from tokmem.methods.adapted import AdapterSettings
 from tokmem.methods.icl import IclSettings
-from tokmem.methods.memory_settings import Renorm, TokMemSettings
+from tokmem.methods.memory_settings import Addresses, Renorm, TokMemSettings
 from tokmem.methods.protocol import MethodSpec
 from tokmem.methods.rag import RagSettings
 from tokmem.methods.registry import methods_of
@@ -69,6 +70,10 @@ class AtomicConfig(Config):
     width: int = same_as(TokMemSettings, "width")
     renorm: Renorm = same_as(TokMemSettings, "renorm")
     negatives: int = same_as(TokMemSettings, "negatives")
+    addresses: Addresses = same_as(TokMemSettings, "addresses")
+    shared: Shared = same_as(TokMemSettings, "shared")
+    ridge: float = same_as(TokMemSettings, "ridge")
+    false_accept: float = same_as(TokMemSettings, "false_accept")
     max_length: int = setting(1024, "most tokens in a sequence")
     skip_training: bool = setting(False, "evaluate a saved bank (load_task_tokens) without training")
     load_task_tokens: str = same_as(TokMemSettings, "load_task_tokens")
