@@ -9,8 +9,9 @@ or in different banks that are merged.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
+from statistics import fmean
 from typing import Protocol
 
 import torch
@@ -22,9 +23,8 @@ from tokmem.bank.closed import close, reference_of
 from tokmem.bank.statistics import Statistics
 from tokmem.data.chat import Chat
 from tokmem.data.encode import Encoder, PromptMode
-from tokmem.errors import BankError, DataError
+from tokmem.errors import BankError, DataError, TrainingError
 from tokmem.log import Metrics, logger
-from tokmem.methods.protocol import Learned
 from tokmem.model.backbone import Backbone
 from tokmem.model.memory_lm import MemoryLM
 from tokmem.records import Encoded, Example, Procedure
@@ -44,7 +44,6 @@ class ClosedMemory(Protocol):
     bank: Bank
     lm: MemoryLM
     chat: Chat
-    settings: FitSettings
     prompt: PromptMode
     negatives: int
     seed: int
@@ -59,10 +58,11 @@ def learn_closed(
     procedures: Sequence[Procedure],
     train: Sequence[Example],
     validation: Sequence[Example],
+    settings: FitSettings,
     *,
     checkpoint: Path | None = None,
     metrics: Metrics | None = None,
-) -> Learned:
+) -> FitReport:
     """Trains the steering of each procedure alone, counts its states, and computes addresses.
 
     Args:
@@ -70,14 +70,17 @@ def learn_closed(
         procedures: of this stage.
         train: their examples, of one turn each.
         validation: examples to keep the best steering by.
+        settings: how to train.
         checkpoint: folder for the procedures' checkpoints.
         metrics: receives a line a procedure.
 
     Raises:
         BankError: the bank's statistics are of states that were read in another way.
         DataError: an example has several turns, or is of no procedure of this stage.
-        TrainingError: a procedure has no example, or training failed.
+        TrainingError: there is nothing to train, or training failed.
     """
+    if not procedures:
+        raise TrainingError("no procedures to learn", "at least one, and its examples")
     statistics, steps, reports = _statistics(memory), 0, list[FitReport]()
     own, held = _by_procedure(procedures, train), _by_procedure(procedures, validation)
     if metrics is not None:
@@ -87,7 +90,7 @@ def learn_closed(
         memory.bank.freeze()
         memory.bank.thaw([name])
         folder = checkpoint / f"{number:04d}" if checkpoint else None
-        report, states = _train_one(memory, own[name], held[name], folder)
+        report, states = _train_one(memory, own[name], held[name], settings, folder)
         statistics.add(name, states, best_ordinary(memory.lm, states))
         draws = stream(memory.seed, "kept", name)
         kept = draws.sample(range(len(states)), min(memory.negatives or KEPT, len(states)))
@@ -101,12 +104,22 @@ def learn_closed(
     memory.bank.thaw([p.name for p in procedures])
     close(memory.bank, [p.name for p in procedures])
     _tell_ambiguities(memory)
+    return _together(reports)
+
+
+def _together(reports: Sequence[FitReport]) -> FitReport:
+    """What several runs did: sums, and means of their losses."""
     best = [report.best_loss for report in reports if report.best_loss is not None]
-    return Learned(
-        seconds=sum(report.seconds for report in reports),
-        steps=steps,
-        validation_loss=sum(best) / len(best) if best else None,
-        new_examples=sum(report.examples for report in reports),
+    counts = {
+        field.name: sum(getattr(report, field.name) for report in reports)
+        for field in fields(FitReport)
+        if field.name not in ("loss", "best_loss", "prefix_bytes")
+    }
+    return FitReport(
+        loss=fmean(report.loss for report in reports),
+        best_loss=fmean(best) if best else None,
+        prefix_bytes=max(report.prefix_bytes for report in reports),
+        **counts,
     )
 
 
@@ -146,10 +159,14 @@ def _by_procedure(
 
 
 def _train_one(
-    memory: ClosedMemory, train: Sequence[Example], held: Sequence[Example], checkpoint: Path | None
+    memory: ClosedMemory,
+    train: Sequence[Example],
+    held: Sequence[Example],
+    settings: FitSettings,
+    checkpoint: Path | None,
 ) -> tuple[FitReport, Tensor]:
     """Trains the steering of the one trainable procedure; also gives the states of its examples."""
-    encoder, settings = memory.encoder, memory.settings
+    encoder = memory.encoder
     heads = {ids[0] for ids in memory.bank.memory.values()}
     encoded, kept = ([_given(encoder.encode(e), heads) for e in part] for part in (train, held))
     encoder.report_cuts()

@@ -22,7 +22,7 @@ from tokmem.data.calls.schema_check import check_schema
 from tokmem.data.chat import Chat
 from tokmem.data.coerce import ExamplesLike, ProcedureLike, as_examples, as_procedures, names_given
 from tokmem.data.encode import Encoder, PromptMode
-from tokmem.errors import BankError, ConfigError, DataError, TrainingError
+from tokmem.errors import BankError, ConfigError, DataError
 from tokmem.log import Metrics
 from tokmem.methods.closed import learn_closed, read_with
 from tokmem.methods.memory import Memory, bank_folder
@@ -287,7 +287,7 @@ class TokMem(Memory, Trained):
         Raises:
             DataError: examples cannot be read or made to fit, or do not say which procedure they are of.
             ConfigError: there is no such setting.
-            TrainingError: there is nothing to train, training failed, or addresses are computed.
+            TrainingError: there is nothing to train, or training failed.
         """
         known = (*self.bank.names, *([procedure] if procedure and procedure not in self else ()))
         listed = as_examples(examples, known, procedure)
@@ -305,14 +305,14 @@ class TokMem(Memory, Trained):
         checkpoint: Path | None,
         metrics: Metrics | None,
     ) -> FitReport:
-        if self.bank.statistics is not None:
-            raise TrainingError(
-                "fit, and a bank that computes its addresses",
-                "learn",
-                "give `learn` the procedures and examples",
-            )
         if not examples:
             raise DataError("no examples", "at least one", "give pairs (query, response), or examples")
+        if self.bank.statistics is not None:
+            named = {turn.procedure for example in examples for turn in example.turns}
+            fresh = [self.bank.procedures[name] for name in self.bank.fresh_names if name in named]
+            return learn_closed(
+                self, fresh, examples, validation, settings, checkpoint=checkpoint, metrics=metrics
+            )
         encoder = self.encoder
         encoded = [encoder.encode(e) for e in examples]
         held = [encoder.encode(e) for e in validation]
@@ -356,12 +356,10 @@ class TokMem(Memory, Trained):
         new = [p for p in procedures if p.name not in self.bank]
         if new:
             self._add(new)
-        if self.bank.statistics is not None:
-            return learn_closed(self, procedures, train, validation, checkpoint=checkpoint, metrics=metrics)
         report = self._fit(train, validation, self.settings, checkpoint, metrics)
         if self.renorm == "stage":
             self.bank.renorm()
-        if self.negatives:
+        if self.negatives and self.bank.statistics is None:
             names = [procedure.name for procedure in procedures]
             keep_states(self.lm, self.encoder, names, train, self.negatives, self.seed)
         return Learned(report.seconds, report.steps, report.best_loss, new_examples=report.examples)
