@@ -14,7 +14,7 @@ import torch
 
 from tests.data.tiny_chat import LLAMA, tiny_tokenizer
 from tests.tiny import tiny_backbone
-from tokmem.errors import BankError, ConfigError, DataError
+from tokmem.errors import BankError, ConfigError, DataError, TrainingError
 from tokmem.log import Metrics
 from tokmem.methods.tokmem import TokMem
 from tokmem.methods.tokmem_lora import TokMemLora
@@ -150,10 +150,10 @@ def test_fit_takes_pairs_and_adds_their_procedures(backbone: Backbone) -> None:
 
 def test_only_single_calls_of_this_stage_are_learned(backbone: Backbone) -> None:
     chain = Example("both", (Turn("date", "a"), Turn("sum", "b")))
-    for wrong in (chain, examples("river")[0]):
+    for wrong in (chain, *examples("river", queries=("Italy",))):
         with pytest.raises(DataError, match="one turn, of a procedure of this stage"):
-            memory(backbone).learn([Procedure("date"), Procedure("sum")], [wrong], [])
-    with pytest.raises(DataError, match="of a procedure of this stage"):
+            memory(backbone).learn([Procedure("date"), Procedure("sum")], [*examples("date"), wrong], [])
+    with pytest.raises(TrainingError, match="no procedures to learn"):
         learn(memory(backbone), "date").learn([Procedure("sum")], examples("date"), [])
 
 
