@@ -118,6 +118,6 @@ def test_mistakes_are_told(cli: Cli, tmp_path: Path) -> None:
         (("--methods", "tokmen"), "close: tokmem"),
         (("--lr", "fast"), "training.lr"),
     ):
-        done = cli("tools", *args)
+        done = cli("tools", "--backbone", "mini", *args)
         assert done.exit_code == 2, (args, done.output)
         assert said in " ".join(done.output.split()), done.output

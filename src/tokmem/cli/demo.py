@@ -21,7 +21,7 @@ if TYPE_CHECKING:  # importing them takes seconds
 
 EXAMPLE = "tokmem demo"
 _ALOUD = 5
-_FILES = {"mini": "demo.yaml"}  # demos of their own; every other backbone takes demo_smollm2.yaml
+_FILES = {"mini": "demo_mini.yaml"}  # demos of their own; every other backbone takes demo.yaml
 
 
 def demo(
@@ -48,7 +48,7 @@ def demo(
     from tokmem.tracks.workers import cores
 
     named = [f"backbone.model_name={json.dumps(model_name)}"] if model_name else []
-    with as_file(files("tokmem.tracks") / _FILES.get(model_name or "", "demo_smollm2.yaml")) as path:
+    with as_file(files("tokmem.tracks") / _FILES.get(model_name or "", "demo.yaml")) as path:
         config = _with_what_is_here(load_config(AtomicConfig, path, [*named, *(set_ or [])]))
     ours = next((m for m in ("tokmem_dc", "tokmem") if m in config.methods), None)  # the better one first
     if ours is None or "query" not in config.prompts:
