@@ -83,7 +83,7 @@ def test_a_run_stopped_in_a_block_goes_on_as_if_it_had_not(
     method: str, broken: int, whole: Path, backbone: Backbone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = replace(CONFIG, methods=(method,))
-    fit, calls = TokMem.fit, []
+    fit, calls = TokMem._fit, []
 
     def stop(self: TokMem, *args: object, **kwargs: object) -> object:
         calls.append(len(self.bank))
@@ -91,7 +91,7 @@ def test_a_run_stopped_in_a_block_goes_on_as_if_it_had_not(
             raise KeyboardInterrupt
         return fit(self, *args, **kwargs)
 
-    monkeypatch.setattr(TokMem, "fit", stop)
+    monkeypatch.setattr(TokMem, "_fit", stop)
     with pytest.raises(KeyboardInterrupt):
         run(config, tmp_path / "run", backbone=backbone)
     monkeypatch.undo()
