@@ -6,10 +6,12 @@ import os
 import shutil
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from huggingface_hub.errors import LocalEntryNotFoundError
+from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from tests.tiny_gguf import chat_tokenizer, write_gguf
 from tokmem.bank.store import load_bank
@@ -20,7 +22,7 @@ from tokmem.model import converted as cache
 from tokmem.model.backbone import load_backbone
 from tokmem.model.converted import backbones_folder, file_sha256
 from tokmem.model.fingerprint import fingerprint
-from tokmem.model.gguf import find_gguf
+from tokmem.model.gguf import find_gguf, open_gguf, read_tokenizer
 from tokmem.records import Procedure
 
 TEXT = "name the <unused0> capital 12\n\n34 <|im_end|> of a country"
@@ -57,6 +59,20 @@ def test_the_files_own_template_and_special_tokens_come_along(tmp_path: Path) ->
         Chat(own).text_ids(TEXT)
     )
     assert Chat(loaded).stop == own.eos_token_id
+
+
+def test_the_file_says_which_token_ends_a_turn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_gguf(tmp_path / "tiny.gguf")
+    real = AutoTokenizer.from_pretrained
+
+    def mistaken(*args: Any, **options: Any) -> PreTrainedTokenizerBase:
+        tokenizer: PreTrainedTokenizerBase = real(*args, **options)
+        tokenizer.eos_token = tokenizer.bos_token  # as transformers 5.17 does
+        return tokenizer
+
+    monkeypatch.setattr(AutoTokenizer, "from_pretrained", mistaken)
+    tokenizer = read_tokenizer(tmp_path / "tiny.gguf", open_gguf(tmp_path / "tiny.gguf"))
+    assert (tokenizer.bos_token, tokenizer.eos_token) == ("<|im_start|>", "<|im_end|>")
 
 
 def test_every_digit_stands_apart_where_the_vocabulary_was_learned_so(tmp_path: Path) -> None:

@@ -137,6 +137,10 @@ def read_tokenizer(path: Path, reader: GGUFReader) -> PreTrainedTokenizerBase:
             "convert the file to safetensors with another tool",
         ) from error
     facts = {name: _field(reader, f"tokenizer.ggml.{name}") for name in ("tokens", "token_type", "pre")}
+    for role in ("bos", "eos"):  # some versions take another token
+        number = _field(reader, f"tokenizer.ggml.{role}_token_id")
+        if number is not None:
+            setattr(tokenizer, f"{role}_token", facts["tokens"][number])
     whole = [
         t
         for t, kind in zip(facts["tokens"], facts["token_type"] or (), strict=False)
