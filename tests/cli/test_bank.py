@@ -111,3 +111,26 @@ def test_a_change_in_place_waits_for_other_writers(
     ):
         assert cli("bank", *arguments).exit_code == 0
     assert held == [Path("mine")] * 3
+
+
+def test_a_bank_that_computes_addresses_learns_from_a_few_examples(
+    cli: Cli, corpus: Path, model: Path
+) -> None:
+    args = ("-q", "train", "--corpus", corpus, "--backbone", model, "--prompt", "query", "--test_size", 0)
+    done = cli(*args, "--method", "tokmem_dc", "--addresses", "closed", "--save_path", "run")
+    assert done.exit_code == 0, done.output
+    bank = Path("run/banks/tokmem_dc-query-0")
+    turns = [{"procedure": "shout", "response": "HEY"}]
+    rows = [{"query": f"say hey loudly {i}", "turns": turns} for i in range(4)]
+    Path("new.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    more = ("bank", "add", bank, "--backbone", model, "--name", "shout", "--out", "more")
+    refused = cli(*more)
+    assert refused.exit_code == 2
+    assert "--examples" in refused.output
+    done = cli(*more, "--examples", "new.jsonl", "--epochs", 2, "--lr", 0.01)
+    assert done.exit_code == 0, done.output
+    loaded, _ = load_bank(Path("more"))
+    assert loaded.statistics is not None
+    assert loaded.statistics.counts == {"capital": 4, "upper": 4, "shout": 4}
+    recalled = cli("recall", "say hey loudly 9", "--bank", "more", "--backbone", model, "--json")
+    assert json.loads(recalled.stdout)["routes"][0]["procedure"] == "shout", recalled.stdout

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -78,6 +79,15 @@ def test_forced_turns_say_so_and_broken_arguments_why(capsys: pytest.CaptureFixt
 def test_plain_text_is_no_turn(capsys: pytest.CaptureFixture[str]) -> None:
     lines = shown(capsys, Answer("q", text="hello", route=FIRST))
     assert lines[1:] == [
-        "recalled no memory token: plain text was more likely than weather 75.0%",
+        "recalled no memory token: plain text was more likely (nearest: weather 75.0%)",
         "response hello",
     ]
+
+
+def test_where_no_procedure_fits_the_nearest_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    route = replace(FIRST, fit=-0.25, rejected=True)
+    assert shown(capsys, Answer("q", text="hello", route=route))[1] == (
+        "recalled no memory token: no procedure fits (nearest: weather 75.0%)"
+    )
+    assert answer_record(Answer("q", text="hello", route=route), PROCEDURES)["fit"] == -0.25
+    assert answer_record(Answer("q", text="hello", route=FIRST), PROCEDURES)["fit"] is None

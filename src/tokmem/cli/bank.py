@@ -31,7 +31,7 @@ InPlace = Annotated[
 Out = Annotated[Path, typer.Option("--out", help="Folder of the new bank.", show_default=False)]
 FLAGS = Flags(
     "atomic",
-    keys=("start", "width", "backbone.*"),
+    keys=("start", "width", "backbone.*", "training.*"),
     defaults={"start": "description", "backbone.model_name": "the bank's"},
 )
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -73,9 +73,12 @@ def add(
     file: Annotated[
         Path | None, typer.Option(help="JSON lines with name, description and parameters.")
     ] = None,
+    examples: Annotated[
+        Path | None, typer.Option(help="JSON lines of examples to train the new procedures on.")
+    ] = None,
     out: InPlace = None,
 ) -> None:
-    """Add untrained procedures to a bank; their rows start from their descriptions."""
+    """Add procedures to a bank: rows start from descriptions, and train if there are examples."""
     from tokmem.methods.tokmem import TokMem
 
     new = _new_procedures(name, description, file)
@@ -84,8 +87,13 @@ def add(
     config = track_config("atomic", {**model, **given(ctx)})
     backbone = load(config.backbone)
     with lock_folder(out or folder):
-        memory = TokMem.load(folder, backbone, start=config.start, width=config.width)
+        options = {"start": config.start, "width": config.width, "settings": config.training}
+        memory = TokMem.load(folder, backbone, **options)
+        if examples is None and memory.bank.statistics is not None:
+            raise ConfigError(f"a bank that computes its addresses, {folder}", "--examples of each procedure")
         memory.add(new)
+        if examples is not None:
+            memory.fit(examples)
         _save(memory.bank, out or folder, origin, folder)
 
 

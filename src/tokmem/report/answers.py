@@ -39,6 +39,7 @@ def answer_record(answer: Answer, procedures: Mapping[str, Procedure]) -> dict[s
         "routes": _choices(route) if route else [],
         "rejected": route.rejected if route else None,
         "memory_mass": route.memory_mass if route else None,
+        "fit": route.fit if route else None,
         "finished": answer.finished,
         "prompt_tokens": answer.prompt_tokens,
     }
@@ -89,7 +90,8 @@ def _plain_lines(answer: Answer) -> list[Line]:
     lines = [Line("response", answer.text, "green")]
     if answer.route is not None:
         nearest = _choice_texts(answer.route)[0]
-        text = f"no memory token: plain text was more likely than {nearest}"
+        why = "no procedure fits" if answer.route.fit is not None else "plain text was more likely"
+        text = f"no memory token: {why} (nearest: {nearest})"
         lines.insert(0, Line("recalled", text, "cyan"))
     return lines
 
