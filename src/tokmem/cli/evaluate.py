@@ -8,11 +8,12 @@ from typing import Annotated, Any
 
 import typer
 
-from tokmem.cli.flags import Flags, given, quoted, track_config
+from tokmem.cli.flags import Flags, given, track_config
 from tokmem.cli.memory import OF_BANK, Prompt, backbone_of, open_memory
 from tokmem.cli.shared import Out, Resume, run_folder, show_results
 from tokmem.cli.train import choose_source, measure
 from tokmem.config import parse_yaml
+from tokmem.config.texts import quoted
 from tokmem.errors import ConfigError
 
 EXAMPLE = "tokmem eval --bank runs/demo/banks/tokmem-query-0 --test-size 5"

@@ -22,6 +22,7 @@ from typer.core import TyperCommand
 
 from tokmem.cli.published import ALIASES
 from tokmem.config.settings import HelpRow
+from tokmem.config.texts import yaml_text
 
 TABLE = Path(__file__).with_name("options.json")
 GIVEN = "tokmem.given"
@@ -88,7 +89,7 @@ class Flags:
             def invoke(self, ctx: Any) -> Any:
                 values = {row.key: (row, ctx.params.pop(_identifier(row.key))) for row in flags.rows()}
                 ctx.meta[GIVEN] = {
-                    key: _yaml(row.type, value)
+                    key: yaml_text(row.type, value)
                     for key, (row, value) in values.items()
                     if value not in (None, (), [])
                 }
@@ -100,11 +101,6 @@ class Flags:
 def given(ctx: typer.Context) -> dict[str, str]:
     """Reads the settings that the command line gave: YAML texts by dotted key."""
     return dict(ctx.meta[GIVEN])
-
-
-def quoted(value: object) -> str:
-    """Writes a text, or a list of texts, as YAML."""
-    return json.dumps(value, ensure_ascii=False)
 
 
 def track_config(track: str, settings: Mapping[str, str], experiment: Path | None = None) -> Any:
@@ -193,27 +189,3 @@ def _identifier(key: str) -> str:
 
 def _metavar(kind: str) -> str:
     return "<a,b,...>" if "list" in kind else "<name>" if kind.startswith("'") else f"<{kind.split(' ')[0]}>"
-
-
-def _yaml(kind: str, value: str | bool | list[str] | tuple[str, ...]) -> str:
-    """Writes the value of an option as YAML: quotes texts, and splits lists at commas."""
-    if isinstance(value, bool):
-        return json.dumps(value)
-    if isinstance(value, (list, tuple)):
-        parts = [part for one in value for part in _parts(kind, one)]
-        return f"[{', '.join(parts)}]"
-    if "list" in kind and ("," in value or value.startswith("[")):
-        return f"[{', '.join(_parts(kind, value))}]"
-    return quoted(value) if _is_text(kind) and value != "null" else value
-
-
-def _parts(kind: str, value: str) -> list[str]:
-    """Splits one value of a list; a value in brackets is YAML itself, for texts that hold a comma."""
-    if value.startswith("[") and value.endswith("]"):
-        return [value[1:-1]] if value[1:-1].strip() else []
-    parts = [part.strip() for part in value.split(",")] if value else []
-    return list(map(quoted, parts)) if _is_text(kind) else parts
-
-
-def _is_text(kind: str) -> bool:
-    return "str" in kind or "'" in kind

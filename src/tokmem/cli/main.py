@@ -7,7 +7,6 @@ import os
 import signal
 import sys
 from collections.abc import Callable
-from importlib.metadata import version
 from typing import Annotated, Any
 
 import typer
@@ -142,6 +141,8 @@ _add(app, "analyze", analyze.analyze, analyze.EXAMPLE, _KEEP)
 
 
 def _show_version(wanted: bool) -> None:
+    from importlib.metadata import version
+
     if wanted:
         typer.echo(f"tokmem {version('tokmem')}")
         raise typer.Exit

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tokmem.cli.flags import quoted, track_config
+from tokmem.cli.flags import track_config
 from tokmem.cli.shared import load
+from tokmem.config.texts import quoted
 
 if TYPE_CHECKING:  # importing it takes seconds
     from tokmem.methods.tokmem import TokMem

@@ -15,7 +15,6 @@ from tokmem.cli.shared import complain, console, show_answer, show_json
 from tokmem.errors import BankError, ConfigError, DataError, TokMemError
 from tokmem.log import logger
 from tokmem.records import Answer, Example
-from tokmem.report.answers import answer_record
 
 if TYPE_CHECKING:  # importing it takes seconds
     from tokmem.methods.tokmem import TokMem
@@ -50,6 +49,8 @@ def recall(
 
     Give a query or a --file. With neither, type queries at a prompt, or pipe them in, one a line.
     """
+    from tokmem.report.answers import answer_record
+
     if query is not None and file is not None:
         raise ConfigError("a query and a --file", "one of them", "leave one out")
     settings = {"recall.top_k": "3", "recall.mode": "chain" if chain else "atomic", **given(ctx)}

@@ -17,7 +17,6 @@ from rich.text import Text
 
 from tokmem.errors import ConfigError, TokMemError
 from tokmem.records import Answer, Procedure
-from tokmem.report.answers import Line, answer_lines
 from tokmem.report.results import result_facts, results_table
 from tokmem.report.tables import Table, least_width
 
@@ -177,6 +176,8 @@ def show_answer(
         reference: the right response.
         forced: whether the procedures were given.
     """
+    from tokmem.report.answers import Line, answer_lines
+
     out, lines = console(), answer_lines(answer, procedures, forced)
     if reference is not None:
         lines.append(Line("reference", reference, ""))

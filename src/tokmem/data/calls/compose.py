@@ -12,6 +12,7 @@ from random import Random
 from tokmem.config import Config
 from tokmem.data.calls.even_sampling import EvenSampler, RowSampler, Sources
 from tokmem.data.calls.join_queries import Joiner
+from tokmem.data.calls.schema_check import check_schema
 from tokmem.data.calls.text import arguments_json
 from tokmem.data.calls.xlam import XlamRow
 from tokmem.data.corpus import SPLITS, Split, content_rank
@@ -273,3 +274,21 @@ def _example(rows: Sequence[XlamRow], connectors: Sequence[str], joiner: Joiner,
     chosen = [sampler.draw(1)[0] for _ in rows[1:]]
     turns = tuple(Turn(call.name, arguments_json(call.arguments)) for row in rows for call in row.calls)
     return Example(joiner.join(rows, chosen), turns, id="+".join(row.id for row in rows))
+
+
+def compose_ranges(
+    rows: Sequence[XlamRow], tools: Sequence[Sequence[Procedure]], specs: Sequence[ComposeSpec]
+) -> list[Composed]:
+    """Composes the queries of several groups of tools; checks all schemas first.
+
+    Args:
+        rows: rows of all tools.
+        tools: the tools of each group.
+        specs: how each group's queries are made.
+
+    Raises:
+        DataError: a schema is not valid, or the rows are too few.
+    """
+    for tool in (tool for group in tools for tool in group):
+        check_schema(tool)
+    return [compose(rows, group, spec) for group, spec in zip(tools, specs, strict=True)]
