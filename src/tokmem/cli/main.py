@@ -107,7 +107,7 @@ def _unwrapped(text: str) -> str:
 
 
 _START, _TRAIN, _KEEP = "Start here", "Train and measure", "Keep banks"
-_BANK, _ONE = "runs/demo/banks/tokmem-query-0", "time_minutes_past"
+_BANK, _ONE = "runs/demo/banks/tokmem-query-0", "ticket_topic"
 _add(app, "demo", demo.demo, demo.EXAMPLE, _START)
 _add(app, "recall", recall.recall, recall.EXAMPLE, _START, recall.FLAGS)
 _add(app, "doctor", doctor.doctor, doctor.EXAMPLE, _START)

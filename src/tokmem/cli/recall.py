@@ -19,7 +19,7 @@ from tokmem.records import Answer, Example
 if TYPE_CHECKING:  # importing it takes seconds
     from tokmem.methods.tokmem import TokMem
 
-EXAMPLE = 'tokmem recall "Noah; Bella; Frida" --bank runs/demo/banks/tokmem-query-0'
+EXAMPLE = 'tokmem recall "Selling my lamp, 35 euros, in Madrid." --bank runs/demo/banks/tokmem-query-0'
 FLAGS = Flags(
     "atomic",
     keys=("recall.*", "backbone.*", "max_length"),

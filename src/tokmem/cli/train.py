@@ -14,7 +14,10 @@ from tokmem.config import parse_yaml
 from tokmem.config.texts import quoted
 from tokmem.errors import ConfigError
 
-EXAMPLE = "tokmem train --num-tasks 3 --train-size 40 --test-size 5 --prompts query --epochs 3 --lr 0.02"
+EXAMPLE = (
+    "tokmem train --families everyday --num-tasks 3 --train-size 40 --test-size 5 --prompts query --epochs 3 "
+    "--lr 0.02"
+)
 FLAGS = Flags(
     "atomic",
     skip=("track", "name", "training.seed", "recall.mode"),
