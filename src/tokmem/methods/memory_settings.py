@@ -10,13 +10,15 @@ from typing import Any, Literal
 from tokmem.bank.bank import Bank
 from tokmem.bank.init import Start
 from tokmem.bank.statistics import ClosedForm, Shared
-from tokmem.bank.store import load_bank
+from tokmem.bank.store import Origin, load_bank
 from tokmem.config import Config, check_least, setting
+from tokmem.data.chat import Chat
 from tokmem.data.encode import PromptMode
 from tokmem.data.fields import did_you_mean
 from tokmem.errors import ConfigError, DataError
 from tokmem.log import logger
 from tokmem.methods.protocol import Setup
+from tokmem.model.backbone import Backbone
 from tokmem.recall.constrained import Guides
 from tokmem.records import Procedure
 
@@ -133,3 +135,9 @@ def check_grammars(setup: Setup, own: TokMemSettings, procedures: Sequence[Proce
     if setup.recall.guided:
         vocabulary = setup.backbone.model.config.get_text_config().vocab_size
         Guides(procedures, setup.backbone.tokenizer, vocabulary, ())
+
+
+def load_own(folder: Path, backbone: Backbone, chat: Chat) -> tuple[Bank, Origin]:
+    """Loads a bank that must belong to a backbone and a chat format."""
+    mark, facts = backbone.fingerprint, backbone.configuration
+    return load_bank(folder, fingerprint=mark, chat=chat.fingerprint, configuration=facts)

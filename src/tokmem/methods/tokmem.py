@@ -34,6 +34,7 @@ from tokmem.methods.memory_settings import (
     TokMemSettings,
     check_bank,
     check_grammars,
+    load_own,
 )
 from tokmem.methods.protocol import Learned, Method, MethodSpec, Setup, Trained
 from tokmem.model.backbone import Backbone, DTypeName, as_backbone, load_backbone
@@ -67,8 +68,7 @@ class TokMem(Memory, Trained):
         recall: how `answer` and `recall` generate.
         start: starting rows of new memory tokens.
         width: memory tokens a procedure.
-        renorm: when to rescale new rows to the mean norm of old ones (Eqs. 5-6): `off`, when their `stage`
-            ends, or after each `step`.
+        renorm: when to rescale new rows to the mean norm of old ones (Eqs. 5-6): `off`, `stage` or `step`.
         negatives: how many states to keep of each procedure when its stage ends: states before its memory
             token, anywhere in a chain. Newcomers train against the states kept of earlier procedures. 0
             keeps and uses none.
@@ -166,7 +166,7 @@ class TokMem(Memory, Trained):
             backbone = load_bank(Path(folder))[1].backbone
         loaded = load_backbone(backbone, device=device) if isinstance(backbone, str) else backbone
         chat = options.get("chat") or Chat(loaded.tokenizer)
-        bank, origin = _load_own(Path(folder), loaded, chat)
+        bank, origin = load_own(Path(folder), loaded, chat)
         if "prompt" in origin.training and "prompt" not in options:
             options["prompt"] = origin.training["prompt"]
         return cls(loaded, bank=bank, **options)
@@ -193,7 +193,7 @@ class TokMem(Memory, Trained):
         Raises:
             BankError: the bank is damaged, or of another backbone, chat format or coupling.
         """
-        bank, _ = _load_own(Path(folder), self.backbone, self.chat)
+        bank, _ = load_own(Path(folder), self.backbone, self.chat)
         if bank.coupled != self.bank.coupled:
             kinds = ("decoupled", "coupled")
             raise BankError(f"a bank that is {kinds[bank.coupled]}", f"a {kinds[self.bank.coupled]} one")
@@ -368,12 +368,6 @@ class TokMem(Memory, Trained):
         """Recalls each example's query; `forced` gives the right procedures."""
         wanted = [[t.procedure for t in e.turns] for e in examples] if forced else None
         return self.recall(examples, wanted)
-
-
-def _load_own(folder: Path, backbone: Backbone, chat: Chat) -> tuple[Bank, Origin]:
-    """Loads a bank that must belong to a backbone and a chat format."""
-    mark, facts = backbone.fingerprint, backbone.configuration
-    return load_bank(folder, fingerprint=mark, chat=chat.fingerprint, configuration=facts)
 
 
 def _build(setup: Setup, own: TokMemSettings, coupled: bool) -> Method:

@@ -1,7 +1,4 @@
-"""What both tasks of the capacity track share: memorising passages and solving word problems.
-
-The track asks how much a few memory tokens hold, and whether they stand best before a query or after it.
-"""
+"""The capacity track: how much a few memory tokens hold. Its tasks memorise and reason share this."""
 
 from __future__ import annotations
 

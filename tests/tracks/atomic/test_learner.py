@@ -160,6 +160,7 @@ def test_sample_efficiency_is_a_row_for_each_size(backbone: Backbone, tmp_path: 
     config = replace(CONFIG, methods=("tokmem",), stages=(), schedule="mixed", train_sizes=(1, 4))
     summary = run(config, tmp_path / "run", backbone=backbone)
     assert [(r["train_size"], r["new_examples"]) for r in summary["rows"]] == [(1, 5), (4, 20)]
+    assert summary["examples"]["train"] == 5, "those of the first size"
     assert (tmp_path / "run/banks/tokmem-query-0-n1/bank.json").is_file()
     with pytest.raises(ConfigError, match="train_sizes up to 9"):
         run(replace(config, train_sizes=(9,)), tmp_path / "more", backbone=backbone)

@@ -81,8 +81,8 @@ class AtomicConfig(Config):
     def __post_init__(self) -> None:
         check_filled(self, ("methods", "prompts", "seeds"))
         check_once(vars(self), ("methods", "prompts", "seeds", "train_sizes"))
-        check_least(vars(self), dict.fromkeys(("train_sizes", "block_size", "width", "max_length"), 1))
-        check_least(vars(self), {"rates": 0, "negatives": 0})
+        least = dict.fromkeys(("train_sizes", "block_size", "width", "max_length"), 1)
+        check_least(vars(self), {**least, "rates": 0, "negatives": 0})
         specs = [self.specs[variant.method] for variant in self.variants]
         for variant, spec in zip(self.variants, specs, strict=True):
             spec.own_settings(self, variant.changes)

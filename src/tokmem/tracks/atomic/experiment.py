@@ -109,10 +109,8 @@ class AtomicExperiment(Experiment):
             **searched(losses),
             "procedures": list(corpus.names),
             "skipped": dict(corpus.skipped),
-            "near_duplicates": [
-                [pair.first, pair.second, round(pair.similarity, 4)] for pair in self._near_duplicates
-            ],
-            "examples": {s: len(corpus.examples(s)) for s in SPLITS},
+            "near_duplicates": [[*pair[:2], round(pair.similarity, 4)] for pair in self._near_duplicates],
+            "examples": {s: len(self._corpora[self.parts[0].train_size].examples(s)) for s in SPLITS},
         }
 
     def _spec(self, part: AtomicPart) -> MethodSpec:
