@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,6 +18,16 @@ def test_tables_come_from_the_result_files() -> None:
     done = subprocess.run([sys.executable, str(ROOT / "tools/update_tables.py"), "--check"], check=False)
     assert done.returncode == 0, "run tools/update_tables.py"
     assert "| tokmem |" in (ROOT / "README.md").read_text()
+
+
+def test_the_python_of_the_readme_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    code = re.search(r"```python\n(.*?)```", (ROOT / "README.md").read_text("utf-8"), re.DOTALL)
+    assert code
+    monkeypatch.chdir(tmp_path)
+    written: dict[str, Any] = {}
+    exec(code[1].replace('"smollm2"', '"mini"'), written)  # the real one is a download away
+    assert list(written["memory"]) == ["month"]
+    assert written["answer"].procedure == "month"
 
 
 @pytest.mark.parametrize(
