@@ -28,6 +28,7 @@ from tokmem.files import atomic_write_json
 from tokmem.model.backbone import Backbone, load_backbone
 from tokmem.provenance import provenance
 from tokmem.records import Example
+from tokmem.report.read import STATES
 from tokmem.report.tables import Table
 from tokmem.seeds import generator
 
@@ -188,7 +189,13 @@ def measure(options: argparse.Namespace, backbone: Backbone) -> None:
     source = provenance(
         0, corpus.checksum, backbone.fingerprint, str(backbone.device), backbone.source_sha256
     )
-    facts = {"backbone": backbone.id, "dtype": options.dtype, "trained_rates": rates, "provenance": source}
+    facts = {
+        "kind": STATES,
+        "backbone": backbone.id,
+        "dtype": options.dtype,
+        "trained_rates": rates,
+        "provenance": source,
+    }
     used = list(corpus.names[: max(options.sizes)])
     result = {
         "name": "routing",

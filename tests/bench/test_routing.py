@@ -12,6 +12,8 @@ from bench.routing_reject import reject_rows
 from bench.routing_states import Read, TaskStates
 from tests.bank.gaussians import clouds
 from tests.tiny import tiny_lm
+from tokmem.report.page import page_sections
+from tokmem.report.read import read_result
 from tokmem.seeds import generator
 from tokmem.train.loss import memory_loss
 
@@ -97,7 +99,9 @@ def test_a_measurement_reads_once_and_writes_both_results(tmp_path: Path) -> Non
     times = [file.stat().st_mtime_ns for file in files]
     main(arguments)
     assert [file.stat().st_mtime_ns for file in files] == times
-    result = json.loads((tmp_path / "routing.json").read_text())
+    result = read_result(tmp_path / "routing.json")
     shapes = {(r["tasks"], r["examples"]) for r in result["rows"]}
     assert shapes == {(3, 2), (3, 4), (6, 2)}
-    assert json.loads((tmp_path / "reject.json").read_text())["rows"]
+    reject = read_result(tmp_path / "reject.json")
+    (section,) = [s for s in page_sections([result, reject]) if s.title == "Routing by states"]
+    assert len(section.blocks) == 3

@@ -34,6 +34,7 @@ from tokmem.report.sections.paper import beside_the_paper
 from tokmem.report.sections.rounds import rounds
 from tokmem.report.sections.routing import confusions, probes
 from tokmem.report.sections.scores import cost, overview, per_procedure, scores
+from tokmem.report.sections.states import on_states
 
 PAGE, PLOTS = "index.html", "plots"
 _MARK = '<meta name="generator" content="tokmem report">'
@@ -101,6 +102,7 @@ def page_sections(summaries: Sequence[Mapping[str, Any]]) -> list[Section]:
         cost(runs).joined(call_cost(chains)),
         capacity.memorised(of_capacity),
         capacity.reasoned(of_capacity),
+        on_states(by_kind.get("states", [])),
         geometry(by_kind.get("geometry", [])),
         backbones(by_kind.get("backbone", [])),
         origin(every),

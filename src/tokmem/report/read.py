@@ -10,7 +10,8 @@ from tokmem.errors import DataError
 from tokmem.report.bank_geometry import KIND
 from tokmem.strict_json import parse_json
 
-ResultKind = Literal["run", "backbone", "geometry"]
+ResultKind = Literal["run", "backbone", "geometry", "states"]
+STATES = "states"  # the `kind` of a measurement of routing on states alone
 _WANTED = (
     "a result of `tokmem run` (summary.json or results/TRACK/NAME.json), a geometry.json of "
     "`tokmem analyze`, or the measurements of the bundled backbone"
@@ -21,6 +22,7 @@ _NEEDED = {
     "run": {"name": str, "rows": list},
     "backbone": {"backbone_fingerprint": str, "exact_trained": dict},
     "geometry": {"name": str, "procedures": list, "tables": list},
+    "states": {"name": str, "rows": list},
 }
 _NUMBER = (int, float)
 # What a result may hold beside what it must: the type, and the type of its items or values (None: any).
@@ -69,6 +71,8 @@ def check_result(value: Any, where: str) -> ResultKind:
     kind: ResultKind = "run"
     if value.get("kind") == KIND:
         kind = "geometry"
+    elif value.get("kind") == STATES:
+        kind = "states"
     elif "exact_trained" in value:
         kind = "backbone"
     for key, wanted in _NEEDED[kind].items():
