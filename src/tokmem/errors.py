@@ -44,3 +44,7 @@ class TrainingError(TokMemError):
 
 class RecallError(TokMemError):
     """A query cannot be recalled."""
+
+
+class ExportError(TokMemError):
+    """A bank cannot be exported in a form, or an export does not do what the bank does."""

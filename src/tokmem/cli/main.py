@@ -20,6 +20,7 @@ from tokmem.cli import (
     demo,
     doctor,
     evaluate,
+    export,
     recall,
     report,
     run,
@@ -137,6 +138,7 @@ _add(backbone.app, "get", backbone.get, "tokmem backbone get mini")
 _add(backbone.app, "path", backbone.path, "tokmem backbone path mini")
 _add(backbone.app, "remove", backbone.remove, "tokmem backbone remove smollm2")
 app.add_typer(backbone.app, name="backbone", rich_help_panel=_KEEP)
+_add(app, "export", export.export, export.EXAMPLE, _KEEP, export.FLAGS)
 _add(app, "analyze", analyze.analyze, analyze.EXAMPLE, _KEEP)
 
 

@@ -27,7 +27,7 @@ PINNED: dict[str, Any] = {"date_string": DATE, "enable_thinking": False}
 
 # Some templates (SmolLM3, Granite) ask the clock whatever they are given. A macro outranks the library's
 # global; the empty expression keeps a first newline, which would be dropped straight after a block tag.
-_STOPPED_CLOCK = "{% macro strftime_now(format) %}" + DATE + "{% endmacro %}{{ '' }}"
+STOPPED_CLOCK = "{% macro strftime_now(format) %}" + DATE + "{% endmacro %}{{ '' }}"
 
 PLAIN_TEMPLATE = (
     "{{ bos_token }}{% for message in messages %}{{ message['content'] }}"
@@ -49,6 +49,7 @@ class Chat:
 
     Attributes:
         tokenizer: the given tokenizer.
+        template: the chat template that is rendered.
         tail: ids that the template puts after an assistant turn, up to and including the stop token.
         stop: id of the token that ends an assistant turn.
 
@@ -67,7 +68,7 @@ class Chat:
         self.system_prompt = system_prompt
         self.tokenizer = tokenizer
         own = tokenizer.chat_template and not plain
-        self._template = tokenizer.get_chat_template() if own else PLAIN_TEMPLATE
+        self.template = tokenizer.get_chat_template() if own else PLAIN_TEMPLATE
         self._anchor = _dummy_prefix_anchor(tokenizer)
         self._controls = _unmarked_controls(tokenizer)
         self._pieces: dict[int, list[list[int]]] = {}
@@ -91,6 +92,11 @@ class Chat:
             ids += text
             ids += piece
         return ids
+
+    @cached_property
+    def generation_prompt(self) -> str:
+        """What the template puts between a user's text and the response."""
+        return self._split(1)[-1]
 
     @property
     def bos(self) -> int | None:
@@ -126,7 +132,7 @@ class Chat:
         """sha256 (hex) of all that decides how a text is encoded: template, pinned values and vocabulary."""
         vocabulary = json.dumps(sorted(self.tokenizer.get_vocab().items()))
         parts = {
-            "template": self._template,
+            "template": self.template,
             "pinned": PINNED,
             "system_prompt": self.system_prompt,
             "prompt": self._prompt_pieces(0),
@@ -193,7 +199,7 @@ class Chat:
         try:
             rendered = self.tokenizer.apply_chat_template(
                 messages,
-                chat_template=_STOPPED_CLOCK + self._template,
+                chat_template=STOPPED_CLOCK + self.template,
                 tokenize=False,
                 add_generation_prompt=len(texts) % 2 == 1,
                 **PINNED,

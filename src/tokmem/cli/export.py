@@ -1,0 +1,56 @@
+"""`tokmem export`: writes a bank in a form that engines serve as it is."""
+
+from __future__ import annotations
+
+from enum import Enum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tokmem.cli.flags import Flags, given
+from tokmem.cli.memory import OF_BANK, open_memory
+from tokmem.cli.shared import console
+
+EXAMPLE = "tokmem export runs/demo/banks/tokmem-query-0 --to hf --out runs/served"
+FLAGS = Flags("atomic", keys=("backbone.*",), defaults=OF_BANK)
+
+
+class To(str, Enum):
+    """Forms of exports."""
+
+    hf = "hf"
+
+
+class Spelled(str, Enum):
+    """Spellings of tools."""
+
+    mistral = "mistral"
+    private = "private"
+
+
+def export(
+    ctx: typer.Context,
+    bank: Annotated[Path, typer.Argument(help="Folder of a bank.", show_default=False)],
+    to: Annotated[To, typer.Option(help="hf: a plain Hugging Face folder.", show_default=False)],
+    out: Annotated[Path, typer.Option("--out", help="Folder of the export.", show_default=False)],
+    spelling: Annotated[
+        Spelled | None,
+        typer.Option(
+            help="How tools are spelled. \\[default: mistral, unless the backbone has it itself]",
+            show_default=False,
+        ),
+    ] = None,
+    check: Annotated[bool, typer.Option(help="Load the export and compare it with the bank.")] = True,
+) -> None:
+    """Write a bank in a form that engines serve as it is.
+
+    Each procedure becomes a row of the vocabulary. A tool's token reads as the start of a call, so that an
+    engine's own parser finds it; docs/serving.md says how to start the engines.
+    """
+    from tokmem.export import export as write
+
+    memory = open_memory(bank, given(ctx), None)
+    made = write(memory, out, to=to.value, spelling=spelling and spelling.value, check=check)
+    exact = "not checked" if made.difference is None else f"logits differ by at most {made.difference:.1g}"
+    console().print(f"{len(made.texts)} procedures in {made.folder} ({made.kind}); {exact}", markup=False)

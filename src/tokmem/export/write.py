@@ -1,0 +1,97 @@
+"""Writes an export: checked before it is said to be done, and whole or not at all."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, get_args
+
+from safetensors import SafetensorError
+
+from tokmem.errors import ExportError
+from tokmem.export import hf
+from tokmem.export.card import CARD, FACTS, card, facts
+from tokmem.export.vocabulary import Vocabulary, plan_vocabulary
+from tokmem.files import atomic_write_json, atomic_write_text, check_replaceable, replace_folder
+from tokmem.methods.tokmem import TokMem
+
+Kind = Literal["hf"]
+
+
+@dataclass(frozen=True)
+class Form:
+    """A form of exports.
+
+    Attributes:
+        about: what the card says of it.
+        write: writes its files into a folder.
+        check: compares them with the memory; gives the largest difference of logits.
+    """
+
+    about: str
+    write: Callable[[TokMem, Vocabulary, Path], None]
+    check: Callable[[TokMem, Vocabulary, Path], float]
+
+
+FORMS: dict[str, Form] = {"hf": Form(hf.ABOUT, hf.write, hf.check)}
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What was exported.
+
+    Attributes:
+        folder: where it is.
+        kind: its form.
+        texts: text of each procedure's memory token.
+        difference: largest difference of logits to the memory's, relative to the largest logit; None if
+            nothing was checked.
+    """
+
+    folder: Path
+    kind: str
+    texts: dict[str, str]
+    difference: float | None
+
+
+def export(
+    memory: TokMem,
+    folder: Path | str,
+    *,
+    to: Kind = "hf",
+    spelling: str | None = None,
+    check: bool = True,
+) -> Exported:
+    """Exports a memory in a form that engines serve as it is.
+
+    Args:
+        memory: a memory.
+        folder: folder to write; an older export there is replaced as a whole.
+        to: `hf`, a plain Hugging Face folder.
+        spelling: `mistral` or `private`; None takes `mistral` unless the backbone has its markers itself.
+        check: whether to load the export again and compare it with the memory.
+
+    Returns:
+        What was written, and how exact it is.
+
+    Raises:
+        ExportError: the form cannot carry the bank, or the export does something else than the memory.
+        TokMemError: the disk is full, or the folder may hold somebody's own files.
+    """
+    if to not in FORMS:
+        raise ExportError(f"form {to!r}", f"one of {', '.join(get_args(Kind))}")
+    folder, form = Path(folder), FORMS[to]
+    check_replaceable(folder, (FACTS, "*"))
+    vocabulary = plan_vocabulary(memory, spelling)
+    with replace_folder(folder, (FACTS, "*")) as draft:
+        try:
+            form.write(memory, vocabulary, draft)
+        except SafetensorError as error:
+            raise ExportError(
+                f"{folder} cannot be written ({error})", "a disk with space", "free some"
+            ) from error
+        difference = form.check(memory, vocabulary, draft) if check else None
+        atomic_write_text(draft / CARD, card(memory, vocabulary, form.about))
+        atomic_write_json(draft / FACTS, facts(memory, vocabulary, to, difference))
+    return Exported(folder, to, dict(vocabulary.texts), difference)

@@ -1,0 +1,27 @@
+"""`tokmem export`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from transformers import AutoModelForCausalLM
+
+from tests.cli.conftest import Cli
+
+
+def test_a_bank_is_exported_and_checked(cli: Cli, bank: Path, model: Path) -> None:
+    done = cli("export", bank, "--to", "hf", "--out", "served", "--backbone", model)
+    assert done.exit_code == 0, done.output
+    assert "2 procedures in served (hf); logits differ by at most" in done.stdout
+    assert AutoModelForCausalLM.from_pretrained("served").config.vocab_size > 0
+    done = cli("export", bank, "--to", "hf", "--out", "served", "--no-check", "--backbone", model)
+    assert "not checked" in done.stdout, "an older export is replaced"
+
+
+def test_mistakes_are_told(cli: Cli, bank: Path, model: Path) -> None:
+    Path("mine").mkdir()
+    Path("mine/notes.txt").write_text("x")
+    done = cli("export", bank, "--to", "hf", "--out", "mine", "--backbone", model)
+    assert done.exit_code == 2
+    assert "holds 'notes.txt'" in done.stderr
+    assert cli("export", bank, "--to", "onnx", "--out", "served", "--backbone", model).exit_code == 2

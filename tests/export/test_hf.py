@@ -1,0 +1,152 @@
+"""A plain Hugging Face folder does what the memory does, and the backbone stays as it is."""
+
+from __future__ import annotations
+
+import errno
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
+
+from tests.data.tiny_chat import LLAMA, QWEN
+from tests.export.tiny_memory import KINDS, PROCEDURES, logit_gap, tiny_memory
+from tokmem.data.chat import Chat
+from tokmem.errors import ExportError, TokMemError
+from tokmem.export import export
+from tokmem.export.checks import check_logits, check_parsing, check_prompts, check_tokens
+from tokmem.export.model import plain_model
+from tokmem.export.vocabulary import plan_vocabulary
+from tokmem.methods.tokmem import TokMem
+from tokmem.model.fingerprint import fingerprint
+from tokmem.records import Procedure
+
+CASES = [
+    (kind, tied, coupled, policy)
+    for kind in KINDS
+    for tied in (True, False)
+    for coupled in (True, False)
+    for policy in ("spare", "append")
+]
+
+
+def saved(memory: TokMem, folder: Path) -> PreTrainedModel:
+    plain_model(memory, plan_vocabulary(memory)).save_pretrained(folder)
+    return AutoModelForCausalLM.from_pretrained(folder).eval()
+
+
+@pytest.mark.parametrize(("kind", "tied", "coupled", "policy"), CASES)
+def test_logits_are_equal(kind: str, tied: bool, coupled: bool, policy: str, tmp_path: Path) -> None:
+    memory = tiny_memory(kind, tied=tied, coupled=coupled, policy=policy)
+    before = fingerprint(memory.backbone.model)
+    model = saved(memory, tmp_path)
+    assert logit_gap(memory, model) < 1e-5
+    assert model.config.tie_word_embeddings is (tied and coupled)
+    assert fingerprint(memory.backbone.model) == before
+
+
+@pytest.mark.parametrize("template", [LLAMA, QWEN, None])
+def test_a_folder_passes_its_own_checks(template: str | None, tmp_path: Path) -> None:
+    memory = tiny_memory(template=template, coupled=False)
+    made = export(memory, tmp_path / "served")
+    assert made.difference is not None
+    assert made.difference < 1e-5
+    facts = json.loads((made.folder / "tokmem.json").read_text("utf-8"))
+    assert facts["procedures"]["weather"] == {
+        "id": memory.bank.slots.ids("weather")[0],
+        "text": "[TOOL_CALLS]weather[ARGS]",
+        "name": "weather",
+        "tool": True,
+    }
+    card = (made.folder / "README.md").read_text("utf-8")
+    assert all(procedure.description in card for procedure in PROCEDURES)
+    generation = json.loads((made.folder / "generation_config.json").read_text("utf-8"))
+    assert generation["do_sample"] is False
+    assert memory.chat.stop in generation["eos_token_id"]
+
+
+def test_rows_that_nothing_uses_are_named_and_never_chosen(tmp_path: Path) -> None:
+    memory = tiny_memory(policy="append")
+    memory.remove("weather")
+    vocabulary = plan_vocabulary(memory)
+    first = vocabulary.old
+    assert vocabulary.new_fillers == [first]
+    made = export(memory, tmp_path / "served")
+    tokenizer = AutoTokenizer.from_pretrained(made.folder)
+    model = AutoModelForCausalLM.from_pretrained(made.folder)
+    assert len(tokenizer) == model.config.vocab_size == vocabulary.rows
+    logits = model(input_ids=torch.randint(0, first, (4, 64))).logits
+    assert not (logits.argmax(-1) == first).any()
+
+
+def test_private_spelling_is_read_too(tmp_path: Path) -> None:
+    made = export(tiny_memory(), tmp_path / "served", spelling="private")
+    assert made.texts["maps.find"] == "<|tokmem|>maps.find<|args|>"
+
+
+def test_a_system_prompt_is_part_of_the_export(tmp_path: Path) -> None:
+    memory = tiny_memory()
+    memory.chat = Chat(memory.backbone.tokenizer, 'Answer in "one" word.')
+    made = export(memory, tmp_path / "served")
+    asked = [{"role": "user", "content": "hi"}]
+    text = AutoTokenizer.from_pretrained(made.folder).apply_chat_template(asked, tokenize=False)
+    assert 'Answer in "one" word.' in text
+
+
+def test_checks_find_what_is_wrong(tmp_path: Path) -> None:
+    memory = tiny_memory()
+    vocabulary = plan_vocabulary(memory)
+    folder = export(memory, tmp_path / "served").folder
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    model = AutoModelForCausalLM.from_pretrained(folder)
+    with torch.no_grad():
+        model.lm_head.weight[vocabulary.ids["weather"]] *= 1.01
+    with pytest.raises(ExportError, match="logits of the export differ"):
+        check_logits(memory, model)
+    tokenizer.response_template["fields"]["tool_calls"]["close_pattern"] = "never"
+    with pytest.raises(ExportError, match=r"response of .* read whole"):
+        check_parsing(memory, vocabulary, tokenizer)
+    tokenizer.chat_template = "Say: " + tokenizer.chat_template
+    with pytest.raises(ExportError, match="prompt of"):
+        check_prompts(memory, vocabulary, tokenizer)
+    tokenizer.add_tokens(["<extra>"])
+    with pytest.raises(ExportError, match="ids of texts in the export"):
+        check_tokens(memory, vocabulary, tokenizer)
+
+
+@pytest.mark.parametrize(
+    ("memory", "match"),
+    [
+        (tiny_memory(width=2), "2 memory tokens wide"),
+        (tiny_memory(procedures=()), "an empty bank"),
+        (tiny_memory(procedures=[Procedure("x" * 300)]), "shorter name"),
+    ],
+    ids=["wide", "empty", "long name"],
+)
+def test_what_no_engine_can_serve_is_refused(memory: TokMem, match: str, tmp_path: Path) -> None:
+    with pytest.raises(ExportError, match=match):
+        export(memory, tmp_path / "served")
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_unknown_form_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ExportError, match="form 'onnx'"):
+        export(tiny_memory(), tmp_path / "served", to="onnx")  # type: ignore[arg-type]
+
+
+def test_a_users_folder_stays(tmp_path: Path) -> None:
+    (tmp_path / "thesis.txt").write_text("years of work")
+    with pytest.raises(TokMemError, match="and no tokmem"):
+        export(tiny_memory(), tmp_path)
+    assert [file.name for file in tmp_path.iterdir()] == ["thesis.txt"]
+
+
+def test_a_full_disk_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("tokmem.export.hf.write_tokenizer", full)
+    with pytest.raises(TokMemError, match="disk full"):
+        export(tiny_memory(), tmp_path / "served")
+    assert not [path for path in tmp_path.iterdir() if path.is_dir()]
