@@ -210,9 +210,13 @@ def test_demo_prints_its_table_and_recalls_aloud(
     assert cli("demo", *args).exit_code == 0, "an earlier demo is replaced"
     Path("mine").mkdir()
     Path("mine/thesis.txt").write_text("precious")
-    done = cli("demo", *args, "--out", "mine")
-    assert done.exit_code == 2
+    Path("runs/demo/my notes").mkdir()
+    for taken in ("mine", "runs/demo"):
+        done = cli("demo", *args, "--out", taken)
+        assert done.exit_code == 2
+        assert "choose a folder that does not exist yet" in done.output.replace("\n", " ")
     assert Path("mine/thesis.txt").read_text() == "precious"
+    assert Path("runs/demo/my notes").is_dir()
 
 
 def test_the_demo_of_mini_is_one_of_its_own(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:

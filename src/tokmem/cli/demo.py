@@ -14,6 +14,7 @@ import typer
 
 from tokmem.cli.shared import command_line, console, load, show_answer, show_results
 from tokmem.errors import ConfigError
+from tokmem.files import check_replaceable
 
 if TYPE_CHECKING:  # importing them takes seconds
     from tokmem.model.backbone import Backbone
@@ -21,6 +22,10 @@ if TYPE_CHECKING:  # importing them takes seconds
 
 EXAMPLE = "tokmem demo"
 _ALOUD = 5
+_WRITTEN = (  # what a demo's folder holds; the first marks it
+    *("config.yaml", "banks", "cells", "checkpoints", "clock.json", "learned"),
+    *("metrics", "predictions", "report", "summary.json"),
+)
 _FILES = {"mini": "demo_mini.yaml"}  # demos of their own; every other backbone takes demo.yaml
 
 
@@ -106,17 +111,17 @@ def _write_page(summary: Mapping[str, Any], bank: Path, out: Path) -> None:
 
 
 def _clear(folder: Path) -> None:
-    """Removes an earlier demo, and nothing else."""
-    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
-        return
-    config = folder / "config.yaml" if folder.is_dir() else folder
-    if (
-        config.name != "config.yaml"
-        or not config.is_file()
-        or "\nname: demo\n" not in config.read_text("utf-8")
-    ):
-        raise ConfigError(f"{folder} exists and holds no demo", "a new folder", "name another one with --out")
-    shutil.rmtree(folder)
+    """Removes an earlier demo, and nothing else. A folder that also holds other files is refused."""
+    if folder.is_dir():
+        check_replaceable(folder, _WRITTEN)
+        config = folder / "config.yaml"
+        if config.is_file() and "\nname: demo\n" not in config.read_text("utf-8"):
+            raise ConfigError(
+                f"{folder} holds another run", "a demo or a new folder", "name another one with --out"
+            )
+        shutil.rmtree(folder)
+    elif folder.exists():
+        raise ConfigError(f"{folder} is a file", "a folder", "name another one with --out")
 
 
 def _recall_aloud(config: AtomicConfig, backbone: Backbone, bank: Path) -> None:
