@@ -1,6 +1,6 @@
 """Addresses in closed form: linear discriminants between the states that choose each memory token.
 
-States of procedure m are taken as Gaussian about its mean, with one covariance S for all (linear
+The model: states of procedure m are Gaussian about its mean, with one covariance S for all (linear
 discriminant analysis). Then log p(h | m) - log p(h | at the common mean) is linear in h, and P(m | h) is a
 softmax over it:
 
@@ -10,13 +10,13 @@ An output head has no bias, so u, the ridge solution of u . h = 1, carries it:
 
     address_m = beta (w_m + b_m u) + gamma u
 
-Whether any procedure fits is a question about distances, which no row of a head can answer. The statistics
-answer it: the fit is 1 - d_m^2 / d_0^2, with d_m the Mahalanobis distance to the procedure's mean by S, and
-d_0 that to the common mean by the covariance of all states together.
+No row of a head can tell whether any procedure fits: that depends on distances. The statistics give a fit
+of 1 - d_m^2 / d_0^2. Here d_m is the Mahalanobis distance to the procedure's mean under S, and d_0 is that to
+the common mean under the covariance of all states together.
 
-Sources: discriminants on frozen features that come in a stream (Hayes and Kanan 2020, arXiv 1909.01520),
+Sources: discriminants on a stream of frozen features (Hayes and Kanan 2020, arXiv 1909.01520),
 RanPAC (arXiv 2307.02251), ACIL (arXiv 2205.14922); relative distances (Ren et al. 2021, arXiv 2106.09022).
-New are the bias in a row of a language model's head, its balance against the vocabulary, and the ratio.
+The bias in a row of a language model's head, its balance against the vocabulary, and the ratio are new here.
 
 Letters: P procedures, N states, d the backbone's hidden size. All numbers are float64.
 """
@@ -58,13 +58,13 @@ class Reference:
     least_fit: Tensor
 
     def tensors(self) -> dict[str, Tensor]:
-        """Its parts by name, matrices packed, as they are written to a file."""
+        """The parts by name, as files hold them: matrices are packed."""
         parts = {field.name: getattr(self, field.name) for field in fields(self)}
         return {name: pack(part) if part.ndim == 2 else part for name, part in parts.items()}
 
     @classmethod
     def restore(cls, tensors: Mapping[str, Tensor]) -> Reference:
-        """Takes up what `tensors` gave.
+        """Makes a reference of what `tensors` returned.
 
         Raises:
             BankError: a part is missing.
@@ -103,9 +103,9 @@ class Discriminants(NamedTuple):
 
 
 def shrunk(covariance: Tensor, ridge: float) -> Tensor:
-    """C + ridge tr(C) / d I, (d, d).
+    """Computes C + ridge tr(C) / d I, (d, d).
 
-    Where nothing varies there is no covariance, and the unit matrix stands for it: the nearest mean wins.
+    If nothing varies it returns the identity, under which the nearest mean wins.
     """
     eye = torch.eye(len(covariance), dtype=covariance.dtype)
     level = covariance.trace() / len(covariance)
@@ -113,13 +113,13 @@ def shrunk(covariance: Tensor, ridge: float) -> Tensor:
 
 
 def discriminants(means: Tensor, metric: Tensor, mean: Tensor) -> Discriminants:
-    """w and b of (P, d) means, for a metric S (d, d) and a common mean mu (d,)."""
+    """Computes w and b of (P, d) means, for a metric S (d, d) and a common mean mu (d,)."""
     weights = _solve(metric, means - mean)
     return Discriminants(weights, -0.5 * ((means + mean) * weights).sum(-1))
 
 
 def unit_row(background: Tensor, mean: Tensor) -> Tensor:
-    """u, (d,): the ridge solution of u . h = 1 over all states, of whose moments it is a function.
+    """Computes u, (d,): the ridge solution of u . h = 1 over all states, from their moments.
 
     (M + r tr(M) / d I) u = mu, with M = E[h h^T] = their covariance + mu mu^T.
     """

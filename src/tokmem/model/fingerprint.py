@@ -1,4 +1,4 @@
-"""What identifies a model's weights."""
+"""Computes what identifies a model's weights."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 @torch.no_grad()
 def fingerprint(model: nn.Module) -> str:
-    """Hex digest of the configuration's shape and of every weight, as bfloat16.
+    """Computes a hex digest of the configuration's shape and of every weight, as bfloat16.
 
     The same checkpoint loaded as float32 or bfloat16 has one fingerprint; one changed weight (beyond the
     resolution of bfloat16) gives another. Every element counts: a tensor enters as position-weighted sums of

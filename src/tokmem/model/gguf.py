@@ -1,4 +1,4 @@
-"""GGUF files: which one a name means, and the model and tokenizer that it holds, dequantised."""
+"""Finds GGUF files, and reads the tokenizer and the dequantised model that they hold."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 SUFFIX = ".gguf"
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 _USER_DEFINED = 4  # a token type of GGUF: matched whole in a text, and not special
-# Vocabularies whose merges were learned with every digit apart; transformers does not split them so.
+# Vocabularies whose merges were learned on single digits; transformers does not split digits for them.
 _DIGITS_APART = {"smollm", "starcoder", "refact", "command-r"}
 
 
@@ -33,7 +33,7 @@ def is_gguf(name: str) -> bool:
 
 
 def find_gguf(name: str) -> Path:
-    """The GGUF file that a name means.
+    """Finds the GGUF file that a name means.
 
     Args:
         name: path of a file, ``folder:file.gguf``, or ``owner/name:file.gguf`` of the hub.
@@ -67,7 +67,7 @@ def open_gguf(path: Path) -> GGUFReader:
     """Maps a GGUF file and reads its header.
 
     Raises:
-        BackboneError: it is no GGUF file, is cut short, or is one part of several.
+        BackboneError: the file is not a GGUF file, is truncated, or is one part of several.
     """
     try:
         from gguf import GGUFReader
@@ -88,15 +88,15 @@ def open_gguf(path: Path) -> GGUFReader:
 
 
 def count_weights(reader: GGUFReader) -> int:
-    """How many numbers a file's tensors hold."""
+    """Counts the numbers in a file's tensors."""
     return sum(int(tensor.n_elements) for tensor in reader.tensors)
 
 
 def read_model(path: Path, dtype: torch.dtype) -> PreTrainedModel:
-    """The model in memory, all its weights of one floating-point type.
+    """Reads the model into memory; all its weights get one floating-point type.
 
     Raises:
-        BackboneError: the architecture is not known, a weight is missing, or one is not finite.
+        BackboneError: transformers does not know the architecture, or a weight is missing or not finite.
     """
     try:
         loaded: Any = AutoModelForCausalLM.from_pretrained(
@@ -127,7 +127,7 @@ def read_model(path: Path, dtype: torch.dtype) -> PreTrainedModel:
 
 
 def read_tokenizer(path: Path, reader: GGUFReader) -> PreTrainedTokenizerBase:
-    """The file's tokenizer, with what some versions of transformers leave out of it."""
+    """Reads the tokenizer, and adds what some versions of transformers leave out of it."""
     try:
         tokenizer = AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name)
     except (OSError, ValueError, KeyError, ImportError) as error:

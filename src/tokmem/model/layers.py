@@ -1,4 +1,4 @@
-"""The layers by which a frozen model reads memory tokens (`MemoryLookup`) and writes them (`MemoryHead`).
+"""The layers with which a frozen model reads memory tokens (`MemoryLookup`) and writes them (`MemoryHead`).
 
 A memory token is a row beside the vocabulary. Both layers go through the backbone's own modules, so a bank
 row gets the same treatment as the backbone's rows: Gemma's embedding module multiplies by sqrt(d), and the
@@ -110,7 +110,7 @@ class _Part(nn.Module):
 
 
 class MemoryHead:
-    """Maps hidden states to logits: those of the backbone, and beside them `h @ address.T`.
+    """Maps hidden states to the backbone's logits, and to the logits of memory tokens, `h @ address.T`.
 
     Both come from the causal LM's own forward, with the hidden states in place of its body. So scales and
     soft caps apply to both.

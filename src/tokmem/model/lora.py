@@ -1,4 +1,4 @@
-"""LoRA adapters on a frozen backbone, by means of PEFT.
+"""LoRA adapters on a frozen backbone, made with PEFT.
 
     y = W x + (alpha / r) B A drop(x)        A: (r, in), B: (out, r), zero before training
 
@@ -149,12 +149,12 @@ class Adapter:
                 nn.init.zeros_(parameter)
 
     def freeze(self) -> None:
-        """Ends the training of the adapter: its parameters take no gradient any more."""
+        """Ends the training of the adapter: from now on its parameters take no gradient."""
         for parameter in self.parameters:
             parameter.requires_grad_(False)
 
     def merged(self) -> PreTrainedModel:
-        """A separate model with the adapter's products added to its weights; backbone and adapter stay.
+        """Makes a separate model with the adapter's products added to its weights; changes nothing else.
 
         W' = W + (alpha / r) B A
         """
@@ -211,8 +211,8 @@ class Adapter:
             the saved notes.
 
         Raises:
-            AdapterError: a file is missing or damaged, or the adapter is of another backbone, or another
-                shape, or has other notes; the weights are as before.
+            AdapterError: a file is missing or damaged, or the saved adapter has another backbone, shape or
+                notes. The weights then stay unchanged.
         """
         recover_folder(folder)
         facts, config = _read_json(folder / FACTS), _read_json(folder / CONFIG)

@@ -25,11 +25,11 @@ from tokmem.model.backbone import input_embedding, is_recurrent
 
 NAME = "tokmem_packed"
 Past = Sequence[tuple[Tensor, Tensor]]
-# Arguments of attention, beside its operands, that change nothing here; any other would change the result.
+# Arguments of attention that do not change the result here. Any other argument may change it.
 _HARMLESS = frozenset(
     ("position_ids", "position_embeddings", "cache_position", "use_cache", "is_causal", "sliding_window")
 )
-# Lengths of the trial: short, so that it costs little and fits into any window.
+# Lengths of the trial's sequences. Short ones cost little and fit into any window.
 _TRIAL = (2, 3)
 _CLOSE = {torch.float32: 1e-3, torch.float64: 1e-3}  # else 0.05: half precision
 
