@@ -88,6 +88,21 @@ def test_every_order_of_arrival_gives_the_same_bank() -> None:
             assert_same(bank, whole)
 
 
+def test_the_gate_is_made_once_and_anew_after_a_change() -> None:
+    bank = learn(empty(), NAMES[:4])
+    first = gate_of(bank)
+    assert gate_of(bank) is first
+    learn(bank, ["p4"])
+    second = gate_of(bank)
+    assert second is not first
+    bank.remove(["p0"])
+    assert gate_of(bank) is not second
+    bank.merge(learn(empty(), ["p5"]))
+    fits = gate_of(bank)
+    assert fits is not None
+    assert float(fits.fits(STATES["p5"]).mean()) > 0
+
+
 def test_removed_procedures_leave_the_routes_of_the_others() -> None:
     bank = learn(empty(), NAMES)
     kept = address(bank)

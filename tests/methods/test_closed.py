@@ -105,7 +105,7 @@ def test_the_fit_alone_rejects(backbone: Backbone) -> None:
         answer.route.fit for answer in made.recall(asked) if answer.route and answer.route.fit is not None
     ]
     middle = torch.tensor(sorted(fits)[len(asked) // 2], dtype=torch.float64) - 1e-9
-    statistics.reference = replace(statistics.reference, least_fit=middle)
+    statistics.reference, statistics.gate = replace(statistics.reference, least_fit=middle), None
     answers = made.recall(asked, reject=True)
     assert [answer.route.rejected for answer in answers if answer.route] == [fit < middle for fit in fits]
     assert [not answer.turns for answer in answers] == [fit < middle for fit in fits]

@@ -71,15 +71,19 @@ def close(bank: Bank, names: Iterable[str] = ()) -> None:
     chosen = bank.names if statistics.reference is None else tuple(names)
     if statistics.policy.shared == "frozen":
         statistics.reference = reference
+    statistics.gate = None
     if chosen:
         bank.put_addresses(chosen, rows(statistics.means(chosen), reference))
 
 
 def gate_of(bank: Bank) -> Gate | None:
-    """Makes the gate that says whether any procedure fits a state; None if addresses are trained."""
-    if bank.statistics is None or not len(bank):
+    """Gives the gate that says whether any procedure fits a state; None if addresses are trained."""
+    statistics = bank.statistics
+    if statistics is None or not len(bank):
         return None
-    return Gate(bank.statistics.means(bank.names), reference_of(bank))
+    if statistics.gate is None or statistics.counts.keys() != set(bank.names):
+        statistics.gate = Gate(statistics.means(bank.names), reference_of(bank))
+    return statistics.gate
 
 
 def merged_statistics(bank: Bank, other: Bank, names: Sequence[str]) -> Statistics | None:

@@ -16,7 +16,7 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor
 
-from tokmem.bank.addresses import Reference, pack, unpack
+from tokmem.bank.addresses import Gate, Reference, pack, unpack
 from tokmem.errors import BankError, ConfigError
 
 Shared = Literal["frozen", "updated"]
@@ -65,6 +65,7 @@ class Statistics:
         levels: for each procedure, the sum of the best ordinary logits at its states.
         scatter: (d, d) float64 sum of (h - mean)(h - mean)^T over all states, about their procedures' means.
         freedom: degrees of freedom of `scatter`: the number of states minus that of procedures.
+        gate: made of these numbers when it was last asked for; None if they changed since.
         reference: what addresses are computed with, if it is fixed; None if the sums determine it anew each
             time.
     """
@@ -76,6 +77,7 @@ class Statistics:
         self.levels: dict[str, float] = {}
         self.scatter = torch.zeros(dim, dim, dtype=torch.float64)
         self.freedom = 0
+        self.gate: Gate | None = None
         self.reference: Reference | None = None
 
     @property
@@ -137,6 +139,7 @@ class Statistics:
         self.counts[name] = before + count
         self.sums[name] = total + self.sums[name] if before else total
         self.levels[name] = self.levels.get(name, 0.0) + float(levels.detach().double().sum())
+        self.gate = None
 
     def remove(self, names: Iterable[str]) -> None:
         """Forgets procedures' counts and sums.
@@ -147,6 +150,7 @@ class Statistics:
         for name in names:
             for kept in (self.counts, self.sums, self.levels):
                 kept.pop(name, None)
+        self.gate = None
 
     def rename(self, old: str, new: str) -> None:
         """Changes a procedure's name, if it has statistics."""
@@ -173,6 +177,7 @@ class Statistics:
         self.freedom += other.freedom
         self.reference = self.reference or other.reference
         self._take(other, other.names)
+        self.gate = None
 
     def check_alike(self, other: Statistics) -> None:
         """Refuses statistics that cannot be added to these.
