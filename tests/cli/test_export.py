@@ -7,6 +7,9 @@ from pathlib import Path
 from transformers import AutoModelForCausalLM
 
 from tests.cli.conftest import Cli
+from tokmem.cli.export import Spelled, To
+from tokmem.export.spelling import SPELLINGS
+from tokmem.export.write import FORMS
 
 
 def test_a_bank_is_exported_and_checked(cli: Cli, bank: Path, model: Path) -> None:
@@ -16,6 +19,11 @@ def test_a_bank_is_exported_and_checked(cli: Cli, bank: Path, model: Path) -> No
     assert AutoModelForCausalLM.from_pretrained("served").config.vocab_size > 0
     done = cli("export", bank, "--to", "hf", "--out", "served", "--no-check", "--backbone", model)
     assert "not checked" in done.stdout, "an older export is replaced"
+
+
+def test_every_form_has_its_option() -> None:
+    assert [to.value for to in To] == list(FORMS)
+    assert [spelled.value for spelled in Spelled] == list(SPELLINGS)
 
 
 def test_mistakes_are_told(cli: Cli, bank: Path, model: Path) -> None:

@@ -20,6 +20,8 @@ class To(str, Enum):
     """Forms of exports."""
 
     hf = "hf"
+    peft = "peft"
+    lora = "lora"
 
 
 class Spelled(str, Enum):
@@ -32,7 +34,13 @@ class Spelled(str, Enum):
 def export(
     ctx: typer.Context,
     bank: Annotated[Path, typer.Argument(help="Folder of a bank.", show_default=False)],
-    to: Annotated[To, typer.Option(help="hf: a plain Hugging Face folder.", show_default=False)],
+    to: Annotated[
+        To,
+        typer.Option(
+            help="hf: a plain Hugging Face folder; peft: trainable tokens of PEFT; lora: a LoRA adapter.",
+            show_default=False,
+        ),
+    ],
     out: Annotated[Path, typer.Option("--out", help="Folder of the export.", show_default=False)],
     spelling: Annotated[
         Spelled | None,

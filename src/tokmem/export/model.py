@@ -104,9 +104,7 @@ def plain_model(memory: TokMem, vocabulary: Vocabulary) -> PreTrainedModel:
     It shares all weights with the backbone, except for the input embedding and the output head. The backbone
     itself stays as it is.
     """
-    source, matrices = memory.backbone.model, build_matrices(memory, vocabulary)
-    shared: dict[int, Any] = {id(tensor): tensor for tensor in (*source.parameters(), *source.buffers())}
-    model = copy.deepcopy(source, shared)
+    model, matrices = shared_copy(memory.backbone.model), build_matrices(memory, vocabulary)
     embedding, head = input_embedding(model), output_head(model)
     embedding.weight = _frozen(matrices.inputs)
     embedding.num_embeddings = head.out_features = vocabulary.rows
@@ -121,6 +119,12 @@ def plain_model(memory: TokMem, vocabulary: Vocabulary) -> PreTrainedModel:
     model.all_tied_weights_keys = model.get_expanded_tied_weights_keys(all_submodels=True)
     model.generation_config = greedy(memory)
     return model
+
+
+def shared_copy(model: PreTrainedModel) -> PreTrainedModel:
+    """A copy of a model's modules and settings that shares all weights with it."""
+    shared: dict[int, Any] = {id(tensor): tensor for tensor in (*model.parameters(), *model.buffers())}
+    return copy.deepcopy(model, shared)
 
 
 def greedy(memory: TokMem) -> GenerationConfig:

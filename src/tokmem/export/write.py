@@ -10,13 +10,13 @@ from typing import Literal, get_args
 from safetensors import SafetensorError
 
 from tokmem.errors import ExportError
-from tokmem.export import hf
+from tokmem.export import adapter, hf, lora, peft
 from tokmem.export.card import CARD, FACTS, card, facts
 from tokmem.export.vocabulary import Vocabulary, plan_vocabulary
 from tokmem.files import atomic_write_json, atomic_write_text, check_replaceable, replace_folder
 from tokmem.methods.tokmem import TokMem
 
-Kind = Literal["hf"]
+Kind = Literal["hf", "peft", "lora"]
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,11 @@ class Form:
     check: Callable[[TokMem, Vocabulary, Path], float]
 
 
-FORMS: dict[str, Form] = {"hf": Form(hf.ABOUT, hf.write, hf.check)}
+FORMS: dict[str, Form] = {
+    "hf": Form(hf.ABOUT, hf.write, hf.check),
+    "peft": Form(peft.ABOUT, peft.write, adapter.check),
+    "lora": Form(lora.ABOUT, lora.write, adapter.check),
+}
 
 
 @dataclass(frozen=True)
@@ -68,7 +72,7 @@ def export(
     Args:
         memory: a memory.
         folder: folder to write; an older export there is replaced as a whole.
-        to: `hf`, a plain Hugging Face folder.
+        to: `hf`, a plain Hugging Face folder; `peft`, trainable tokens of PEFT; `lora`, a LoRA adapter.
         spelling: `mistral` or `private`; None takes `mistral` unless the backbone has its markers itself.
         check: whether to load the export again and compare it with the memory.
 
