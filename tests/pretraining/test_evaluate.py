@@ -1,4 +1,4 @@
-"""What is measured of the bundled backbone, and what its card says of it."""
+"""The evaluation of the bundled backbones, and the text of their cards."""
 
 from __future__ import annotations
 
@@ -36,7 +36,8 @@ def test_the_training_of_all_runs_is_counted(tmp_path: Path) -> None:
         **{"median_exact_trained": 65.0, "mean_exact_trained": 65.0},
     }
     text = card(mini_path(), result)
-    assert "- 2.5 M tokens (padding included; 1.6 M of them trained on) in 1,300 steps, 1.5 hours" in text
+    assert "It saw 2.5 M tokens, padding included, in 1,300 steps; it trained on 1.6 M of them." in text
+    assert "That took 1.5 hours" in text
     assert "| arguments of an auxiliary tool as JSON | 96% |" in text
     assert "| arguments of a held-out tool (51 to 100) as JSON | 21% |" in text
 
