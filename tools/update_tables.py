@@ -2,7 +2,8 @@
 
 A page marks them with `<!-- KIND: FILE -->`: `table` shows a whole result, `chains` its scores of tools and
 calls alone, `rounds` what is left of each round of tools, `rates` the loss of each rate that was tried,
-`forgetting` and `probes` what is left of tasks, `kernels` what moves between processors.
+`forgetting` and `probes` what is left of tasks, `kernels` what moves between processors, and `addresses`,
+`orders` and `reject` how computed addresses route.
 """
 
 from __future__ import annotations
@@ -19,9 +20,11 @@ from tokmem.report.results import results_table
 from tokmem.report.tables import Spread, Table
 
 ROOT = Path(__file__).parents[1]
-PAGES = (ROOT / "README.md", ROOT / "docs/results.md", ROOT / "docs/performance.md")
+PAGES = (ROOT / "README.md", *(ROOT / f"docs/{name}.md" for name in ("results", "performance", "routing")))
 BLOCK = re.compile(
-    r"(<!-- (table|chains|rounds|rates|forgetting|probes|kernels): (\S+) -->\n).*?(<!-- end -->)", re.DOTALL
+    r"(<!-- (table|chains|rounds|rates|forgetting|probes|kernels|addresses|orders|reject): (\S+) -->\n)"
+    r".*?(<!-- end -->)",
+    re.DOTALL,
 )
 PROBES = {"method": "method", "instruction": "instruction"}
 SCORES = {"rouge_l": "ROUGE-L", "routing_accuracy": "routing %"}
@@ -88,6 +91,8 @@ def table(kind: str, path: Path) -> str:
         return Table(whole.rows, shown).markdown()
     if kind == "rounds":
         return rounds_table(result["forgetting"]).markdown()
+    if kind in ("addresses", "orders", "reject"):
+        return states_table(kind, result).markdown()
     if kind == "rates":
         return rates_table(result["rate_losses"], result["chosen_rates"]).markdown()
     if kind == "kernels":
@@ -153,6 +158,26 @@ def kernels_table(result: dict[str, Any]) -> Table:
         columns |= {f"{name}_{kernel}": f"{title}, {kernel}" for kernel in result["kernels"]}
         columns[f"{name}_range"] = "moves by"
     return Table(result["rows"], columns)
+
+
+def states_table(kind: str, result: dict[str, Any]) -> Table:
+    """Makes the table of a measurement of routing on states: by size, over random orders, or of rejects."""
+    if kind == "reject":
+        titles = {"prompt": "prompt", "examples": "examples", "measure": "measure"}
+        titles |= {f"auroc_{key}": f"AUROC, {key}" for key in ("unseen", "chat")}
+        titles |= {"accepted_known": "known accepted %"}
+        titles |= {f"false_accept_{key}": f"{key} accepted %" for key in ("unseen", "chat")}
+        return Table(result["rows"], titles, {f"auroc_{key}": ".3f" for key in ("unseen", "chat")})
+    if kind == "orders":
+        shown = ("prompt", "addresses", "mean", "std", "least", "most", "changed_routes")
+        return Table(result["orders"], {name: name.replace("_", " ") for name in shown}, {"std": ".2f"})
+    lines: dict[tuple[Any, ...], dict[str, Any]] = {}
+    for row in (row for row in result["rows"] if row["order"] == 0):
+        line = lines.setdefault(
+            (row["prompt"], row["addresses"]), {k: row[k] for k in ("prompt", "addresses")}
+        )
+        line[f"{row['tasks']} tasks, {row['examples']} examples"] = row["routing_accuracy"]
+    return Table(list(lines.values()))
 
 
 def score(row: dict[str, Any], name: str) -> Spread | float | None:
