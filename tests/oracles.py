@@ -1,4 +1,4 @@
-"""Slow, plain references. They share no code with what they check, beyond transformers itself."""
+"""Slow, plain references. They share no code with what they check, except transformers itself."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The main job on the bundled backbone, small: learn, route, answer, add more, save, load."""
+"""A small end-to-end run on the bundled backbone: learn, route, answer, add more, save, load."""
 
 from __future__ import annotations
 

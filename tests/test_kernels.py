@@ -1,4 +1,4 @@
-"""A command is repeated with other kernels, and figures that move between them are put side by side."""
+"""The tools that repeat a command with other kernels and compare the figures."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What must hold of every source file, whatever it does."""
+"""Rules that every source file follows."""
 
 from __future__ import annotations
 

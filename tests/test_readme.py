@@ -1,4 +1,4 @@
-"""The README's tables are those of the committed result files."""
+"""The tables in README and docs equal the committed result files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""JSON is read strictly, and every refusal is a ValueError with a reason."""
+"""The strict JSON reader: each refusal is a ValueError with a reason."""
 
 from __future__ import annotations
 

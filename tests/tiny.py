@@ -1,4 +1,4 @@
-"""Tiny random models of every architecture that TokMem is proven on, and examples for them."""
+"""Tiny random models of every architecture that TokMem is tested on, and examples for them."""
 
 from __future__ import annotations
 

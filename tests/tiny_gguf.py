@@ -1,4 +1,4 @@
-"""A tiny random Llama as a GGUF file, written with the reference writer, and its weights as it keeps them."""
+"""Writes a tiny random Llama as a GGUF file with the reference writer, and returns the weights as stored."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Synthetic states: Gaussian clouds about means of their own, one for each procedure."""
+"""Synthetic states: for each procedure a Gaussian cloud about its own mean."""
 
 from __future__ import annotations
 

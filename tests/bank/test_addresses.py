@@ -1,4 +1,4 @@
-"""Closed-form addresses against their definitions, written out one state at a time."""
+"""Compares closed-form addresses with their definitions, one state at a time."""
 
 from __future__ import annotations
 

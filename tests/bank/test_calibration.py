@@ -1,4 +1,4 @@
-"""Left-out scores against statistics that never saw the state, and what is fitted to them."""
+"""Compares left-out scores with statistics that never saw the state, and tests the fits to them."""
 
 from __future__ import annotations
 

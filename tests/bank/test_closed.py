@@ -1,4 +1,4 @@
-"""Banks whose addresses are computed: however one is built, it is the same; what cannot mix is refused."""
+"""Banks with computed addresses: the order of building does not matter, and unlike banks do not mix."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A measurement small enough for a test."""
+"""A measurement that is small enough for a test."""
 
 from __future__ import annotations
 

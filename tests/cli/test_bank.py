@@ -1,4 +1,4 @@
-"""`tokmem bank`: every change goes to a new folder, or to the input's own where that is asked for."""
+"""`tokmem bank`: changes go to a new folder with `--out`, or else to the bank itself."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A run of the capacity track from the command line: what it prints, and that its parts may be shared out."""
+"""A run of the capacity track from the command line: its output, and parts shared by processes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The example at the end of each command's `--help` works as it stands; here with less data, on `mini`."""
+"""The example at the end of each command's `--help` works; here with less data, on `mini`."""
 
 from __future__ import annotations
 

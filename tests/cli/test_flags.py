@@ -1,4 +1,4 @@
-"""Options made from the settings of tracks: their table, their names, and the speed of `--help`."""
+"""Options made from the settings of tracks: the table, the names, and the speed of `--help`."""
 
 from __future__ import annotations
 

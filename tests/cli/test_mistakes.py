@@ -1,4 +1,4 @@
-"""A user's mistake gets a clear line on stderr and exit status 2, never a traceback."""
+"""A user's mistake gives a clear line on stderr and exit status 2, never a traceback."""
 
 from __future__ import annotations
 

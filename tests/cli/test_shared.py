@@ -1,4 +1,4 @@
-"""What the commands have in common."""
+"""Functions that the commands share."""
 
 from __future__ import annotations
 

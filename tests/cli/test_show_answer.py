@@ -1,4 +1,4 @@
-"""What is printed and written of an answer whose turns are tools."""
+"""The printed and the written form of an answer whose turns are tools."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Files and names that cannot be used are refused by name, and nothing hangs."""
+"""Files and names that cannot be used: each error names them, and nothing hangs."""
 
 from __future__ import annotations
 

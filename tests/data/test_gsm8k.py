@@ -1,4 +1,4 @@
-"""Word problems as published: read, checked, and taken in parts."""
+"""Word problems as published: reading, checking, and parts of them."""
 
 from __future__ import annotations
 

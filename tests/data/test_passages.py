@@ -1,4 +1,4 @@
-"""Passages: read, cut, dealt to runs and marked."""
+"""Passages: reading, cutting, dealing to runs, and marking."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Memory tokens stand where the placement says, and are no targets there."""
+"""The placement says where memory tokens stand; there they are not targets of the loss."""
 
 from __future__ import annotations
 

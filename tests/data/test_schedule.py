@@ -1,4 +1,4 @@
-"""In what portions tasks arrive."""
+"""The portions in which tasks arrive."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tiny tokenizers with the chat formats of the families that people use."""
+"""Tiny tokenizers with the chat formats of common model families."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Answers to queries for one procedure each, and parts of them."""
+"""Scores of answers to queries for one procedure, and of parts of them."""
 
 from __future__ import annotations
 

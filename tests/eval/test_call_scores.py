@@ -1,4 +1,4 @@
-"""Scores of calls against slow counting, and the rules by which calls are equal."""
+"""Compares scores of calls with slow counting, and tests when calls are equal."""
 
 from __future__ import annotations
 

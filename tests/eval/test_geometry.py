@@ -1,4 +1,4 @@
-"""Geometry against numpy, from the definitions."""
+"""Compares geometry with numpy, from the definitions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a set of test queries scores: a figure by number of calls, and over all."""
+"""Scores of a set of test queries, by number of calls and over all."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the tests of the fine-tuning methods share: small blocks, and quick options."""
+"""Small blocks and quick options, which the tests of the fine-tuning methods share."""
 
 from __future__ import annotations
 

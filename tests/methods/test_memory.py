@@ -1,4 +1,4 @@
-"""What a memory does beside learning, where `tests/test_guesses.py` only asks whether it can be called."""
+"""What a memory does besides learning. `tests/test_guesses.py` only tests that the calls exist."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""PEFT's prompt as a memory: its embeddings give what our own give before BOS, and only they train."""
+"""PEFT's prompt as a memory: it gives what our embeddings before BOS give, and only the prompt trains."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Prefix placement as a method, and PEFT's prompts beside it."""
+"""Memory tokens before the query as a method, and PEFT's prompts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tools in the prompt: how they are described, how many fit, which are retrieved, and what is kept."""
+"""Tools in the prompt: their descriptions, how many fit, which are retrieved, and what is saved."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The bundled backbones: what they are, and that committed results are of them and no others."""
+"""The bundled backbones: what they are, and that committed results belong to them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Generated data never changes: committed results were measured on it."""
+"""Generated data never changes, because committed results were measured on it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The held-out procedures: right, seeded, and the same for ever."""
+"""The held-out procedures: correct, seeded, and unchanging."""
 
 from __future__ import annotations
 

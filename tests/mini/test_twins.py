@@ -1,4 +1,4 @@
-"""Twins of tools: asked for in the same words, with other names for their arguments."""
+"""Twins of tools: requested in the same words, with other names for their arguments."""
 
 from __future__ import annotations
 

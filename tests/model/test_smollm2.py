@@ -1,4 +1,4 @@
-"""SmolLM2 itself, where the user's cache holds it: nothing is downloaded here."""
+"""SmolLM2 itself, if the user's cache holds it. These tests download nothing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Procedures put together from parts: seeded, many, and never one that is held out."""
+"""Procedures composed from parts: seeded, many, and never a held-out one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""All families: right, seeded, and with a clean line between what trains and what evaluates."""
+"""All families: correct, seeded, and cleanly divided into training and evaluation."""
 
 from __future__ import annotations
 

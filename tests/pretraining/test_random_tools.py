@@ -1,4 +1,4 @@
-"""Tools at random: none is an evaluated one, each can be asked for, and its calls fit its schema."""
+"""Random tools: none equals an evaluated tool, each can be requested, and calls fit the schema."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The loss of the backbone's training against the plain way to write it."""
+"""Compares the loss of the backbone's training with its plain definition."""
 
 from __future__ import annotations
 

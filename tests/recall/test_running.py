@@ -1,4 +1,4 @@
-"""Continuous batching and shared prefixes against padded batches."""
+"""Compares continuous batching and shared prefixes with padded batches."""
 
 from __future__ import annotations
 

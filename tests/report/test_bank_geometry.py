@@ -1,4 +1,4 @@
-"""A bank's record holds what the pure functions say of its rows."""
+"""A bank's record holds what the pure functions compute from its rows."""
 
 from __future__ import annotations
 

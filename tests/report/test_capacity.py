@@ -1,4 +1,4 @@
-"""The capacity track on the page: the form of the paper's tables, curves, and what was written."""
+"""The capacity track on the page: tables in the paper's form, curves, and written texts."""
 
 from __future__ import annotations
 

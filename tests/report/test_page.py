@@ -1,4 +1,4 @@
-"""The page holds every row, needs nothing beside itself, and shows names as text."""
+"""The page holds every row, needs no other file, and shows names as text."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is no result is refused with the place that is wrong, before anything is drawn."""
+"""The report refuses what is not a result and names the wrong place, before it draws anything."""
 
 from __future__ import annotations
 

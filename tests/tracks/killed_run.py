@@ -1,4 +1,4 @@
-"""Runs a small experiment with a checkpoint at every step: the program that a test kills and starts again."""
+"""Runs a small experiment with a checkpoint at every step; a test kills and restarts this program."""
 
 from __future__ import annotations
 

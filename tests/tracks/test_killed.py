@@ -1,4 +1,4 @@
-"""A run that is killed in the middle of a stage or round, and resumed, ends as if nothing had happened."""
+"""A run that is killed within a stage or round and resumed ends like an undisturbed one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a run keeps as it goes."""
+"""The progress that a run saves."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which track an experiment file names, and a track and a method of one's own."""
+"""The registry of tracks: how an experiment file names one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A method and a track of one's own: a file and a line in the registry each, and every track runs them."""
+"""A new method and a new track: each is one file or folder and a line in the registry."""
 
 from __future__ import annotations
 

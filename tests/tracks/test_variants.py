@@ -1,4 +1,4 @@
-"""Methods as an experiment names them."""
+"""The names of methods and their variants in an experiment."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Processes that share work: how many threads each has, and that they end with their parent."""
+"""Processes that share work: their threads, and that they end with their parent."""
 
 from __future__ import annotations
 

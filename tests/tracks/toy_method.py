@@ -1,4 +1,4 @@
-"""A method of one's own: it answers with a word, as often as it has seen training examples."""
+"""An example of a new method: it answers with a word, repeated as often as it has seen training examples."""
 
 from __future__ import annotations
 

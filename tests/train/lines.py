@@ -1,4 +1,4 @@
-"""Lines of metrics."""
+"""Reads the lines of a metrics file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Trains a tiny bank in one of several processes: the program that a test launches."""
+"""Trains a tiny bank in one of several processes; a test starts this program."""
 
 from __future__ import annotations
 

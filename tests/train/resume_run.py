@@ -1,4 +1,4 @@
-"""Trains a tiny bank with a checkpoint at every step: the program that a test kills and starts again."""
+"""Trains a tiny bank with a checkpoint at every step; a test kills and restarts this program."""
 
 from __future__ import annotations
 

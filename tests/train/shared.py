@@ -1,4 +1,4 @@
-"""What tests of training share: a run over the rows of a bank, and examples whose prompts begin alike."""
+"""A run over the rows of a bank, and examples with common beginnings, which tests of training share."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Memory tokens and an adapter trained together: rates, isolation, and what is merged in the end."""
+"""Memory tokens and an adapter trained together: rates, isolation, and the merge at the end."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a sum of losses counts, against logits that are written out."""
+"""Compares sums of losses with logits that are written out."""
 
 from __future__ import annotations
 

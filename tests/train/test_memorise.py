@@ -1,4 +1,4 @@
-"""Runs side by side: each as if alone; infix over frozen prefixes, prefix by the plain path, one meaning."""
+"""Memorisation: runs side by side equal runs alone, and infix and prefix equal the plain loop."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Shared and cached prefixes: the plain loop's gradients, and the same bank bit for bit whatever was kept."""
+"""Shared and cached prefixes: the plain loop's gradients, and a bit-equal bank whatever the cache holds."""
 
 from __future__ import annotations
 

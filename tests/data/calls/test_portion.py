@@ -1,4 +1,4 @@
-"""A portion of tools with their queries: what is refused."""
+"""A portion of tools with their queries: wrong input is refused."""
 
 from __future__ import annotations
 

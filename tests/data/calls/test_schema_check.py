@@ -1,4 +1,4 @@
-"""Schemas of tools, and arguments held against them."""
+"""Schemas of tools, and arguments checked against them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The real encoder, where its weights are installed; no test here reaches for the hub."""
+"""The real encoder, if its weights are installed. No test here uses the hub."""
 
 from __future__ import annotations
 

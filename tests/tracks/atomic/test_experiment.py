@@ -1,4 +1,4 @@
-"""The atomic track on a tiny random model: what a run writes, resuming, and the choice of a rate."""
+"""The atomic track on a tiny random model: written files, resuming, and the choice of a rate."""
 
 from __future__ import annotations
 

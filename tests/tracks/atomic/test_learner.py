@@ -1,4 +1,4 @@
-"""Tasks that arrive in portions: rows of each stage, what is kept, what a stopped run goes on with."""
+"""Tasks that arrive in portions: the rows of each stage, what is saved, and how a stopped run continues."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every method through one continual run: rows, budgets, and what each costs."""
+"""Every method in one continual run: rows, budgets and costs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every key of the compositional track that the published scripts know: an option, and what it does."""
+"""The settings of the compositional track that the published scripts have: options and effects."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The compositional track on a tiny random model: rows, rounds, resuming, and what stays as it is."""
+"""The compositional track on a tiny random model: rows, rounds, resuming, and isolation."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The compositional experiments as they are shipped."""
+"""The shipped experiments of the compositional track."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A track of one's own: it counts to each of some numbers."""
+"""An example of a new track: it counts to each of several numbers."""
 
 from __future__ import annotations
 
