@@ -17,6 +17,7 @@ from tokmem.export.write import FORMS
 
 PAGE = Path(__file__).parents[2] / "docs/serving.md"
 BLOCK = re.compile(r"(?<=<!-- combinations -->\n).*?(?=<!-- end -->)", re.DOTALL)
+OF_WEIGHTS = ("hf", "peft", "lora")  # the form gguf takes a file
 PLACES = {"spare": "on spare rows", "append": "past the end"}
 
 
@@ -32,11 +33,11 @@ def works(form: str, tied: bool, coupled: bool, policy: str) -> bool:
 
 def table() -> str:
     """The table in Markdown."""
-    head = ["backbone", "bank", "token ids", *FORMS]
+    head = ["backbone", "bank", "token ids", *OF_WEIGHTS]
     lines = [head, ["---"] * len(head)]
     for tied, coupled, policy in product((True, False), (True, False), PLACES):
         facts = ["tied" if tied else "untied", "coupled" if coupled else "decoupled", PLACES[policy]]
-        lines.append([*facts, *("yes" if works(f, tied, coupled, policy) else "refused" for f in FORMS)])
+        lines.append([*facts, *("yes" if works(f, tied, coupled, policy) else "refused" for f in OF_WEIGHTS)])
     return "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
 
 

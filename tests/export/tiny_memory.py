@@ -65,4 +65,4 @@ def logit_gap(memory: TokMem, model: nn.Module) -> float:
     with torch.no_grad():
         theirs = model(input_ids=batch).logits[..., : ours.shape[-1]]
     known = ours.isfinite()
-    return float((ours[known] - theirs[known]).abs().max())
+    return float((ours[known] - theirs[known]).detach().abs().max())

@@ -22,6 +22,7 @@ class To(str, Enum):
     hf = "hf"
     peft = "peft"
     lora = "lora"
+    gguf = "gguf"
 
 
 class Spelled(str, Enum):
@@ -37,7 +38,8 @@ def export(
     to: Annotated[
         To,
         typer.Option(
-            help="hf: a plain Hugging Face folder; peft: trainable tokens of PEFT; lora: a LoRA adapter.",
+            help="hf: a plain Hugging Face folder; peft: trainable tokens of PEFT; lora: a LoRA adapter; "
+            "gguf: the backbone's GGUF file with the bank in it.",
             show_default=False,
         ),
     ],
@@ -46,6 +48,13 @@ def export(
         Spelled | None,
         typer.Option(
             help="How tools are spelled. \\[default: mistral, unless the backbone has it itself]",
+            show_default=False,
+        ),
+    ] = None,
+    gguf: Annotated[
+        Path | None,
+        typer.Option(
+            help="For --to gguf: the file that the backbone comes from. \\[default: a named backbone's]",
             show_default=False,
         ),
     ] = None,
@@ -59,6 +68,6 @@ def export(
     from tokmem.export import export as write
 
     memory = open_memory(bank, given(ctx), None)
-    made = write(memory, out, to=to.value, spelling=spelling and spelling.value, check=check)
+    made = write(memory, out, to=to.value, spelling=spelling and spelling.value, check=check, source=gguf)
     exact = "not checked" if made.difference is None else f"logits differ by at most {made.difference:.1g}"
     console().print(f"{len(made.texts)} procedures in {made.folder} ({made.kind}); {exact}", markup=False)

@@ -10,13 +10,13 @@ from typing import Literal, get_args
 from safetensors import SafetensorError
 
 from tokmem.errors import ExportError
-from tokmem.export import adapter, hf, lora, peft
+from tokmem.export import adapter, gguf, hf, lora, peft
 from tokmem.export.card import CARD, FACTS, card, facts
 from tokmem.export.vocabulary import Vocabulary, plan_vocabulary
 from tokmem.files import atomic_write_json, atomic_write_text, check_replaceable, replace_folder
 from tokmem.methods.tokmem import TokMem
 
-Kind = Literal["hf", "peft", "lora"]
+Kind = Literal["hf", "peft", "lora", "gguf"]
 
 
 @dataclass(frozen=True)
@@ -25,12 +25,12 @@ class Form:
 
     Attributes:
         about: what the card says of it.
-        write: writes its files into a folder.
+        write: writes its files: takes the memory, its vocabulary and a folder; `gguf` also takes `source`.
         check: compares them with the memory; gives the largest difference of logits.
     """
 
     about: str
-    write: Callable[[TokMem, Vocabulary, Path], None]
+    write: Callable[..., None]
     check: Callable[[TokMem, Vocabulary, Path], float]
 
 
@@ -38,6 +38,7 @@ FORMS: dict[str, Form] = {
     "hf": Form(hf.ABOUT, hf.write, hf.check),
     "peft": Form(peft.ABOUT, peft.write, adapter.check),
     "lora": Form(lora.ABOUT, lora.write, adapter.check),
+    "gguf": Form(gguf.ABOUT, gguf.write, gguf.check),
 }
 
 
@@ -65,6 +66,7 @@ def export(
     *,
     to: Kind = "hf",
     spelling: str | None = None,
+    source: Path | str | None = None,
     check: bool = True,
 ) -> Exported:
     """Exports a memory in a form that engines serve as it is.
@@ -72,8 +74,10 @@ def export(
     Args:
         memory: a memory.
         folder: folder to write; an older export there is replaced as a whole.
-        to: `hf`, a plain Hugging Face folder; `peft`, trainable tokens of PEFT; `lora`, a LoRA adapter.
+        to: `hf`, a plain Hugging Face folder; `peft`, trainable tokens of PEFT; `lora`, a LoRA adapter;
+            `gguf`, the backbone's GGUF file with the bank in it.
         spelling: `mistral` or `private`; None takes `mistral` unless the backbone has its markers itself.
+        source: the GGUF file that the backbone comes from, for `gguf`; None takes that of a named backbone.
         check: whether to load the export again and compare it with the memory.
 
     Returns:
@@ -85,12 +89,15 @@ def export(
     """
     if to not in FORMS:
         raise ExportError(f"form {to!r}", f"one of {', '.join(get_args(Kind))}")
+    if source is not None and to != "gguf":
+        raise ExportError(f"a GGUF file, and form {to}", "form gguf", "leave the file out, or export to gguf")
     folder, form = Path(folder), FORMS[to]
+    options = {} if source is None else {"source": Path(source)}
     check_replaceable(folder, (FACTS, "*"))
     vocabulary = plan_vocabulary(memory, spelling)
     with replace_folder(folder, (FACTS, "*")) as draft:
         try:
-            form.write(memory, vocabulary, draft)
+            form.write(memory, vocabulary, draft, **options)
         except SafetensorError as error:
             raise ExportError(
                 f"{folder} cannot be written ({error})", "a disk with space", "free some"

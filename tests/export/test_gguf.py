@@ -1,0 +1,102 @@
+"""A bank in the GGUF file of its backbone: what was there stays, and logits are those of the memory."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from gguf import GGMLQuantizationType, GGUFReader
+from gguf.quants import quantize
+
+from tests.export.tiny_memory import PROCEDURES, logit_gap, randomise
+from tests.tiny_gguf import write_gguf
+from tokmem.bank.slots import IdPolicy
+from tokmem.errors import ExportError
+from tokmem.export import export
+from tokmem.export.gguf import quantised
+from tokmem.export.vocabulary import plan_vocabulary
+from tokmem.methods.tokmem import TokMem
+from tokmem.model.backbone import load_backbone
+from tokmem.model.gguf import read_model
+
+
+def gguf_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, coupled: bool, policy: IdPolicy = "auto"
+) -> tuple[TokMem, Path]:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    path = tmp_path / "tiny.gguf"
+    write_gguf(path, kind=kind)
+    memory = TokMem(load_backbone(str(path)), coupled=coupled, policy=policy)
+    memory.add(PROCEDURES)
+    randomise(memory)
+    return memory, path
+
+
+@pytest.mark.parametrize(
+    ("kind", "policy"),
+    [("F32", "spare"), ("F16", "append"), ("Q8_0", "spare"), ("Q8_0", "append"), ("Q4_1", "append")],
+)
+@pytest.mark.parametrize("coupled", [True, False])
+def test_old_bytes_stay_and_logits_are_equal(
+    kind: str, policy: IdPolicy, coupled: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    memory, path = gguf_memory(tmp_path, monkeypatch, kind, coupled, policy)
+    made = export(memory, tmp_path / "served", to="gguf", source=path)
+    old, new = (GGUFReader(file) for file in (path, made.folder / "model.gguf"))
+    held = {tensor.name: tensor for tensor in new.tensors}
+    assert (set(held) - {tensor.name for tensor in old.tensors}) == (set() if coupled else {"output.weight"})
+    ids = plan_vocabulary(memory).ids.values()
+    for tensor in old.tensors:
+        same = [
+            row for row in range(len(tensor.data)) if tensor.name != "token_embd.weight" or row not in ids
+        ]
+        assert np.array_equal(held[tensor.name].data[same], tensor.data[same])
+    model = read_model(made.folder / "model.gguf", torch.float32).eval()
+    assert logit_gap(quantised(memory, plan_vocabulary(memory), new), model) < 1e-4
+    assert made.difference is not None
+
+
+def test_tools_are_shown_and_other_tokens_are_hidden(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    memory, path = gguf_memory(tmp_path, monkeypatch, "Q8_0", True)
+    made = export(memory, tmp_path / "served", to="gguf", source=path)
+    fields = GGUFReader(made.folder / "model.gguf").fields
+    tokens, kinds = (fields[f"tokenizer.ggml.{name}"].contents() for name in ("tokens", "token_type"))
+    ids = plan_vocabulary(memory).ids
+    assert [(tokens[ids[name]], kinds[ids[name]]) for name in ("weather", "say it in words")] == [
+        ("[TOOL_CALLS]weather[ARGS]", 4),
+        ("<|tokmem:say%20it%20in%20words|>", 3),
+    ]
+    assert "[TOOL_CALLS]" not in tokens, "a grammar of llama.cpp would not begin there"
+    assert len(tokens) == fields["llama.vocab_size"].contents()
+    assert "tokmem.messages" in fields["tokenizer.chat_template"].contents()
+
+
+def test_rows_that_cannot_be_quantised_are_float16(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    memory, path = gguf_memory(tmp_path, monkeypatch, "Q8_0", False)
+
+    def no_q8(rows: np.ndarray, kind: GGMLQuantizationType) -> np.ndarray:
+        if kind == GGMLQuantizationType.Q8_0:
+            raise NotImplementedError
+        return quantize(rows, kind)
+
+    monkeypatch.setattr("gguf.quants.quantize", no_q8)
+    made = export(memory, tmp_path / "served", to="gguf", source=path)
+    kinds = {
+        tensor.name: tensor.tensor_type.name for tensor in GGUFReader(made.folder / "model.gguf").tensors
+    }
+    assert kinds["token_embd.weight"] == kinds["output.weight"] == "F16"
+    assert kinds["blk.0.attn_q.weight"] == "Q8_0"
+
+
+def test_another_file_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    memory, _ = gguf_memory(tmp_path, monkeypatch, "Q8_0", True)
+    write_gguf(tmp_path / "other.gguf", kind="F16")
+    with pytest.raises(ExportError, match="does not come from"):
+        export(memory, tmp_path / "served", to="gguf", source=tmp_path / "other.gguf")
+    with pytest.raises(ExportError, match="not known"):
+        export(memory, tmp_path / "served", to="gguf")
+    with pytest.raises(ExportError, match="form hf"):
+        export(memory, tmp_path / "served", source=tmp_path / "other.gguf")
+    assert not (tmp_path / "served").exists()
