@@ -1,4 +1,4 @@
-"""What `bank.json` may hold: one check of all its entries, so that odd contents are refused by name."""
+"""Checks all entries of `bank.json`, and refuses wrong ones by name."""
 
 from __future__ import annotations
 

