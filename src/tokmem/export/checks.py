@@ -62,10 +62,11 @@ def check_tokens(memory: TokMem, vocabulary: Vocabulary, tokenizer: PreTrainedTo
     Raises:
         ExportError: a text has another id, or is shown or hidden where it should not be.
     """
-    memory_ids = set(vocabulary.ids.values())
-    wanted = {text: i for text, i in memory.backbone.tokenizer.get_vocab().items() if i not in memory_ids}
+    # A tokenizer may have texts past the rows: transformers adds some where it reads a GGUF file.
+    own = set(range(vocabulary.rows)) - set(vocabulary.ids.values())
+    wanted = {text: i for text, i in memory.backbone.tokenizer.get_vocab().items() if i in own}
     wanted |= {text: token for token, text in vocabulary.named.items()}
-    held = tokenizer.get_vocab()
+    held = {text: token for text, token in tokenizer.get_vocab().items() if token < vocabulary.rows}
     wrong = {text: held.get(text) for text in {*held, *wanted} if held.get(text) != wanted.get(text)}
     _require("ids of texts", wrong, {text: wanted.get(text) for text in wrong})
     for name, text in vocabulary.texts.items():
