@@ -43,7 +43,19 @@ CHEAPER = {
 }
 # In an order in which each finds what it reads. `backbone remove` is left out: it needs a cached backbone.
 COMMANDS = (
-    *("demo", "recall", "eval", "train", "tools", "run", "report", "data compose", "analyze", "doctor"),
+    *(
+        "demo",
+        "recall",
+        "eval",
+        "train",
+        "tools",
+        "run",
+        "report",
+        "data compose",
+        "analyze",
+        "export",
+        "doctor",
+    ),
     *(f"bank {name}" for name in ("list", "show", "add", "remove", "rename", "slice", "merge")),
     *(f"backbone {name}" for name in ("list", "get", "path")),
 )

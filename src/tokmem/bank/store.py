@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save
+from safetensors.torch import load, save
 
 from tokmem.bank.bank import Bank
 from tokmem.bank.schema import check_facts, check_statistics, check_tensors
@@ -110,6 +110,7 @@ def load_bank(
     try:
         facts, tensors, sums = _read(folder)
     except BankError:
+        recover_folder(folder)
         if not folder.is_dir():
             raise
         with lock_folder(folder):  # a writer may have replaced one file after the other was read
@@ -217,14 +218,19 @@ def _read_facts(folder: Path) -> dict[str, Any]:
 
 
 def _read_tensors(path: Path, checksum: str) -> dict[str, torch.Tensor]:
-    if not path.is_file():
-        raise BankError(f"no {path.name} in {path.parent}", "all files of the bank", "take it from a copy")
-    if _sha256(path) != checksum:
+    """Reads a file once, so that a writer beside cannot change it between check and use."""
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise BankError(
+            f"no {path.name} in {path.parent}", "all files of the bank", "take it from a copy"
+        ) from error
+    if hashlib.sha256(data).hexdigest() != checksum:
         raise BankError(
             f"{path} is truncated or was edited after saving", "the file as saved", "take it from a copy"
         )
     try:
-        return load_file(path)
+        return load(data)
     except SafetensorError as error:
         raise BankError(
             f"{path} cannot be read ({error})", "a safetensors file", "take it from a copy"
