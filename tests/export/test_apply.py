@@ -1,0 +1,24 @@
+"""A memory in a plain pipeline of transformers."""
+
+from __future__ import annotations
+
+import torch
+from transformers import pipeline
+
+from tests.export.tiny_memory import logit_gap, tiny_memory
+from tokmem.export import apply
+
+
+def test_a_pipeline_takes_it_and_the_backbone_stays_bit_equal() -> None:
+    memory = tiny_memory(tied=True, coupled=False)
+    own = memory.backbone.model
+    before = {name: weight.clone() for name, weight in own.state_dict().items()}
+    model, tokenizer = apply(memory)
+    assert logit_gap(memory, model) < 1e-5
+    asked = [{"role": "user", "content": "hi"}]
+    answer = pipeline("text-generation", model=model, tokenizer=tokenizer)(asked, max_new_tokens=4)
+    assert answer[0]["generated_text"][-1]["role"] == "assistant"
+    after = own.state_dict()
+    assert all(torch.equal(weight, after[name]) for name, weight in before.items())
+    shared = {weight.data_ptr() for weight in own.model.layers.parameters()}
+    assert {weight.data_ptr() for weight in model.model.layers.parameters()} == shared
