@@ -45,6 +45,7 @@ CHEAPER = {
 COMMANDS = (
     *(
         "demo",
+        "init",
         "recall",
         "eval",
         "train",

@@ -38,7 +38,8 @@ def test_every_published_argument_is_there_with_dashes_and_underscores(cli: Cli)
 def test_train_then_eval_gives_the_same_scores(cli: Cli, model: Path, corpus: Path) -> None:
     common = ("--corpus", corpus, "--max_new_tokens", 8)
     done = cli(
-        "train", *common, "--model_name", model, "--lr", 0.02, "--decouple_embeddings", "--prompt", "query"
+        *("train", *common, "--model_name", model, "--preset", "paper", "--lr", 0.02),
+        *("--decouple_embeddings", "--prompt", "query"),
     )
     assert done.exit_code == 0, done.output
     trained = summary(Path("runs/train"))["rows"][0]
@@ -112,7 +113,8 @@ def test_preset_plain_and_explicit_values_reach_the_config(cli: Cli, model: Path
     )
     assert done.exit_code == 0, done.output
     bank = "'my run/banks/tokmem-instruction-query-0'"
-    assert f'tokmem recall --bank {bank} --backbone {model} "..." --instruction "..."' in done.stdout
+    assert f"--instruction answer --bank {bank} --backbone {model}\n" in done.stdout
+    assert "training has hardly learned anything" in " ".join(done.stderr.split())
     training = yaml.safe_load(Path("my run/config.yaml").read_text())["training"]
     assert (training["lr"], training["weight_decay"], training["frozen_prefix"]) == (1e-3, 0.01, False)
     assert (training["epochs"], training["accumulation"], training["shuffle"]) == (2, 3, False)

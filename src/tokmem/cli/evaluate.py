@@ -10,8 +10,8 @@ import typer
 
 from tokmem.cli.flags import Flags, given, track_config
 from tokmem.cli.memory import OF_BANK, Prompt, backbone_of, open_memory
-from tokmem.cli.shared import Out, Resume, run_folder, show_results
-from tokmem.cli.train import choose_source, measure
+from tokmem.cli.shared import Out, Resume, load, run_folder, show_results
+from tokmem.cli.train import choose_source
 from tokmem.config import parse_yaml
 from tokmem.config.texts import quoted
 from tokmem.errors import ConfigError
@@ -42,6 +42,9 @@ def evaluate(
     A --corpus of composed queries (.json, as `tokmem data compose` writes them) is for a bank of tools. All
     its queries are asked: F1 of tools and of calls, by number of calls.
     """
+    from tokmem.tracks.atomic.data import check_corpus
+    from tokmem.tracks.run import run
+
     settings = given(ctx)
     corpus = parse_yaml(settings.get("data.corpus", "null"), "--corpus")
     if corpus is not None and corpus.endswith(".json"):
@@ -52,7 +55,9 @@ def evaluate(
     if settings.get("recall.constrained") == "true":
         raise ConfigError("--constrained without composed queries", "a --corpus of them (.json)")
     config = _config(bank, settings, prompt)
-    measure(config, run_folder(out, resume, Path("runs/eval")), resume)
+    check_corpus(config.data)  # its errors need not wait for the backbone
+    folder = run_folder(out, resume, Path("runs/eval"))
+    show_results(run(config, folder, resume=resume, backbone=load(config.backbone)), folder)
 
 
 def _config(bank: Path, settings: dict[str, str], prompt: str | None) -> Any:

@@ -21,6 +21,7 @@ from tokmem.cli import (
     doctor,
     evaluate,
     export,
+    init,
     recall,
     report,
     run,
@@ -79,7 +80,7 @@ app = typer.Typer(
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
     context_settings={**normalizer(""), "help_option_names": ["-h", "--help"]},
-    epilog="Options take dashes or underscores: --tasks-dir is --tasks_dir. Start with: tokmem demo",
+    epilog="Options take dashes or underscores: --tasks-dir is --tasks_dir. Start with: tokmem init",
 )
 
 
@@ -110,6 +111,7 @@ def _unwrapped(text: str) -> str:
 _START, _TRAIN, _KEEP = "Start here", "Train and measure", "Keep banks"
 _BANK, _ONE = "runs/demo/banks/tokmem-query-0", "ticket_topic"
 _add(app, "demo", demo.demo, demo.EXAMPLE, _START)
+_add(app, "init", init.init, init.EXAMPLE, _START)
 _add(app, "recall", recall.recall, recall.EXAMPLE, _START, recall.FLAGS)
 _add(app, "doctor", doctor.doctor, doctor.EXAMPLE, _START)
 _add(app, "train", train.train, train.EXAMPLE, _TRAIN, train.FLAGS)

@@ -40,7 +40,7 @@ ALIASES: dict[str, dict[str, str]] = {
 """By command, other names of its options and the options that they stand for."""
 
 PRESETS = {"paper": {}, "scripts": {"training.lr": "0.001", "training.weight_decay": "0.01"}}
-"""Learning rate and decay of the paper, which are the defaults, and of the published scripts."""
+"""What differs from the config's defaults, which are the paper's: rate and decay of the published scripts."""
 
 _PANEL = "As in the published scripts"
 Decouple = Annotated[
@@ -56,22 +56,25 @@ ContinualReplay = Annotated[
     ),
 ]
 Preset = Annotated[
-    str,
+    str | None,
     typer.Option(
         metavar="<name>",
-        help="Rate and decay of the paper, or of its scripts (0.001 and 0.01). \\[default: paper]",
+        help="Train as in the paper (rate 0.005, one epoch, batches of 4), or with the rate and decay of its "
+        "scripts (0.001 and 0.01). Without it, settings fit the corpus and the backbone.",
         show_default=False,
         rich_help_panel=_PANEL,
     ),
 ]
 
 
-def preset_settings(name: str) -> Mapping[str, str]:
-    """Finds the settings of a preset, YAML texts by key.
+def preset_settings(name: str | None) -> Mapping[str, str]:
+    """Finds the settings of a preset, YAML texts by key; without a name there are none.
 
     Raises:
         ConfigError: there is no such preset.
     """
+    if name is None:
+        return {}
     if name not in PRESETS:
         raise ConfigError(f"preset {name!r}", f"one of {', '.join(PRESETS)}")
     return PRESETS[name]

@@ -2,28 +2,43 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from tokmem.cli import published
 from tokmem.cli.flags import Flags, given, track_config
-from tokmem.cli.shared import Out, Resume, command_line, console, load, run_folder, show_results
+from tokmem.cli.outcome import recall_line, show_outcome
+from tokmem.cli.shared import Out, Resume, console, load, run_folder
 from tokmem.config import parse_yaml
 from tokmem.config.texts import quoted
 from tokmem.errors import ConfigError
 
-EXAMPLE = (
-    "tokmem train --families everyday --num-tasks 3 --train-size 40 --test-size 5 --prompts query --epochs 3 "
-    "--lr 0.02"
-)
+if TYPE_CHECKING:  # importing them takes seconds
+    from tokmem.data import Corpus
+    from tokmem.model.backbone import Backbone
+    from tokmem.train.settings import FitSettings
+
+EXAMPLE = "tokmem train --families everyday --num-tasks 3 --train-size 40 --test-size 5 --prompts query"
 FLAGS = Flags(
     "atomic",
     skip=("track", "name", "training.seed", "recall.mode"),
-    defaults={"methods": "[tokmem]", "data.source": "by --corpus and --tasks-dir; else procedures"},
+    defaults={
+        "methods": "[tokmem]",
+        "prompts": "query if no example of your corpus has an instruction; else instruction+query",
+        "data.source": "by --corpus and --tasks-dir; else procedures",
+        "training.lr": "by the size of the backbone: 0.05 for mini, 0.02 for smollm2, 0.005 for larger ones",
+        "training.epochs": "as many as make 150 steps",
+        "training.batch_size": "16, or as many examples as there are",
+        "training.validate_every": "10 if there are many epochs, else 0",
+    },
 )
+RUN = Path("runs/train")
 _TUNED = ("lora", "replay")
+_TOKENS = ("tokmem", "tokmem_dc")
 
 
 def train(
@@ -33,14 +48,15 @@ def train(
     ] = None,
     out: Out = None,
     resume: Resume = False,
-    preset: published.Preset = "paper",
+    preset: published.Preset = None,
     decouple_embeddings: published.Decouple = False,
     continual_replay: published.ContinualReplay = False,
 ) -> None:
     """Learn procedures as memory tokens, measure them on the test examples, and save the bank.
 
-    Without a corpus it learns the generated procedures of the demo. --methods names other methods to train
-    instead or beside. --test-size 0 only learns. The prompts are those of the bank of --load-task-tokens.
+    Without a corpus it learns generated procedures. Rate, batch size and epochs fit the corpus and the
+    backbone unless you give them. --methods names other methods to train instead or beside. --test-size 0
+    only learns. The prompts are those of the bank of --load-task-tokens.
     """
     settings = {"name": "train", **published.preset_settings(preset), **given(ctx)}
     if corpus is not None:
@@ -50,19 +66,39 @@ def train(
     if "load_task_tokens" in settings:
         _keep_prompts(settings, Path(parse_yaml(settings["load_task_tokens"], "--load-task-tokens")))
     config = track_config("atomic", settings)
-    folder = run_folder(out, resume, Path("runs/train"))
-    measure(config, folder, resume)
-    if not config.skip_training:
-        _say_what_next(config, folder)
+    folder = run_folder(out, resume, RUN)
+    _learn(config, folder, resume, settings, chooses=preset is None)
 
 
-def measure(config: Any, folder: Path, resume: bool) -> None:
-    """Runs an atomic experiment and shows its table."""
-    from tokmem.tracks.atomic.data import check_corpus
+def _learn(config: Any, folder: Path, resume: bool, given: Mapping[str, str], chooses: bool) -> None:
+    """Runs an atomic experiment with the settings that were given, and with ones that fit for the rest."""
+    from tokmem.data import SPLITS
+    from tokmem.tracks.atomic.data import check_corpus, load_corpus
     from tokmem.tracks.run import run
 
     check_corpus(config.data)  # its errors need not wait for the backbone
-    show_results(run(config, folder, resume=resume, backbone=load(config.backbone)), folder)
+    backbone = load(config.backbone)
+    corpus = load_corpus(config.data, backbone)
+    if "prompts" not in given and not any(e.instruction for split in SPLITS for e in corpus.examples(split)):
+        config = replace(config, prompts=("query",))
+    if chooses and not config.skip_training and {v.method for v in config.variants} <= {"base", *_TOKENS}:
+        config = replace(config, training=_fitting(config, corpus, backbone, given))
+    show_outcome(run(config, folder, resume=resume, backbone=backbone), corpus, folder)
+    if not config.skip_training:
+        _say_what_next(config, folder, corpus, backbone.id)
+
+
+def _fitting(config: Any, corpus: Corpus, backbone: Backbone, given: Mapping[str, str]) -> FitSettings:
+    """Chooses the training settings that were not given, by what is learned together, and says so."""
+    from tokmem.data.schedule import plan
+    from tokmem.train.defaults import describe, settings_for
+
+    blocks = plan(len(corpus.names), config.stages, config.schedule, config.block_size)
+    examples = len(corpus.examples("train")) // len(blocks)
+    own = [key.removeprefix("training.") for key in given if key.startswith("training.")]
+    settings = settings_for(examples, backbone, {name: getattr(config.training, name) for name in own})
+    console().print(f"Training: {describe(settings, examples, backbone)}.", markup=False)
+    return settings
 
 
 def _take_corpus(settings: dict[str, str], corpus: Path) -> None:
@@ -115,7 +151,7 @@ def _keep_prompts(settings: dict[str, str], bank: Path) -> None:
         )
 
 
-def _say_what_next(config: Any, folder: Path) -> None:
+def _say_what_next(config: Any, folder: Path, corpus: Corpus, backbone: str) -> None:
     from tokmem.tracks.atomic.experiment import learner_name
 
     name, method = learner_name(config.methods[0], config.prompts[0], config.seeds[0]), config.methods[0]
@@ -124,8 +160,5 @@ def _say_what_next(config: Any, folder: Path) -> None:
             console().print(f"Adapter: {folder / 'learned' / name}", markup=False)
         return
     bank = folder / "banks" / name
-    model = config.backbone.model_name
-    chosen = [] if model == type(config.backbone).model_name else ["--backbone", model]
-    asked = '"..."' if config.prompts[0] == "query" else '"..." --instruction "..."'
-    line = command_line("recall", "--bank", bank, *chosen)
-    console().print(f"Bank: {bank}\nTry:  {line} {asked}", markup=False)
+    line = recall_line(bank, config, corpus, backbone)
+    console().print(f"Bank: {bank}\nTry:  {line}", markup=False)

@@ -110,14 +110,16 @@ def learn_closed(
 def _together(reports: Sequence[FitReport]) -> FitReport:
     """What several runs did: sums, and means of their losses."""
     best = [report.best_loss for report in reports if report.best_loss is not None]
+    first = [report.first_loss for report in reports if report.first_loss is not None]
     counts = {
         field.name: sum(getattr(report, field.name) for report in reports)
         for field in fields(FitReport)
-        if field.name not in ("loss", "best_loss", "prefix_bytes")
+        if field.name not in ("loss", "best_loss", "first_loss", "prefix_bytes")
     }
     return FitReport(
         loss=fmean(report.loss for report in reports),
         best_loss=fmean(best) if best else None,
+        first_loss=fmean(first) if first else None,
         prefix_bytes=max(report.prefix_bytes for report in reports),
         **counts,
     )

@@ -16,7 +16,6 @@ from tokmem.bank.init import Start, wide_rows
 from tokmem.bank.slots import IdPolicy
 from tokmem.bank.statistics import ClosedForm, Shared, Statistics
 from tokmem.bank.store import Origin, load_bank, save_bank
-from tokmem.config.changes import with_changes
 from tokmem.data.calls.schema import start_text
 from tokmem.data.calls.schema_check import check_schema
 from tokmem.data.chat import Chat
@@ -44,6 +43,7 @@ from tokmem.recall.settings import RecallSettings
 from tokmem.records import Answer, Example, Procedure
 from tokmem.seeds import generator
 from tokmem.train.bank_objective import BankObjective
+from tokmem.train.defaults import settled, told
 from tokmem.train.fit import fit
 from tokmem.train.negatives import keep_states
 from tokmem.train.objective import Objective
@@ -64,7 +64,7 @@ class TokMem(Memory, Trained):
         prompt: whether prompts hold instruction and query, or the query alone.
         max_length: most tokens in a sequence.
         chat: how prompts are written; None takes the backbone's own chat format.
-        settings: how `learn` trains.
+        settings: how it trains; None takes the paper's for `learn`, and for `fit` those of `settings_for`.
         recall: how `answer` and `recall` generate.
         start: starting rows of new memory tokens.
         width: memory tokens a procedure.
@@ -117,7 +117,7 @@ class TokMem(Memory, Trained):
         self.bank = bank
         self.lm = MemoryLM(self.backbone.model, self.bank)
         self.chat = chat or Chat(self.backbone.tokenizer)
-        self.prompt, self.max_length = prompt, max_length
+        self.prompt, self.max_length, self.given_settings = prompt, max_length, settings
         self.settings, self.recall_settings = settings or FitSettings(), recall or RecallSettings()
         self.start, self.width, self.seed = start, width, seed
         self.renorm, self.negatives = renorm, negatives
@@ -292,10 +292,10 @@ class TokMem(Memory, Trained):
         known = (*self.bank.names, *([procedure] if procedure and procedure not in self else ()))
         listed = as_examples(examples, known, procedure)
         held = as_examples(validation, known, procedure)
-        settings = with_changes(self.settings, changes)
+        settings = settled(self.given_settings, changes, len(listed), self.backbone)
         if new := [name for name in names_given(examples, listed, procedure) if name not in self]:
             self.add(new)
-        return self._fit(listed, held, settings, checkpoint, metrics)
+        return told(self._fit(listed, held, settings, checkpoint, metrics))
 
     def _fit(
         self,
@@ -356,7 +356,7 @@ class TokMem(Memory, Trained):
         new = [p for p in procedures if p.name not in self.bank]
         if new:
             self._add(new)
-        report = self._fit(train, validation, self.settings, checkpoint, metrics)
+        report = told(self._fit(train, validation, self.settings, checkpoint, metrics))
         if self.renorm == "stage":
             self.bank.renorm()
         if self.negatives and self.bank.statistics is None:

@@ -22,6 +22,7 @@ from tokmem.model.lora import Adapter, LoraSettings, adapter_shape
 from tokmem.records import Example, Procedure
 from tokmem.train.adapter import JointObjective
 from tokmem.train.objective import Objective
+from tokmem.train.settings import FitSettings
 
 BANK, ADAPTER = "bank", "adapter"  # what `save` writes
 
@@ -75,6 +76,9 @@ class TokMemLora(TokMem):
         plain = load_backbone(backbone) if isinstance(backbone, str) else backbone
         self.adapter = Adapter(plain, lora or LoraSettings(), seed)
         adapted = replace(plain, model=self.adapter.model, fingerprint=fingerprint(self.adapter.model))
+        options["settings"] = (
+            options.get("settings") or FitSettings()
+        )  # the adapter's rate is relative to its rate
         super().__init__(adapted, seed=seed, **options)
         check_negatives(self.negatives, freeze_after_first)
         if self.bank.statistics is not None:

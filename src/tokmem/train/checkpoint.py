@@ -26,6 +26,7 @@ class Progress:
     Attributes:
         step: number of optimizer steps done.
         loss: loss of the last step; None before the first step.
+        first_loss: loss of the first step.
         best_loss: lowest validation loss so far; None before the first validation.
         best_step: the step with the lowest validation loss.
         stale: number of validations since `best_step`.
@@ -36,6 +37,7 @@ class Progress:
 
     step: int = 0
     loss: float | None = None
+    first_loss: float | None = None
     best_loss: float | None = None
     best_step: int = 0
     stale: int = 0

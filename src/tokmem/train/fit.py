@@ -170,6 +170,7 @@ class _Run:
         self.processes.add_gradients(self.state.parameters)
         total, memory, memories = self._totals(sums)
         done.loss = self._finite(total / count, "loss")
+        done.first_loss = done.loss if done.first_loss is None else done.first_loss
         self.state.optimizer.step()
         self.objective.after_step()
         done.step += 1
@@ -265,4 +266,5 @@ class _Run:
             prefix_disk_hits=usage.disk_hits,
             read_tokens=usage.read_tokens,
             prefix_bytes=usage.peak_bytes,
+            first_loss=done.first_loss,
         )

@@ -101,6 +101,7 @@ class FitReport:
     Attributes:
         steps: optimizer steps.
         loss: mean loss of the last step, per supervised token.
+        first_loss: likewise of the first step; None if no step was taken.
         best_loss: lowest validation loss; None without validation.
         best_step: the step whose parameters were kept.
         examples: examples of all processes; an example counts once for each epoch.
@@ -125,3 +126,4 @@ class FitReport:
     prefix_disk_hits: int = 0
     read_tokens: int = 0
     prefix_bytes: int = 0
+    first_loss: float | None = None

@@ -1,0 +1,52 @@
+"""`tokmem init`: writes a small corpus and an experiment to edit."""
+
+from __future__ import annotations
+
+import shlex
+from importlib.resources import files
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tokmem.cli.shared import command_line, console, free_folder
+from tokmem.cli.train import RUN
+from tokmem.config.texts import quoted
+from tokmem.errors import ConfigError
+from tokmem.files import atomic_write_text
+
+EXAMPLE = "tokmem init my-first-bank"
+CORPUS, EXPERIMENT = "my.jsonl", "experiment.yaml"
+_FILES = (CORPUS, "my.procedures.jsonl", EXPERIMENT)
+_QUERY = "Can I get three pizzas and one tea?"
+
+
+def init(
+    folder: Annotated[
+        Path, typer.Argument(help="Folder for the files; made if there is none.", show_default="this folder")
+    ] = Path(),
+) -> None:
+    """Write a small corpus of three everyday procedures, and an experiment, both to edit.
+
+    Existing files are never overwritten. The last lines say which two commands come next.
+    """
+    written = [folder / name for name in _FILES]
+    for path in written:
+        if path.exists():
+            raise ConfigError(f"{path} exists already", "a folder without it", "name another folder")
+    if folder.exists() and not folder.is_dir():
+        raise ConfigError(f"{folder} is a file", "a folder", "name another one")
+    for path in written:
+        atomic_write_text(path, _text(path.name, folder))
+    out, bank = console(), free_folder(RUN) / "banks" / "tokmem-query-0"
+    out.print(f"Wrote {', '.join(map(str, written))}.", markup=False)
+    out.print(f"Learn:   {command_line('train', folder / CORPUS)}", markup=False)
+    out.print(f"Recall:  {command_line('recall', _QUERY, '--bank', bank)}", markup=False)
+
+
+def _text(name: str, folder: Path) -> str:
+    """Reads a starter file; the experiment names the files of its folder."""
+    text = files("tokmem.cli").joinpath("starter", name).read_text("utf-8")
+    if name != EXPERIMENT:
+        return text
+    return text.format(experiment=shlex.quote(str(folder / name)), corpus=quoted(str(folder / CORPUS)))

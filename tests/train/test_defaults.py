@@ -1,0 +1,94 @@
+"""Settings for a user who gives none, and the warning when they taught nothing."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any, cast
+
+import pytest
+from torch import nn
+
+from tokmem import TokMem, load_backbone
+from tokmem.errors import ConfigError
+from tokmem.log import logger
+from tokmem.model.backbone import Backbone
+from tokmem.train.defaults import describe, settings_for, steps_of, told
+from tokmem.train.settings import FitReport, FitSettings
+
+MINI, SMALL, LARGE = 6_000_000, 135_000_000, 1_200_000_000
+
+
+def of_size(parameters: int) -> Backbone:
+    model = nn.Linear(1000, parameters // 1000, bias=False, device="meta")
+    return Backbone(cast(Any, model), cast(Any, None), "sized", "mark")
+
+
+@pytest.mark.parametrize(
+    ("examples", "parameters", "lr", "batch", "epochs", "every"),
+    [
+        (1, SMALL, 0.02, 1, 150, 10),
+        (12, SMALL, 0.02, 12, 150, 10),
+        (30, SMALL, 0.02, 16, 75, 10),
+        (800, SMALL, 0.02, 16, 3, 0),
+        (2400, SMALL, 0.02, 16, 1, 0),
+        (100_000, SMALL, 0.02, 16, 1, 0),
+        (30, MINI, 0.05, 16, 75, 10),
+        (30, LARGE, 0.005, 16, 75, 10),
+    ],
+)
+def test_few_examples_are_read_many_times_and_small_backbones_take_a_high_rate(
+    examples: int, parameters: int, lr: float, batch: int, epochs: int, every: int
+) -> None:
+    backbone = of_size(parameters)
+    chosen = settings_for(examples, backbone)
+    assert (chosen.lr, chosen.batch_size, chosen.epochs, chosen.validate_every) == (lr, batch, epochs, every)
+    assert steps_of(examples, chosen) >= 150
+    said = describe(chosen, examples, backbone)
+    assert f"{steps_of(examples, chosen)} steps" in said
+    assert f"rate {lr:g}" in said
+
+
+def test_what_the_user_gives_stands_and_the_rest_fits_it() -> None:
+    chosen = settings_for(80, of_size(SMALL), {"batch_size": 4, "accumulation": 2, "lr": 0.001})
+    assert (chosen.lr, chosen.batch_size, chosen.accumulation, chosen.epochs) == (0.001, 4, 2, 15)
+    assert settings_for(80, of_size(SMALL), {"epochs": 1, "validate_every": 3}) == FitSettings(
+        lr=0.02, batch_size=16, epochs=1, validate_every=3
+    )
+    with pytest.raises(ConfigError, match="epoch"):
+        settings_for(80, of_size(SMALL), {"epoch": 1})
+
+
+def report(first: float | None, last: float, best: float | None = None) -> FitReport:
+    return FitReport(7, last, best, 7, 1, 1, 1, 1.0, 0, 0, first_loss=first)
+
+
+@pytest.mark.parametrize(
+    ("given", "warns"),
+    [
+        (report(8.0, 7.5), True),
+        (report(8.0, 0.1, best=7.0), True),
+        (report(8.0, 2.0), False),
+        (report(8.0, 8.0, best=1.0), False),
+        (report(0.4, 0.39), False),  # trained on from good rows
+        (report(None, 9.0), False),
+    ],
+)
+def test_a_loss_that_hardly_fell_is_told(
+    given: FitReport, warns: bool, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logger, "propagate", True)
+    with caplog.at_level(logging.WARNING, logger.name):
+        assert told(given) is given
+    assert [("hardly learned" in r.message) for r in caplog.records] == [True] * warns
+
+
+def test_fit_chooses_only_where_the_user_gave_no_settings() -> None:
+    backbone = load_backbone("mini", device="cpu")
+    pairs = [("14/03/2021", "March 2021")]
+    chosen = TokMem(backbone, prompt="query").fit(pairs, procedure="month", epochs=2)
+    assert (chosen.steps, chosen.first_loss is not None) == (2, True)
+    learned = TokMem(backbone, prompt="query").fit(pairs, procedure="month")
+    assert learned.steps == 150
+    assert learned.loss < 0.2
+    paper = TokMem(backbone, prompt="query", settings=FitSettings()).fit(pairs, procedure="month")
+    assert paper.steps == 1
