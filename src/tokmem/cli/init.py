@@ -46,7 +46,7 @@ def init(
 
 def _text(name: str, folder: Path) -> str:
     """Reads a starter file; the experiment names the files of its folder."""
-    text = files("tokmem.cli").joinpath("starter", name).read_text("utf-8")
+    text = (files("tokmem.cli") / "starter" / name).read_text("utf-8")
     if name != EXPERIMENT:
         return text
     return text.format(experiment=shlex.quote(str(folder / name)), corpus=quoted(str(folder / CORPUS)))
