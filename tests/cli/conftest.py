@@ -78,6 +78,7 @@ def cli(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Cli:
 def bank(model: Path, corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("trained") / "run"
     args = ["-q", "train", "--corpus", corpus, "--model_name", model, "--prompt", "query", "--test_size", 0]
+    args += ["--preset", "paper"]  # one short pass: the bank stays near its start
     done = CliRunner().invoke(app, [*map(str, args), "--save_path", str(folder)])
     assert done.exit_code == 0, done.output
     return folder / "banks" / "tokmem-query-0"

@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -237,7 +238,13 @@ def test_signals_end_a_command_tidily(model: Path, bank: Path, number: int, stat
     leader, follower = pty.openpty()
     command = [sys.executable, "-m", "tokmem", "recall", "--bank", str(bank), "--backbone", str(model)]
     running = subprocess.Popen(
-        command, stdin=follower, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        command,
+        stdin=follower,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        # A test run in the background of a shell ignores interrupts, and its children would too.
+        preexec_fn=partial(signal.signal, number, signal.SIG_DFL),
     )
     assert running.stdout is not None
     assert "An empty line ends" in running.stdout.readline()
