@@ -6,21 +6,22 @@ import hashlib
 import json
 import shutil
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
-from filelock import FileLock, Timeout
 from safetensors import SafetensorError
 
 from tokmem.errors import BackboneError, TokMemError
 from tokmem.files import atomic_write_json, cache_folder, replace_folder
+from tokmem.locks import lock_folder
 from tokmem.log import logger
 from tokmem.model.fingerprint import fingerprint
 from tokmem.model.gguf import count_weights, open_gguf, read_model, read_tokenizer
 
 FACTS, WEIGHTS = "source.json", "model.safetensors"
+_LONGEST = 3600.0  # seconds that a process waits for another one to download and convert
 
 
 @dataclass(frozen=True)
@@ -119,24 +120,17 @@ def locked(target: Path) -> Iterator[None]:
     Raises:
         TokMemError: the cache cannot be written.
     """
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(target.with_name(f".{target.name}.lock"))
+    with ExitStack() as stack:
         try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            logger.info("another process is preparing %s; waiting for it", target.name)
-            lock.acquire()
-    except OSError as error:
-        raise TokMemError(
-            f"the cache {target.parent} cannot be written ({error.strerror})",
-            "a folder that can be written",
-            "set XDG_CACHE_HOME to one",
-        ) from error
-    try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            stack.enter_context(lock_folder(target, wait=_LONGEST))
+        except OSError as error:
+            raise TokMemError(
+                f"the cache {target.parent} cannot be written ({error.strerror})",
+                "a folder that can be written",
+                "set XDG_CACHE_HOME to one",
+            ) from error
         yield
-    finally:
-        lock.release()
 
 
 def require_space(folder: Path, needed: int) -> None:
