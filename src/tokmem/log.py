@@ -149,7 +149,7 @@ def _rounded(value: Any) -> Any:
 
 
 def _drop_torn_line(path: Path) -> None:
-    """Removes a last line without a line feed, which a killed process left."""
+    """Removes an incomplete last line that a killed process left."""
     if not path.exists():
         return
     data = path.read_bytes()

@@ -105,7 +105,7 @@ def _earlier_seconds(folder: Path) -> float:
     """
     if not (folder / _CLOCK).is_file():
         return 0.0
-    clock = read_json(folder / _CLOCK, dict, f"remove {folder / _CLOCK}: wall time is counted anew")
+    clock = read_json(folder / _CLOCK, dict, f"remove {folder / _CLOCK}: wall time is counted again")
     files = (path for path in folder.rglob("*") if path.is_file() and path.name not in (_CONFIG, _CLOCK))
     last = max((path.stat().st_mtime for path in files), default=0.0)
     return float(clock["seconds_before"]) + max(0.0, last - float(clock["began"]))

@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -13,6 +14,8 @@ import torch
 from tests.cli.conftest import Cli
 from tokmem.bank.store import load_bank
 from tokmem.cli import bank as bank_commands
+from tokmem.train.fit import fit
+from tokmem.train.settings import FitReport
 
 
 def names(folder: Path) -> tuple[str, ...]:
@@ -111,6 +114,24 @@ def test_a_change_in_place_waits_for_other_writers(
     ):
         assert cli("bank", *arguments).exit_code == 0
     assert held == [Path("mine")] * 3
+
+
+def test_new_procedures_learn_from_examples_without_an_option(
+    cli: Cli, bank: Path, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps: list[int] = []
+
+    def counted(*args: Any, **options: Any) -> FitReport:
+        report = fit(*args, **options)
+        steps.append(report.steps)
+        return report
+
+    monkeypatch.setattr("tokmem.methods.tokmem.fit", counted)
+    Path("new.jsonl").write_text('{"query": "hey", "turns": [{"procedure": "shout", "response": "HEY"}]}\n')
+    add = ("bank", "add", bank, "--backbone", model, "--name", "shout", "--examples", "new.jsonl")
+    assert cli(*add, "--out", "chosen").exit_code == 0
+    assert cli(*add, "--epochs", 2, "--out", "given").exit_code == 0
+    assert steps == [150, 2]
 
 
 def test_a_bank_that_computes_addresses_learns_from_a_few_examples(

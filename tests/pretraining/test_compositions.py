@@ -26,7 +26,7 @@ def _record(query: str) -> dict[str, str]:
     return dict(part.split(": ") for part in query.split(" | "))
 
 
-# What each held-out family asks for, written anew: the form of its queries, and the response.
+# What each held-out family asks for, written again: the form of its queries, and the response.
 RULES: dict[str, tuple[str, Callable[[str], str]]] = {
     "words_drop_first_slashes": (r"[a-z]+( [a-z]+){3,}", lambda q: "/".join(q.split()[1:])),
     "words_swap_ends_hyphens": (

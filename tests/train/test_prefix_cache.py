@@ -127,7 +127,7 @@ def test_stems_read_together_are_dropped_and_found_together(
 def test_a_resumed_run_ends_with_the_same_bank(
     tmp_path: Path, warm: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """From memory, from disk, or read anew: where it is taken up, nothing is in memory."""
+    """From memory, from disk, or read again: where it is taken up, nothing is in memory."""
     whole = run()
     disk = {"prefix_disk_mb": 8, "prefix_cache_dir": str(tmp_path / "kept")} if warm else {}
     settings = replace(SETTINGS, checkpoint_every=1, **disk)

@@ -298,7 +298,7 @@ class Bank(nn.Module):
         """Adds procedures of another bank of the same backbone, as fresh rows.
 
         Token ids are kept where they are free here, else new ones are given; the rows stay the same, unless
-        the addresses are computed from statistics that are not frozen: these are computed anew.
+        the addresses are computed from statistics that are not frozen: these are computed again.
 
         Raises:
             BankError: the banks differ in dimension, coupling, id space or in how addresses come about,

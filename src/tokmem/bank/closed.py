@@ -48,7 +48,7 @@ def reference_of(bank: Bank) -> Reference:
     missing = [n for n in bank.names if statistics is None or n not in statistics.counts]
     if statistics is None or missing:
         raise BankError(
-            f"no statistics of {', '.join(missing)}", "those of all procedures", "learn them anew"
+            f"no statistics of {', '.join(missing)}", "those of all procedures", "learn them again"
         )
     return statistics.reference or fit_reference(statistics, bank.states)
 
@@ -105,7 +105,7 @@ def merged_statistics(bank: Bank, other: Bank, names: Sequence[str]) -> Statisti
         raise BankError(
             f"a bank with {kinds[theirs is None]} addresses",
             f"one with {kinds[bank.statistics is None]} ones, as the bank that it joins",
-            "learn one of them anew with the other's setting of `addresses`",
+            "learn one of them again with the other's setting of `addresses`",
         )
     merged = bank.statistics.slice(bank.names)
     merged.merge(theirs)

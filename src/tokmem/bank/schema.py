@@ -19,7 +19,7 @@ from tokmem.strict_json import MAX_SCHEMA_DEPTH, nests_deeper
 
 _REMEDY = "take the bank from a copy, or train a new one"
 MOST = 1 << 31
-"""Numbers of rows, ids and dimensions stay below this."""
+"""Upper bound of the row counts, token ids and dimensions in a bank file."""
 
 
 class _Kind(NamedTuple):

@@ -30,7 +30,7 @@ class ClosedForm:
     Attributes:
         shared: whether what addresses have in common (covariances, common mean, sharpness, balance) is
             `frozen` after the first stage or `updated` with every procedure. If frozen, a row never changes
-            again. If updated, all rows are computed anew, and the order of procedures does not matter.
+            again. If updated, all rows are computed again, and the order of procedures does not matter.
         ridge: share of the mean variance that is added to the covariance in every direction.
         false_accept: share of the queries that fit no procedure which may still reach one.
     """
@@ -66,7 +66,7 @@ class Statistics:
         scatter: (d, d) float64 sum of (h - mean)(h - mean)^T over all states, about their procedures' means.
         freedom: degrees of freedom of `scatter`: the number of states minus that of procedures.
         gate: made of these numbers when it was last asked for; None if they changed since.
-        reference: what addresses are computed with, if it is fixed; None if the sums determine it anew each
+        reference: what addresses are computed with, if it is fixed; None if the sums determine it again each
             time.
     """
 
@@ -191,7 +191,7 @@ class Statistics:
                 raise BankError(
                     f"statistics with {what} {theirs.get(what)}",
                     f"{what} {ours.get(what)}, as the bank has it",
-                    "learn these procedures anew with that",
+                    "learn these procedures again with that",
                 )
         if self.reference and other.reference and not self.reference.same(other.reference):
             raise BankError(

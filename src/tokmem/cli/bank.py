@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tokmem.cli.flags import Flags, given, track_config
+from tokmem.cli.flags import Flags, given, track_config, training_given
 from tokmem.cli.memory import backbone_of
 from tokmem.cli.shared import console, load, show_json, show_table
 from tokmem.config.texts import quoted
@@ -88,13 +88,12 @@ def add(
     config = track_config("atomic", {**model, **given(ctx)})
     backbone = load(config.backbone)
     with lock_folder(out or folder):
-        options = {"start": config.start, "width": config.width, "settings": config.training}
-        memory = TokMem.load(folder, backbone, **options)
+        memory = TokMem.load(folder, backbone, start=config.start, width=config.width)
         if examples is None and memory.bank.statistics is not None:
             raise ConfigError(f"a bank that computes its addresses, {folder}", "--examples of each procedure")
         memory.add(new)
         if examples is not None:
-            memory.fit(examples)
+            memory.fit(examples, **training_given(config, given(ctx)))
         _save(memory.bank, out or folder, origin, folder)
 
 
@@ -141,7 +140,7 @@ def merge(
     other: Annotated[Path, typer.Argument(help="Folder of another bank.", show_default=False)],
     out: Out,
 ) -> None:
-    """Merge two banks of one backbone; clashing token ids of the second are given anew."""
+    """Merge two banks of one backbone; clashing token ids of the second are given again."""
     bank, origin = _load(folder)
     same = {name: getattr(origin, name) for name in ("fingerprint", "chat", "configuration")}
     second, second_origin = _load(other, **same)

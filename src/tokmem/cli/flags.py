@@ -103,6 +103,12 @@ def given(ctx: typer.Context) -> dict[str, str]:
     return dict(ctx.meta[GIVEN])
 
 
+def training_given(config: Any, settings: Mapping[str, str]) -> dict[str, Any]:
+    """Picks the training settings that the user gave, by name. The track's config holds their values."""
+    names = (key.removeprefix("training.") for key in settings if key.startswith("training."))
+    return {name: getattr(config.training, name) for name in names}
+
+
 def track_config(track: str, settings: Mapping[str, str], experiment: Path | None = None) -> Any:
     """Makes a track's config from an experiment file and YAML texts by dotted key.
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from tokmem.cli import published
-from tokmem.cli.flags import Flags, given, track_config
+from tokmem.cli.flags import Flags, given, track_config, training_given
 from tokmem.cli.outcome import recall_line, show_outcome
 from tokmem.cli.shared import Out, Resume, console, load, run_folder
 from tokmem.config import parse_yaml
@@ -95,8 +95,7 @@ def _fitting(config: Any, corpus: Corpus, backbone: Backbone, given: Mapping[str
 
     blocks = plan(len(corpus.names), config.stages, config.schedule, config.block_size)
     examples = len(corpus.examples("train")) // len(blocks)
-    own = [key.removeprefix("training.") for key in given if key.startswith("training.")]
-    settings = settings_for(examples, backbone, {name: getattr(config.training, name) for name in own})
+    settings = settings_for(examples, backbone, training_given(config, given))
     console().print(f"Training: {describe(settings, examples, backbone)}.", markup=False)
     return settings
 

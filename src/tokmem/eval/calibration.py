@@ -1,4 +1,4 @@
-"""Whether probabilities of routing can be trusted, and how well queries that fit nothing are told apart."""
+"""Measures whether routing probabilities can be trusted, and how well unknown queries are detected."""
 
 from __future__ import annotations
 

@@ -93,7 +93,7 @@ class PassageLearner:
         return (self._with_peft if memory.method in KINDS else self._side_by_side)(memory, runs)
 
     def untrained(self, memory: PassageMemory, runs: Sequence[Run]) -> list[list[TokenTally]]:
-        """How well the backbone without memory predicts each run's sequences."""
+        """Measures how well the backbone predicts each run's sequences without memory tokens."""
         lm = self._reader()
         return [tallies(lm, self._encoded(run, (), memory.placement)) for run in runs]
 

@@ -136,7 +136,7 @@ class TokMem(Memory, Trained):
             raise BankError(
                 f"closed-form addresses for a bank with {len(self.bank)} trained ones",
                 "an empty bank, or one that keeps statistics",
-                "learn its procedures anew, or set addresses to trained",
+                "learn its procedures again, or set addresses to trained",
             )
         if self.bank.statistics is None:
             self.bank.statistics = Statistics(self.bank.dim, policy, read_with(self))

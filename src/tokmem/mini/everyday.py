@@ -1,7 +1,7 @@
 """Ten everyday procedures on text that a person would type: extract, classify, rewrite, format.
 
-A demonstration for a real language model: each asks for what a small one can do, and none was seen by the
-training of a bundled backbone.
+The demo teaches them to a real language model. A small model can do each of them. No training of a bundled
+backbone used them.
 """
 
 from __future__ import annotations

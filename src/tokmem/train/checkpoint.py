@@ -97,7 +97,7 @@ class RunState:
             raise TrainingError(
                 f"checkpoint {folder} is of run {known}",
                 f"run {identity}: same data, settings, backbone and starting parameters",
-                "resume with the settings it was started with, or remove the folder to start anew",
+                "resume with the settings it was started with, or remove the folder to start again",
             )
         tensors = _read_tensors(folder, self.parameters)
         for i, parameter in enumerate(self.parameters):
@@ -117,7 +117,7 @@ class RunState:
 
 
 def _remedy(folder: Path) -> str:
-    return f"remove the folder {folder} and resume: this training starts anew"
+    return f"remove the folder {folder} and resume: this training starts again"
 
 
 def _read_facts(folder: Path) -> tuple[str, Progress]:

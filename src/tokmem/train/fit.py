@@ -96,7 +96,7 @@ class _Run:
         self.meter = SpeedMeter()
 
     def go(self) -> FitReport:
-        """Trains to the end, from the start or from the checkpoint."""
+        """Trains until the last step. It starts at the checkpoint if there is one."""
         identity = ""
         if self.checkpoint is not None:
             identity = self._identity()

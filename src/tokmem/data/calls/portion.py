@@ -166,5 +166,5 @@ def check_new_tools(portions: Mapping[str, Composed]) -> None:
                 raise DataError(
                     f"tool {tool.name!r} is among tools {home[tool.name]} and {tools}",
                     "each tool in one range",
-                    "make the files of each range anew with `tokmem data compose`",
+                    "make the files of each range again with `tokmem data compose`",
                 )

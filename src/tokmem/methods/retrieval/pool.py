@@ -228,7 +228,7 @@ class Pool:
 def _read(path: Path) -> dict[str, object]:
     raw = parse_object(read_bytes(path), str(path))
     if raw.get("format") != FORMAT:
-        raise DataError(f"{path}: format {raw.get('format')!r}", f"format {FORMAT}", "save it anew")
+        raise DataError(f"{path}: format {raw.get('format')!r}", f"format {FORMAT}", "save it again")
     return raw
 
 
@@ -242,7 +242,7 @@ def _read_embeddings(path: Path, count: int) -> Tensor:
         raise DataError(
             f"{path}: {embeddings.dtype} of shape {tuple(embeddings.shape)}",
             f"float32 with a row for each of {count} texts",
-            "take it from a copy, or learn anew",
+            "take it from a copy, or learn again",
         )
     return embeddings
 

@@ -63,7 +63,7 @@ class AtomicConfig(Config):
         (), "ask again with other instructions: truncated (their first half), reworded (procedures)"
     )
     train_sizes: tuple[int, ...] = setting(
-        (), "learn anew from the first n examples of each task, for each n; none: data.train_size"
+        (), "learn again from the first n examples of each task, for each n; none: data.train_size"
     )
     rates: tuple[float, ...] = setting((), "rates to choose from on validation loss; none: training.lr")
     start: Start = same_as(TokMemSettings, "start")

@@ -78,7 +78,7 @@ class CompositionalConfig(Config):
     )
     seeds: tuple[int, ...] = setting((0,), "of starting rows and order; results are means over them")
     call_limits: tuple[int, ...] = setting(
-        (), "learn anew from queries of at most n calls, for each n; none: data.train_max_calls"
+        (), "learn again from queries of at most n calls, for each n; none: data.train_max_calls"
     )
     rates: tuple[float, ...] = setting((), "rates to choose from on validation loss; none: training.lr")
     start: Start = same_as(TokMemSettings, "start")

@@ -22,7 +22,7 @@ from tokmem.tracks.settings import provenance_of
 
 
 class ToolPart(NamedTuple):
-    """One variant that learns from queries of at most so many calls (None: as the data section says)."""
+    """One variant, and the most calls in a query that it learns from (None: the limit of section `data`)."""
 
     limit: int | None
     variant: ToolVariant
