@@ -15,7 +15,7 @@ from tokmem.errors import ConfigError, TrainingError
 from tokmem.log import Metrics
 from tokmem.model.memory_lm import MemoryLM
 from tokmem.train.optim import rate
-from tokmem.train.settings import PRESETS, FitReport, FitSettings
+from tokmem.train.settings import FitReport, FitSettings
 from tokmem.train.step import plain_loss
 
 
@@ -74,11 +74,9 @@ def test_rates_rise_then_fall_to_zero_or_stay() -> None:
     assert rate(3, 4, 1.0, 1.0, "linear") == 1.0
 
 
-def test_presets_are_the_papers_and_the_scripts_settings() -> None:
-    paper, scripts = (FitSettings(**PRESETS[name]) for name in ("paper", "scripts"))
-    assert paper == FitSettings()
+def test_the_defaults_are_the_papers() -> None:
+    paper = FitSettings()
     assert (paper.lr, paper.weight_decay, paper.epochs, paper.batch_size) == (5e-3, 0.0, 1, 4)
-    assert (scripts.lr, scripts.weight_decay) == (1e-3, 0.01)
 
 
 def test_the_best_rows_are_kept_and_patience_ends_the_run() -> None:

@@ -16,7 +16,7 @@ NO_MATTER = ("checkpoint_every", "prefix_cache_mb", "prefix_disk_mb", "prefix_ca
 
 @dataclass(frozen=True)
 class FitSettings(Config):
-    """How to train. The defaults are the paper's; `PRESETS` has those of the published scripts.
+    """How to train. The defaults are the paper's.
 
     Attributes:
         lr: AdamW's rate.
@@ -89,9 +89,6 @@ class FitSettings(Config):
     def stream(self, count: int) -> Stream:
         """The order in which `count` examples come."""
         return Stream(count, self.batch_size, self.window, self.shuffle, self.seed)
-
-
-PRESETS: dict[str, dict[str, Any]] = {"paper": {}, "scripts": {"lr": 1e-3, "weight_decay": 0.01}}
 
 
 @dataclass(frozen=True)
