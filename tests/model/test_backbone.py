@@ -18,6 +18,7 @@ from tokmem.model.backbone import (
     is_recurrent,
     load_backbone,
     pick_device,
+    pick_dtype,
     wrap_backbone,
 )
 from tokmem.model.fingerprint import fingerprint
@@ -150,6 +151,24 @@ def test_bad_arguments_are_refused(options: dict[str, str], message: str) -> Non
 def test_auto_takes_what_there_is(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.accelerator, "is_available", lambda: False)
     assert pick_device("auto") == "cpu"
+
+
+@pytest.mark.parametrize(
+    ("found", "wanted"),
+    [
+        ({"avx512_bf16": True, "amx_bf16": False}, torch.bfloat16),
+        ({"avx512_bf16": False, "amx_bf16": True}, torch.bfloat16),
+        ({"avx512_bf16": False, "avx2": True}, torch.float32),
+        ({}, torch.float32),  # a processor of another architecture names neither
+    ],
+)
+def test_fastest_is_half_precision_only_where_the_processor_computes_it(
+    found: dict[str, bool], wanted: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: found, raising=False)
+    assert pick_dtype("fastest", "cpu") is wanted
+    assert pick_dtype("bfloat16", "cpu") is torch.bfloat16  # a name is taken at its word
+    assert pick_dtype("auto", "cpu") is None
 
 
 @pytest.mark.parametrize("bits", ["8bit", "4bit"])

@@ -26,7 +26,7 @@ from tokmem.model.converted import Converted
 from tokmem.model.fingerprint import fingerprint
 
 SAVED = "tokmem_backbone.json"  # marks a folder that `save_backbone` wrote
-DTypeName = Literal["auto", "float32", "bfloat16", "float16"]
+DTypeName = Literal["auto", "fastest", "float32", "bfloat16", "float16"]
 Quantization = Literal["none", "8bit", "4bit"]
 # Settings that change the states of the same weights; the names of all architectures side by side.
 _CONFIGURATION = (
@@ -101,7 +101,8 @@ def load_backbone(
             GGUF file: its path, ``folder:file.gguf``, or ``owner/name:file.gguf`` of the hub. A GGUF file is
             converted once, into the user's cache.
         dtype: ``auto`` takes the checkpoint's own; for a GGUF file, whose numbers are dequantised, and for
-            a bundled backbone on a CPU it takes float32.
+            a bundled backbone on a CPU it takes float32. ``fastest`` takes bfloat16 where the device
+            multiplies it in hardware, else float32.
         device: ``auto`` takes an accelerator if there is one.
         quantization: ``8bit`` and ``4bit`` load through bitsandbytes, which must be installed.
         attention: attention implementation of transformers; None lets it choose.
@@ -116,7 +117,7 @@ def load_backbone(
     if quantization not in get_args(Quantization):
         raise BackboneError(f"quantization {quantization!r}", f"one of {', '.join(get_args(Quantization))}")
     place = pick_device(device)
-    asked: torch.dtype | None = None if dtype == "auto" else getattr(torch, dtype)
+    asked = pick_dtype(dtype, place)
     source = locate(name, asked, place)
     options: dict[str, Any] = {"dtype": asked or (torch.float32 if source.whole_precision else "auto")}
     if attention:
@@ -230,6 +231,25 @@ def pick_device(device: str) -> str:
     except (RuntimeError, AssertionError) as error:
         raise BackboneError(f"device {device!r}", "auto, cpu, or a device that torch sees here") from error
     return device
+
+
+def pick_dtype(dtype: DTypeName, device: str) -> torch.dtype | None:
+    """Finds the torch type of a name on a device; None for `auto`.
+
+    `fastest` is bfloat16 on a device that multiplies it in hardware: a GPU, or a CPU with AVX512-BF16 or AMX.
+    It is float32 on any other device, where bfloat16 is several times slower.
+    """
+    if dtype == "auto":
+        return None
+    if dtype != "fastest":
+        kind: torch.dtype = getattr(torch, dtype)
+        return kind
+    if torch.device(device).type == "cuda":
+        native = torch.cuda.is_bf16_supported(including_emulation=False)
+    else:
+        found = torch.cpu.get_capabilities()
+        native = torch.device(device).type == "cpu" and bool(found.get("avx512_bf16") or found.get("amx_bf16"))
+    return torch.bfloat16 if native else torch.float32
 
 
 def input_embedding(model: PreTrainedModel) -> nn.Embedding:

@@ -15,7 +15,9 @@ class BackboneConfig(Config):
 
     model_name: str = setting(SMOLLM2, NAMES)
     dtype: DTypeName = setting(
-        "auto", "of the weights; 'auto': the checkpoint's own, float32 for a .gguf file"
+        "auto",
+        "of the weights; 'auto': the checkpoint's own, float32 for a .gguf file; 'fastest': bfloat16 where "
+        "the device multiplies it in hardware, else float32",
     )
     device: str = setting("auto", "'auto', 'cpu', 'cuda', ...")
     quantization: Quantization = setting("none", "'8bit' or '4bit', through bitsandbytes")

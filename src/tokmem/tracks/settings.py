@@ -12,9 +12,10 @@ from tokmem.provenance import provenance
 
 
 def provenance_of(seed: int, checksum: str, backbone: Backbone) -> dict[str, Any]:
-    """Where a result comes from: seed, checksum of the data, and backbone."""
+    """Where a result comes from: seed, checksum of the data, backbone, and the type of its numbers."""
     device, source = str(backbone.device), backbone.source_sha256
-    return provenance(seed, checksum, backbone.fingerprint, device, source)
+    came = provenance(seed, checksum, backbone.fingerprint, device, source)
+    return came | {"dtype": str(backbone.model.dtype).removeprefix("torch.")}
 
 
 def check_filled(config: Any, names: Sequence[str]) -> None:

@@ -14,6 +14,7 @@ _PROVENANCE = {
     "date": "date",
     "seed": "first seed",
     "device": "device",
+    "dtype": "type of the backbone's numbers",
     "commit": "commit",
     "backbone_fingerprint": "backbone fingerprint",
     "backbone_source_sha256": "backbone's GGUF file, SHA-256",
