@@ -248,7 +248,9 @@ def pick_dtype(dtype: DTypeName, device: str) -> torch.dtype | None:
         native = torch.cuda.is_bf16_supported(including_emulation=False)
     else:
         found = torch.cpu.get_capabilities()
-        native = torch.device(device).type == "cpu" and bool(found.get("avx512_bf16") or found.get("amx_bf16"))
+        native = torch.device(device).type == "cpu" and bool(
+            found.get("avx512_bf16") or found.get("amx_bf16")
+        )
     return torch.bfloat16 if native else torch.float32
 
 

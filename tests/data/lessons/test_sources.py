@@ -1,0 +1,124 @@
+"""Prompts, skills and tools are read as lessons; what is none of these is refused by name."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tokmem.data.lessons.sources import read_lessons
+from tokmem.errors import DataError
+
+SCHEMA = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
+SKILL = "---\nname: {name}\ndescription: {description}\nlicense: MIT\n---\n# Title\n\nDo this.\n"
+
+
+def skill(
+    folder: Path, name: str = "pdf-forms", description: str = "Fills forms.", text: str = SKILL
+) -> Path:
+    folder.mkdir()
+    (folder / "SKILL.md").write_text(text.format(name=name, description=description), "utf-8")
+    return folder
+
+
+def write(path: Path, content: object) -> Path:
+    path.write_text(content if isinstance(content, str) else json.dumps(content), "utf-8")
+    return path
+
+
+def test_a_prompt_is_named_for_its_file_and_described_by_its_first_line(tmp_path: Path) -> None:
+    (lesson,) = read_lessons([write(tmp_path / "polite answer.txt", "\nAnswer politely.\n\nAlways.\n")])
+    assert (lesson.name, lesson.procedure.description) == ("polite-answer", "Answer politely.")
+    assert lesson.text == "Answer politely.\n\nAlways."
+    assert not lesson.is_tool
+
+
+@pytest.mark.parametrize("empty", ["", " \n\u200b\n"])
+def test_an_empty_prompt_is_refused(tmp_path: Path, empty: str) -> None:
+    with pytest.raises(DataError, match="empty"):
+        read_lessons([write(tmp_path / "p.txt", empty)])
+
+
+def test_a_skill_is_its_front_matter_and_body_and_nothing_beside_it(tmp_path: Path) -> None:
+    folder = skill(tmp_path / "pdf-forms")
+    (folder / "scripts").mkdir()
+    (folder / "scripts" / "run.py").write_bytes(b"\xff\xfe not even text")
+    for path in (folder, folder / "SKILL.md"):
+        (lesson,) = read_lessons([path])
+        assert (lesson.name, lesson.procedure.description) == ("pdf-forms", "Fills forms.")
+        assert lesson.text == "# Title\n\nDo this."
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"name": "PDF"}, "lower-case"),
+        ({"name": "other"}, "the same name"),
+        ({"name": "a--b"}, "single hyphens"),
+        ({"description": "d" * 1025}, "1025 characters"),
+        ({"description": "''"}, "0 characters"),
+        ({"description": "[a"}, "broken front matter"),
+        ({"text": "# No front matter"}, "no front matter"),
+        ({"text": "---\nname: pdf-forms\n---\nDo."}, "no `description`"),
+        ({"text": "---\nname: pdf-forms\ndescription: d\n---\n \n"}, "no instructions"),
+        ({"text": "---\n- a list\n---\nDo."}, "an object"),
+    ],
+)
+def test_a_broken_skill_is_refused(tmp_path: Path, change: dict[str, str], message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        read_lessons([skill(tmp_path / "pdf-forms", **change)])
+
+
+FORMS = {
+    "openai": [{"type": "function", "function": {"name": "w", "description": "d", "parameters": SCHEMA}}],
+    "flat": [{"type": "function", "name": "w", "description": "d", "parameters": SCHEMA}],
+    "one": {"name": "w", "description": "d", "parameters": SCHEMA},
+    "mcp": {"tools": [{"name": "w", "title": "W", "description": "d", "inputSchema": SCHEMA}]},
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_every_form_of_a_tool_is_the_same_lesson(tmp_path: Path, form: str) -> None:
+    (lesson,) = read_lessons([write(tmp_path / "tools.json", FORMS[form])])
+    assert lesson.is_tool
+    assert (lesson.name, lesson.procedure.parameters) == ("w", SCHEMA)
+    assert '"city"' in lesson.text
+
+
+def test_a_bfcl_file_gives_each_function_once_with_standard_types(tmp_path: Path) -> None:
+    tool = {"name": "a.b", "description": "d", "parameters": {**SCHEMA, "type": "dict"}}
+    tool["parameters"]["properties"] = {
+        "x": {"type": "float"},
+        "y": {"type": "any"},
+        "type": {"type": "dict"},
+    }
+    rows = [{"id": str(i), "question": [], "function": [tool]} for i in range(2)]
+    (lesson,) = read_lessons([write(tmp_path / "b.json", "\n".join(map(json.dumps, rows)))])
+    properties = {"x": {"type": "number"}, "y": {}, "type": {"type": "object"}}
+    assert lesson.name == "a.b"
+    assert lesson.procedure.parameters == {**SCHEMA, "properties": properties}
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ([], "no tools"),
+        ("{", "line 1"),
+        ({"resources": []}, "a list of tools"),
+        ({"tools": [{"name": "w"}], "nextCursor": "2"}, "one page"),
+        ([{"description": "nameless"}], "without a name"),
+        ([{"name": "w", "parameters": "none"}], "schema of 'w'"),
+        ([{"name": "w", "parameters": {"type": "object", "properties": {"a": {"type": "text"}}}}], "text"),
+        ([{"name": "w", "parameters": SCHEMA}, {"name": "w", "description": "other"}], "two tools"),
+    ],
+)
+def test_what_is_no_list_of_tools_is_refused(tmp_path: Path, content: object, message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        read_lessons([write(tmp_path / "tools.json", content)])
+
+
+def test_two_lessons_of_one_name_are_refused(tmp_path: Path) -> None:
+    first, second = write(tmp_path / "a.txt", "One."), write(tmp_path / "a.md", "Two.")
+    with pytest.raises(DataError, match=r"'a' in .*a\.txt and in .*a\.md"):
+        read_lessons([first, second])
