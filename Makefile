@@ -17,7 +17,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test coverage test-all test-portable lint format bench clean
+.PHONY: help setup demo test coverage test-all test-portable lint format docs bench clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -63,6 +63,10 @@ format: $(STAMP) ## Format the code and fix what ruff can fix
 	$(BIN)/ruff check --fix-only --quiet .
 	$(BIN)/ruff format .
 
+docs: $(STAMP) ## Build the site of the documentation into site/; a warning is an error
+	@$(BIN)/python -m pip install --quiet -e '.[docs]' -c constraints.txt
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
 bench: $(STAMP) ## Measure a training step, whole epochs, large banks and recall; half an hour or more on two cores
 	$(BIN)/python -m bench.train_step
 	$(BIN)/python -m bench.epochs
@@ -75,5 +79,5 @@ bench: $(STAMP) ## Measure a training step, whole epochs, large banks and recall
 	$(BIN)/python tools/update_tables.py
 
 clean: ## Remove the environment and the caches; results and trained models stay
-	rm -rf $(VENV) dist .coverage .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
+	rm -rf $(VENV) dist site .coverage .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -31,7 +31,7 @@ def test_every_published_argument_is_there_with_dashes_and_underscores(cli: Cli)
         options = [part for name in names for part in (f"--{name}", "1")]
         assert cli("train", *options, "--help").exit_code == 0
     assert "No such option" in cli("train", "--tasks_dri", "1", "--help").stderr
-    docs = (ROOT / "docs/cli.md").read_text()
+    docs = (ROOT / "docs/published.md").read_text()
     assert not [name for name in PUBLISHED if f"`{name}`" not in docs]
 
 

@@ -1,6 +1,6 @@
 """The names of the published scripts: other names for our options, and switches that stand for settings.
 
-docs/cli.md lists every argument of the scripts with its counterpart.
+docs/published.md lists every argument of the scripts with its counterpart.
 """
 
 from __future__ import annotations

@@ -75,7 +75,7 @@ class TokMem(Memory, Trained):
         addresses: whether a new decoupled bank's addresses are `trained`, or computed in `closed` form from
             statistics of frozen states. Then every procedure's steering is trained alone, `negatives` is
             the number of states that calibrate (0: eight), and nothing is renormed.
-        shared, ridge, false_accept: see `ClosedForm`.
+        shared: see `ClosedForm`; likewise `ridge` and `false_accept`.
         seed: of the starting rows, and of the kept states.
     """
 
