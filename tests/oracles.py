@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -61,6 +62,39 @@ def plain_loss(
         for position, (target, on) in enumerate(zip(example.ids[1:], example.supervised[1:], strict=True)):
             if on:
                 losses.append(-logits[position].log_softmax(-1)[target])
+    return torch.stack(losses).mean()
+
+
+def distil_loss(
+    model: PreTrainedModel,
+    bank: Bank,
+    steering: Tensor,
+    address: Tensor,
+    examples: Sequence[Encoded],
+    teacher: Callable[[str, int], dict[int, float]],
+) -> Tensor:
+    """Mean over supervised tokens of the divergence from a teacher; cross-entropy for memory tokens.
+
+    `teacher` gives the probabilities of some tokens by example and place in its response.
+    """
+    weights = resized_weights(model, bank, steering, address)
+    forbidden = torch.tensor(forbidden_ids(model, bank), dtype=torch.long)
+    heads = {bank.slots.ids(n)[0] for n in bank.names}
+    losses = []
+    for example in examples:
+        logits = resized_logits(model, weights, example.ids[:-1]).float().index_fill(1, forbidden, -torch.inf)
+        places = [i for i, on in enumerate(example.supervised) if on]
+        responses = [i for i in places if example.ids[i] not in heads]
+        for place in places:
+            q = logits[place - 1].log_softmax(-1)
+            if place not in responses:
+                losses.append(-q[example.ids[place]])
+                continue
+            p = teacher(example.id, responses.index(place))
+            others = [i for i in range(len(q)) if i not in p and i not in bank.slots.token_ids]
+            loss = sum(value * (math.log(value) - q[i]) for i, value in p.items())
+            rest = 1 - sum(p.values())
+            losses.append(loss + rest * (math.log(rest) - q[others].logsumexp(0)))
     return torch.stack(losses).mean()
 
 

@@ -26,7 +26,7 @@ from tokmem.train.objective import Piece
 from tokmem.train.optim import Group
 from tokmem.train.prefix_cache import PrefixCache, Usage
 from tokmem.train.prefix_files import PrefixFiles
-from tokmem.train.step import frozen_prefix_loss, plain_loss
+from tokmem.train.step import frozen_prefix_states, plain_states
 
 
 class BankObjective:
@@ -117,13 +117,19 @@ class BankObjective:
         stands for them.
         """
         if not self.frozen_prefix:
-            yield from (self._with_negatives(plain_loss(self.lm, p.examples), [p]) for p in pieces)
+            for p in pieces:
+                yield self._with_negatives(self.score(p.examples, *plain_states(self.lm, p.examples)), [p])
             return
         for chosen in self._merged([p.examples for p in pieces]):
             some = [pieces[i] for i in chosen]
             examples = [e for p in some for e in p.examples]
-            loss = frozen_prefix_loss(self.lm, examples, [x for p in some for x in self._prefixes(p)])
+            prefixes = [x for p in some for x in self._prefixes(p)]
+            loss = self.score(examples, *frozen_prefix_states(self.lm, examples, prefixes))
             yield self._with_negatives(loss, some)
+
+    def score(self, examples: Sequence[Encoded], hidden: Tensor, tokens: Tensor) -> LossSum:
+        """The summed loss of examples, from the states (N, d) before their N supervised tokens."""
+        return memory_loss(self.lm.head, hidden, tokens)
 
     def _merged(self, parts: Sequence[Sequence[Encoded]]) -> list[list[int]]:
         """Groups parts that go through the model together, by their lengths, the bank and the device.
@@ -170,9 +176,11 @@ class BankObjective:
                 states = self.cache.window(("validation", start), held)
                 for chosen in self._merged([[e] for e in held]):
                     some = [held[i] for i in chosen]
-                    yield frozen_prefix_loss(self.lm, some, [states[i] for i in chosen])
-            else:
-                yield from (plain_loss(self.lm, held[i : i + size]) for i in range(0, len(held), size))
+                    prefixes = [states[i] for i in chosen]
+                    yield self.score(some, *frozen_prefix_states(self.lm, some, prefixes))
+                continue
+            for part in (held[i : i + size] for i in range(0, len(held), size)):
+                yield self.score(part, *plain_states(self.lm, part))
 
     def identity(self) -> tuple[Mapping[str, Any], Sequence[Tensor]]:
         """The fingerprint of the backbone, and every row."""

@@ -163,11 +163,20 @@ def token_losses(head: MemoryHead, hidden: Tensor, targets: Tensor) -> Tensor:
     Raises:
         TrainingError: a parameter of the output head trains; no gradient would reach it.
     """
+    check_frozen(head)
+    losses: Tensor = _TokenLosses.apply(hidden, head.memory(hidden), targets, head)  # type: ignore[no-untyped-call]
+    return losses
+
+
+def check_frozen(head: MemoryHead) -> None:
+    """Refuses an output head that trains: these losses would give it no gradient.
+
+    Raises:
+        TrainingError: a parameter of the head trains.
+    """
     if head.trains:
         raise TrainingError(
             "an output head with parameters that train",
             "a frozen one: the loss gives gradients to states and memory tokens alone",
             "leave the output head out of what is adapted",
         )
-    losses: Tensor = _TokenLosses.apply(hidden, head.memory(hidden), targets, head)  # type: ignore[no-untyped-call]
-    return losses

@@ -1,0 +1,110 @@
+"""What a teacher predicts after each token of its responses: the k most probable tokens, and the rest as one.
+
+Letters: M rows, one for each predicted token; k tokens of a row; V rows of the backbone.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from tokmem.errors import TrainingError
+from tokmem.files import atomic_write_bytes
+from tokmem.model.memory_lm import MemoryLM
+from tokmem.records import Encoded
+from tokmem.train.loss import MAX_LOGITS
+from tokmem.train.step import plain_states, whole_states
+
+
+@dataclass(frozen=True)
+class Targets:
+    """The predictions for the responses of several examples.
+
+    Attributes:
+        ids: (M, k) token ids, the most probable first.
+        logs: (M, k) their log-probabilities.
+        rest: (M,) log-probability of all other tokens together.
+        counts: the number of rows of each example by its id, in the order of the rows.
+    """
+
+    ids: Tensor
+    logs: Tensor
+    rest: Tensor
+    counts: Mapping[str, int]
+
+    @cached_property
+    def _starts(self) -> dict[str, int]:
+        ends = torch.tensor([*self.counts.values()]).cumsum(0).tolist()
+        return {name: end - count for (name, count), end in zip(self.counts.items(), ends, strict=True)}
+
+    def rows(self, example: str) -> range:
+        """The rows of an example.
+
+        Raises:
+            TrainingError: the teacher did not answer it.
+        """
+        if example not in self.counts:
+            raise TrainingError(f"no targets of example {example!r}", "those of every example", "teach again")
+        start = self._starts[example]
+        return range(start, start + self.counts[example])
+
+    def save(self, path: Path, identity: str) -> None:
+        """Writes a file; it appears whole or not at all. `identity` says what the targets are of."""
+        tensors = {"ids": self.ids, "logs": self.logs, "rest": self.rest}
+        facts = {"identity": identity, "counts": json.dumps(dict(self.counts))}
+        atomic_write_bytes(path, save(tensors, facts))
+
+    @classmethod
+    def load(cls, path: Path, identity: str) -> Targets | None:
+        """Maps a file into memory; None if there is none, or it is of something else."""
+        if not path.is_file():
+            return None
+        try:
+            with safe_open(path, "pt") as file:
+                facts = file.metadata() or {}
+                if facts.get("identity") != identity:
+                    return None
+                tensors = {name: file.get_tensor(name) for name in ("ids", "logs", "rest")}
+        except SafetensorError as error:
+            raise TrainingError(f"{path}: {error}", "targets of a teacher", "remove it") from error
+        return cls(**tensors, counts=json.loads(facts["counts"]))
+
+
+@torch.no_grad()
+def read_targets(
+    lm: MemoryLM, examples: Sequence[Encoded], top_k: int, banned: Sequence[int] = ()
+) -> Targets:
+    """Runs a teacher over whole sequences and keeps what it predicts at supervised positions.
+
+    Args:
+        lm: the backbone, with an empty bank.
+        examples: what the teacher reads and answers, with different ids.
+        top_k: k; at most V - 1 without the banned ids.
+        banned: ids that get no probability: those that stand for memory tokens.
+    """
+    closed = torch.tensor([i for i in banned if i < lm.head.model_rows], dtype=torch.long, device=lm.device)
+    most = min(top_k, lm.head.model_rows - len(closed) - 1)
+    states = (whole_states if len(e.ids) <= lm.longest_packed else plain_states for e in examples)
+    parts = [
+        _top(lm.head.frozen(some).index_fill(1, closed, -torch.inf), most)
+        for run, example in zip(states, examples, strict=True)
+        for some in run(lm, [example])[0].split(max(1, MAX_LOGITS // lm.head.model_rows))
+    ]
+    ids, logs, rest = (torch.cat(column).cpu() for column in zip(*parts, strict=True))
+    return Targets(ids.int(), logs, rest, {e.id: sum(e.supervised) for e in examples})
+
+
+def _top(logits: Tensor, k: int) -> tuple[Tensor, Tensor, Tensor]:
+    """(n, V) logits -> (n, k) ids, (n, k) log-probabilities, (n,) log-probability of the rest."""
+    best, ids = logits.topk(k)
+    whole = logits.logsumexp(1, keepdim=True)
+    rest = logits.scatter(1, ids, -torch.inf).logsumexp(1)
+    return ids, best - whole, rest - whole[:, 0]
