@@ -54,6 +54,14 @@ def test_truncate_refuses_a_foreign_line_and_changes_nothing(tmp_path: Path) -> 
     assert len(lines(path)) == 2
 
 
+@pytest.mark.parametrize("line", [b"\xff", b"[" * 3000, b'{"step": [1]}'])
+def test_truncate_refuses_what_is_no_line_of_a_step(tmp_path: Path, line: bytes) -> None:
+    path = tmp_path / "m.jsonl"
+    path.write_bytes(b'{"step": 1}\n' + line + b"\n")
+    with Metrics(path) as metrics, pytest.raises(TokMemError, match="line 2"):
+        metrics.truncate(0)
+
+
 def test_bar_is_silent_where_stderr_is_no_terminal(capsys: pytest.CaptureFixture[str]) -> None:
     for force in (False, True):
         with progress(2, "training", force=force) as bar:

@@ -15,7 +15,7 @@ import torch
 
 from tokmem import provenance as module
 from tokmem.config import load_config, setting
-from tokmem.errors import ConfigError
+from tokmem.errors import ConfigError, TokMemError
 from tokmem.provenance import RunFolder, SourceState, provenance, source_state
 
 
@@ -93,6 +93,16 @@ def test_the_clock_of_a_resumed_run_goes_on_from_its_last_file(tmp_path: Path) -
     assert 100 <= RunFolder(tmp_path, resume=True).seconds < 160
     os.utime(cell, (began - 100, began - 100))  # nothing was written since
     assert 100 <= RunFolder(tmp_path, resume=True).seconds < 160
+
+
+@pytest.mark.parametrize(
+    "text", ["{}", '{"seconds_before": [1], "began": 2}', '{"seconds_before": 1, "began": null}']
+)
+def test_a_damaged_clock_says_what_to_remove(tmp_path: Path, text: str) -> None:
+    RunFolder(tmp_path)
+    (tmp_path / "clock.json").write_text(text)
+    with pytest.raises(TokMemError, match=r"clock\.json is damaged .*wall time is counted again"):
+        RunFolder(tmp_path, resume=True)
 
 
 def test_a_folder_that_holds_a_run_is_not_written_over(tmp_path: Path) -> None:

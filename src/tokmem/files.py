@@ -90,6 +90,25 @@ def read_json(path: Path, kind: type[T], do: str) -> T:
     return value
 
 
+def check_format(path: Path, found: object, wanted: int, kind: type[TokMemError]) -> None:
+    """Refuses a file of another format; a newer one says what to install.
+
+    Args:
+        path: the file.
+        found: the format that it names.
+        wanted: the newest format that this version reads.
+        kind: the error to raise.
+
+    Raises:
+        TokMemError: as `kind`.
+    """
+    if type(found) is int and found > wanted:
+        do = "pip install --upgrade tokmem: a newer version wrote it"
+        raise kind(f"{path} has format {found}", f"at most format {wanted}", do)
+    if type(found) is not int or found < 1:
+        raise kind(f"{path} has format {found!r:.80}", f"format {wanted}", "take the file from a copy")
+
+
 def damaged(path: Path, why: str, do: str) -> TokMemError:
     """The error for a file that a run wrote and cannot read."""
     return TokMemError(f"{path} is damaged ({why})", "the file as it was written", do)

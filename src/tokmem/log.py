@@ -15,7 +15,8 @@ from typing import Any
 from tqdm import tqdm
 
 from tokmem.errors import TokMemError
-from tokmem.files import atomic_write_text
+from tokmem.files import atomic_write_bytes
+from tokmem.strict_json import parse_json
 
 logger = logging.getLogger("tokmem")
 logger.addHandler(logging.NullHandler())
@@ -117,12 +118,12 @@ class Metrics:
         Raises:
             TokMemError: `write` did not write a line of the file.
         """
-        lines = self.path.read_text("utf-8").splitlines(keepends=True)
+        lines = self.path.read_bytes().splitlines(keepends=True)
         kept = [
             line for number, line in enumerate(lines, 1) if _step_of(line, self.path, number) <= after_step
         ]
         self._file.close()
-        atomic_write_text(self.path, "".join(kept))
+        atomic_write_bytes(self.path, b"".join(kept))
         self._file = self.path.open("a", encoding="utf-8")
 
     def close(self) -> None:
@@ -157,9 +158,9 @@ def _drop_torn_line(path: Path) -> None:
         os.truncate(path, data.rfind(b"\n") + 1)
 
 
-def _step_of(line: str, path: Path, number: int) -> int:
+def _step_of(line: bytes, path: Path, number: int) -> int:
     try:
-        return int(json.loads(line)["step"])
+        return int(parse_json(line)["step"])
     except (ValueError, KeyError, TypeError) as error:
-        got = f"{path}, line {number}: {line.strip()[:80]!r}"
+        got = f"{path}, line {number}: {line.strip()[:80].decode('utf-8', 'replace')!r}"
         raise TokMemError(got, 'a JSON object with "step"', "mend or remove the line, then resume") from error

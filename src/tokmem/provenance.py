@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 from tokmem.config import dump_config, parse_yaml
 from tokmem.errors import ConfigError
-from tokmem.files import atomic_write_json, atomic_write_text, read_json
+from tokmem.files import atomic_write_json, atomic_write_text, damaged, read_json
 from tokmem.log import Metrics
 
 _PACKAGES = ("tokmem", "torch", "transformers")
@@ -105,10 +105,14 @@ def _earlier_seconds(folder: Path) -> float:
     """
     if not (folder / _CLOCK).is_file():
         return 0.0
-    clock = read_json(folder / _CLOCK, dict, f"remove {folder / _CLOCK}: wall time is counted again")
+    do = f"remove {folder / _CLOCK}: wall time is counted again"
+    clock = read_json(folder / _CLOCK, dict, do)
     files = (path for path in folder.rglob("*") if path.is_file() and path.name not in (_CONFIG, _CLOCK))
     last = max((path.stat().st_mtime for path in files), default=0.0)
-    return float(clock["seconds_before"]) + max(0.0, last - float(clock["began"]))
+    before, began = (clock.get(name) for name in ("seconds_before", "began"))
+    if not isinstance(before, int | float) or not isinstance(began, int | float):
+        raise damaged(folder / _CLOCK, f"{clock!r:.80}", do)
+    return before + max(0.0, last - began)
 
 
 class RunFolder:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 from torch import Tensor
 
 from tests.bank.gaussians import DIM, clouds, statistics_of
 from tokmem.bank.addresses import Gate, Reference, discriminants, rows, shrunk, unit_row
 from tokmem.bank.calibration import fit_reference
+from tokmem.errors import BankError
 
 
 def distance(state: Tensor, centre: Tensor, metric: Tensor) -> Tensor:
@@ -22,6 +24,12 @@ def test_discriminants_are_differences_of_gaussian_log_densities() -> None:
     wanted = [(distance(state, mean, metric) - distance(state, m, metric)) / 2 for m in found.means()]
     got = discriminants(found.means(), metric, mean).scores(state[None])[0]
     torch.testing.assert_close(got, torch.stack(wanted))
+
+
+def test_a_covariance_that_is_none_is_refused() -> None:
+    found = statistics_of(clouds(4, 8))
+    with pytest.raises(BankError, match="not positive definite"):
+        discriminants(found.means(), -torch.eye(DIM).double(), found.common_mean())
 
 
 def test_shrinking_adds_a_share_of_the_mean_variance() -> None:

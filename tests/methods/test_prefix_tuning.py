@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from pathlib import Path
 from typing import Any
 
@@ -128,16 +130,24 @@ def test_options_are_checked(backbone: Backbone) -> None:
             method(backbone, kind, **options)
     with pytest.raises(TrainingError, match="0 examples"):
         method(backbone, "prompt_tuning").learn([PROCEDURE], (), ())
-    with pytest.raises(AdapterError, match="no saved prompt"):
+    with pytest.raises(AdapterError, match="in nowhere"):
         method(backbone, "prefix_tuning").restore(Path("nowhere"))
 
 
 def test_a_damaged_prompt_is_refused(backbone: Backbone, tmp_path: Path) -> None:
     method(backbone, "prefix_tuning").save(tmp_path / "saved")
-    path = tmp_path / "saved/prompt.safetensors"
-    path.write_bytes(path.read_bytes()[:-4])
-    with pytest.raises(AdapterError, match="truncated or edited"):
+    path, facts = (tmp_path / "saved" / name for name in ("prompt.safetensors", "tokmem.json"))
+    whole, said = path.read_bytes(), json.loads(facts.read_text())
+    path.write_bytes(whole[:-4])
+    with pytest.raises(AdapterError, match="truncated or was edited"):
         method(backbone, "prefix_tuning").restore(tmp_path / "saved")
+    facts.write_text(json.dumps(said | {"tensors": hashlib.sha256(whole[:-4]).hexdigest()}))
+    with pytest.raises(AdapterError, match="cannot be read"):
+        method(backbone, "prefix_tuning").restore(tmp_path / "saved")
+    for text, match in (('{"kind": ', "no JSON"), ("{}", "has kind None"), ("[1]", "a JSON object")):
+        facts.write_text(text)
+        with pytest.raises(AdapterError, match=match):
+            method(backbone, "prefix_tuning").restore(tmp_path / "saved")
 
 
 def test_other_chat_formats() -> None:

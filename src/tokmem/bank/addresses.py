@@ -143,8 +143,7 @@ class Gate:
     def __init__(self, means: Tensor, reference: Reference) -> None:
         self.mean, self.least_fit = reference.mean, float(reference.least_fit)
         self.metric, self.background = (
-            torch.cholesky_inverse(torch.linalg.cholesky(matrix))
-            for matrix in (reference.metric, reference.background)
+            torch.cholesky_inverse(_factor(matrix)) for matrix in (reference.metric, reference.background)
         )
         self.scores = discriminants(means, reference.metric, reference.mean).scores
 
@@ -163,7 +162,19 @@ def fit(distance: Tensor, background: Tensor) -> Tensor:
 
 def _solve(metric: Tensor, vectors: Tensor) -> Tensor:
     """(P, d) vectors -> metric^-1 of each, (P, d)."""
-    return torch.cholesky_solve(vectors.T, torch.linalg.cholesky(metric)).T
+    return torch.cholesky_solve(vectors.T, _factor(metric)).T
+
+
+def _factor(covariance: Tensor) -> Tensor:
+    """The Cholesky factor of a covariance (d, d)."""
+    factor, failed = torch.linalg.cholesky_ex(covariance)
+    if failed:
+        raise BankError(
+            "statistics whose covariance is not positive definite",
+            "sums of finite states",
+            "take the bank from a copy, or learn its procedures again",
+        )
+    return factor
 
 
 def pack(symmetric: Tensor) -> Tensor:

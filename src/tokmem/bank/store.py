@@ -14,20 +14,20 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load, save
+from safetensors.torch import save
 
 from tokmem.bank.bank import Bank
 from tokmem.bank.schema import check_facts, check_statistics, check_tensors
 from tokmem.bank.slots import IdSpace
 from tokmem.bank.statistics import Statistics
 from tokmem.errors import BankError
-from tokmem.files import recover_folder, replace_folder
+from tokmem.files import check_format, recover_folder, replace_folder
 from tokmem.locks import lock_folder
 from tokmem.records import Procedure
 from tokmem.strict_json import parse_json
+from tokmem.tensors import read_tensors
 
-FORMAT, OLDER = 3, (2,)  # 3 brought statistics
+FORMAT = 3  # brought statistics
 TENSORS, STATISTICS, FACTS, CARD = "bank.safetensors", "statistics.safetensors", "bank.json", "README.md"
 FILES = (FACTS, TENSORS, STATISTICS, CARD)
 
@@ -182,10 +182,10 @@ class _Contents(NamedTuple):
 
 def _read(folder: Path) -> _Contents:
     facts, sums = _read_facts(folder), dict[str, torch.Tensor]()
-    tensors = _read_tensors(folder / TENSORS, facts["tensors"])
+    tensors = read_tensors(folder / TENSORS, BankError, facts["tensors"])
     check_tensors(tensors, facts, folder / TENSORS)
     if "closed_form" in facts:
-        sums = _read_tensors(folder / STATISTICS, facts["statistics"])
+        sums = read_tensors(folder / STATISTICS, BankError, facts["statistics"])
         check_statistics(sums, facts, folder / STATISTICS)
     return _Contents(facts, tensors, sums)
 
@@ -205,36 +205,13 @@ def _read_facts(folder: Path) -> dict[str, Any]:
             f"{path} is truncated or no bank: {json.dumps(facts):.80}", "a whole file", "take it from a copy"
         )
     stored = facts.pop("digest")
-    if facts.get("format") not in (FORMAT, *OLDER):
-        raise BankError(
-            f"{path} has format {facts.get('format')!r:.80}", f"format {FORMAT}", "use a matching version"
-        )
+    check_format(path, facts.get("format"), FORMAT, BankError)
     if stored != _digest(facts):
         raise BankError(
             f"{path} was edited after saving", "the file as saved", "change banks with `tokmem bank`"
         )
     check_facts(facts, path)
     return facts
-
-
-def _read_tensors(path: Path, checksum: str) -> dict[str, torch.Tensor]:
-    """Reads a file once, so that a writer beside cannot change it between check and use."""
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise BankError(
-            f"no {path.name} in {path.parent}", "all files of the bank", "take it from a copy"
-        ) from error
-    if hashlib.sha256(data).hexdigest() != checksum:
-        raise BankError(
-            f"{path} is truncated or was edited after saving", "the file as saved", "take it from a copy"
-        )
-    try:
-        return load(data)
-    except SafetensorError as error:
-        raise BankError(
-            f"{path} cannot be read ({error})", "a safetensors file", "take it from a copy"
-        ) from error
 
 
 def _sha256(path: Path) -> str:

@@ -12,7 +12,7 @@ from tokmem.config import check_least, setting
 from tokmem.data.chat import Chat
 from tokmem.data.encode import Encoder, PromptMode
 from tokmem.data.replay import ReplayOrder
-from tokmem.errors import DataError
+from tokmem.errors import AdapterError, DataError
 from tokmem.log import Metrics
 from tokmem.methods.protocol import Learned, Setup, Trained
 from tokmem.model.backbone import Backbone, load_backbone
@@ -203,11 +203,25 @@ class Adapted(Trained):
             the saved notes.
         """
         notes = self.adapter.load(folder, self._kind() | wanted)
-        self.stage = notes["stage"]
+        self.stage = saved_stage(notes, folder)
         return notes
 
     def _kind(self) -> dict[str, Any]:
         return {"method": self.name, "chat": self.chat.fingerprint}
+
+
+def saved_stage(notes: Mapping[str, Any], folder: Path) -> int:
+    """The stage that the notes of a saved adapter name.
+
+    Raises:
+        AdapterError: they name none.
+    """
+    stage = notes.get("stage")
+    if not isinstance(stage, int):
+        raise AdapterError(
+            f"adapter {folder} of stage {stage!r:.40}", "a number of stages", "take it from a copy"
+        )
+    return stage
 
 
 def _encode(encoder: Encoder, example: Example) -> Encoded:

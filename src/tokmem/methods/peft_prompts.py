@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 import torch
-from safetensors.torch import load, save
+from safetensors.torch import save
 from torch import Tensor, nn
 
 from tokmem.config import Config, setting
@@ -29,11 +29,12 @@ from tokmem.files import recover_folder, replace_folder
 from tokmem.log import Metrics, progress
 from tokmem.methods.protocol import Learned, Method, MethodSpec, Setup, Trained
 from tokmem.model.backbone import Backbone
-from tokmem.model.lora import peft_library, twin_of
+from tokmem.model.lora import peft_library, read_facts, twin_of
 from tokmem.recall.answer import stop_ids
 from tokmem.recall.settings import RecallSettings
 from tokmem.records import Answer, Encoded, Example, Procedure
 from tokmem.seeds import generator
+from tokmem.tensors import check_shapes, read_tensors
 from tokmem.train.fit import fit
 from tokmem.train.loss import LossSum
 from tokmem.train.objective import ResponseObjective
@@ -189,7 +190,7 @@ class PeftPrompt(Trained):
 
     def save(self, folder: Path, training: Mapping[str, Any] | None = None) -> None:
         """Writes the prompt as a folder, replacing an older one as a whole."""
-        data = save({str(i): p.detach().cpu().contiguous() for i, p in enumerate(self.parameters)})
+        data = save({name: p.detach().cpu().contiguous() for name, p in self._named().items()})
         facts = self._identity() | {
             "tensors": hashlib.sha256(data).hexdigest(),
             "training": dict(training or {}),
@@ -205,19 +206,19 @@ class PeftPrompt(Trained):
             AdapterError: it is missing or damaged, or of another kind, width, backbone or chat format.
         """
         recover_folder(folder)
-        paths = [folder / TENSORS, folder / FACTS]
-        if not all(path.is_file() for path in paths):
-            raise AdapterError(f"no saved prompt in {folder}", f"{TENSORS} and {FACTS}", "check the path")
-        data, facts = paths[0].read_bytes(), json.loads(paths[1].read_text("utf-8"))
-        if hashlib.sha256(data).hexdigest() != facts["tensors"]:
-            raise AdapterError(f"{paths[0]} is truncated or edited", "the file as saved", "take a copy")
+        facts, path = read_facts(folder / FACTS), folder / TENSORS
         for name, wanted in self._identity().items():
-            if facts[name] != wanted:
-                raise AdapterError(f"{folder} has {name} {facts[name]!r}", f"{name} {wanted!r}")
-        tensors = load(data)
+            if facts.get(name) != wanted:
+                raise AdapterError(f"{folder} has {name} {facts.get(name)!r:.80}", f"{name} {wanted!r}")
+        tensors, own = read_tensors(path, AdapterError, facts.get("tensors", "")), self._named()
+        check_shapes(tensors, own, path, AdapterError)
         with torch.no_grad():
-            for i, parameter in enumerate(self.parameters):
-                parameter.copy_(tensors[str(i)])
+            for name, parameter in own.items():
+                parameter.copy_(tensors[name])
+
+    def _named(self) -> dict[str, nn.Parameter]:
+        """The parameters by the names that a file gives them."""
+        return {str(i): parameter for i, parameter in enumerate(self.parameters)}
 
     def _identity(self) -> dict[str, Any]:
         facts = {"backbone": self.backbone.fingerprint, "chat": self.chat.fingerprint}

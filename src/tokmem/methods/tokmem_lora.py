@@ -11,7 +11,7 @@ from tokmem.bank.store import load_bank
 from tokmem.config import setting
 from tokmem.errors import BankError, ConfigError
 from tokmem.log import Metrics
-from tokmem.methods.adapted import adapter_shape_of, check_adapter
+from tokmem.methods.adapted import adapter_shape_of, check_adapter, saved_stage
 from tokmem.methods.memory_settings import TokMemSettings, check_grammars
 from tokmem.methods.protocol import Learned, Method, MethodSpec, Setup
 from tokmem.methods.tokmem import TokMem
@@ -182,7 +182,7 @@ class TokMemLora(TokMem):
             BankError: the bank is damaged, or of another adapter, chat format or coupling.
         """
         notes = self.adapter.load(Path(folder) / ADAPTER)
-        self._next_stage(notes["stage"])
+        self._next_stage(saved_stage(notes, Path(folder)))
         super().restore(Path(folder) / BANK)
 
 

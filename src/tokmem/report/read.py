@@ -18,6 +18,7 @@ _WANTED = (
 )
 _IN_A_FOLDER = ("summary.json", "geometry.json")
 _TEXTS = ("method", "prompt", "instruction", "adaptation", "tools", "calls")
+_GROUPED = ("train_max_calls", "train_size", "round", "stage", "learned_at", "evaluated_at")
 _NEEDED = {
     "run": {"name": str, "rows": list},
     "backbone": {"backbone_fingerprint": str, "exact_trained": dict},
@@ -116,5 +117,7 @@ def _check_row(row: Any, where: str) -> None:
         raise DataError(f"{where} names no method", _WANTED)
     nested = (Mapping, list, type(None))
     for key, value in row.items():
+        if key in (*_TEXTS, *_GROUPED) and isinstance(value, (Mapping, list)):
+            raise DataError(f"{where} has {key} = {value!r:.60}", "a text or a number")
         if key not in _TEXTS and not isinstance(value, (int, float, *nested)):
             raise DataError(f"{where} has {key} = {value!r}", "a number")

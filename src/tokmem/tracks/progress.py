@@ -46,7 +46,12 @@ class Progress:
         unknown = sorted(entries.keys() - {field.name for field in fields(cls)})
         if unknown:
             raise damaged(path, f"unknown entry {unknown[0]!r}", do)
-        return cls(**entries)
+        made = cls(**entries)
+        odd = [name for name, fresh in vars(cls()).items() if type(getattr(made, name)) is not type(fresh)]
+        if odd or not all(isinstance(total, int | float) for total in made.totals.values()):
+            name = odd[0] if odd else "totals"
+            raise damaged(path, f"{name} is {getattr(made, name)!r:.60}", do)
+        return made
 
     def write(self, out: Path, name: str) -> None:
         """Replaces the saved progress."""

@@ -10,13 +10,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save
+from safetensors.torch import save
 from torch import Tensor, nn
 
 from tokmem.errors import TrainingError
-from tokmem.files import damaged, read_json, recover_folder, replace_folder
+from tokmem.files import check_format, damaged, read_json, recover_folder, replace_folder
 from tokmem.records import Encoded
+from tokmem.tensors import check_shapes, read_tensors
+
+FORMAT = 1
+FACTS, TENSORS = "state.json", "state.safetensors"
 
 
 @dataclass
@@ -71,11 +74,17 @@ class RunState:
         tensors |= {f"best.{i}": t.cpu().contiguous() for i, t in enumerate(self.best)}
         for index, moments in self.optimizer.state_dict()["state"].items():
             tensors |= {f"moment.{index}.{n}": v.detach().cpu().contiguous() for n, v in moments.items()}
-        with replace_folder(folder, ("state.json", "state.safetensors")) as draft:
+        data = save(tensors)
+        facts = {
+            "format": FORMAT,
+            "identity": identity,
+            "progress": asdict(self.progress),
+            "tensors": hashlib.sha256(data).hexdigest(),
+        }
+        with replace_folder(folder, (FACTS, TENSORS)) as draft:
             # Bytes first: safetensors' own writer does not report a full disk.
-            (draft / "state.safetensors").write_bytes(save(tensors))
-            facts = {"identity": identity, "progress": asdict(self.progress)}
-            (draft / "state.json").write_text(json.dumps(facts, indent=1) + "\n")
+            (draft / TENSORS).write_bytes(data)
+            (draft / FACTS).write_text(json.dumps(facts, indent=1) + "\n")
 
     @torch.no_grad()
     def resume(self, folder: Path, identity: str) -> bool:
@@ -90,16 +99,17 @@ class RunState:
             TokMemError: the state is damaged.
         """
         recover_folder(folder)
-        if not (folder / "state.json").is_file():
+        if not (folder / FACTS).is_file():
             return False
-        known, progress = _read_facts(folder)
-        if known != identity:
+        facts = _read_facts(folder)
+        progress = _progress(facts, folder)
+        if facts["identity"] != identity:
             raise TrainingError(
-                f"checkpoint {folder} is of run {known}",
+                f"checkpoint {folder} is of run {facts['identity']}",
                 f"run {identity}: same data, settings, backbone and starting parameters",
                 "resume with the settings it was started with, or remove the folder to start again",
             )
-        tensors = _read_tensors(folder, self.parameters)
+        tensors = self._read_tensors(folder, facts.get("tensors"))
         for i, parameter in enumerate(self.parameters):
             parameter.copy_(tensors[f"parameter.{i}"])
         self.best = [
@@ -115,33 +125,56 @@ class RunState:
         self.progress = progress
         return True
 
+    def _read_tensors(self, folder: Path, sha256: object) -> dict[str, Tensor]:
+        """Reads the tensors of a checkpoint, and checks that they belong to the parameters."""
+        path, do = folder / TENSORS, _remedy(folder)
+        try:
+            tensors = read_tensors(path, TrainingError, sha256)
+            check_shapes(tensors, self._shapes(tensors), path, TrainingError)
+        except TrainingError as error:
+            raise damaged(path, error.got.removeprefix(f"{path} "), do) from error
+        return tensors
+
+    def _shapes(self, found: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Tensors of the shapes that a checkpoint must have. It may lack best parameters and moments."""
+        wanted: dict[str, Tensor] = {}
+        for i, parameter in enumerate(self.parameters):
+            wanted[f"parameter.{i}"] = parameter
+            if any(name.startswith("best.") for name in found):
+                wanted[f"best.{i}"] = parameter
+            if f"moment.{i}.step" in found:
+                wanted |= {f"moment.{i}.{name}": parameter for name in ("exp_avg", "exp_avg_sq")}
+                wanted[f"moment.{i}.step"] = torch.zeros(())
+        return wanted
+
 
 def _remedy(folder: Path) -> str:
     return f"remove the folder {folder} and resume: this training starts again"
 
 
-def _read_facts(folder: Path) -> tuple[str, Progress]:
-    """Reads the identity and the progress of a checkpoint's run."""
-    path = folder / "state.json"
+def _read_facts(folder: Path) -> dict[str, Any]:
+    """Reads the identity and the progress of a checkpoint's run.
+
+    Checkpoints of version 0.1.0 name neither a format nor a checksum.
+    """
+    path = folder / FACTS
     facts = read_json(path, dict, _remedy(folder))
+    check_format(path, facts.get("format", FORMAT), FORMAT, TrainingError)
+    if "identity" not in facts:
+        raise damaged(path, "no state of a run: 'identity'", _remedy(folder))
+    return facts
+
+
+def _progress(facts: Mapping[str, Any], folder: Path) -> Progress:
     try:
-        return facts["identity"], Progress(**facts["progress"])
+        progress = Progress(**facts["progress"])
     except (KeyError, TypeError) as error:
-        raise damaged(path, f"no state of a run: {error}", _remedy(folder)) from error
-
-
-def _read_tensors(folder: Path, parameters: Sequence[Tensor]) -> dict[str, Tensor]:
-    """Reads the tensors of a checkpoint, and checks that all parameters are among them."""
-    path = folder / "state.safetensors"
-    try:
-        tensors = load_file(path)
-    except (SafetensorError, FileNotFoundError) as error:
-        raise damaged(path, str(error), _remedy(folder)) from error
-    for i, parameter in enumerate(parameters):
-        found = tensors.get(f"parameter.{i}")
-        if found is None or found.shape != parameter.shape:
-            raise damaged(path, f"no parameter {i} of shape {tuple(parameter.shape)}", _remedy(folder))
-    return tensors
+        raise damaged(folder / FACTS, f"no state of a run: {error}", _remedy(folder)) from error
+    for name, value in vars(progress).items():
+        optional = name.endswith("loss")
+        if isinstance(value, bool) or not isinstance(value, int | float | (type(None) if optional else int)):
+            raise damaged(folder / FACTS, f"{name} is {value!r:.40}", _remedy(folder))
+    return progress
 
 
 def run_identity(facts: Mapping[str, Any], examples: Sequence[Encoded], tensors: Sequence[Tensor]) -> str:

@@ -17,6 +17,7 @@ from tokmem.records import Procedure
         ({"type": "objekt"}, r"\$\.type: 'objekt'"),
         ({"type": "object", "required": "city"}, r"\$\.required"),
         ({"$schema": 5}, "schema"),
+        ([1], r"is \[1\]; wanted: a JSON schema"),
         ({"type": "string"}, "wanted: a schema of an object"),
         ({"city": {"type": "str"}}, "wanted: a schema of an object"),
         ({"$ref": "#"}, "without end"),

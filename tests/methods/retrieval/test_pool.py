@@ -162,7 +162,7 @@ def _other_format(folder: Path) -> None:
         (_cut_embeddings, r"shape \(1, 256\); wanted: float32 with a row for each of 2"),
         (_break_embeddings, "cannot be read"),
         (_drop_turns, r"`examples`\[1\]: no `turns`"),
-        (_other_format, "format 2"),
+        (_other_format, "has format 2; wanted: at most format 1"),
     ],
 )
 def test_a_damaged_pool_is_refused_and_changes_nothing(

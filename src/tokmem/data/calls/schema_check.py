@@ -32,9 +32,11 @@ def check_schema(procedure: Procedure, place: str = "") -> None:
     """
     if procedure.parameters is None:
         return
-    schema = dict(procedure.parameters)
     where = f"{place}: the schema of {procedure.name!r}" if place else f"the schema of {procedure.name!r}"
     do = "mend its parameters, or leave them out"
+    if not isinstance(procedure.parameters, Mapping):
+        raise DataError(f"{where} is {procedure.parameters!r:.80}", "a JSON schema or None", do)
+    schema = dict(procedure.parameters)
     if nests_deeper(schema, MAX_SCHEMA_DEPTH):
         raise DataError(f"{where} nests too deep", f"at most {MAX_SCHEMA_DEPTH} levels", "flatten it")
     validator = _validator(schema)

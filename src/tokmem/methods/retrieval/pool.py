@@ -13,8 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save
+from safetensors.torch import save
 from torch import Tensor
 from torch.nn.functional import normalize
 
@@ -22,9 +21,10 @@ from tokmem.data.demonstrations import only_turn
 from tokmem.data.fields import did_you_mean, expect, parse_object, read_bytes, take
 from tokmem.data.jsonl import example_from_json, example_to_json
 from tokmem.errors import ConfigError, DataError, RecallError
-from tokmem.files import recover_folder, replace_folder
+from tokmem.files import check_format, recover_folder, replace_folder
 from tokmem.methods.retrieval.text_encoder import TextEncoder
 from tokmem.records import Choice, Example, Route
+from tokmem.tensors import read_tensors
 
 FORMAT = 1
 EMBEDDINGS, EXAMPLES = "embeddings.safetensors", "pool.json"
@@ -227,17 +227,13 @@ class Pool:
 
 def _read(path: Path) -> dict[str, object]:
     raw = parse_object(read_bytes(path), str(path))
-    if raw.get("format") != FORMAT:
-        raise DataError(f"{path}: format {raw.get('format')!r}", f"format {FORMAT}", "save it again")
+    check_format(path, raw.get("format"), FORMAT, DataError)
     return raw
 
 
 def _read_embeddings(path: Path, count: int) -> Tensor:
     """(N, D) embeddings of `count` texts."""
-    try:
-        embeddings = load_file(path)["embeddings"]
-    except (OSError, SafetensorError, KeyError) as error:
-        raise DataError(f"{path} cannot be read ({error})", "a saved pool", "take it from a copy") from error
+    embeddings = read_tensors(path, DataError).get("embeddings", torch.empty(0))
     if embeddings.ndim != 2 or len(embeddings) != count or embeddings.dtype != torch.float32:
         raise DataError(
             f"{path}: {embeddings.dtype} of shape {tuple(embeddings.shape)}",
