@@ -212,3 +212,39 @@ def test_30_the_rest_says_what_was_wanted(
     memory: TokMem, guess: Callable[[Any], object], words: tuple[str, ...]
 ) -> None:
     errors(lambda: guess(memory), *words)
+
+
+def test_31_a_dry_run_shows_tokens_and_cost(memory: TokMem) -> None:
+    before = memory.bank.rows("month")[1].clone()
+    shown = memory.dry_run({"month": PAIRS, "year": PAIRS}, epochs=3, batch_size=2)
+    assert (shown.examples, shown.epochs, shown.steps) == (4, 3, 6)
+    learned = [text for text, flag in shown.tokens if flag]
+    assert learned[0] == "<|mem:month|>"
+    assert "".join(learned[1:]).startswith("March 2021")
+    assert "14/03/2021" in "".join(text for text, flag in shown.tokens if not flag)
+    assert "6 steps" in str(shown)
+    assert "seconds" in str(shown)
+    assert list(memory) == ["month"]
+    assert memory.bank.rows("month")[1].equal(before)
+    assert shown.steps == memory.fit({"month": PAIRS, "year": PAIRS}, epochs=3, batch_size=2).steps
+
+
+def test_32_callbacks_are_told_of_every_step(memory: TokMem) -> None:
+    steps: list[int] = []
+    losses: list[float] = []
+
+    class Heard(tokmem.Callback):
+        def on_step(self, step: int, values: Any) -> None:
+            steps.append(step)
+
+        def on_validation(self, step: int, loss: float) -> None:
+            losses.append(loss)
+
+    memory.fit(PAIRS, PAIRS, epochs=3, callbacks=[Heard()])
+    assert (steps, len(losses)) == ([1, 2, 3], 3)
+
+
+def test_33_an_unknown_or_missing_tracker_is_named(memory: TokMem, monkeypatch: pytest.MonkeyPatch) -> None:
+    errors(lambda: memory.fit(PAIRS, report_to=("tensorbord",)), "report_to", "'tensorboard'")
+    monkeypatch.setattr("tokmem.train.trackers.find_spec", lambda name: None)
+    errors(lambda: memory.fit(PAIRS, report_to=("wandb",)), "pip install wandb")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from tokmem.errors import TokMemError
+    from tokmem.log import Callback
     from tokmem.methods.tokmem import TokMem
     from tokmem.model.backbone import load_backbone
     from tokmem.recall.settings import RecallSettings
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 __version__ = version("tokmem")
 _HOMES = {
     "TokMemError": "tokmem.errors",
+    "Callback": "tokmem.log",
     "TokMem": "tokmem.methods.tokmem",
     "load_backbone": "tokmem.model.backbone",
     "RecallSettings": "tokmem.recall.settings",
@@ -29,6 +31,7 @@ _HOMES = {
 }
 __all__ = [
     "Answer",
+    "Callback",
     "Example",
     "FitReport",
     "FitSettings",

@@ -1,4 +1,4 @@
-"""The logger, the progress bar and the file of metrics. The library prints nothing."""
+"""The logger, the progress bar, and what training reports to. The library prints nothing."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ import logging
 import math
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeAlias
 
 from tqdm import tqdm
 
@@ -91,7 +91,26 @@ def postfix(bar: tqdm[Any], **values: object) -> None:
     bar.set_postfix_str(", ".join(texts), refresh=False)
 
 
-class Metrics:
+class Callback:
+    """Is told what happens while something trains. Subclasses override the calls that they want."""
+
+    def on_begin(self, step: int, steps: int) -> None:
+        """Training begins, or goes on after `step` of its `steps` optimizer steps."""
+
+    def on_step(self, step: int, values: Mapping[str, Any]) -> None:
+        """An optimizer step is done; `values` holds `loss`, `lr`, `speed` and more by name."""
+
+    def on_validation(self, step: int, loss: float) -> None:
+        """The held-out examples have this mean loss after `step`."""
+
+    def on_end(self, step: int) -> None:
+        """Training has ended after `step`; the best parameters are in place."""
+
+
+Callbacks: TypeAlias = Sequence[Callback]
+
+
+class Metrics(Callback):
     """A file of JSON lines, one for each step. Each line is flushed, so a killed run loses at most one line.
 
     Floats keep six significant digits. NaN and infinity, which JSON lacks, become the texts "nan" and "inf".
@@ -106,6 +125,18 @@ class Metrics:
         _drop_torn_line(path)
         self._file = path.open("a", encoding="utf-8")
 
+    def on_begin(self, step: int, steps: int) -> None:
+        """Drops the lines of later steps; a resumed run writes them again."""
+        self.truncate(step)
+
+    def on_step(self, step: int, values: Mapping[str, Any]) -> None:
+        """Writes the values of a step."""
+        self.write(step, values)
+
+    def on_validation(self, step: int, loss: float) -> None:
+        """Writes the loss of a validation."""
+        self.write(step, {"validation_loss": loss})
+
     def write(self, step: int, values: Mapping[str, Any]) -> None:
         """Appends the values of a step as a line."""
         line = {"step": step, **{name: _rounded(value) for name, value in values.items()}}
@@ -113,7 +144,7 @@ class Metrics:
         self._file.flush()
 
     def truncate(self, after_step: int) -> None:
-        """Drops the lines of steps after `after_step`; a resumed run writes them again.
+        """Drops the lines of steps after `after_step`.
 
         Raises:
             TokMemError: `write` did not write a line of the file.

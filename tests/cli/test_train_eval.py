@@ -63,6 +63,18 @@ def test_train_then_eval_gives_the_same_scores(cli: Cli, model: Path, corpus: Pa
     assert summary(Path("runs/train-2"))["rows"][0]["rouge_l"] == trained["rouge_l"]
 
 
+def test_a_dry_run_shows_tokens_and_cost_and_writes_nothing(cli: Cli, model: Path, corpus: Path) -> None:
+    done = cli("train", corpus, "--backbone", model, "--dry-run", "--epochs", 3)
+    assert done.exit_code == 0, done.output
+    assert "is learned: <|mem:" in done.stdout
+    assert "3 steps: 3 times 8 examples" in done.stdout
+    assert not Path("runs").exists()
+    assert (
+        "--dry-run of lora"
+        in cli("train", corpus, "--backbone", model, "--dry-run", "--methods", "lora").stderr
+    )
+
+
 def test_a_corpus_alone_is_enough(cli: Cli, model: Path, corpus: Path) -> None:
     done = cli("train", corpus, "--backbone", model)
     assert done.exit_code == 0, done.output

@@ -207,7 +207,9 @@ def test_a_resumed_stage_is_the_same(backbone: Backbone, tmp_path: Path) -> None
     whole = learn(memory(backbone), *NAMES[:2])
     for _ in range(2):  # the second time every procedure is taken from its checkpoint
         with Metrics(tmp_path / "metrics.jsonl") as metrics:
-            made = learn(memory(backbone), *NAMES[:2], checkpoint=tmp_path / "checkpoint", metrics=metrics)
+            made = learn(
+                memory(backbone), *NAMES[:2], checkpoint=tmp_path / "checkpoint", callbacks=[metrics]
+            )
         assert_same(made, whole)
         lines = (tmp_path / "metrics.jsonl").read_text().splitlines()
         assert [line.split('"procedure": ')[1].split(",")[0] for line in lines] == ['"capital"', '"date"']

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.held_out import FIRST, LATER, RECALL, corpus, load_mini, rouge
-from tokmem.log import Metrics
+from tokmem.log import Callback, Metrics
 from tokmem.methods.adapted import Adapted
 from tokmem.methods.base import Base
 from tokmem.methods.lora import LoRA
@@ -31,9 +31,9 @@ def options(epochs: int) -> dict[str, object]:
     return {"prompt": "query", "settings": settings, "recall": RECALL}
 
 
-def learn(method: Adapted, names: tuple[str, ...], metrics: Metrics | None = None) -> None:
+def learn(method: Adapted, names: tuple[str, ...], *callbacks: Callback) -> None:
     given = corpus(names)
-    method.learn(given.procedures, given.examples("train"), given.examples("validation"), metrics=metrics)
+    method.learn(given.procedures, given.examples("train"), given.examples("validation"), callbacks=callbacks)
 
 
 def test_fine_tuning_learns_a_procedure(mini: Backbone, tmp_path: Path) -> None:

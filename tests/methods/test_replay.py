@@ -117,7 +117,7 @@ def test_a_run_stopped_within_a_later_block_ends_bit_equal(backbone: Backbone, t
     first.save(tmp_path / "saved")
     rest = (procedures("b"), block("b"), block("b")[:2])
     with pytest.raises(Stop), Interrupted(tmp_path / "m.jsonl") as metrics:
-        first.learn(*rest, checkpoint=tmp_path / "run", metrics=metrics)
+        first.learn(*rest, checkpoint=tmp_path / "run", callbacks=[metrics])
     second.restore(tmp_path / "saved")
     second.learn(*rest, checkpoint=tmp_path / "run")
     assert equal(weights(second), weights(whole))

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tokmem.config import Config, setting
-from tokmem.log import Metrics
+from tokmem.log import Callbacks
 from tokmem.methods.protocol import Learned, Method, MethodSpec, Setup
 from tokmem.records import Answer, Example, Procedure
 
@@ -39,7 +39,7 @@ class Toy(Method):
         validation: Sequence[Example],
         *,
         checkpoint: Path | None = None,
-        metrics: Metrics | None = None,
+        callbacks: Callbacks = (),
     ) -> Learned:
         """Counts."""
         self.seen += len(train)

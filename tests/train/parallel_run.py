@@ -34,7 +34,7 @@ def train(folder: Path, name: str, *, frozen_prefix: bool = True) -> FitReport:
             SETTINGS,
             validation=shared_examples(lm.bank, 5, seed=1),
             checkpoint=folder / "checkpoint",
-            metrics=metrics,
+            callbacks=[metrics],
         )
     rows = {str(i): table.rows() for i, table in enumerate(lm.bank.tables)}
     save_file(rows, folder / f"{name}.safetensors")

@@ -45,6 +45,6 @@ def main(folder: Path) -> None:
             SETTINGS,
             validation=tiny_examples(lm.bank, 5, seed=1),
             checkpoint=folder / "checkpoint",
-            metrics=metrics,
+            callbacks=[metrics],
         )
     save_bank(lm.bank, folder / "bank", Origin("tiny", "f"))

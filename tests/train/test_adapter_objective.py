@@ -128,7 +128,7 @@ def test_the_loss_falls_and_tokens_are_counted_once(tmp_path: Path) -> None:
     examples = tiny_plain_examples(12)
     made = objective(lora_r=8)
     with Metrics(tmp_path / "m.jsonl") as metrics:
-        report = fit(made, examples, FitSettings(lr=0.05, epochs=10), metrics=metrics)
+        report = fit(made, examples, FitSettings(lr=0.05, epochs=10), callbacks=[metrics])
     first, last = (held_out(each, examples) for each in (objective(lora_r=8), made))
     assert last < 0.8 * first
     assert report.supervised_tokens == 10 * sum(sum(e.supervised) for e in examples)
@@ -159,13 +159,13 @@ def test_an_interrupted_run_ends_with_the_same_adapter(tmp_path: Path, last: int
     settings = replace(SETTINGS, checkpoint_every=2)
     whole, first, second = (objective(lora_dropout=0.3) for _ in range(3))
     with Metrics(tmp_path / "whole.jsonl") as metrics:
-        report = run(whole, settings, metrics=metrics)
+        report = run(whole, settings, callbacks=[metrics])
     folder = {"checkpoint": tmp_path / "run"}
     with pytest.raises(Stop), Interrupted(tmp_path / "broken.jsonl", last) as metrics:
-        run(first, settings, metrics=metrics, **folder)
+        run(first, settings, callbacks=[metrics], **folder)
     torch.rand(3)  # the global stream is elsewhere when a run is taken up
     with Metrics(tmp_path / "broken.jsonl") as metrics:
-        again = run(second, settings, metrics=metrics, **folder)
+        again = run(second, settings, callbacks=[metrics], **folder)
     assert report.steps > last
     assert (again.steps, again.loss, again.best_loss) == (report.steps, report.loss, report.best_loss)
     assert all(torch.equal(a, b) for a, b in zip(weights(whole), weights(second), strict=True))
@@ -250,7 +250,7 @@ def test_epochs_of_unequal_length_are_validated_at_their_ends(tmp_path: Path) ->
             settings,
             order=order,
             validation=tiny_plain_examples(2, seed=1),
-            metrics=metrics,
+            callbacks=[metrics],
         )
     validated = [
         int(line.split('"step": ')[1].split(",")[0])

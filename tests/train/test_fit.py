@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import torch
 from tests.tiny import tiny_examples, tiny_lm
 from tests.train.shared import fit_bank
 from tokmem.errors import ConfigError, TrainingError
-from tokmem.log import Metrics
+from tokmem.log import Callback, Metrics
 from tokmem.model.memory_lm import MemoryLM
 from tokmem.train.optim import rate
 from tokmem.train.settings import FitReport, FitSettings
@@ -20,13 +21,13 @@ from tokmem.train.step import plain_loss
 
 
 def trained(
-    count: int = 12, validation: int = 0, metrics: Metrics | None = None, **settings: Any
+    count: int = 12, validation: int = 0, callbacks: Sequence[Callback] = (), **settings: Any
 ) -> tuple[MemoryLM, FitReport]:
     """A decoupled bank trained on `count` examples."""
     lm = tiny_lm("llama", False)
     held = tiny_examples(lm.bank, validation, seed=1)
     report = fit_bank(
-        lm, tiny_examples(lm.bank, count), FitSettings(**settings), validation=held, metrics=metrics
+        lm, tiny_examples(lm.bank, count), FitSettings(**settings), validation=held, callbacks=callbacks
     )
     return lm, report
 
@@ -41,7 +42,7 @@ def lines(path: Path) -> list[dict[str, Any]]:
 
 def test_the_loss_falls_and_every_step_is_reported(tmp_path: Path) -> None:
     with Metrics(tmp_path / "metrics.jsonl") as metrics:
-        lm, report = trained(lr=0.05, epochs=10, metrics=metrics)
+        lm, report = trained(lr=0.05, epochs=10, callbacks=[metrics])
     written = lines(tmp_path / "metrics.jsonl")
     assert [line["step"] for line in written] == list(range(1, 31))
     start, end = (sum(line["loss"] for line in part) / 3 for part in (written[:3], written[-3:]))
@@ -64,7 +65,7 @@ def test_accumulated_batches_equal_one_large_batch() -> None:
 
 def test_the_schedule_goes_by_optimizer_steps(tmp_path: Path) -> None:
     with Metrics(tmp_path / "m.jsonl") as metrics:
-        trained(lr=0.01, epochs=2, batch_size=2, accumulation=3, warmup=0.5, metrics=metrics)
+        trained(lr=0.01, epochs=2, batch_size=2, accumulation=3, warmup=0.5, callbacks=[metrics])
     assert [line["lr"] for line in lines(tmp_path / "m.jsonl")] == [0.005, 0.01, 0.01, 0.005]
 
 

@@ -58,7 +58,7 @@ def test_each_line_of_metrics_tells_how_fast_it_went(tmp_path: Path, frozen_pref
     lm = tiny_lm("llama")
     settings = FitSettings(lr=0.01, epochs=2, batch_size=2, window=4, frozen_prefix=frozen_prefix)
     with Metrics(tmp_path / "m.jsonl") as metrics:
-        report = fit_bank(lm, shared_examples(lm.bank, 8), settings, metrics=metrics)
+        report = fit_bank(lm, shared_examples(lm.bank, 8), settings, callbacks=[metrics])
     told = [line["speed"] for line in lines(tmp_path / "m.jsonl")]
     assert len(told) == report.steps == 8
     assert all(line["supervised_tokens_per_second"] > 0 for line in told)

@@ -48,6 +48,10 @@ def train(
     ] = None,
     out: Out = None,
     resume: Resume = False,
+    dry_run: Annotated[
+        bool,
+        typer.Option("--dry-run", help="Show the first example as tokens, and the cost; train nothing."),
+    ] = False,
     preset: published.Preset = None,
     decouple_embeddings: published.Decouple = False,
     continual_replay: published.ContinualReplay = False,
@@ -67,14 +71,17 @@ def train(
         _keep_prompts(settings, Path(parse_yaml(settings["load_task_tokens"], "--load-task-tokens")))
     config = track_config("atomic", settings)
     folder = run_folder(out, resume, RUN)
-    _learn(config, folder, resume, settings, chooses=preset is None)
+    prepared = _prepared(config, settings, chooses=preset is None)
+    if dry_run:
+        _show_cost(*prepared)
+    else:
+        _learn(*prepared, folder, resume)
 
 
-def _learn(config: Any, folder: Path, resume: bool, given: Mapping[str, str], chooses: bool) -> None:
-    """Runs an atomic experiment with the settings that were given, and with ones that fit for the rest."""
+def _prepared(config: Any, given: Mapping[str, str], chooses: bool) -> tuple[Any, Corpus, Backbone]:
+    """Loads corpus and backbone, and chooses the settings that were not given."""
     from tokmem.data import SPLITS
     from tokmem.tracks.atomic.data import check_corpus, load_corpus
-    from tokmem.tracks.run import run
 
     check_corpus(config.data)  # its errors need not wait for the backbone
     backbone = load(config.backbone)
@@ -83,6 +90,25 @@ def _learn(config: Any, folder: Path, resume: bool, given: Mapping[str, str], ch
         config = replace(config, prompts=("query",))
     if chooses and not config.skip_training and {v.method for v in config.variants} <= {"base", *_TOKENS}:
         config = replace(config, training=_fitting(config, corpus, backbone, given))
+    return config, corpus, backbone
+
+
+def _show_cost(config: Any, corpus: Corpus, backbone: Backbone) -> None:
+    from tokmem.methods.tokmem import TokMem
+
+    method = config.variants[0].method
+    if method not in _TOKENS:
+        raise ConfigError(f"--dry-run of {method}", f"one of {', '.join(_TOKENS)}")
+    options = {"prompt": config.prompts[0], "max_length": config.max_length, "settings": config.training}
+    memory = TokMem(backbone, coupled=method == "tokmem", start=config.start, **options)
+    memory.add(corpus.procedures)
+    console().print(str(memory.dry_run(corpus.examples("train"))), markup=False)
+
+
+def _learn(config: Any, corpus: Corpus, backbone: Backbone, folder: Path, resume: bool) -> None:
+    """Runs an atomic experiment, and shows its outcome."""
+    from tokmem.tracks.run import run
+
     show_outcome(run(config, folder, resume=resume, backbone=backbone), corpus, folder)
     if not config.skip_training:
         _say_what_next(config, folder, corpus, backbone.id)

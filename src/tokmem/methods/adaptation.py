@@ -11,7 +11,7 @@ from tokmem.config import Config, check_least, setting
 from tokmem.data.calls.compose import Composed
 from tokmem.data.calls.ranges import ToolRange
 from tokmem.errors import ConfigError
-from tokmem.log import Metrics
+from tokmem.log import Callbacks
 from tokmem.methods.tokmem_lora import TokMemLora
 from tokmem.model.backbone import Backbone, save_backbone, wrap_backbone
 from tokmem.model.lora import LoraSettings
@@ -89,7 +89,7 @@ def adapt_backbone(
     start: Start,
     max_length: int,
     checkpoint: Path,
-    metrics: Metrics,
+    callbacks: Callbacks,
 ) -> dict[str, Any]:
     """Algorithm 1: trains memory tokens of auxiliary tools beside an adapter, and merges the adapter.
 
@@ -103,7 +103,7 @@ def adapt_backbone(
         start: starting rows of the temporary memory tokens.
         max_length: most tokens in a sequence.
         checkpoint: folder for the checkpoint of the training.
-        metrics: receives its metrics.
+        callbacks: told of its steps.
 
     Returns:
         what the adaptation took, and the fingerprint of the adapted backbone.
@@ -127,7 +127,9 @@ def adapt_backbone(
         seed=given.auxiliary_seed,
     )
     train, validation = auxiliary.train, auxiliary.validation
-    learned = method.learn(auxiliary.procedures, train, validation, checkpoint=checkpoint, metrics=metrics)
+    learned = method.learn(
+        auxiliary.procedures, train, validation, checkpoint=checkpoint, callbacks=callbacks
+    )
     merged = wrap_backbone(method.adapter.merged(), plain.tokenizer, folder.name)
     save_backbone(merged, folder)
     return {

@@ -13,7 +13,7 @@ from tokmem.data.chat import Chat
 from tokmem.data.encode import Encoder, PromptMode
 from tokmem.data.replay import ReplayOrder
 from tokmem.errors import AdapterError, DataError
-from tokmem.log import Metrics
+from tokmem.log import Callbacks
 from tokmem.methods.protocol import Learned, Setup, Trained
 from tokmem.model.backbone import Backbone, load_backbone
 from tokmem.model.catalog import SMOLLM2
@@ -160,7 +160,7 @@ class Adapted(Trained):
         train: Sequence[Example],
         validation: Sequence[Example],
         checkpoint: Path | None,
-        metrics: Metrics | None,
+        callbacks: Callbacks,
         *,
         earlier: Sequence[Example] = (),
         ratio: float = 0.0,
@@ -185,7 +185,7 @@ class Adapted(Trained):
             validation=held,
             order=order,
             checkpoint=checkpoint,
-            metrics=metrics,
+            callbacks=callbacks,
         )
         self.stage += 1
         new, replayed = order.totals(report.steps, settings.accumulation)

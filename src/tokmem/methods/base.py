@@ -11,7 +11,7 @@ from tokmem.bank.bank import Bank
 from tokmem.config import Config
 from tokmem.data.chat import Chat
 from tokmem.data.encode import Encoder, PromptMode
-from tokmem.log import Metrics
+from tokmem.log import Callbacks
 from tokmem.methods.protocol import Learned, Method, MethodSpec, Setup
 from tokmem.model.backbone import Backbone
 from tokmem.model.memory_lm import MemoryLM
@@ -59,7 +59,7 @@ class Base(Method):
         validation: Sequence[Example],
         *,
         checkpoint: Path | None = None,
-        metrics: Metrics | None = None,
+        callbacks: Callbacks = (),
     ) -> Learned:
         """Learns nothing."""
         return Learned()

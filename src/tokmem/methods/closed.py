@@ -20,11 +20,12 @@ from torch import Tensor
 from tokmem.bank.bank import Bank
 from tokmem.bank.calibration import ambiguities
 from tokmem.bank.closed import close, reference_of
-from tokmem.bank.statistics import Statistics
+from tokmem.bank.statistics import ClosedForm, Statistics
 from tokmem.data.chat import Chat
 from tokmem.data.encode import Encoder, PromptMode
-from tokmem.errors import BankError, DataError, TrainingError
-from tokmem.log import Metrics, logger
+from tokmem.errors import BankError, ConfigError, DataError, TrainingError
+from tokmem.log import Callbacks, logger
+from tokmem.methods.memory_settings import Renorm
 from tokmem.model.backbone import Backbone
 from tokmem.model.memory_lm import MemoryLM
 from tokmem.records import Encoded, Example, Procedure
@@ -33,6 +34,7 @@ from tokmem.train.bank_objective import BankObjective
 from tokmem.train.fit import fit
 from tokmem.train.loss import MAX_LOGITS
 from tokmem.train.settings import FitReport, FitSettings
+from tokmem.train.trackers import trackers
 
 KEPT = 8  # states of each procedure that calibrate, where `negatives` asks for no other number
 
@@ -45,6 +47,7 @@ class ClosedMemory(Protocol):
     lm: MemoryLM
     chat: Chat
     prompt: PromptMode
+    renorm: Renorm
     negatives: int
     seed: int
 
@@ -61,7 +64,7 @@ def learn_closed(
     settings: FitSettings,
     *,
     checkpoint: Path | None = None,
-    metrics: Metrics | None = None,
+    callbacks: Callbacks = (),
 ) -> FitReport:
     """Trains the steering of each procedure alone, counts its states, and computes addresses.
 
@@ -72,7 +75,7 @@ def learn_closed(
         validation: examples to keep the best steering by.
         settings: how to train.
         checkpoint: folder for the procedures' checkpoints.
-        metrics: receives a line a procedure.
+        callbacks: told of each procedure as of a step.
 
     Raises:
         BankError: the bank's statistics are of states that were read in another way.
@@ -83,8 +86,10 @@ def learn_closed(
         raise TrainingError("no procedures to learn", "at least one, and its examples")
     statistics, steps, reports = _statistics(memory), 0, list[FitReport]()
     own, held = _by_procedure(procedures, train), _by_procedure(procedures, validation)
-    if metrics is not None:
-        metrics.truncate(0)
+    told = (*callbacks, *trackers(settings))
+    settings = replace(settings, report_to=())
+    for callback in told:
+        callback.on_begin(0, len(procedures))
     for number, procedure in enumerate(procedures):
         name = procedure.name
         memory.bank.freeze()
@@ -97,12 +102,13 @@ def learn_closed(
         memory.bank.keep_states(name, states[sorted(kept)])
         steps += report.steps
         reports.append(report)
-        if metrics is not None:
-            metrics.write(
-                steps, {"procedure": name, "loss": report.loss, "validation_loss": report.best_loss}
-            )
+        values = {"procedure": name, "loss": report.loss, "validation_loss": report.best_loss}
+        for callback in told:
+            callback.on_step(steps, values)
     memory.bank.thaw([p.name for p in procedures])
     close(memory.bank, [p.name for p in procedures])
+    for callback in told:
+        callback.on_end(steps)
     _tell_ambiguities(memory)
     return _together(reports)
 
@@ -123,6 +129,30 @@ def _together(reports: Sequence[FitReport]) -> FitReport:
         prefix_bytes=max(report.prefix_bytes for report in reports),
         **counts,
     )
+
+
+def compute_addresses(memory: ClosedMemory, policy: ClosedForm) -> None:
+    """Lets an empty bank compute its addresses; a bank that does so already keeps its own policy.
+
+    Raises:
+        ConfigError: the bank is coupled, or renorm is on.
+        BankError: the bank has trained addresses.
+    """
+    bank = memory.bank
+    if bank.coupled or memory.renorm != "off":
+        raise ConfigError(
+            f"addresses closed, renorm {memory.renorm}, {'' if bank.coupled else 'de'}coupled",
+            "a decoupled bank, and renorm off: a coupled row is trained, for it also steers",
+            "set coupled=False (method tokmem_dc), or addresses to trained",
+        )
+    if bank.statistics is None and len(bank):
+        raise BankError(
+            f"closed-form addresses for a bank with {len(bank)} trained ones",
+            "an empty bank, or one that keeps statistics",
+            "learn its procedures again, or set addresses to trained",
+        )
+    if bank.statistics is None:
+        bank.statistics = Statistics(bank.dim, policy, read_with(memory))
 
 
 def read_with(memory: ClosedMemory) -> dict[str, str]:

@@ -16,7 +16,7 @@ from tokmem.data.encode import Encoder, PromptMode
 from tokmem.data.fields import did_you_mean, expect, parse_object, read_bytes, take
 from tokmem.errors import ConfigError, DataError, RecallError
 from tokmem.files import recover_folder, replace_folder
-from tokmem.log import Metrics, logger
+from tokmem.log import Callbacks, logger
 from tokmem.methods.protocol import Learned, Method, MethodSpec, Setup
 from tokmem.model.backbone import Backbone
 from tokmem.model.memory_lm import MemoryLM
@@ -91,7 +91,7 @@ class Icl(Method):
         validation: Sequence[Example],
         *,
         checkpoint: Path | None = None,
-        metrics: Metrics | None = None,
+        callbacks: Callbacks = (),
     ) -> Learned:
         """Chooses demonstrations of each procedure from its training examples; nothing is trained.
 

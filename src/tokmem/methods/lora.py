@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tokmem.log import Metrics
+from tokmem.log import Callbacks
 from tokmem.methods.adapted import Adapted, FineTuningSettings, check_adapter
 from tokmem.methods.protocol import Learned, Method, MethodSpec, Setup
 from tokmem.records import Example, Procedure
@@ -24,7 +24,7 @@ class LoRA(Adapted):
         validation: Sequence[Example],
         *,
         checkpoint: Path | None = None,
-        metrics: Metrics | None = None,
+        callbacks: Callbacks = (),
     ) -> Learned:
         """Trains the whole adapter on the stage's examples; nothing protects what earlier stages taught it.
 
@@ -32,7 +32,7 @@ class LoRA(Adapted):
             DataError: an example has several turns, or cannot be made to fit.
             TrainingError: there are no examples, or training failed.
         """
-        return self._learn(train, validation, checkpoint, metrics)
+        return self._learn(train, validation, checkpoint, callbacks)
 
     def save(self, folder: Path, training: Mapping[str, Any] | None = None) -> None:
         """Writes the adapter, in PEFT's format, and the number of the stage."""

@@ -15,7 +15,7 @@ from tokmem.config import Config, check_least, setting
 from tokmem.data.chat import Chat
 from tokmem.data.encode import PromptMode
 from tokmem.data.fields import did_you_mean
-from tokmem.errors import ConfigError, DataError
+from tokmem.errors import BankError, ConfigError, DataError
 from tokmem.log import logger
 from tokmem.methods.protocol import Setup
 from tokmem.model.backbone import Backbone
@@ -85,6 +85,21 @@ class CoupledSettings(TokMemSettings):
                 "decoupled ones",
                 "name the method tokmem_dc, such as tokmem_dc+addresses=closed beside tokmem",
             )
+
+
+def check_kind(bank: Bank, wanted: Bank) -> None:
+    """Refuses a bank of another kind: coupled or not, with computed addresses or trained ones.
+
+    Raises:
+        BankError: it is of another kind.
+    """
+    if bank.coupled != wanted.coupled:
+        kinds = ("decoupled", "coupled")
+        raise BankError(f"a bank that is {kinds[bank.coupled]}", f"a {kinds[wanted.coupled]} one")
+    if (bank.statistics is None) != (wanted.statistics is None):
+        kinds = ("computed", "trained")
+        computed, asked = kinds[bank.statistics is None], kinds[wanted.statistics is None]
+        raise BankError(f"a bank with {computed} addresses", f"{asked} ones")
 
 
 def check_bank(setup: Setup, bank: Bank, folder: str, coupled: bool) -> None:

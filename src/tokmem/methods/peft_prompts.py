@@ -26,7 +26,7 @@ from tokmem.data.collate import IGNORE, collate
 from tokmem.data.encode import Encoder, PromptMode
 from tokmem.errors import AdapterError, ConfigError
 from tokmem.files import recover_folder, replace_folder
-from tokmem.log import Metrics, progress
+from tokmem.log import Callbacks, progress
 from tokmem.methods.protocol import Learned, Method, MethodSpec, Setup, Trained
 from tokmem.model.backbone import Backbone
 from tokmem.model.lora import peft_library, read_facts, twin_of
@@ -113,7 +113,7 @@ class PeftPrompt(Trained):
         validation: Sequence[Example],
         *,
         checkpoint: Path | None = None,
-        metrics: Metrics | None = None,
+        callbacks: Callbacks = (),
     ) -> Learned:
         """Trains the prompt on the stage's examples.
 
@@ -128,7 +128,7 @@ class PeftPrompt(Trained):
             self.settings,
             validation=held,
             checkpoint=checkpoint,
-            metrics=metrics,
+            callbacks=callbacks,
         )
         return Learned(report.seconds, report.steps, report.best_loss, new_examples=report.examples)
 

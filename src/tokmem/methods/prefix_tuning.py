@@ -15,7 +15,7 @@ from tokmem.data.chat import Chat
 from tokmem.data.encode import PromptMode
 from tokmem.data.placement import Placement, PrefixEncoder, check_before
 from tokmem.errors import BankError
-from tokmem.log import Metrics
+from tokmem.log import Callbacks
 from tokmem.methods.protocol import Learned, Method, MethodSpec, Setup, Trained
 from tokmem.model.backbone import Backbone, input_embedding, load_backbone
 from tokmem.model.catalog import SMOLLM2
@@ -132,7 +132,7 @@ class PrefixTuning(Trained):
         validation: Sequence[Example],
         *,
         checkpoint: Path | None = None,
-        metrics: Metrics | None = None,
+        callbacks: Callbacks = (),
     ) -> Learned:
         """Freezes what was learned before, adds the procedures, and trains their embeddings.
 
@@ -151,7 +151,7 @@ class PrefixTuning(Trained):
             settings,
             validation=held,
             checkpoint=checkpoint,
-            metrics=metrics,
+            callbacks=callbacks,
         )
         return Learned(report.seconds, report.steps, report.best_loss, new_examples=report.examples)
 

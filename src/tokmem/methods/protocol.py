@@ -10,7 +10,7 @@ from typing import Any, Protocol
 from tokmem.config.settings import settings
 from tokmem.data.chat import Chat
 from tokmem.data.encode import PromptMode
-from tokmem.log import Metrics
+from tokmem.log import Callbacks
 from tokmem.model.backbone import Backbone
 from tokmem.recall.settings import RecallSettings
 from tokmem.records import Answer, Example, Procedure
@@ -86,7 +86,7 @@ class Method(Protocol):
         validation: Sequence[Example],
         *,
         checkpoint: Path | None = None,
-        metrics: Metrics | None = None,
+        callbacks: Callbacks = (),
     ) -> Learned:
         """Learns a stage of new procedures."""
         ...

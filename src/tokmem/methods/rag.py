@@ -15,7 +15,7 @@ from tokmem.data.chat import Chat
 from tokmem.data.demonstrations import demonstration, fit_demonstrations, only_turn, refuse_demonstrations
 from tokmem.data.encode import Encoder, PromptMode
 from tokmem.errors import ConfigError
-from tokmem.log import Metrics
+from tokmem.log import Callbacks
 from tokmem.methods.protocol import Learned, Method, MethodSpec, Setup
 from tokmem.methods.retrieval.pool import Hit, Pool, route_of
 from tokmem.methods.retrieval.text_encoder import (
@@ -109,7 +109,7 @@ class Rag(Method):
         validation: Sequence[Example],
         *,
         checkpoint: Path | None = None,
-        metrics: Metrics | None = None,
+        callbacks: Callbacks = (),
     ) -> Learned:
         """Embeds the training examples and adds them to the pool; nothing is trained.
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from tokmem.config import Config, check_least, setting
 from tokmem.data.replay import Reservoir, check_ratio
-from tokmem.log import Metrics, logger
+from tokmem.log import Callbacks, logger
 from tokmem.methods.adapted import Adapted, FineTuningSettings, check_adapter
 from tokmem.methods.protocol import Learned, Method, MethodSpec, Setup
 from tokmem.model.backbone import Backbone
@@ -81,7 +81,7 @@ class Replay(Adapted):
         validation: Sequence[Example],
         *,
         checkpoint: Path | None = None,
-        metrics: Metrics | None = None,
+        callbacks: Callbacks = (),
     ) -> Learned:
         """Trains the whole adapter on a block and on replays, then offers the block to the reservoir.
 
@@ -90,7 +90,7 @@ class Replay(Adapted):
             TrainingError: there are no examples, or training failed.
         """
         earlier = self.reservoir.examples
-        learned = self._learn(train, validation, checkpoint, metrics, earlier=earlier, ratio=self.ratio)
+        learned = self._learn(train, validation, checkpoint, callbacks, earlier=earlier, ratio=self.ratio)
         self.reservoir.add(train)
         logger.info(
             "block %d: %d new and %d replayed examples; %d of %d kept for later",

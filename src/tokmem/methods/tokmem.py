@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from copy import copy, deepcopy
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -14,16 +15,16 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from tokmem.bank.bank import Bank
 from tokmem.bank.init import Start, wide_rows
 from tokmem.bank.slots import IdPolicy
-from tokmem.bank.statistics import ClosedForm, Shared, Statistics
+from tokmem.bank.statistics import ClosedForm, Shared
 from tokmem.bank.store import Origin, load_bank, save_bank
 from tokmem.data.calls.schema import start_text
 from tokmem.data.calls.schema_check import check_schema
 from tokmem.data.chat import Chat
 from tokmem.data.coerce import ExamplesLike, ProcedureLike, as_examples, as_procedures, names_given
 from tokmem.data.encode import Encoder, PromptMode
-from tokmem.errors import BankError, ConfigError, DataError
-from tokmem.log import Metrics
-from tokmem.methods.closed import learn_closed, read_with
+from tokmem.errors import DataError
+from tokmem.log import Callbacks
+from tokmem.methods.closed import compute_addresses, learn_closed
 from tokmem.methods.memory import Memory, bank_folder
 from tokmem.methods.memory_settings import (
     Addresses,
@@ -33,6 +34,7 @@ from tokmem.methods.memory_settings import (
     TokMemSettings,
     check_bank,
     check_grammars,
+    check_kind,
     load_own,
 )
 from tokmem.methods.protocol import Learned, Method, MethodSpec, Setup, Trained
@@ -40,10 +42,11 @@ from tokmem.model.backbone import Backbone, DTypeName, as_backbone, load_backbon
 from tokmem.model.catalog import SMOLLM2
 from tokmem.model.memory_lm import MemoryLM
 from tokmem.recall.settings import RecallSettings
-from tokmem.records import Answer, Example, Procedure
+from tokmem.records import Answer, Encoded, Example, Procedure
 from tokmem.seeds import generator
 from tokmem.train.bank_objective import BankObjective
 from tokmem.train.defaults import settled, told
+from tokmem.train.dry_run import DryRun, dry_run
 from tokmem.train.fit import fit
 from tokmem.train.negatives import keep_states
 from tokmem.train.objective import Objective
@@ -122,24 +125,7 @@ class TokMem(Memory, Trained):
         self.start, self.width, self.seed = start, width, seed
         self.renorm, self.negatives = renorm, negatives
         if addresses == "closed":
-            self._compute_addresses(ClosedForm(shared, ridge, false_accept))
-
-    def _compute_addresses(self, policy: ClosedForm) -> None:
-        """Lets an empty bank compute its addresses; a bank that does so already keeps its own policy."""
-        if self.bank.coupled or self.renorm != "off":
-            raise ConfigError(
-                f"addresses closed, renorm {self.renorm}, {'' if self.bank.coupled else 'de'}coupled",
-                "a decoupled bank, and renorm off: a coupled row is trained, for it also steers",
-                "set coupled=False (method tokmem_dc), or addresses to trained",
-            )
-        if self.bank.statistics is None and len(self.bank):
-            raise BankError(
-                f"closed-form addresses for a bank with {len(self.bank)} trained ones",
-                "an empty bank, or one that keeps statistics",
-                "learn its procedures again, or set addresses to trained",
-            )
-        if self.bank.statistics is None:
-            self.bank.statistics = Statistics(self.bank.dim, policy, read_with(self))
+            compute_addresses(self, ClosedForm(shared, ridge, false_accept))
 
     @classmethod
     def load(
@@ -194,13 +180,7 @@ class TokMem(Memory, Trained):
             BankError: the bank is damaged, or of another backbone, chat format or coupling.
         """
         bank, _ = load_own(Path(folder), self.backbone, self.chat)
-        if bank.coupled != self.bank.coupled:
-            kinds = ("decoupled", "coupled")
-            raise BankError(f"a bank that is {kinds[bank.coupled]}", f"a {kinds[self.bank.coupled]} one")
-        if (bank.statistics is None) != (self.bank.statistics is None):
-            kinds = ("computed", "trained")
-            wanted = f"{kinds[self.bank.statistics is None]} ones"
-            raise BankError(f"a bank with {kinds[bank.statistics is None]} addresses", wanted)
+        check_kind(bank, self.bank)
         self.bank, self.lm = bank, MemoryLM(self.backbone.model, bank)
 
     @property
@@ -270,7 +250,7 @@ class TokMem(Memory, Trained):
         *,
         procedure: str | None = None,
         checkpoint: Path | None = None,
-        metrics: Metrics | None = None,
+        callbacks: Callbacks = (),
         **changes: Any,
     ) -> FitReport:
         """Trains the procedures added since the last stage.
@@ -281,21 +261,51 @@ class TokMem(Memory, Trained):
             validation: likewise; the rows with the lowest loss on it are kept.
             procedure: what pairs are of; None takes the only one.
             checkpoint: folder to resume from, and to write to.
-            metrics: receives each step.
-            changes: changes to the training settings for this call, such as `lr=0.02` or `epochs=5`.
+            callbacks: told of each step and validation (see `tokmem.Callback`).
+            changes: changes to the training settings, such as `lr=0.02` or `report_to=("wandb",)`.
 
         Raises:
             DataError: examples cannot be read or made to fit, or do not say which procedure they are of.
             ConfigError: there is no such setting.
             TrainingError: there is nothing to train, or training failed.
         """
+        listed, settings = self._take(examples, procedure, changes)
+        held = as_examples(validation, self.bank.names, procedure)
+        return told(self._fit(listed, held, settings, checkpoint, callbacks))
+
+    def dry_run(self, examples: ExamplesLike, *, procedure: str | None = None, **changes: Any) -> DryRun:
+        """Finds out what `fit` would do with the same arguments, and its cost. The memory stays as it is.
+
+        Raises:
+            TokMemError: as `fit`.
+        """
+        draft = copy(self)
+        draft.bank = deepcopy(self.bank)
+        draft.lm = MemoryLM(self.backbone.model, draft.bank)
+        listed, settings = draft._take(examples, procedure, changes)
+        encoded = draft._encoded(listed)
+        names = {id: f"<|mem:{name}|>" for name, ids in draft.bank.memory.items() for id in ids}
+        decode = self.backbone.tokenizer.decode
+        return dry_run(
+            draft._objective(), encoded, settings, lambda token: names.get(token) or str(decode([token]))
+        )
+
+    def _take(
+        self, examples: ExamplesLike, procedure: str | None, changes: Mapping[str, Any]
+    ) -> tuple[list[Example], FitSettings]:
+        """Reads what `fit` was given, and adds the procedures that it names."""
         known = (*self.bank.names, *([procedure] if procedure and procedure not in self else ()))
         listed = as_examples(examples, known, procedure)
-        held = as_examples(validation, known, procedure)
         settings = settled(self.given_settings, changes, len(listed), self.backbone)
         if new := [name for name in names_given(examples, listed, procedure) if name not in self]:
             self.add(new)
-        return told(self._fit(listed, held, settings, checkpoint, metrics))
+        return listed, settings
+
+    def _encoded(self, examples: Sequence[Example]) -> list[Encoded]:
+        encoder = self.encoder
+        encoded = [encoder.encode(example) for example in examples]
+        encoder.report_cuts()
+        return encoded
 
     def _fit(
         self,
@@ -303,7 +313,7 @@ class TokMem(Memory, Trained):
         validation: Sequence[Example],
         settings: FitSettings,
         checkpoint: Path | None,
-        metrics: Metrics | None,
+        callbacks: Callbacks,
     ) -> FitReport:
         if not examples:
             raise DataError("no examples", "at least one", "give pairs (query, response), or examples")
@@ -311,30 +321,20 @@ class TokMem(Memory, Trained):
             named = {turn.procedure for example in examples for turn in example.turns}
             fresh = [self.bank.procedures[name] for name in self.bank.fresh_names if name in named]
             return learn_closed(
-                self, fresh, examples, validation, settings, checkpoint=checkpoint, metrics=metrics
+                self, fresh, examples, validation, settings, checkpoint=checkpoint, callbacks=callbacks
             )
-        encoder = self.encoder
-        encoded = [encoder.encode(e) for e in examples]
-        held = [encoder.encode(e) for e in validation]
-        encoder.report_cuts()
-        return fit(
-            self._objective(),
-            encoded,
-            settings,
-            validation=held,
-            checkpoint=checkpoint,
-            metrics=metrics,
-        )
+        encoded, held = self._encoded(examples), self._encoded(validation)
+        objective = self._objective()
+        return fit(objective, encoded, settings, validation=held, checkpoint=checkpoint, callbacks=callbacks)
 
     def _objective(self) -> Objective:
         """The objective of `fit`."""
-        settings = self.settings
         return BankObjective(
             self.lm,
-            **settings.prefixes,
+            **self.settings.prefixes,
             negatives=self.negatives > 0,
             renorm=self.renorm == "step",
-            seed=settings.seed,
+            seed=self.settings.seed,
         )
 
     def learn(
@@ -344,7 +344,7 @@ class TokMem(Memory, Trained):
         validation: Sequence[Example],
         *,
         checkpoint: Path | None = None,
-        metrics: Metrics | None = None,
+        callbacks: Callbacks = (),
     ) -> Learned:
         """Freezes what was learned before, adds the procedures, and trains them.
 
@@ -356,7 +356,7 @@ class TokMem(Memory, Trained):
         new = [p for p in procedures if p.name not in self.bank]
         if new:
             self._add(new)
-        report = told(self._fit(train, validation, self.settings, checkpoint, metrics))
+        report = told(self._fit(train, validation, self.settings, checkpoint, callbacks))
         if self.renorm == "stage":
             self.bank.renorm()
         if self.negatives and self.bank.statistics is None:

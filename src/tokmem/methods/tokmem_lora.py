@@ -10,7 +10,7 @@ from typing import Any
 from tokmem.bank.store import load_bank
 from tokmem.config import setting
 from tokmem.errors import BankError, ConfigError
-from tokmem.log import Metrics
+from tokmem.log import Callbacks
 from tokmem.methods.adapted import adapter_shape_of, check_adapter, saved_stage
 from tokmem.methods.memory_settings import TokMemSettings, check_grammars
 from tokmem.methods.protocol import Learned, Method, MethodSpec, Setup
@@ -156,10 +156,10 @@ class TokMemLora(TokMem):
         validation: Sequence[Example],
         *,
         checkpoint: Path | None = None,
-        metrics: Metrics | None = None,
+        callbacks: Callbacks = (),
     ) -> Learned:
         """As `TokMem.learn`; trains the adapter with the rows unless it is frozen."""
-        learned = super().learn(procedures, train, validation, checkpoint=checkpoint, metrics=metrics)
+        learned = super().learn(procedures, train, validation, checkpoint=checkpoint, callbacks=callbacks)
         self._next_stage(self.stage + 1)
         return learned
 

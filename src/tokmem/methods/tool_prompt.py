@@ -18,7 +18,7 @@ from tokmem.data.encode import Encoder
 from tokmem.data.fields import did_you_mean, parse_object, read_bytes, take
 from tokmem.errors import ConfigError, RecallError
 from tokmem.files import atomic_write_json, damaged
-from tokmem.log import Metrics
+from tokmem.log import Callbacks
 from tokmem.methods.protocol import Learned, Method, MethodSpec, Setup
 from tokmem.methods.retrieval.pool import Pool, route_of
 from tokmem.methods.retrieval.text_encoder import (
@@ -133,7 +133,7 @@ class ToolPrompt(Method):
         validation: Sequence[Example],
         *,
         checkpoint: Path | None = None,
-        metrics: Metrics | None = None,
+        callbacks: Callbacks = (),
     ) -> Learned:
         """Adds tools to those that may be shown; nothing is trained.
 

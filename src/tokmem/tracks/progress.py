@@ -152,7 +152,7 @@ def learn(
     """One call of `method.learn`, with its checkpoint and metrics under `key` in a run's folder."""
     with Metrics(out / "metrics" / f"{key}.jsonl") as metrics:
         return method.learn(
-            procedures, train, validation, checkpoint=out / "checkpoints" / key, metrics=metrics
+            procedures, train, validation, checkpoint=out / "checkpoints" / key, callbacks=[metrics]
         )
 
 

@@ -6,7 +6,7 @@ import math
 import time
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict
 from itertools import accumulate
 from pathlib import Path
@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from tokmem.data.stream import MicroBatch, Order, optimizer_steps, seen
 from tokmem.errors import TrainingError
-from tokmem.log import Metrics, logger, postfix, progress
+from tokmem.log import Callbacks, logger, postfix, progress
 from tokmem.records import Encoded
 from tokmem.train.checkpoint import RunState, run_identity
 from tokmem.train.loss import LossSum
@@ -27,6 +27,7 @@ from tokmem.train.parallel import join_processes
 from tokmem.train.prefix_cache import Usage
 from tokmem.train.settings import NO_MATTER, FitReport, FitSettings
 from tokmem.train.speed import SpeedMeter, shown
+from tokmem.train.trackers import trackers
 
 
 def fit(
@@ -37,7 +38,7 @@ def fit(
     validation: Sequence[Encoded] = (),
     order: Order | None = None,
     checkpoint: Path | None = None,
-    metrics: Metrics | None = None,
+    callbacks: Callbacks = (),
 ) -> FitReport:
     """Trains the parameters of an objective on examples; nothing else changes.
 
@@ -49,37 +50,44 @@ def fit(
             lowest loss on them.
         order: the order of the examples; None takes `settings.stream`.
         checkpoint: folder to resume from and to save to; it stays when training ends.
-        metrics: receives a line for each optimizer step. Its entry `speed` (see `tokmem.train.speed`) depends
-            on the machine; a resumed run writes all other entries again bit for bit.
+        callbacks: told of each optimizer step and validation, in the first process alone. The value `speed`
+            of a step (see `tokmem.train.speed`) depends on the machine; a resumed run gives all other values
+            again bit for bit.
 
     Raises:
         TrainingError: there is nothing to train, the loss is not finite, or the checkpoint belongs to another
             run.
     """
+    if settings.patience and not validation:
+        logger.warning("patience %d does nothing: there are no validation examples", settings.patience)
+    with reading(objective, settings):
+        return Run(objective, examples, settings, validation, order, checkpoint, callbacks).go()
+
+
+def reading(objective: Objective, settings: FitSettings) -> AbstractContextManager[Any]:
+    """Within it, sequences are read as the settings say: side by side, or padded."""
     lm = objective.lm
-    padded = nullcontext() if settings.packed_rows or lm is None else lm.padded()
-    with padded:
-        return _Run(objective, examples, settings, validation, order, checkpoint, metrics).go()
+    return nullcontext() if settings.packed_rows or lm is None else lm.padded()
 
 
-class _Run:
-    """The state of one call of `fit`."""
+class Run:
+    """The state of one call of `fit`, whose arguments it takes."""
 
     def __init__(
         self,
         objective: Objective,
         examples: Sequence[Encoded],
         settings: FitSettings,
-        validation: Sequence[Encoded],
-        order: Order | None,
-        checkpoint: Path | None,
-        metrics: Metrics | None,
+        validation: Sequence[Encoded] = (),
+        order: Order | None = None,
+        checkpoint: Path | None = None,
+        callbacks: Callbacks = (),
     ) -> None:
         objective.begin(examples, validation)
         self.objective, self.examples, self.settings = objective, examples, settings
         self.processes = join_processes()
         self.validation, self.checkpoint = validation, checkpoint
-        self.metrics = metrics if self.processes.first else None
+        self.callbacks = (*callbacks, *trackers(settings)) if self.processes.first else ()
         parameters = objective.parameters
         optimizer = build_adamw(objective.groups, settings.lr, settings.weight_decay)
         self.state = RunState(parameters, optimizer)
@@ -106,8 +114,8 @@ class _Run:
                 logger.info("resuming at step %d of %d", self.state.progress.step, self.steps)
         done, started = self.state.progress, time.monotonic() - self.state.progress.seconds
         self.meter = SpeedMeter(done.supervised)
-        if self.metrics is not None:
-            self.metrics.truncate(done.step)
+        for callback in self.callbacks:
+            callback.on_begin(done.step, self.steps)
         with progress(self.steps, "training", unit="step", initial=done.step) as bar:
             while done.step < self.steps and not self._stopped():
                 self._step(bar)
@@ -118,6 +126,8 @@ class _Run:
                 if last or done.step % self.settings.checkpoint_every == 0:
                     self._save(identity)
         self.state.restore_best()
+        for callback in self.callbacks:
+            callback.on_end(done.step)
         done.seconds = time.monotonic() - started
         logger.info(
             "trained: %s", ", ".join(f"{name} {value}" for name, value in shown(self._speed()).items())
@@ -179,6 +189,15 @@ class _Run:
         done.prompt += sum(min(e.prefix, len(e.ids) - sum(e.supervised)) for e in chosen)
         self._show(bar, {"memory_loss": memory / memories} if memories else {}, lr)
 
+    def timed_step(self) -> float:
+        """Seconds of the first step's losses and gradients; the parameters stay as they are."""
+        started = time.monotonic()
+        for loss in self._losses(self._micro_batches(0)):
+            loss.total.backward()
+            loss.total.item()  # waits for the device
+        self.state.optimizer.zero_grad(set_to_none=True)
+        return time.monotonic() - started
+
     def _losses(self, micro: Sequence[MicroBatch]) -> Iterator[LossSum]:
         """The summed losses of this process's examples, with graph."""
         step = self.state.progress.step
@@ -228,8 +247,8 @@ class _Run:
         bar.update()
         speed = self._speed()
         postfix(bar, **values, **shown(speed))
-        if self.metrics is not None:
-            self.metrics.write(self.state.progress.step, {**values, "speed": speed})
+        for callback in self.callbacks:
+            callback.on_step(self.state.progress.step, {**values, "speed": speed})
 
     def _speed(self) -> dict[str, int]:
         return self.meter.read(self.state.progress.supervised, self.objective.usage)
@@ -247,8 +266,8 @@ class _Run:
         else:
             done.stale += 1
         logger.info("step %d: validation loss %.4f (best %.4f)", done.step, loss_now, done.best_loss)
-        if self.metrics is not None:
-            self.metrics.write(done.step, {"validation_loss": loss_now})
+        for callback in self.callbacks:
+            callback.on_validation(done.step, loss_now)
 
     def _report(self) -> FitReport:
         done, usage = self.state.progress, self.objective.usage or Usage()

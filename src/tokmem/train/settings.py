@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from tokmem.config import Config, check_least
 from tokmem.data.stream import Stream
 from tokmem.train.optim import Schedule, check_schedule
 
+TrackerName = Literal["tensorboard", "trackio", "wandb"]
 # Settings that change the duration of a run, never its result; a resumed run may have other values.
-NO_MATTER = ("checkpoint_every", "prefix_cache_mb", "prefix_disk_mb", "prefix_cache_dir")
+NO_MATTER = ("checkpoint_every", "prefix_cache_mb", "prefix_disk_mb", "prefix_cache_dir", "report_to")
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,7 @@ class FitSettings(Config):
         prefix_cache_dir: folder of these prefixes; empty takes tokmem/prefixes in the user's cache folder.
             The files there reveal the queries.
         checkpoint_every: optimizer steps between checkpoints, if there is a checkpoint folder.
+        report_to: trackers that receive each step and validation. TensorBoard writes below runs/trackers.
         seed: of the order of the examples.
     """
 
@@ -60,6 +62,7 @@ class FitSettings(Config):
     prefix_disk_mb: int = 0
     prefix_cache_dir: str = ""
     checkpoint_every: int = 50
+    report_to: tuple[TrackerName, ...] = ()
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -83,8 +86,7 @@ class FitSettings(Config):
     def facts(self) -> dict[str, Any]:
         """The settings for the record of a saved bank, without paths of this machine."""
         facts = asdict(self)
-        del facts["prefix_cache_dir"]
-        return facts
+        return {name: value for name, value in facts.items() if name not in ("prefix_cache_dir", "report_to")}
 
     def stream(self, count: int) -> Stream:
         """The order in which `count` examples come."""

@@ -74,5 +74,5 @@ def _adapt(
             start=config.start,
             max_length=config.max_length,
             checkpoint=out / "checkpoints" / name,
-            metrics=metrics,
+            callbacks=[metrics],
         )
