@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 
 from tokmem.cli import (
     analyze,
@@ -28,6 +28,7 @@ from tokmem.cli import (
     tools,
     train,
 )
+from tokmem.cli.explain import explaining
 from tokmem.cli.flags import Flags, normalizer
 from tokmem.cli.shared import complain
 from tokmem.errors import TokMemError
@@ -91,11 +92,14 @@ def _add(
     example: str,
     panel: str | None = None,
     flags: Flags | None = None,
+    *,
+    tables: bool = False,
 ) -> None:
     """Registers a command: its settings are options, and its help ends with an example."""
+    kind = flags.command() if flags else TyperCommand
     group.command(
         name,
-        cls=flags.command() if flags else None,
+        cls=explaining(kind) if tables else kind,
         context_settings=normalizer(name),
         help=_unwrapped(function.__doc__ or ""),
         epilog=f"Example: {example}",
@@ -110,19 +114,19 @@ def _unwrapped(text: str) -> str:
 
 _START, _TRAIN, _KEEP = "Start here", "Train and measure", "Keep banks"
 _BANK, _ONE = "runs/demo/banks/tokmem-query-0", "ticket_topic"
-_add(app, "demo", demo.demo, demo.EXAMPLE, _START)
+_add(app, "demo", demo.demo, demo.EXAMPLE, _START, tables=True)
 _add(app, "init", init.init, init.EXAMPLE, _START)
 _add(app, "recall", recall.recall, recall.EXAMPLE, _START, recall.FLAGS)
 _add(app, "doctor", doctor.doctor, doctor.EXAMPLE, _START)
-_add(app, "train", train.train, train.EXAMPLE, _TRAIN, train.FLAGS)
-_add(app, "tools", tools.tools, tools.EXAMPLE, _TRAIN, tools.FLAGS)
-_add(app, "eval", evaluate.evaluate, evaluate.EXAMPLE, _TRAIN, evaluate.FLAGS)
-_add(app, "run", run.run, run.EXAMPLE, _TRAIN)
+_add(app, "train", train.train, train.EXAMPLE, _TRAIN, train.FLAGS, tables=True)
+_add(app, "tools", tools.tools, tools.EXAMPLE, _TRAIN, tools.FLAGS, tables=True)
+_add(app, "eval", evaluate.evaluate, evaluate.EXAMPLE, _TRAIN, evaluate.FLAGS, tables=True)
+_add(app, "run", run.run, run.EXAMPLE, _TRAIN, tables=True)
 _add(app, "report", report.report, report.EXAMPLE, _TRAIN)
 _add(data.app, "compose", data.compose, data.EXAMPLE, flags=data.FLAGS)
 app.add_typer(data.app, name="data", rich_help_panel=_TRAIN)
-_add(bank.app, "list", bank.list_, f"tokmem bank list {_BANK}")
-_add(bank.app, "show", bank.show, f"tokmem bank show {_BANK} {_ONE}")
+_add(bank.app, "list", bank.list_, f"tokmem bank list {_BANK}", tables=True)
+_add(bank.app, "show", bank.show, f"tokmem bank show {_BANK} {_ONE}", tables=True)
 _add(
     bank.app,
     "add",
@@ -135,13 +139,13 @@ _add(bank.app, "rename", bank.rename, f"tokmem bank rename {_BANK} {_ONE} other 
 _add(bank.app, "slice", bank.slice_, f"tokmem bank slice {_BANK} {_ONE} --out runs/part")
 _add(bank.app, "merge", bank.merge, "tokmem bank merge runs/smaller runs/part --out runs/merged")
 app.add_typer(bank.app, name="bank", rich_help_panel=_KEEP)
-_add(backbone.app, "list", backbone.list_, "tokmem backbone list")
+_add(backbone.app, "list", backbone.list_, "tokmem backbone list", tables=True)
 _add(backbone.app, "get", backbone.get, "tokmem backbone get mini")
 _add(backbone.app, "path", backbone.path, "tokmem backbone path mini")
 _add(backbone.app, "remove", backbone.remove, "tokmem backbone remove smollm2")
 app.add_typer(backbone.app, name="backbone", rich_help_panel=_KEEP)
 _add(app, "export", export.export, export.EXAMPLE, _KEEP, export.FLAGS)
-_add(app, "analyze", analyze.analyze, analyze.EXAMPLE, _KEEP)
+_add(app, "analyze", analyze.analyze, analyze.EXAMPLE, _KEEP, tables=True)
 
 
 def _show_version(wanted: bool) -> None:

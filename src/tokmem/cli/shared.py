@@ -15,6 +15,7 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
+from tokmem.cli.explain import explanations
 from tokmem.errors import ConfigError, TokMemError
 from tokmem.records import Answer, Procedure
 from tokmem.report.results import result_facts, results_table
@@ -60,6 +61,8 @@ def show_table(table: Table, whole: Sequence[str] = (), *, lines: bool = True) -
     """
     shown, out = table.rich(whole, lines), console()
     console(max(out.width, least_width(shown))).print(shown, soft_wrap=False)
+    for title, meaning in explanations(table):
+        out.print(Text.assemble((f"{title}: ", "bold"), meaning))
 
 
 def complain(error: Exception) -> None:

@@ -246,7 +246,8 @@ class Run:
         values = {"loss": self.state.progress.loss, **memory, "lr": lr}
         bar.update()
         speed = self._speed()
-        postfix(bar, **values, **shown(speed))
+        best = {} if self.state.progress.best_loss is None else {"best": self.state.progress.best_loss}
+        postfix(bar, loss=self.state.progress.loss, **best)
         for callback in self.callbacks:
             callback.on_step(self.state.progress.step, {**values, "speed": speed})
 
