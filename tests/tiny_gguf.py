@@ -41,7 +41,14 @@ def tiny_tied_llama(rows: int) -> PreTrainedModel:
     return randomised(config).eval()
 
 
-def write_gguf(path: Path, *, kind: str = "Q8_0", leave_out: str = "", spoil: str = "") -> PreTrainedModel:
+def write_gguf(
+    path: Path,
+    *,
+    kind: str = "Q8_0",
+    leave_out: str = "",
+    spoil: str = "",
+    model: PreTrainedModel | None = None,
+) -> PreTrainedModel:
     """Writes the file; gives the model that it describes, with the weights as they were quantised.
 
     Args:
@@ -49,9 +56,10 @@ def write_gguf(path: Path, *, kind: str = "Q8_0", leave_out: str = "", spoil: st
         kind: how matrices are quantised.
         leave_out: end of the name of a tensor that is not written.
         spoil: end of the name of a tensor that gets a NaN.
+        model: a tied Llama for `chat_tokenizer`; None takes a random one.
     """
     tokenizer = chat_tokenizer()
-    model = tiny_tied_llama(len(tokenizer))
+    model = model or tiny_tied_llama(len(tokenizer))
     writer = GGUFWriter(path, "llama")
     _write_config(writer, model)
     _write_tokenizer(writer, tokenizer)

@@ -2,8 +2,8 @@
 
 A page marks them with `<!-- KIND: FILE -->`: `table` shows a whole result, `chains` its scores of tools and
 calls alone, `rounds` what is left of each round of tools, `rates` the loss of each rate that was tried,
-`forgetting` and `probes` what is left of tasks, `kernels` what moves between processors, and `addresses`,
-`orders` and `reject` how computed addresses route.
+`forgetting` and `probes` what is left of tasks, `kernels` what moves between processors, `addresses`,
+`orders` and `reject` how computed addresses route, and `engines` what engines answer right.
 """
 
 from __future__ import annotations
@@ -20,9 +20,13 @@ from tokmem.report.results import results_table
 from tokmem.report.tables import Spread, Table
 
 ROOT = Path(__file__).parents[1]
-PAGES = (ROOT / "README.md", *(ROOT / f"docs/{name}.md" for name in ("results", "performance", "routing")))
+PAGES = (
+    ROOT / "README.md",
+    *(ROOT / f"docs/{name}.md" for name in ("results", "performance", "routing", "serving")),
+)
 BLOCK = re.compile(
-    r"(<!-- (table|chains|rounds|rates|forgetting|probes|kernels|addresses|orders|reject): (\S+) -->\n)"
+    r"(<!-- (table|chains|rounds|rates|forgetting|probes|kernels|addresses|orders|reject|engines"
+    r"|throughput): (\S+) -->\n)"
     r".*?(<!-- end -->)",
     re.DOTALL,
 )
@@ -95,6 +99,8 @@ def table(kind: str, path: Path) -> str:
         return states_table(kind, result).markdown()
     if kind == "rates":
         return rates_table(result["rate_losses"], result["chosen_rates"]).markdown()
+    if kind == "engines":
+        return engines_table(result["rows"]).markdown()
     if kind == "kernels":
         return kernels_table(result).markdown()
     return (forgetting_table if kind == "forgetting" else probes_table)(result[kind]).markdown()
@@ -158,6 +164,19 @@ def kernels_table(result: dict[str, Any]) -> Table:
         columns |= {f"{name}_{kernel}": f"{title}, {kernel}" for kernel in result["kernels"]}
         columns[f"{name}_range"] = "moves by"
     return Table(result["rows"], columns)
+
+
+def engines_table(rows: list[dict[str, Any]]) -> Table:
+    """Makes a row for each engine, a column for each case: how many ways of asking are answered right."""
+    lines: dict[str, dict[str, Any]] = {}
+    for row in rows:
+        line = lines.setdefault(row["engine"], {"engine": f"{row['engine']} {row['version']}"})
+        line.setdefault(row["case"], []).append(row["ok"])
+    cells = [
+        {k: v if k == "engine" else f"{sum(v)} of {len(v)}" for k, v in line.items()}
+        for line in lines.values()
+    ]
+    return Table(cells)
 
 
 def states_table(kind: str, result: dict[str, Any]) -> Table:

@@ -48,3 +48,7 @@ class RecallError(TokMemError):
 
 class ExportError(TokMemError):
     """A bank cannot be exported in a form, or an export does not do what the bank does."""
+
+
+class ServingError(TokMemError):
+    """An engine cannot serve an export, or a server does not answer."""

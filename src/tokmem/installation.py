@@ -12,7 +12,17 @@ from pathlib import Path
 from tokmem.files import cache_folder
 
 _CORE = ("tokmem", "torch", "transformers", "accelerate", "safetensors", "tokenizers", "typer")
-_EXTRAS = ("gguf", "peft", "sentence-transformers", "rouge-score", "llguidance", "matplotlib", "pyarrow")
+_EXTRAS = (
+    "gguf",
+    "peft",
+    "sentence-transformers",
+    "rouge-score",
+    "llguidance",
+    "matplotlib",
+    "pyarrow",
+    "xllamacpp",
+    "openai",
+)
 # Variables that change kernels, threads, or where files go.
 _VARIABLES = (
     *("OMP_NUM_THREADS", "MKL_NUM_THREADS", "ATEN_CPU_CAPABILITY", "ONEDNN_MAX_CPU_ISA"),

@@ -25,6 +25,7 @@ from tokmem.cli import (
     recall,
     report,
     run,
+    serve,
     tools,
     train,
 )
@@ -145,6 +146,7 @@ _add(backbone.app, "path", backbone.path, "tokmem backbone path mini")
 _add(backbone.app, "remove", backbone.remove, "tokmem backbone remove smollm2")
 app.add_typer(backbone.app, name="backbone", rich_help_panel=_KEEP)
 _add(app, "export", export.export, export.EXAMPLE, _KEEP, export.FLAGS)
+_add(app, "serve", serve.serve, serve.EXAMPLE, _KEEP, serve.FLAGS)
 _add(app, "analyze", analyze.analyze, analyze.EXAMPLE, _KEEP, tables=True)
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,11 +15,12 @@ from tokmem.cli.memory import OF_BANK, Prompt, open_memory
 from tokmem.cli.shared import complain, console, show_answer, show_json
 from tokmem.errors import BankError, ConfigError, DataError, TokMemError
 from tokmem.log import logger
-from tokmem.records import Answer, Example
+from tokmem.records import Answer, Example, Procedure
 
 if TYPE_CHECKING:  # importing it takes seconds
     from tokmem.methods.tokmem import TokMem
 
+Ask = Callable[[Sequence[Example]], list[Answer]]
 EXAMPLE = 'tokmem recall "Selling my lamp, 35 euros, in Madrid." --bank runs/demo/banks/tokmem-query-0'
 FLAGS = Flags(
     "atomic",
@@ -31,7 +33,12 @@ FLAGS = Flags(
 
 def recall(
     ctx: typer.Context,
-    bank: Annotated[Path, typer.Option("--bank", help="Folder of a saved bank.", show_default=False)],
+    bank: Annotated[
+        Path | None,
+        typer.Option(
+            "--bank", help="Folder of a saved bank; with --url its tools are named.", show_default=False
+        ),
+    ] = None,
     query: Annotated[str | None, typer.Argument(help="The query.", show_default=False)] = None,
     file: Annotated[
         Path | None,
@@ -42,6 +49,10 @@ def recall(
         list[str] | None, typer.Option(help="Force this procedure; repeat it to force a chain.")
     ] = None,
     chain: Annotated[bool, typer.Option("--chain", help="Allow several memory tokens.")] = False,
+    url: Annotated[
+        str | None,
+        typer.Option(help="Ask this server, which serves an export of the bank.", show_default=False),
+    ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print a JSON object a query.")] = False,
     prompt: Prompt = None,
 ) -> None:
@@ -60,17 +71,59 @@ def recall(
         )
     talks = query is None and file is None and _at_terminal()
     queries = [] if talks else _queries(query, file, instruction)
-    memory = open_memory(bank, settings, prompt)
-    forced = _known(memory, procedure or [])
-    _note_missing_instruction(memory, [q.instruction for q in queries] or [instruction])
-    if talks:
-        _converse(memory, instruction, forced)
-    elif json:
-        answers = _answers(memory, queries, forced)
-        show_json([answer_record(answer, memory.bank.procedures) for answer in answers])
+    forced = procedure or []
+    if url is not None:
+        _refuse_own(given(ctx), {"--procedure": bool(forced), "--chain": chain})
+        ask, procedures = _server(url, bank, settings, prompt)
+    elif bank is None:
+        raise ConfigError("neither --bank nor --url", "a bank, or a server of one", "give one")
     else:
-        for answer in _answers(memory, queries, forced):
-            show_answer(answer, memory.bank.procedures, forced=bool(forced))
+        memory = open_memory(bank, settings, prompt)
+        _check_known(memory, forced)
+        _note_missing_instruction(memory, [q.instruction for q in queries] or [instruction])
+        ask, procedures = partial(_answers, memory, forced=forced), memory.bank.procedures
+    if talks:
+        _converse(ask, procedures, instruction, forced)
+    elif json:
+        show_json([answer_record(answer, procedures) for answer in ask(queries)])
+    else:
+        for answer in ask(queries):
+            show_answer(answer, procedures, forced=bool(forced))
+
+
+def _refuse_own(settings: Mapping[str, str], more: Mapping[str, bool]) -> None:
+    """Refuses options that a server decides itself.
+
+    Raises:
+        ConfigError: one was given.
+    """
+    options, free = FLAGS.options(), "recall.max_new_tokens"
+    named = [options[key] for key in settings if key != free] + [name for name, yes in more.items() if yes]
+    if named:
+        raise ConfigError(f"{named[0]} beside --url", f"{options[free]} alone", "leave it out")
+
+
+def _server(
+    url: str, bank: Path | None, settings: Mapping[str, str], prompt: str | None
+) -> tuple[Ask, Mapping[str, Procedure]]:
+    """A client of a server, and the procedures that its calls are checked with; none without a bank."""
+    from tokmem.bank.store import load_bank
+    from tokmem.data.encode import as_mode, user_text
+    from tokmem.recall.settings import RecallSettings
+    from tokmem.serving.client import Client, tool_list
+
+    procedures: Mapping[str, Procedure] = {}
+    if bank is not None:
+        held, origin = load_bank(bank)
+        procedures, prompt = held.procedures, prompt or origin.training.get("prompt")
+    mode = as_mode(prompt or "instruction+query")
+    most = int(settings.get("recall.max_new_tokens", RecallSettings.max_new_tokens))
+    client = Client(url, tool_list(procedures.values()), most)
+
+    def ask(queries: Sequence[Example]) -> list[Answer]:
+        return [client.ask(user_text(mode, q.instruction, q.query)) for q in queries]
+
+    return ask, procedures
 
 
 def _at_terminal() -> bool:
@@ -102,7 +155,7 @@ def _note_missing_instruction(memory: TokMem, instructions: Sequence[str]) -> No
         )
 
 
-def _known(memory: TokMem, procedures: Sequence[str]) -> list[str]:
+def _check_known(memory: TokMem, procedures: Sequence[str]) -> None:
     """Checks that the bank has the procedures to force."""
     from tokmem.data.fields import did_you_mean
 
@@ -110,16 +163,16 @@ def _known(memory: TokMem, procedures: Sequence[str]) -> list[str]:
         if name not in memory.bank:
             hint = did_you_mean(name, memory.bank.names)
             raise BankError(f"procedure {name!r} is not in the bank{hint}", "one of `tokmem bank list`")
-    return list(procedures)
 
 
-def _answers(memory: TokMem, queries: Sequence[Example], forced: Sequence[str]) -> list[Answer]:
+def _answers(memory: TokMem, queries: Sequence[Example], *, forced: Sequence[str]) -> list[Answer]:
     return memory.recall(list(queries), [list(forced)] * len(queries) if forced else None)
 
 
-def _converse(memory: TokMem, instruction: str, forced: Sequence[str]) -> None:
+def _converse(ask: Ask, procedures: Mapping[str, Procedure], instruction: str, forced: Sequence[str]) -> None:
     """Answers typed queries until an empty line or the end of the input."""
-    console().print(f"{len(memory.bank)} procedures in the bank. An empty line ends.\n", markup=False)
+    known = f"{len(procedures)} procedures in the bank. " if procedures else ""
+    console().print(f"{known}An empty line ends.\n", markup=False)
     while True:
         try:
             line = input("query> ").strip()
@@ -131,8 +184,8 @@ def _converse(memory: TokMem, instruction: str, forced: Sequence[str]) -> None:
         if not line:
             return
         try:
-            answers = _answers(memory, [Example(line, instruction=instruction)], forced)
+            answers = ask([Example(line, instruction=instruction)])
         except TokMemError as error:
             complain(error)
         else:
-            show_answer(answers[0], memory.bank.procedures, forced=bool(forced))
+            show_answer(answers[0], procedures, forced=bool(forced))

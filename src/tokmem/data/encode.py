@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal
+from typing import Literal, cast, get_args
 
 from tokmem.data.chat import Chat
 from tokmem.data.fields import did_you_mean
@@ -12,6 +12,22 @@ from tokmem.log import logger
 from tokmem.records import Encoded, Example
 
 PromptMode = Literal["instruction+query", "query"]
+
+
+def as_mode(prompt: str) -> PromptMode:
+    """Checks the name of a prompt mode.
+
+    Raises:
+        ConfigError: there is no such mode.
+    """
+    if prompt not in get_args(PromptMode):
+        raise ConfigError(f"prompt={prompt!r}", "'instruction+query' or 'query'", "correct it")
+    return cast(PromptMode, prompt)
+
+
+def user_text(mode: PromptMode, instruction: str, query: str) -> str:
+    """Returns the text of a user's turn in a prompt mode."""
+    return query if mode == "query" or not instruction else f"{instruction}\n\n{query}"
 
 
 class Encoder:
@@ -39,13 +55,11 @@ class Encoder:
         prompt: PromptMode = "instruction+query",
         max_length: int = 1024,
     ) -> None:
-        if prompt not in ("instruction+query", "query"):
-            raise ConfigError(f"prompt={prompt!r}", "'instruction+query' or 'query'", "correct it")
         if max_length < 1:
             raise ConfigError(f"max_length={max_length}", "at least 1 token", "raise it")
         self.chat = chat
         self.memory = memory
-        self.mode = prompt
+        self.mode = as_mode(prompt)
         self.max_length = max_length
         self.truncated = 0
         self._told = 0
@@ -122,9 +136,7 @@ class Encoder:
 
     def user_text(self, instruction: str, query: str) -> str:
         """Returns the text of a user's turn in this prompt mode."""
-        if self.mode == "query" or not instruction:
-            return query
-        return f"{instruction}\n\n{query}"
+        return user_text(self.mode, instruction, query)
 
     def _texts(self, example: Example) -> tuple[list[int], list[tuple[list[int], list[int]]]]:
         """Encodes the user's text, and each demonstration's query and response."""

@@ -6,10 +6,11 @@ calls expect the start of a call, so that nothing has to be installed beside an 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal, get_args
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 from tokmem.errors import ExportError
 from tokmem.records import Procedure
@@ -57,6 +58,12 @@ SPELLINGS: Mapping[str, Spelling] = {
 }
 
 
+# A tool's name in any spelling: a group for each of the two.
+_SPELLED = re.compile(
+    "|".join(rf"{re.escape(s.opens)}([^\s\[\]<>|]+){re.escape(s.closes)}" for s in SPELLINGS.values())
+)
+
+
 def is_tool(procedure: Procedure) -> bool:
     """Whether a procedure is a tool: it has a schema of its arguments, and its response is a JSON object."""
     return procedure.parameters is not None
@@ -67,6 +74,25 @@ def escaped(name: str) -> str:
     return "".join(
         letter if letter.isalnum() or letter in _SAFE else quote(letter, safe="") for letter in name
     )
+
+
+def unescaped(name: str) -> str:
+    """The name that `escaped` wrote."""
+    return unquote(name)
+
+
+def spelled_calls(text: str) -> tuple[str, list[tuple[str, str]]]:
+    """Reads calls in a text, as an engine gives them that was asked without tools.
+
+    Args:
+        text: what the model wrote, with the texts of memory tokens in it.
+
+    Returns:
+        The text before the first call, and for each call the procedure's name and the text after it.
+    """
+    before, *calls = re.split(_SPELLED, text)
+    names = (unescaped(one or other) for one, other in zip(calls[::3], calls[1::3], strict=True))
+    return before, list(zip(names, calls[2::3], strict=True))
 
 
 def choose_spelling(name: str | None, vocabulary: Container[str]) -> Spelling:

@@ -1,0 +1,1 @@
+"""Engines that serve an exported bank, and a client that asks them."""

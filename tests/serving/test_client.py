@@ -1,0 +1,111 @@
+"""`tokmem recall --url` shows a server's calls as it shows our own."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.cli.conftest import Cli
+from tests.export.tiny_memory import tiny_memory
+from tokmem.errors import ServingError
+from tokmem.serving.client import answer_of
+
+CALL = {"name": "maps.find", "arguments": '{"place": "Lima"}'}
+
+
+class Fake:
+    """A server that gives the same reply to everybody, and keeps what it was asked."""
+
+    def __init__(self) -> None:
+        self.reply: Any = {}
+        self.status = 200
+        self.asked: list[Any] = []
+        self.url = ""
+
+    def say(self, finish: str = "stop", **message: Any) -> None:
+        self.reply = {
+            "choices": [{"message": message, "finish_reason": finish}],
+            "usage": {"prompt_tokens": 7},
+        }
+
+
+@pytest.fixture
+def fake() -> Iterator[Fake]:
+    made = Fake()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            made.asked.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+            self.send_response(made.status)
+            self.end_headers()
+            self.wfile.write(json.dumps(made.reply).encode())
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Handler) as server:
+        made.url = f"http://127.0.0.1:{server.server_port}/v1"
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield made
+        server.shutdown()
+
+
+@pytest.fixture
+def tools(tmp_path: Path) -> Path:
+    tiny_memory().save(tmp_path / "tools")
+    return tmp_path / "tools"
+
+
+def test_calls_are_checked_with_the_bank(fake: Fake, tools: Path, cli: Cli) -> None:
+    fake.say(content=None, tool_calls=[{"function": CALL}, {"function": {**CALL, "arguments": "{"}}])
+    done = cli(
+        "recall", "where?", "--url", fake.url, "--bank", tools, "--instruction", "Say", "--max-new-tokens", 9
+    )
+    assert done.exit_code == 0, done.output
+    assert '{"place": "Lima"}   valid' in done.stdout
+    assert "not valid" in done.stdout
+    [asked] = fake.asked
+    assert asked["messages"] == [{"role": "user", "content": "Say\n\nwhere?"}]
+    assert (asked["max_tokens"], asked["temperature"]) == (9, 0)
+    assert [tool["function"]["name"] for tool in asked["tools"]] == ["weather", "maps.find"]
+
+
+def test_without_a_bank_calls_are_read_from_the_text(fake: Fake, cli: Cli) -> None:
+    fake.say(content='[TOOL_CALLS]a%20b[ARGS]{"c": 1}[TOOL_CALLS]d[ARGS]{}', finish="length")
+    done = cli("recall", "where?", "--url", fake.url.removesuffix("/v1"), "--json")
+    record = json.loads(done.stdout)
+    assert record["turns"] == [
+        {"procedure": "a b", "response": '{"c": 1}'},
+        {"procedure": "d", "response": "{}"},
+    ]
+    assert (record["finished"], record["prompt_tokens"]) == (False, 7)
+    assert "tools" not in fake.asked[0]
+    fake.say(content="Hello.")
+    assert "Hello." in cli("recall", "hi", "--url", fake.url).stdout
+
+
+def test_mistakes_are_told(fake: Fake, tools: Path, cli: Cli) -> None:
+    fake.status, fake.reply = 500, {"error": "no such tool"}
+    for arguments, said in (
+        (("--url", fake.url), "status 500"),
+        (("--url", "http://127.0.0.1:9"), "refused"),
+        (("--url", "localhost:80"), "address 'localhost:80'"),
+        (("--url", fake.url, "--chain"), "--chain beside --url"),
+        (("--url", fake.url, "--top-k", 2), "--top-k beside --url"),
+        ((), "neither --bank nor --url"),
+    ):
+        done = cli("recall", "hi", *arguments)
+        assert done.exit_code == 2
+        assert said in done.stderr
+
+
+@pytest.mark.parametrize("reply", [[], {"choices": []}, {"choices": [{"message": {"tool_calls": [{}]}}]}])
+def test_a_reply_that_is_no_completion_is_told(reply: Any) -> None:
+    with pytest.raises(ServingError, match="a chat completion"):
+        answer_of("hi", reply)

@@ -1,0 +1,106 @@
+"""Servers that end, do not answer, or have no port: clear errors, and no process left behind."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from tokmem.errors import ServingError
+from tokmem.serving import server as server_module
+from tokmem.serving.engines import ENGINES, HOST, Engine, choose_engine
+from tokmem.serving.server import choose_port, serving
+
+HEALTHY = (
+    "import sys; from http.server import BaseHTTPRequestHandler as H, HTTPServer\n"
+    "class Health(H):\n"
+    "    def do_GET(self): self.send_response(200); self.end_headers()\n"
+    "HTTPServer(('127.0.0.1', int(sys.argv[1])), Health).serve_forever()"
+)
+
+
+def engine(script: str) -> Engine:
+    return Engine(
+        "fake", "hf", "nothing", lambda: True, lambda _, port, __: [sys.executable, "-c", script, str(port)]
+    )
+
+
+def gone(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return True
+    return False
+
+
+def test_a_server_is_gone_after_the_block(tmp_path: Path) -> None:
+    with serving(engine(HEALTHY), tmp_path / "served", tmp_path / "log") as running:
+        assert running.url.startswith(f"http://{HOST}:")
+        assert running.model == "served"
+        assert not gone(running.process.pid)
+    assert gone(running.process.pid)
+
+
+def test_a_server_that_ignores_signals_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server_module, "_STOP", 0.2)
+    deaf = f"import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN)\n{HEALTHY}"
+    with serving(engine(deaf), tmp_path / "served", tmp_path / "log") as running:
+        pass
+    assert running.process.returncode == -signal.SIGKILL
+
+
+def test_a_killed_server_is_told(tmp_path: Path) -> None:
+    with serving(engine(HEALTHY), tmp_path / "served", tmp_path / "log") as running:
+        threading.Timer(0.1, running.process.kill).start()
+        with pytest.raises(ServingError, match="fake ended by signal 9"):
+            running.wait()
+
+
+def test_a_server_that_fails_at_once_shows_its_log(tmp_path: Path) -> None:
+    with (
+        pytest.raises(ServingError, match=r"status 3; it said:\s+no such model"),
+        serving(engine("print('no such model'); exit(3)"), tmp_path / "served", tmp_path / "log"),
+    ):
+        pass
+
+
+def test_a_server_that_never_answers_is_ended(tmp_path: Path) -> None:
+    slow = engine(
+        f"import os, time; open({str(tmp_path / 'pid')!r}, 'w').write(str(os.getpid())); time.sleep(60)"
+    )
+    with (
+        pytest.raises(ServingError, match="does not answer after 2 seconds"),
+        serving(slow, tmp_path / "served", tmp_path / "log", wait=2),
+    ):
+        pass
+    assert gone(int((tmp_path / "pid").read_text()))
+
+
+def test_a_port_in_use_is_told() -> None:
+    with socket.socket() as taken:
+        taken.bind((HOST, 0))
+        taken.listen()
+        with pytest.raises(ServingError, match=r"port \d+: Address already in use"):
+            choose_port(taken.getsockname()[1])
+    assert choose_port(0) > 0
+
+
+def test_a_missing_engine_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    none = {name: Engine(name, e.form, e.needs, lambda: False, e.command) for name, e in ENGINES.items()}
+    monkeypatch.setattr("tokmem.serving.engines.ENGINES", none)
+    with pytest.raises(ServingError, match="no engine is installed"):
+        choose_engine(None, ("gguf", "hf"))
+    with pytest.raises(ServingError, match="transformers, which is not installed"):
+        choose_engine("transformers", ("hf",))
+    with pytest.raises(ServingError, match=r"engine 'ollama'.*llama.cpp, transformers"):
+        choose_engine("ollama", ("hf",))
+    there = {name: Engine(name, e.form, e.needs, lambda: True, e.command) for name, e in ENGINES.items()}
+    monkeypatch.setattr("tokmem.serving.engines.ENGINES", there)
+    assert choose_engine(None, ("hf",)).name == "transformers"
+    with pytest.raises(ServingError, match=r"llama\.cpp, which reads gguf"):
+        choose_engine("llama.cpp", ("hf",))
