@@ -173,3 +173,16 @@ def test_a_bank_beside_its_adapter_is_recalled(cli: Cli, model: Path) -> None:
     refused = cli("recall", "France", "--bank", "fewer", *args)
     assert refused.exit_code == 2
     assert "was trained beside an adapter" in refused.output
+
+
+def test_the_command_for_a_trained_bank_learns_the_corrections(cli: Cli, bank: Path, model: Path) -> None:
+    Path("c.jsonl").write_text(
+        json.dumps({"query": "Oslo?", "turns": [{"procedure": "upper", "response": "OSLO"}]}) + "\n"
+    )
+    done = cli(
+        *("train", "c.jsonl", "--load-task-tokens", bank, "--test-size", 0, "--backbone", model),
+        *("--epochs", 1, "--out", "again"),
+    )
+    assert done.exit_code == 0, done.output
+    learned = json.loads(Path("again/banks/tokmem-query-0/bank.json").read_text())
+    assert [one["name"] for one in learned["procedures"]] == ["capital", "upper"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -21,6 +21,7 @@ if TYPE_CHECKING:  # importing it takes seconds
     from tokmem.methods.tokmem import TokMem
 
 Ask = Callable[[Sequence[Example]], list[Answer]]
+Reply = Callable[[str], Iterator[str]]
 EXAMPLE = 'tokmem recall "Selling my lamp, 35 euros, in Madrid." --bank runs/demo/banks/tokmem-query-0'
 FLAGS = Flags(
     "atomic",
@@ -58,9 +59,11 @@ def recall(
 ) -> None:
     """Route queries to their memory tokens and write the responses.
 
-    Give a query or a --file. With neither, type queries at a prompt, or pipe them in, one a line.
+    Give a query or a --file. With neither, type queries at a prompt, or pipe them in, one a line. At the
+    prompt you can correct answers ("that was NAME"), and /learn learns from the corrections.
     """
     from tokmem.report.answers import answer_record
+    from tokmem.report.conversation import HELP, Conversation, pieces
 
     if query is not None and file is not None:
         raise ConfigError("a query and a --file", "one of them", "leave one out")
@@ -75,6 +78,11 @@ def recall(
     if url is not None:
         _refuse_own(given(ctx), {"--procedure": bool(forced), "--chain": chain})
         ask, procedures = _server(url, bank, settings, prompt)
+        intro = "An empty line ends."
+
+        def reply(line: str) -> Iterator[str]:
+            return pieces(ask([Example(line, instruction=instruction)]), procedures)
+
     elif bank is None:
         raise ConfigError("neither --bank nor --url", "a bank, or a server of one", "give one")
     else:
@@ -82,8 +90,12 @@ def recall(
         _check_known(memory, forced)
         _note_missing_instruction(memory, [q.instruction for q in queries] or [instruction])
         ask, procedures = partial(_answers, memory, forced=forced), memory.bank.procedures
+        reply, intro = (
+            Conversation(memory, bank, instruction, forced).reply,
+            f"{len(memory)} procedures. {HELP}",
+        )
     if talks:
-        _converse(ask, procedures, instruction, forced)
+        _converse(reply, intro)
     elif json:
         show_json([answer_record(answer, procedures) for answer in ask(queries)])
     else:
@@ -169,10 +181,9 @@ def _answers(memory: TokMem, queries: Sequence[Example], *, forced: Sequence[str
     return memory.recall(list(queries), [list(forced)] * len(queries) if forced else None)
 
 
-def _converse(ask: Ask, procedures: Mapping[str, Procedure], instruction: str, forced: Sequence[str]) -> None:
-    """Answers typed queries until an empty line or the end of the input."""
-    known = f"{len(procedures)} procedures in the bank. " if procedures else ""
-    console().print(f"{known}An empty line ends.\n", markup=False)
+def _converse(reply: Reply, intro: str) -> None:
+    """Answers typed lines as they come, until an empty line or the end of the input."""
+    console().print(f"{intro}\n", markup=False)
     while True:
         try:
             line = input("query> ").strip()
@@ -184,8 +195,10 @@ def _converse(ask: Ask, procedures: Mapping[str, Procedure], instruction: str, f
         if not line:
             return
         try:
-            answers = ask([Example(line, instruction=instruction)])
+            for piece in reply(line):
+                sys.stdout.write(piece)
+                sys.stdout.flush()
         except TokMemError as error:
             complain(error)
         else:
-            show_answer(answers[0], procedures, forced=bool(forced))
+            sys.stdout.write("\n\n")

@@ -66,19 +66,22 @@ def _call_record(parsed: ParsedCall | None) -> dict[str, Any]:
     return {"arguments": parsed.call and parsed.call.arguments, "error": parsed.error}
 
 
-def answer_lines(answer: Answer, procedures: Mapping[str, Procedure], forced: bool = False) -> list[Line]:
+def answer_lines(
+    answer: Answer, procedures: Mapping[str, Procedure], forced: bool = False, growing: bool = False
+) -> list[Line]:
     """Describes an answer: the query, and each turn's procedure, probability, runners-up and response.
 
     Args:
         answer: the answer.
         procedures: the procedures of the bank by name; their schemas check the arguments of tools.
         forced: whether the procedures were given.
+        growing: whether the answer is still being written, so that nothing judges it yet.
     """
     lines = [Line("query", answer.query, "bold"), *_plain_lines(answer)]
     for turn, route in zip(answer.turns, _turn_routes(answer), strict=True):
         lines.append(Line("recalled", _route_line(turn, route, forced), "cyan"))
-        lines += _response_lines(turn, _call(turn, procedures))
-    if not answer.finished:
+        lines += _response_lines(turn, _call(turn, procedures), growing)
+    if not answer.finished and not growing:
         lines[-1] = lines[-1]._replace(text=f"{lines[-1].text} [cut]")
     return lines
 
@@ -96,9 +99,11 @@ def _plain_lines(answer: Answer) -> list[Line]:
     return lines
 
 
-def _response_lines(turn: Turn, parsed: ParsedCall | None) -> list[Line]:
+def _response_lines(turn: Turn, parsed: ParsedCall | None, growing: bool) -> list[Line]:
     if parsed is None:
         return [Line("response", turn.response, "green")]
+    if growing:
+        return [Line("arguments", turn.response, "")]
     if parsed.error is None:
         return [Line("arguments", f"{turn.response}   valid", "green")]
     return [Line("arguments", turn.response, "yellow"), Line("not valid", parsed.error, "red")]

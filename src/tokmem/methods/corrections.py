@@ -1,0 +1,91 @@
+"""Corrections: the user says which procedure a query was for, and the memory learns from it on request."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import torch
+
+from tokmem.bank.closed import close
+from tokmem.data.jsonl import example_to_json
+from tokmem.locks import lock_folder
+from tokmem.methods.closed import best_ordinary
+from tokmem.methods.tokmem import TokMem
+from tokmem.model.prefix import read_prefixes
+from tokmem.records import Answer, Example, Turn
+
+
+class Corrections:
+    """The corrections of one session with a saved bank.
+
+    Where addresses are computed, `learn` adds the states of queries to the statistics, saves the bank, and
+    keeps no text. Where addresses are trained, each correction becomes a training example in `file`.
+
+    Args:
+        memory: what answers.
+        folder: of its bank.
+    """
+
+    def __init__(self, memory: TokMem, folder: Path) -> None:
+        self.memory, self.folder = memory, folder
+        self.file = folder.with_name(f"{folder.name}.corrections.jsonl")
+        self._waiting: list[tuple[Example, str]] = []
+
+    @property
+    def computed(self) -> bool:
+        """Whether the bank computes its addresses, so that it can learn at once."""
+        return self.memory.bank.statistics is not None
+
+    def add(self, query: Example, procedure: str) -> Answer:
+        """Notes that a query is for a procedure, and answers it with that procedure.
+
+        Raises:
+            BankError: the bank has no such procedure.
+        """
+        self.memory[procedure]  # refuses an unknown one
+        answer = self.memory.recall([query], [[procedure]])[0]
+        if self.computed:
+            self._waiting.append((query, procedure))
+        else:
+            example = Example(query.query, (Turn(procedure, answer.response),), query.instruction)
+            with self.file.open("a", encoding="utf-8") as lines:
+                lines.write(json.dumps(example_to_json(example), ensure_ascii=False) + "\n")
+        return answer
+
+    def learn(self) -> int:
+        """Learns the corrections that wait, saves the bank, and returns how many there were.
+
+        A query's state counts as often as its procedure needs to win it, at most as often as all states
+        before it.
+        """
+        learned = len(self._waiting)
+        with lock_folder(self.folder):
+            for query, procedure in self._waiting:
+                learn_correction(self.memory, query, procedure)
+            if learned:
+                self.memory.save(self.folder)
+        self._waiting.clear()
+        return learned
+
+
+@torch.no_grad()
+def learn_correction(memory: TokMem, query: Example, procedure: str) -> None:
+    """Adds the state of a query to a procedure's statistics until the procedure wins the query.
+
+    Args:
+        memory: with a bank that computes its addresses.
+        query: only query and instruction are read.
+        procedure: what the query is for.
+    """
+    bank = memory.bank
+    assert bank.statistics is not None
+    (prefix,) = read_prefixes(memory.lm, [tuple(memory.encoder.prompt(query))])
+    state = prefix.hidden[None]
+    levels = best_ordinary(memory.lm, state)
+    for _ in range(bank.statistics.counts[procedure]):
+        bank.statistics.add(procedure, state, levels)
+        close(bank, [procedure])
+        scores = bank.addresses().float() @ state[0].float().to(bank.addresses().device)
+        if bank.names[int(scores.argmax())] == procedure:
+            return

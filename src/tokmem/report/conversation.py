@@ -1,0 +1,105 @@
+"""A conversation with a memory: queries are answered as they are typed, and answers can be corrected."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+from tokmem.data.coerce import as_query
+from tokmem.errors import RecallError
+from tokmem.methods.corrections import Corrections
+from tokmem.methods.tokmem import TokMem
+from tokmem.recall.answer import stream_answer
+from tokmem.records import Answer, Example, Procedure
+from tokmem.report.answers import Line, answer_lines
+
+HELP = (
+    "Type a query. After an answer, `that was NAME` says which procedure it was for, and /learn learns from "
+    "it. /list lists the procedures. An empty line ends."
+)
+_THAT_WAS = re.compile(r"(?:/was|that was|that is)\s+[`'\"]?(.+?)[`'\"]?[.!]?$", re.IGNORECASE)
+
+
+class Conversation:
+    """Answers what a user types at one memory.
+
+    Args:
+        memory: what answers.
+        folder: of its bank.
+        instruction: stands before each query.
+        forced: procedures to force.
+    """
+
+    def __init__(
+        self, memory: TokMem, folder: Path, instruction: str = "", forced: Sequence[str] = ()
+    ) -> None:
+        self.memory, self.instruction, self.forced = memory, instruction, list(forced)
+        self.corrections, self.last = Corrections(memory, folder), Example("")
+
+    def reply(self, line: str) -> Iterator[str]:
+        """Yields the reply to a typed line piece by piece.
+
+        Raises:
+            TokMemError: the query cannot be answered, or a correction names no procedure of the bank.
+        """
+        was = _THAT_WAS.match(line)
+        if line == "/help":
+            yield HELP
+        elif line == "/list":
+            yield "\n".join(f"{name}  {one.description}" for name, one in self.memory.procedures.items())
+        elif line == "/learn":
+            yield self._learn()
+        elif was and (line.startswith("/") or was[1] in self.memory):
+            yield from self._correct(was[1])
+        else:
+            self.last = as_query(line) if not self.instruction else Example(line, (), self.instruction)
+            memory = self.memory
+            answers = stream_answer(
+                memory.lm, memory.encoder, self.last, memory.recall_settings, self.forced or None
+            )
+            yield from pieces(answers, memory.procedures, bool(self.forced))
+
+    def _correct(self, procedure: str) -> Iterator[str]:
+        if not self.last.query:
+            raise RecallError("a correction before any query", "a query first", "type one")
+        answer = self.corrections.add(self.last, procedure)
+        yield from pieces([answer], self.memory.procedures, forced=True)
+        yield "\nNoted. " + ("/learn learns it." if self.corrections.computed else self._learn())
+
+    def _learn(self) -> str:
+        if self.corrections.computed:
+            count = self.corrections.learn()
+            return f"Learned {count} corrections; the bank is saved." if count else "No corrections to learn."
+        file, folder = self.corrections.file, self.corrections.folder
+        if not file.exists():
+            return "No corrections to learn."
+        return (
+            f"This bank is trained: corrections are kept in {file}, where you can mend the responses. Learn "
+            f"them with\n  tokmem train {file} --load-task-tokens {folder} --test-size 0"
+        )
+
+
+def pieces(
+    answers: Iterable[Answer], procedures: Mapping[str, Procedure], forced: bool = False
+) -> Iterator[str]:
+    """Yields the text of labelled lines as an answer grows, without the line of the query.
+
+    Args:
+        answers: the answer so far, again and again; the last is whole.
+        procedures: the procedures of the bank by name.
+        forced: whether the procedures were given.
+    """
+    shown, answer = "", None
+    for answer in answers:
+        text = _text(answer_lines(answer, procedures, forced, growing=True)[1:])
+        if text.startswith(shown) and not text.endswith("\ufffd"):  # half a character is held back
+            yield text[len(shown) :]
+            shown = text
+    if answer is not None:
+        whole = _text(answer_lines(answer, procedures, forced)[1:])
+        yield whole[len(shown) :] if whole.startswith(shown) else f"\n{whole}"
+
+
+def _text(lines: Sequence[Line]) -> str:
+    return "\n".join(f"{label:>9}  {text}" for label, text, _ in lines)

@@ -1,0 +1,91 @@
+"""A conversation shows answers as they come, and learns from corrections."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.data.tiny_chat import LLAMA, tiny_tokenizer
+from tests.methods.test_closed import learn, memory
+from tests.tiny import tiny_backbone
+from tokmem.data.jsonl import read_jsonl
+from tokmem.errors import TokMemError
+from tokmem.methods.tokmem import TokMem
+from tokmem.model.backbone import Backbone
+from tokmem.records import Answer, Choice, Procedure, Route, Turn
+from tokmem.report.answers import answer_lines
+from tokmem.report.conversation import Conversation, pieces
+
+NAMES = ("capital", "date", "sum")
+
+
+@pytest.fixture(scope="module")
+def backbone() -> Backbone:
+    return tiny_backbone(tiny_tokenizer(LLAMA))
+
+
+def say(conversation: Conversation, line: str) -> str:
+    return "".join(conversation.reply(line))
+
+
+def other_than(answer: Answer) -> str:
+    return next(name for name in NAMES if name != answer.procedure)
+
+
+def test_an_answer_comes_in_pieces_and_ends_as_it_is_shown_whole(backbone: Backbone, tmp_path: Path) -> None:
+    made = learn(memory(backbone), *NAMES)
+    whole = made.recall("France")
+    got = list(Conversation(made, tmp_path).reply("France"))
+    lines = [f"{label:>9}  {text}" for label, text, _ in answer_lines(whole, made.procedures)[1:]]
+    assert "".join(got) == "\n".join(lines)
+    assert len([piece for piece in got if piece]) > 2
+
+
+def test_a_tools_arguments_are_judged_when_they_are_whole() -> None:
+    route = Route((Choice("order", 0.9),), False, 0.9)
+    grown = [Answer("q", (Turn("order", text),), route=route) for text in ('{"a"', '{"a": 1}')]
+    got = list(pieces(grown, {"order": Procedure("order", "", {"type": "object"})}))
+    assert got[1] == ": 1}"
+    assert got[2] == "   valid"
+
+
+def test_a_computed_bank_learns_a_correction_and_is_saved(backbone: Backbone, tmp_path: Path) -> None:
+    made = learn(memory(backbone), *NAMES)
+    made.save(tmp_path / "bank")
+    query = "nothing of the kind"
+    wanted = other_than(made.recall(query))
+    talk = Conversation(made, tmp_path / "bank")
+    say(talk, query)
+    assert f"{wanted}, forced" in say(talk, f"that was `{wanted}`")
+    assert made.recall(query).procedure != wanted, "it learns on request"
+    assert "Learned 1" in say(talk, "/learn")
+    assert TokMem.load(tmp_path / "bank", backbone).recall(query).procedure == wanted
+    assert "No corrections" in say(talk, "/learn")
+    assert not list(tmp_path.glob("*.jsonl")), "a computed bank keeps no text"
+
+
+def test_a_trained_bank_collects_corrections_as_training_examples(backbone: Backbone, tmp_path: Path) -> None:
+    made = TokMem(backbone, prompt="query", recall=memory(backbone).recall_settings)
+    made.add(NAMES)
+    talk = Conversation(made, tmp_path / "bank", instruction="Answer.")
+    say(talk, "France")
+    wanted = other_than(made.recall("France"))
+    said = say(talk, f"/was {wanted}")
+    file = tmp_path / "bank.corrections.jsonl"
+    assert f"tokmem train {file} --load-task-tokens {tmp_path / 'bank'}" in said
+    (example,) = read_jsonl(file)
+    assert (example.query, example.instruction, example.turns[0].procedure) == ("France", "Answer.", wanted)
+    assert example.turns[0].response == made.recall("France", [[wanted]]).response
+
+
+def test_what_is_no_correction_is_a_query(backbone: Backbone, tmp_path: Path) -> None:
+    made = TokMem(backbone, prompt="query", recall=memory(backbone).recall_settings)
+    made.add(NAMES)
+    talk = Conversation(made, tmp_path)
+    with pytest.raises(TokMemError, match="before any query"):
+        say(talk, "/was date")
+    assert "recalled" in say(talk, "that was a good day")
+    with pytest.raises(TokMemError, match="no procedure 'dates'"):
+        say(talk, "/was dates")
+    assert [line.split()[0] for line in say(talk, "/list").splitlines()] == list(NAMES)
