@@ -7,8 +7,9 @@ import torch
 from torch import Tensor
 
 from tests.bank.gaussians import DIM, clouds, statistics_of
-from tokmem.bank.addresses import Gate, Reference, discriminants, rows, shrunk, unit_row
+from tokmem.bank.addresses import Gate, Reference, call_row, discriminants, rows, shrunk, unit_row
 from tokmem.bank.calibration import fit_reference
+from tokmem.bank.moments import Moments
 from tokmem.errors import BankError
 
 
@@ -52,8 +53,20 @@ def test_rows_need_no_bias_where_the_unit_row_reads_one() -> None:
     unit, state = torch.eye(DIM).double()[0], torch.randn(DIM, dtype=torch.float64)
     state[0] = 1.0
     eye, mean = torch.eye(DIM).double(), found.common_mean()
-    got = rows(found.means(), Reference(eye, eye, mean, unit, number + 0.5, number + 7, number)) @ state
+    reference = Reference(eye, eye, mean, unit, 2 * unit, number + 0.5, number + 5, number)
+    got = rows(found.means(), reference) @ state
     torch.testing.assert_close(got, 0.5 * discriminants(found.means(), eye, mean).scores(state) + 7.0)
+
+
+def test_the_call_row_tells_calls_from_other_positions() -> None:
+    """The row equals the log-odds of two Gaussians with one covariance, where the unit row reads one."""
+    own, other = clouds(2, 400, spread=3.0).values()
+    calls, rest = Moments.of(own), Moments.of(other)
+    seen = calls.plus(rest)
+    row = call_row(calls, rest, unit_row(seen.covariance, seen.mean), 0.1)
+    assert float(((own.double() @ row) > 0).double().mean()) > 0.95
+    assert float(((other.double() @ row) < 0).double().mean()) > 0.95
+    assert not call_row(calls, Moments(DIM), row, 0.1).any()
 
 
 def test_fits_compare_the_nearest_mean_with_the_common_one() -> None:

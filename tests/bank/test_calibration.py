@@ -91,7 +91,7 @@ def test_the_least_fit_lets_through_the_stated_share_of_strangers() -> None:
     scores = torch.randn(1000, 8, generator=draws, dtype=torch.float64)
     labels = torch.randint(8, (1000,), generator=draws)
     number = torch.ones(1000).double()
-    found = LeftOut(scores, labels, 20 * number, 30 * number, 40 * number)
+    found = LeftOut(scores, scores, labels, 20 * number, 30 * number, 40 * number)
     for share in (0.01, 0.2):
         accepted = found.stranger_fits > least_fit(found, share)
         assert float(accepted.double().mean()) == pytest.approx(share, abs=2e-3)

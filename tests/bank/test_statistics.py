@@ -14,6 +14,7 @@ from torch import Tensor
 from tests.bank.gaussians import DIM, READ_WITH, clouds, statistics_of
 from tokmem.bank.addresses import pack, rows, unpack
 from tokmem.bank.calibration import fit_reference
+from tokmem.bank.moments import Moments
 from tokmem.bank.statistics import ClosedForm, Statistics
 from tokmem.errors import BankError, ConfigError
 
@@ -140,6 +141,22 @@ def test_merge_refuses_another_fixed_reference() -> None:
 def test_states_of_another_shape_are_refused(shape: tuple[int, ...]) -> None:
     with pytest.raises(BankError, match="states"):
         Statistics(DIM, ClosedForm(), READ_WITH).add("p", torch.zeros(shape), torch.zeros(shape[0]))
+
+
+def test_states_without_a_call_go_with_every_copy() -> None:
+    rest, states = clouds(1, 9, seed=5)["p0"], clouds(3, 6)
+    found, other = statistics_of(states), statistics_of({"q": states["p0"]})
+    found.add_rest(rest[:4])
+    other.add_rest(rest[4:])
+    part = found.slice(["p1"])
+    assert torch.equal(part.rest.scatter, found.rest.scatter)
+    found.merge(other)
+    torch.testing.assert_close(found.rest.scatter, Moments.of(rest).scatter)
+    back = Statistics.restore(found.facts, found.tensors())
+    assert back.rest.count == 9
+    assert torch.equal(back.rest.total, found.rest.total)
+    assert torch.equal(fit_reference(back, states).call, fit_reference(found, states).call)
+    assert found.calls().count == sum(found.counts.values())
 
 
 @pytest.mark.parametrize("fixed", [False, True])

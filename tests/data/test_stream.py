@@ -4,7 +4,7 @@ from itertools import pairwise
 
 import pytest
 
-from tokmem.data.stream import Stream
+from tokmem.data.stream import SideBySide, Stream
 
 
 @pytest.mark.parametrize("shuffle", [True, False])
@@ -37,3 +37,23 @@ def test_epochs_and_seeds_differ_and_each_is_reproducible() -> None:
 def test_without_shuffling_examples_run_as_they_stand() -> None:
     batches = Stream(10, 3, 6, False, seed=5).epoch(2)
     assert [b.indices for b in batches] == [(0, 1, 2), (3, 4, 5), (6, 7, 8), (9,)]
+
+
+@pytest.mark.parametrize(("procedures", "count", "window"), [(3, 7, 8), (1, 5, 64), (6, 4, 2)])
+def test_side_by_side_every_step_takes_one_example_of_every_procedure(
+    procedures: int, count: int, window: int
+) -> None:
+    order = SideBySide(procedures, count, window, True, seed=0)
+    windows = order.windows()
+    assert sorted(i for w in windows for i in w) == list(range(procedures * count))
+    batches = order.epoch(1)
+    assert sorted(i for b in batches for i in b.indices) == list(range(procedures * count))
+    for batch in batches:
+        assert [i // count for i in batch.indices] == list(range(procedures))
+        assert set(batch.indices) <= set(windows[batch.window])
+
+
+def test_side_by_side_the_turns_do_not_depend_on_the_other_procedures() -> None:
+    alone, among = (SideBySide(n, 9, 8, True, seed=3).epoch(2) for n in (1, 5))
+    assert [b.indices[0] for b in alone] == [b.indices[0] for b in among]
+    assert [b.indices[0] for b in alone] != list(range(9))

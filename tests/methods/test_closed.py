@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import permutations
@@ -14,14 +15,19 @@ import torch
 
 from tests.data.tiny_chat import LLAMA, tiny_tokenizer
 from tests.tiny import tiny_backbone
+from tokmem.bank.calibration import fit_reference
+from tokmem.bank.closed import close
+from tokmem.bank.moments import Moments
 from tokmem.errors import BankError, ConfigError, DataError, TrainingError
 from tokmem.log import Metrics
+from tokmem.methods.closed import ELSEWHERE, best_ordinary
 from tokmem.methods.tokmem import TokMem
 from tokmem.methods.tokmem_lora import TokMemLora
 from tokmem.model.backbone import Backbone
 from tokmem.recall.settings import RecallSettings
 from tokmem.records import Example, Procedure, Turn
 from tokmem.train.settings import FitSettings
+from tokmem.train.step import plain_states
 
 NAMES = ("capital", "date", "sum", "river")
 QUERIES = ("France", "a country", "Today", "Italy", "a river", "Japan")
@@ -49,11 +55,11 @@ def learn(made: TokMem, *names: str, **options: Any) -> TokMem:
 
 
 def assert_same(made: TokMem, other: TokMem) -> None:
-    """Steering bit-equal, addresses to 1e-6, the same routes with the same probabilities."""
+    """Rows to 1e-4 (shapes of products differ), the same routes with the same probabilities."""
     for name in made.bank.names:
         (address, steering), (its_address, its_steering) = made.bank.rows(name), other.bank.rows(name)
-        assert torch.equal(steering, its_steering)
-        torch.testing.assert_close(address, its_address, rtol=1e-6, atol=1e-6)
+        torch.testing.assert_close(steering, its_steering, rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(address, its_address, rtol=1e-4, atol=1e-4)
     asked = examples(*made.bank.names)
     for answer, its in zip(made.answer(asked), other.answer(asked), strict=True):
         assert answer.route is not None
@@ -69,8 +75,18 @@ def test_a_procedure_alone_and_among_others_has_the_same_steering(backbone: Back
     among, start = learn(memory(backbone), *NAMES), memory(backbone)
     start.add([Procedure("date")])
     alone = learn(memory(backbone), "date")
-    assert torch.equal(alone.bank.rows("date")[1], among.bank.rows("date")[1])
-    assert not torch.equal(alone.bank.rows("date")[1], start.bank.rows("date")[1])
+    row = alone.bank.rows("date")[1]
+    torch.testing.assert_close(row, among.bank.rows("date")[1], rtol=1e-5, atol=1e-5)
+    assert float((row - start.bank.rows("date")[1]).abs().max()) > 1e-2
+
+
+def test_the_steering_of_procedures_side_by_side_is_that_of_single_runs(backbone: Backbone) -> None:
+    """An oracle: AdamW on the mean loss of one example a step, a procedure at a time, on the plain path."""
+    plain = replace(memory(backbone).settings, frozen_prefix=False, packed_rows=False)
+    fast, slow = learn(memory(backbone), *NAMES), memory(backbone, settings=plain)
+    for name in NAMES:
+        learn(slow, name)
+        torch.testing.assert_close(slow.bank.rows(name)[1], fast.bank.rows(name)[1], rtol=1e-4, atol=1e-4)
 
 
 def test_every_order_gives_the_same_memory(backbone: Backbone) -> None:
@@ -125,7 +141,7 @@ def test_a_removed_procedure_is_learned_anew(backbone: Backbone) -> None:
     steering = made.bank.rows("sum")[1]
     made.bank.remove(["sum"])
     learn(made, "sum")
-    assert torch.equal(made.bank.rows("sum")[1], steering)
+    torch.testing.assert_close(made.bank.rows("sum")[1], steering, rtol=1e-5, atol=1e-5)
     assert made.bank.statistics is not None
     assert made.bank.statistics.counts == dict.fromkeys(NAMES, 6)
 
@@ -142,10 +158,68 @@ def test_fit_takes_pairs_and_adds_their_procedures(backbone: Backbone) -> None:
     made = memory(backbone, prompt="query")
     pairs = {name: [(f"tell me the {name} of {q}", f"{name} of {q}") for q in QUERIES] for name in NAMES}
     report = made.fit(pairs, lr=0.02)
-    assert (report.steps, report.examples) == (4 * 6, 4 * 12)
+    assert (report.steps, report.examples) == (2 * 6, 4 * 12)
     assert made.bank.statistics is not None
     assert made.bank.statistics.counts == dict.fromkeys(NAMES, 6)
     assert all(answer.route and answer.route.fit is not None for answer in made.recall(["a river", "Italy"]))
+
+
+def test_procedures_with_unequal_numbers_of_examples_train_apart(backbone: Backbone) -> None:
+    made = memory(backbone)
+    few = examples("date", queries=QUERIES[:2])
+    made.learn([Procedure(n) for n in ("date", "sum", "river")], [*few, *examples("sum", "river")], [])
+    assert made.bank.statistics is not None
+    assert made.bank.statistics.counts == {"date": 2, "sum": 6, "river": 6}
+    alone = memory(backbone)
+    alone.learn([Procedure("date")], few, [])
+    torch.testing.assert_close(made.bank.rows("date")[1], alone.bank.rows("date")[1], rtol=1e-5, atol=1e-5)
+
+
+def chains() -> list[Example]:
+    """Queries of one or two calls, in every order."""
+    single = examples(*NAMES)
+    pairs = [(a, b) for a in NAMES for b in NAMES if a != b]
+    double = [
+        Example(f"{a} then {b} of {q}", (Turn(a, f"{a} of {q}"), Turn(b, f"{b} of {q}")))
+        for a, b in pairs
+        for q in QUERIES[:3]
+    ]
+    return [*single, *double]
+
+
+def test_chains_count_the_states_before_every_call_and_elsewhere(backbone: Backbone) -> None:
+    made = memory(backbone, recall=RecallSettings(mode="chain", max_new_tokens=24))
+    train = chains()
+    made.learn([Procedure(n) for n in NAMES], train, train[:4])
+    statistics, calls = made.bank.statistics, [t.procedure for e in train for t in e.turns]
+    assert statistics is not None
+    assert statistics.counts == {name: calls.count(name) for name in NAMES}
+    assert statistics.rest.count == ELSEWHERE * len(calls)
+    assert float(fit_reference(statistics, made.bank.states).call.norm()) > 0
+
+
+def test_chains_call_where_a_call_stands_and_less_elsewhere(backbone: Backbone) -> None:
+    """The row that is common to all addresses keeps memory tokens out of responses, and costs few calls."""
+    made = memory(backbone, recall=RecallSettings(mode="chain", max_new_tokens=24))
+    train = chains()
+    made.learn([Procedure(n) for n in NAMES], train, [])
+    statistics = made.bank.statistics
+    assert statistics is not None
+    called, elsewhere = calls_at(made, train)
+    statistics.rest = Moments(statistics.dim)  # as if no state but those of calls had been seen
+    close(made.bank)
+    called_without, elsewhere_without = calls_at(made, train)
+    assert min(called, called_without) > 0.85
+    assert elsewhere < 0.7 * elsewhere_without
+
+
+@torch.no_grad()
+def calls_at(made: TokMem, examples: Sequence[Example]) -> tuple[float, float]:
+    """Share of positions at which a memory token wins: where a call stands, and elsewhere."""
+    states, targets = plain_states(made.lm, [made.encoder.encode(e) for e in examples])
+    wins = made.lm.head.memory(states).amax(-1) > best_ordinary(made.lm, states)
+    call = torch.isin(targets, torch.tensor([ids[0] for ids in made.bank.memory.values()]))
+    return float(wins[call].float().mean()), float(wins[~call].float().mean())
 
 
 def test_only_single_calls_of_this_stage_are_learned(backbone: Backbone) -> None:
@@ -212,4 +286,4 @@ def test_a_resumed_stage_is_the_same(backbone: Backbone, tmp_path: Path) -> None
             )
         assert_same(made, whole)
         lines = (tmp_path / "metrics.jsonl").read_text().splitlines()
-        assert [line.split('"procedure": ')[1].split(",")[0] for line in lines] == ['"capital"', '"date"']
+        assert [json.loads(line)["procedures"] for line in lines] == [2]

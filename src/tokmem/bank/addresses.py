@@ -8,7 +8,11 @@ softmax over it:
 
 An output head has no bias, so u, the ridge solution of u . h = 1, carries it:
 
-    address_m = beta (w_m + b_m u) + gamma u
+    address_m = beta (w_m + b_m u) + gamma u + c
+
+c is zero where a memory token only ever follows a prompt. Where procedures are called in chains, any position
+may call one. Then c is the discriminant between the states that choose a memory token and all others (inside
+responses, after the last call), so log P(call | h) enters every address.
 
 No row of a head can tell whether any procedure fits: that depends on distances. The statistics give a fit
 of 1 - d_m^2 / d_0^2. Here d_m is the Mahalanobis distance to the procedure's mean under S, and d_0 is that to
@@ -30,6 +34,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from tokmem.bank.moments import Moments
 from tokmem.errors import BankError
 
 _UNIT_RIDGE = 1e-3  # of `unit_row`: 1e-4 to 1e-2 route alike
@@ -44,6 +49,7 @@ class Reference:
         background: (d, d) the shrunk covariance of all states about the common mean.
         mean: (d,) the common mean mu.
         unit: (d,) the row u that carries the bias.
+        call: (d,) the row c, large where a memory token stands and small elsewhere; zero outside chains.
         sharpness: () beta.
         balance: () gamma.
         least_fit: () the fit below which no procedure fits.
@@ -53,6 +59,7 @@ class Reference:
     background: Tensor
     mean: Tensor
     unit: Tensor
+    call: Tensor
     sharpness: Tensor
     balance: Tensor
     least_fit: Tensor
@@ -126,10 +133,27 @@ def unit_row(background: Tensor, mean: Tensor) -> Tensor:
     return _solve(shrunk(background + torch.outer(mean, mean), _UNIT_RIDGE), mean[None])[0]
 
 
+def call_row(calls: Moments, rest: Moments, unit: Tensor, ridge: float) -> Tensor:
+    """Computes c, (d,): log P(call | h) - log P(no call | h), for equally many of both.
+
+    Args:
+        calls: of the states that choose a memory token.
+        rest: of the states that choose none.
+        unit: (d,) the row u that carries the bias.
+        ridge: share of the mean variance that is added to the common covariance.
+    """
+    if not calls.count or not rest.count:
+        return torch.zeros_like(unit)
+    both = (calls.scatter + rest.scatter) / (calls.count + rest.count)
+    away = discriminants(torch.stack([calls.mean, rest.mean]), shrunk(both, ridge), rest.mean)
+    return away.fold(unit)[0]
+
+
 def rows(means: Tensor, reference: Reference) -> Tensor:
-    """(P, d) means -> (P, d) addresses beta (w + b u) + gamma u."""
+    """(P, d) means -> (P, d) addresses beta (w + b u) + gamma u + c."""
     found = discriminants(means, reference.metric, reference.mean)
-    return reference.sharpness * found.fold(reference.unit) + reference.balance * reference.unit
+    own = reference.sharpness * found.fold(reference.unit)
+    return own + reference.balance * reference.unit + reference.call
 
 
 class Gate:

@@ -16,7 +16,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from tokmem.bank.addresses import Reference, discriminants, fit, shrunk, unit_row
+from tokmem.bank.addresses import Reference, call_row, discriminants, fit, shrunk, unit_row
 from tokmem.bank.statistics import Statistics
 from tokmem.errors import BankError
 
@@ -28,6 +28,7 @@ class LeftOut(NamedTuple):
     """Scores and distances of states, each by statistics without the state.
 
     Attributes:
+        states: (N, d) the states.
         scores: (N, P) by procedure in the order of the statistics' names.
         labels: (N,) index of each state's own procedure.
         distance: (N,) d_mu^2, squared distance to the common mean under S.
@@ -35,6 +36,7 @@ class LeftOut(NamedTuple):
         apart: (N,) `background` without all the states of the own procedure.
     """
 
+    states: Tensor
     scores: Tensor
     labels: Tensor
     distance: Tensor
@@ -86,6 +88,7 @@ def left_out(statistics: Statistics, states: Mapping[str, Tensor], reference: Re
     right = own.product(without - mean, kept - (without + mean) / 2)
     away, total = kept - mean, statistics.freedom + len(names)
     return LeftOut(
+        kept,
         scores.scatter(1, labels[:, None], right[:, None]),
         labels,
         own.product(away, away),
@@ -198,15 +201,20 @@ def fit_reference(statistics: Statistics, states: Mapping[str, Tensor]) -> Refer
     total = statistics.total_covariance()
     zero = torch.tensor(0.0, dtype=torch.float64)
     metric, background = shrunk(covariance, ridge), shrunk(total, ridge)
-    bare = Reference(metric, background, mean, unit_row(total, mean), zero + 1, zero, zero)
+    calls = statistics.calls()
+    seen = calls.plus(statistics.rest)
+    unit = unit_row(seen.covariance, seen.mean)
+    call = call_row(calls, statistics.rest, unit, ridge)
+    bare = Reference(metric, background, mean, unit, call, zero + 1, zero, zero)
     found = left_out(statistics, states, bare)
     beta = fit_sharpness(found.scores, found.labels)
     level = sum(statistics.levels.values()) / sum(statistics.counts.values())
-    bar = float(found.own.quantile(_MISSED)) if len(found.labels) else 0.0
+    scores = beta * found.own + found.states @ call
+    bar = float(scores.quantile(_MISSED)) if len(scores) else 0.0
     return replace(
         bare,
         sharpness=zero + beta,
-        balance=zero + level - beta * bar,
+        balance=zero + level - bar,
         least_fit=zero + least_fit(found, statistics.policy.false_accept),
     )
 

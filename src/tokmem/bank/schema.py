@@ -12,7 +12,7 @@ from torch import Tensor
 
 from tokmem.bank.addresses import Reference
 from tokmem.bank.slots import IdPolicy
-from tokmem.bank.statistics import REFERENCE, ClosedForm
+from tokmem.bank.statistics import REFERENCE, REST, REST_SCATTER, ClosedForm
 from tokmem.errors import BankError, ConfigError
 from tokmem.records import Procedure
 from tokmem.strict_json import MAX_SCHEMA_DEPTH, nests_deeper
@@ -87,9 +87,12 @@ _ORIGIN = {
     "configuration": _OBJECT,
     "source_sha256": _TEXT,
 }
-_CLOSED_FORM = {"names": _NAMES, "freedom": _COUNT, "policy": _OBJECT, "read_with": _TEXTS}
+_CLOSED_FORM = {
+    **{"names": _NAMES, "freedom": _COUNT, "policy": _OBJECT, "read_with": _TEXTS},
+    "rest": _POSITIVE,
+}
 # Banks of earlier versions lack some of these, and trained banks have no statistics.
-_OPTIONAL = {"chat", "training", "configuration", "source_sha256", "closed_form", "statistics"}
+_OPTIONAL = {"chat", "training", "configuration", "source_sha256", "closed_form", "statistics", "rest"}
 
 
 def check_facts(facts: Mapping[str, Any], path: Path) -> None:
@@ -164,8 +167,10 @@ def check_statistics(sums: Mapping[str, Tensor], facts: Mapping[str, Any], path:
     packed = (dim * (dim + 1) // 2,)
     shapes: dict[str, tuple[int, ...]] = {"counts": (count,), "levels": (count,), "sums": (count, dim)}
     shapes["scatter"] = packed
+    if "rest" in facts["closed_form"]:
+        shapes |= {REST: (dim,), REST_SCATTER: packed}
     if any(name.startswith(REFERENCE) for name in sums):
-        matrices, rows = ("metric", "background"), ("mean", "unit")
+        matrices, rows = ("metric", "background"), ("mean", "unit", "call")
         for field in fields(Reference):
             shape = packed if field.name in matrices else (dim,) if field.name in rows else ()
             shapes[REFERENCE + field.name] = shape

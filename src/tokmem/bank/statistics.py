@@ -17,10 +17,12 @@ import torch
 from torch import Tensor
 
 from tokmem.bank.addresses import Gate, Reference, pack, unpack
+from tokmem.bank.moments import Moments
 from tokmem.errors import BankError, ConfigError
 
 Shared = Literal["frozen", "updated"]
 REFERENCE = "reference."
+REST, REST_SCATTER = "rest", "rest.scatter"
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,8 @@ class Statistics:
         sums: (d,) float64 sum of the states of each procedure.
         levels: for each procedure, the sum of the best ordinary logits at its states.
         scatter: (d, d) float64 sum of (h - mean)(h - mean)^T over all states, about their procedures' means.
+        rest: of states at which no memory token stands: inside responses, and after the last call. Only banks
+            whose procedures are called in chains have them.
         freedom: degrees of freedom of `scatter`: the number of states minus that of procedures.
         gate: made of these numbers when it was last asked for; None if they changed since.
         reference: what addresses are computed with, if it is fixed; None if the sums determine it again each
@@ -76,6 +80,7 @@ class Statistics:
         self.sums: dict[str, Tensor] = {}
         self.levels: dict[str, float] = {}
         self.scatter = torch.zeros(dim, dim, dtype=torch.float64)
+        self.rest = Moments(dim)
         self.freedom = 0
         self.gate: Gate | None = None
         self.reference: Reference | None = None
@@ -141,6 +146,19 @@ class Statistics:
         self.levels[name] = self.levels.get(name, 0.0) + float(levels.detach().double().sum())
         self.gate = None
 
+    def calls(self) -> Moments:
+        """The moments of all states that choose a memory token."""
+        own = Moments(self.dim)
+        own.count, own.total = sum(self.counts.values()), self.means().new_zeros(self.dim)
+        if own.count:
+            own.total = torch.stack([self.sums[n] for n in self.names]).sum(0)
+            own.scatter = self.total_covariance() * own.count
+        return own
+
+    def add_rest(self, states: Tensor) -> None:
+        """Adds (n, d) states at which no memory token stands."""
+        self.rest, self.gate = self.rest.plus(Moments.of(states)), None
+
     def remove(self, names: Iterable[str]) -> None:
         """Forgets procedures' counts and sums.
 
@@ -163,6 +181,7 @@ class Statistics:
         """Copies the statistics of some procedures, with the common scatter and reference."""
         other = Statistics(self.dim, self.policy, self.read_with)
         other.scatter, other.freedom, other.reference = self.scatter.clone(), self.freedom, self.reference
+        other.rest = self.rest
         other._take(self, names)
         return other
 
@@ -175,6 +194,7 @@ class Statistics:
         self.check_alike(other)
         self.scatter = self.scatter + other.scatter
         self.freedom += other.freedom
+        self.rest = self.rest.plus(other.rest)
         self.reference = self.reference or other.reference
         self._take(other, other.names)
         self.gate = None
@@ -215,6 +235,8 @@ class Statistics:
             "sums": torch.stack([self.sums[n] for n in names]) if names else self.scatter[:0],
             "scatter": pack(self.scatter),
         }
+        if self.rest.count:
+            found |= {REST: self.rest.total, REST_SCATTER: pack(self.rest.scatter)}
         if self.reference is not None:
             found |= {REFERENCE + key: value for key, value in self.reference.tensors().items()}
         return found
@@ -225,6 +247,7 @@ class Statistics:
         return {
             "names": list(self.names),
             "freedom": self.freedom,
+            **({"rest": self.rest.count} if self.rest.count else {}),
             "policy": asdict(self.policy),
             "read_with": self.read_with,
         }
@@ -238,6 +261,9 @@ class Statistics:
         own.levels = dict(zip(facts["names"], tensors["levels"].tolist(), strict=True))
         own.sums = dict(zip(facts["names"], sums.clone(), strict=True))
         own.scatter, own.freedom = unpack(tensors["scatter"], own.dim), facts["freedom"]
+        if REST in tensors:
+            own.rest.count, own.rest.total = facts["rest"], tensors[REST].clone()
+            own.rest.scatter = unpack(tensors[REST_SCATTER], own.dim)
         fixed = {
             key.removeprefix(REFERENCE): value for key, value in tensors.items() if key.startswith(REFERENCE)
         }

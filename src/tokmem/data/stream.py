@@ -7,7 +7,7 @@ in every epoch, whatever is cached and wherever a run is resumed.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -90,3 +90,45 @@ class Stream:
                 MicroBatch(window, tuple(indices[i : i + size])) for i in range(0, len(indices), size)
             ]
         return batches
+
+
+@dataclass(frozen=True)
+class SideBySide:
+    """The order of procedures that train independently: each step takes one example of every procedure.
+
+    Example k of procedure p has index p * count + k. All procedures take their examples in the same order of
+    k, which does not depend on how many procedures there are.
+
+    Attributes:
+        procedures: number of procedures.
+        count: number of examples of each procedure.
+        window: examples in a window, rounded down to a multiple of the number of procedures.
+        shuffle: whether to shuffle; if not, every epoch takes the examples in their given order.
+        seed: seeds the shuffling.
+    """
+
+    procedures: int
+    count: int
+    window: int
+    shuffle: bool
+    seed: int
+
+    def windows(self) -> list[tuple[int, ...]]:
+        """The examples of each window; the same in every epoch."""
+        turns = range(self.count)
+        return [self._examples(turns[i : i + self._turns]) for i in range(0, self.count, self._turns)]
+
+    def epoch(self, number: int) -> list[MicroBatch]:
+        """Yields the micro-batches of an epoch, in order; each is a whole step."""
+        order = list(range(self.count))
+        if self.shuffle:
+            stream(self.seed, "side by side", number).shuffle(order)
+        return [MicroBatch(k // self._turns, self._examples([k])) for k in order]
+
+    @property
+    def _turns(self) -> int:
+        """How many examples of each procedure a window holds."""
+        return max(1, self.window // self.procedures)
+
+    def _examples(self, turns: Sequence[int]) -> tuple[int, ...]:
+        return tuple(p * self.count + k for k in turns for p in range(self.procedures))

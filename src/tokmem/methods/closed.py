@@ -1,9 +1,12 @@
-"""Learning with closed-form addresses: each procedure's steering alone, then sums of its states.
+"""Learning with closed-form addresses: steering alone, then sums of states.
 
-A steering row is trained with its own memory token given: the loss counts response positions alone and
-knows no address, and a procedure's examples are trained apart from all others. So its row depends on nothing
-but its own examples and where it starts. Its address depends on sums. Procedures may be learned in any order,
-or in different banks that are merged.
+A steering row is trained with its own memory token given: the loss counts response positions alone and knows
+no address, and procedures train side by side without a share in each other's steps. So a row depends on
+nothing but its own examples and where it starts, up to the last bits of products of other shapes. Its address
+depends on sums. Procedures may be learned in any order, or in different banks that are merged.
+
+Chains are another matter: the state before a later call has read the steering of the calls before it. There
+the steering of a stage trains together, and then one pass reads the states before every call and elsewhere.
 """
 
 from __future__ import annotations
@@ -23,20 +26,26 @@ from tokmem.bank.closed import close, reference_of
 from tokmem.bank.statistics import ClosedForm, Statistics
 from tokmem.data.chat import Chat
 from tokmem.data.encode import Encoder, PromptMode
+from tokmem.data.stream import Order, SideBySide
 from tokmem.errors import BankError, ConfigError, DataError, TrainingError
 from tokmem.log import Callbacks, logger
 from tokmem.methods.memory_settings import Renorm
 from tokmem.model.backbone import Backbone
 from tokmem.model.memory_lm import MemoryLM
+from tokmem.recall.settings import RecallSettings
 from tokmem.records import Encoded, Example, Procedure
 from tokmem.seeds import stream
 from tokmem.train.bank_objective import BankObjective
 from tokmem.train.fit import fit
 from tokmem.train.loss import MAX_LOGITS
 from tokmem.train.settings import FitReport, FitSettings
+from tokmem.train.steering import SteeringObjective
+from tokmem.train.step import frozen_prefix_states, plain_states
 from tokmem.train.trackers import trackers
 
 KEPT = 8  # states of each procedure that calibrate, where `negatives` asks for no other number
+MOST_TOKENS = 32_768  # of the prompts of procedures that train side by side
+ELSEWHERE = 3  # positions without a call that are read in each turn of a chain
 
 
 class ClosedMemory(Protocol):
@@ -48,6 +57,7 @@ class ClosedMemory(Protocol):
     chat: Chat
     prompt: PromptMode
     renorm: Renorm
+    recall_settings: RecallSettings
     negatives: int
     seed: int
 
@@ -66,12 +76,16 @@ def learn_closed(
     checkpoint: Path | None = None,
     callbacks: Callbacks = (),
 ) -> FitReport:
-    """Trains the steering of each procedure alone, counts its states, and computes addresses.
+    """Trains steering, counts states, and computes addresses.
+
+    Where recall takes one memory token, procedures train independently: each step takes one example of every
+    procedure, whatever the batch size, and the rows of the last step stay. Where recall takes chains, all
+    procedures of the stage train together.
 
     Args:
         memory: holds the procedures, trainable, and the bank's statistics.
         procedures: of this stage.
-        train: their examples, of one turn each.
+        train: their examples, of one turn each unless recall takes chains.
         validation: examples to keep the best steering by.
         settings: how to train.
         checkpoint: folder for the procedures' checkpoints.
@@ -84,33 +98,155 @@ def learn_closed(
     """
     if not procedures:
         raise TrainingError("no procedures to learn", "at least one, and its examples")
-    statistics, steps, reports = _statistics(memory), 0, list[FitReport]()
-    own, held = _by_procedure(procedures, train), _by_procedure(procedures, validation)
-    told = (*callbacks, *trackers(settings))
-    settings = replace(settings, report_to=())
-    for callback in told:
-        callback.on_begin(0, len(procedures))
-    for number, procedure in enumerate(procedures):
-        name = procedure.name
-        memory.bank.freeze()
-        memory.bank.thaw([name])
-        folder = checkpoint / f"{number:04d}" if checkpoint else None
-        report, states = _train_one(memory, own[name], held[name], settings, folder)
-        statistics.add(name, states, best_ordinary(memory.lm, states))
-        draws = stream(memory.seed, "kept", name)
-        kept = draws.sample(range(len(states)), min(memory.negatives or KEPT, len(states)))
-        memory.bank.keep_states(name, states[sorted(kept)])
-        steps += report.steps
-        reports.append(report)
-        values = {"procedure": name, "loss": report.loss, "validation_loss": report.best_loss}
-        for callback in told:
-            callback.on_step(steps, values)
+    learn = _chained if memory.recall_settings.mode == "chain" else _side_by_side
+    report = learn(memory, procedures, train, validation, settings, checkpoint, callbacks)
     memory.bank.thaw([p.name for p in procedures])
     close(memory.bank, [p.name for p in procedures])
+    _tell_ambiguities(memory)
+    return report
+
+
+def _side_by_side(
+    memory: ClosedMemory,
+    procedures: Sequence[Procedure],
+    train: Sequence[Example],
+    validation: Sequence[Example],
+    settings: FitSettings,
+    checkpoint: Path | None,
+    callbacks: Callbacks,
+) -> FitReport:
+    """Trains the steering of procedures independently, and counts the states at the ends of their prompts."""
+    statistics, steps, reports = _statistics(memory), 0, list[FitReport]()
+    own, held = (_by_procedure(memory, procedures, part) for part in (train, validation))
+    told, groups = (*callbacks, *trackers(settings)), _groups(own)
+    settings = replace(settings, report_to=())
+    for callback in told:
+        callback.on_begin(0, len(groups))
+    for number, names in enumerate(groups):
+        memory.bank.freeze()
+        memory.bank.thaw(names)
+        folder = checkpoint / f"{number:04d}" if checkpoint else None
+        report = _train_group(memory, statistics, {n: (own[n], held[n]) for n in names}, settings, folder)
+        steps += report.steps
+        reports.append(report)
+        values = {"procedures": len(names), "loss": report.loss, "validation_loss": report.best_loss}
+        for callback in told:
+            callback.on_step(steps, values)
     for callback in told:
         callback.on_end(steps)
-    _tell_ambiguities(memory)
     return _together(reports)
+
+
+def _groups(examples: Mapping[str, Sequence[Encoded]]) -> list[list[str]]:
+    """Divides procedures into groups that train side by side.
+
+    Those of a group have equally many examples, and their prompts have at most `MOST_TOKENS` tokens together,
+    for their prefixes stay in memory. A single procedure may have more.
+    """
+    groups: dict[int, list[list[str]]] = {}
+    room: dict[int, int] = {}
+    for name, own in examples.items():
+        need = sum(example.prefix for example in own)
+        if room.get(len(own), 0) < need:
+            groups.setdefault(len(own), []).append([])
+            room[len(own)] = MOST_TOKENS
+        groups[len(own)][-1].append(name)
+        room[len(own)] -= need
+    return [group for several in groups.values() for group in several]
+
+
+def _train_group(
+    memory: ClosedMemory,
+    statistics: Statistics,
+    examples: Mapping[str, tuple[Sequence[Encoded], Sequence[Encoded]]],
+    settings: FitSettings,
+    checkpoint: Path | None,
+) -> FitReport:
+    """Trains the steering of the trainable procedures, and counts the states of their examples.
+
+    Args:
+        memory: holds the procedures.
+        statistics: receive the states.
+        examples: for each procedure those to train on, equally many, and held-out ones.
+        settings: how to train.
+        checkpoint: folder of the run's checkpoint.
+    """
+    train = [e for own, _ in examples.values() for e in own]
+    held = [e for _, kept in examples.values() for e in kept]
+    count = len(train) // len(examples)
+    order = SideBySide(len(examples), count, settings.window, settings.shuffle, settings.seed)
+    objective = SteeringObjective(_reader(memory), **settings.prefixes, seed=settings.seed)
+    alone = replace(settings, accumulation=1, patience=0)
+    report = fit(objective, train, alone, order=order, checkpoint=checkpoint)
+    states = _states(objective, train, order)
+    for number, name in enumerate(examples):
+        _count(memory, statistics, name, states[number * count : (number + 1) * count])
+    return replace(report, best_loss=_held_loss(objective, held, settings))
+
+
+@torch.no_grad()
+def _held_loss(objective: SteeringObjective, held: Sequence[Encoded], settings: FitSettings) -> float | None:
+    """The mean loss of held-out examples; None if there are none."""
+    if not held:
+        return None
+    sums = objective.validation(held, settings.batch_size, settings.window)
+    return float(sum(one.total.item() for one in sums)) * len(objective.lm.read.fresh_names) / len(held)
+
+
+def _chained(
+    memory: ClosedMemory,
+    procedures: Sequence[Procedure],
+    train: Sequence[Example],
+    validation: Sequence[Example],
+    settings: FitSettings,
+    checkpoint: Path | None,
+    callbacks: Callbacks,
+) -> FitReport:
+    """Trains the steering of all procedures together, and counts the states before their calls.
+
+    States inside responses and after the last call are counted as those of no call.
+    """
+    statistics, encoder = _statistics(memory), memory.encoder
+    calls = {ids[0]: name for name, ids in memory.bank.memory.items()}
+    encoded, held = ([encoder.encode(e) for e in part] for part in (train, validation))
+    encoder.report_cuts()
+    objective = BankObjective(_reader(memory), **settings.prefixes, seed=settings.seed)
+    given, kept = ([_given(e, calls) for e in part] for part in (encoded, held))
+    report = fit(objective, given, settings, validation=kept, checkpoint=checkpoint, callbacks=callbacks)
+    states, targets = _states_of_targets(objective, encoded, settings)
+    for procedure in procedures:
+        (head,) = memory.bank.memory[procedure.name][:1]
+        chosen = states[targets == head]
+        if not len(chosen):
+            raise DataError(f"no call of {procedure.name!r}", "one in the examples of its stage")
+        _count(memory, statistics, procedure.name, chosen)
+    elsewhere = _elsewhere(targets, calls, memory.seed)
+    statistics.add_rest(states[elsewhere])
+    return report
+
+
+def _count(memory: ClosedMemory, statistics: Statistics, name: str, states: Tensor) -> None:
+    """Adds the states of a procedure to the sums, and keeps some of them."""
+    statistics.add(name, states, best_ordinary(memory.lm, states))
+    draws = stream(memory.seed, "kept", name)
+    kept = draws.sample(range(len(states)), min(memory.negatives or KEPT, len(states)))
+    memory.bank.keep_states(name, states[sorted(kept)])
+
+
+def _elsewhere(targets: Tensor, calls: Collection[int], seed: int) -> Tensor:
+    """Indices of the positions without a call that are counted: the last of each turn, and random others.
+
+    Args:
+        targets: (N,) supervised tokens of all examples, one after the other.
+        calls: memory tokens.
+        seed: of the draws.
+    """
+    heads = [i for i, token in enumerate(targets.tolist()) if token in calls]
+    draws, chosen = stream(seed, "elsewhere"), list[int]()
+    for start, end in zip(heads, [*heads[1:], len(targets)], strict=True):
+        *inside, last = range(start + 1, end)
+        chosen += [*sorted(draws.sample(inside, min(ELSEWHERE - 1, len(inside)))), last]
+    return torch.tensor(chosen, dtype=torch.long, device=targets.device)
 
 
 def _together(reports: Sequence[FitReport]) -> FitReport:
@@ -174,38 +310,31 @@ def _statistics(memory: ClosedMemory) -> Statistics:
 
 
 def _by_procedure(
-    procedures: Sequence[Procedure], examples: Sequence[Example]
-) -> Mapping[str, Sequence[Example]]:
-    """The examples of each procedure, in their order."""
-    found: dict[str, list[Example]] = {procedure.name: [] for procedure in procedures}
+    memory: ClosedMemory, procedures: Sequence[Procedure], examples: Sequence[Example]
+) -> dict[str, list[Encoded]]:
+    """The encoded examples of each procedure, in their order, with the memory token given.
+
+    Raises:
+        DataError: an example has several turns, or is of no procedure of this stage.
+    """
+    encoder, found = memory.encoder, {procedure.name: list[Encoded]() for procedure in procedures}
+    heads = {ids[0] for ids in memory.bank.memory.values()}
     for example in examples:
         names = [turn.procedure for turn in example.turns]
         if len(names) != 1 or names[0] not in found:
             raise DataError(
                 f"example {example.id!r} of procedures {names}",
-                "one turn, of a procedure of this stage: closed-form addresses are for single calls so far",
-                "set addresses to trained",
+                "one turn, of a procedure of this stage: recall takes one memory token",
+                "set recall.mode to chain, or addresses to trained",
             )
-        found[names[0]].append(example)
+        found[names[0]].append(_given(encoder.encode(example), heads))
+    encoder.report_cuts()
     return found
 
 
-def _train_one(
-    memory: ClosedMemory,
-    train: Sequence[Example],
-    held: Sequence[Example],
-    settings: FitSettings,
-    checkpoint: Path | None,
-) -> tuple[FitReport, Tensor]:
-    """Trains the steering of the one trainable procedure; also gives the states of its examples."""
-    encoder = memory.encoder
-    heads = {ids[0] for ids in memory.bank.memory.values()}
-    encoded, kept = ([_given(encoder.encode(e), heads) for e in part] for part in (train, held))
-    encoder.report_cuts()
-    reader = MemoryLM(memory.backbone.model, memory.bank, writes=False)
-    objective = BankObjective(reader, **settings.prefixes, seed=settings.seed)
-    report = fit(objective, encoded, settings, validation=kept, checkpoint=checkpoint)
-    return report, _states(objective, encoded, settings)
+def _reader(memory: ClosedMemory) -> MemoryLM:
+    """The backbone and its bank; memory tokens are read, and never predicted."""
+    return MemoryLM(memory.backbone.model, memory.bank, writes=False)
 
 
 def _given(encoded: Encoded, heads: Collection[int]) -> Encoded:
@@ -215,13 +344,30 @@ def _given(encoded: Encoded, heads: Collection[int]) -> Encoded:
 
 
 @torch.no_grad()
-def _states(objective: BankObjective, encoded: Sequence[Encoded], settings: FitSettings) -> Tensor:
+def _states(objective: BankObjective, encoded: Sequence[Encoded], order: Order) -> Tensor:
     """(N, d) states at the ends of the prompts: those that training has read, where they are still kept."""
     found: dict[int, Tensor] = {}
-    for number, window in enumerate(settings.stream(len(encoded)).windows()):
+    for number, window in enumerate(order.windows()):
         prefixes = objective.cache.window(("train", number), [encoded[i] for i in window])
         found |= zip(window, (prefix.hidden for prefix in prefixes), strict=True)
     return torch.stack([found[i] for i in range(len(encoded))])
+
+
+@torch.no_grad()
+def _states_of_targets(
+    objective: BankObjective, encoded: Sequence[Encoded], settings: FitSettings
+) -> tuple[Tensor, Tensor]:
+    """States (N, d) before all N supervised tokens, and these tokens (N,)."""
+    found: list[tuple[Tensor, Tensor]] = []
+    for number, window in enumerate(settings.stream(len(encoded)).windows()):
+        some = [encoded[i] for i in window]
+        if objective.frozen_prefix:
+            prefixes = objective.cache.window(("train", number), some)
+            found.append(frozen_prefix_states(objective.lm, some, prefixes))
+        else:
+            found.append(plain_states(objective.lm, some))
+    states, targets = zip(*found, strict=True)
+    return torch.cat(states), torch.cat(targets)
 
 
 @torch.no_grad()

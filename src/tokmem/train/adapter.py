@@ -111,6 +111,10 @@ class JointObjective:
         """Yields Eq. 3 for each micro-batch, with the adapter's dropout."""
         return self.lora.losses(pieces)
 
+    def weight(self, examples: Sequence[Encoded]) -> float:
+        """The number of their supervised tokens."""
+        return self.lora.weight(examples)
+
     def validation(self, examples: Sequence[Encoded], size: int, window: int) -> Iterator[LossSum]:
         """Yields Eq. 3 on held-out examples."""
         return self.lora.validation(examples, size, window)

@@ -22,7 +22,7 @@ from tokmem.model.prefix_tree import pack
 from tokmem.records import Encoded
 from tokmem.seeds import stream
 from tokmem.train.loss import MAX_LOGITS, LossSum, memory_loss
-from tokmem.train.objective import Piece
+from tokmem.train.objective import Piece, supervised_tokens
 from tokmem.train.optim import Group
 from tokmem.train.prefix_cache import PrefixCache, Usage
 from tokmem.train.prefix_files import PrefixFiles
@@ -126,6 +126,10 @@ class BankObjective:
             prefixes = [x for p in some for x in self._prefixes(p)]
             loss = self.score(examples, *frozen_prefix_states(self.lm, examples, prefixes))
             yield self._with_negatives(loss, some)
+
+    def weight(self, examples: Sequence[Encoded]) -> float:
+        """The number of their supervised tokens."""
+        return supervised_tokens(examples)
 
     def score(self, examples: Sequence[Encoded], hidden: Tensor, tokens: Tensor) -> LossSum:
         """The summed loss of examples, from the states (N, d) before their N supervised tokens."""

@@ -21,7 +21,7 @@ from tokmem.log import Callbacks, logger, postfix, progress
 from tokmem.records import Encoded
 from tokmem.train.checkpoint import RunState, run_identity
 from tokmem.train.loss import LossSum
-from tokmem.train.objective import Objective, Piece
+from tokmem.train.objective import Objective, Piece, supervised_tokens
 from tokmem.train.optim import build_adamw, rate, set_rate
 from tokmem.train.parallel import join_processes
 from tokmem.train.prefix_cache import Usage
@@ -165,26 +165,26 @@ class Run:
         return self._batches[step - self.ends[epoch]]  # counted from the epoch's end
 
     def _step(self, bar: tqdm[Any]) -> None:
-        """Takes one optimizer step; its loss is the mean over the supervised tokens of all micro-batches."""
+        """Takes one optimizer step; its loss is a mean over all micro-batches."""
         done, settings = self.state.progress, self.settings
         micro = self._micro_batches(done.step)
         chosen = [self.examples[i] for batch in micro for i in batch.indices]
-        count = sum(sum(example.supervised) for example in chosen)
+        weight = self.objective.weight(chosen)
         lr = rate(done.step, self.steps, settings.lr, settings.warmup, settings.schedule)
         set_rate(self.state.optimizer, lr)
         self.state.optimizer.zero_grad(set_to_none=True)
         sums = []
         for loss in self._losses(micro):
-            (loss.total / count).backward()
+            (loss.total / weight).backward()
             sums.append(loss)
         self.processes.add_gradients(self.state.parameters)
         total, memory, memories = self._totals(sums)
-        done.loss = self._finite(total / count, "loss")
+        done.loss = self._finite(total / weight, "loss")
         done.first_loss = done.loss if done.first_loss is None else done.first_loss
         self.state.optimizer.step()
         self.objective.after_step()
         done.step += 1
-        done.supervised += count
+        done.supervised += supervised_tokens(chosen)
         # An example without a memory token has its whole sequence as prefix.
         done.prompt += sum(min(e.prefix, len(e.ids) - sum(e.supervised)) for e in chosen)
         self._show(bar, {"memory_loss": memory / memories} if memories else {}, lr)
@@ -259,8 +259,8 @@ class Run:
         done, settings = self.state.progress, self.settings
         held = [e for i, e in enumerate(self.validation) if self.processes.own(i)]
         sums = list(self.objective.validation(held, settings.batch_size, settings.window))
-        count = sum(sum(e.supervised) for e in self.validation)
-        loss_now = self._finite(self._totals(sums)[0] / count, "validation loss")
+        weight = self.objective.weight(self.validation)
+        loss_now = self._finite(self._totals(sums)[0] / weight, "validation loss")
         if done.best_loss is None or loss_now < done.best_loss:
             done.best_loss, done.best_step, done.stale = loss_now, done.step, 0
             self.state.keep_best()

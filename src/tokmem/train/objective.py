@@ -73,6 +73,9 @@ class Objective(Protocol):
         An objective may run several micro-batches through the model together and yield one sum for them.
         """
 
+    def weight(self, examples: Sequence[Encoded]) -> float:
+        """What the summed loss of these examples, those of one optimizer step, is divided by."""
+
     def validation(self, examples: Sequence[Encoded], size: int, window: int) -> Iterator[LossSum]:
         """Yields the summed losses of held-out examples, without random draws.
 
@@ -87,6 +90,11 @@ class Objective(Protocol):
 
     def identity(self) -> tuple[Mapping[str, Any], Sequence[Tensor]]:
         """Facts and starting tensors that identify a run, in addition to its settings and data."""
+
+
+def supervised_tokens(examples: Sequence[Encoded]) -> int:
+    """How many tokens of the examples are targets of the loss."""
+    return sum(sum(example.supervised) for example in examples)
 
 
 class ResponseObjective(ABC):
@@ -132,6 +140,10 @@ class ResponseObjective(ABC):
     def losses(self, pieces: Sequence[Piece]) -> Iterator[LossSum]:
         """Yields the summed cross-entropy of each micro-batch."""
         yield from map(self.loss, pieces)
+
+    def weight(self, examples: Sequence[Encoded]) -> float:
+        """The number of their supervised tokens."""
+        return supervised_tokens(examples)
 
     def validation(self, examples: Sequence[Encoded], size: int, window: int) -> Iterator[LossSum]:
         """Yields the summed cross-entropy of held-out examples."""
