@@ -387,14 +387,14 @@ SPECS = tuple(
         TokMem,
         own,
         partial(_build, coupled=coupled),
-        variable={"atomic": (*_OF_TOKENS, *more), "compositional": _OF_TOKENS, "reason": ("start",)},
+        variable={"atomic": variable, "compositional": variable, "reason": ("start",)},
         sections=("",),
         rates="rates",
         starts_from="load_task_tokens",
         check=check_grammars,
     )
-    for name, coupled, own, more in (
-        ("tokmem", True, CoupledSettings, ()),
-        ("tokmem_dc", False, TokMemSettings, _CLOSED),
+    for name, coupled, own, variable in (
+        ("tokmem", True, CoupledSettings, _OF_TOKENS),
+        ("tokmem_dc", False, TokMemSettings, (*_OF_TOKENS, *_CLOSED)),
     )
 )
