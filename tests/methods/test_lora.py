@@ -67,14 +67,14 @@ def test_it_sees_what_tokmem_sees_in_the_same_order(
     backbone: Backbone, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[list[int]] = []
-    micro_batches = training._Run._micro_batches
+    micro_batches = training.Run._micro_batches
 
     def watched(run: Any, step: int) -> Any:
         batches = micro_batches(run, step)
         seen[-1].extend(i for batch in batches for i in batch.indices)
         return batches
 
-    monkeypatch.setattr(training._Run, "_micro_batches", watched)
+    monkeypatch.setattr(training.Run, "_micro_batches", watched)
     for method in (lora(backbone), TokMem(backbone, settings=SETTINGS)):
         seen.append([])
         method.learn(procedures("a"), block("a", 9), [])

@@ -87,7 +87,7 @@ def test_a_resumed_run_starts_from_the_same_rows(backbone: Backbone, kind: str, 
 
 
 def test_prefix_takes_the_plain_path(backbone: Backbone, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bank_objective, "frozen_prefix_loss", None)
+    monkeypatch.setattr(bank_objective, "frozen_prefix_states", None)
     method(backbone, "prefix").learn([PROCEDURE], EXAMPLES, EXAMPLES)
 
 

@@ -180,19 +180,19 @@ def test_a_run_stopped_within_a_round_goes_on_as_if_it_had_not(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    show, calls = training._Run._show, []
+    show, calls = training.Run._show, []
 
-    def stop(self: training._Run, *args: Any) -> None:
+    def stop(self: training.Run, *args: Any) -> None:
         calls.append(args)
         if len(calls) == last_step + (2 if "auxiliary" in method else 0):  # whose adaptation takes two steps
             raise KeyboardInterrupt
         show(self, *args)
 
     config = with_methods(method)
-    monkeypatch.setattr(training._Run, "_show", stop)
+    monkeypatch.setattr(training.Run, "_show", stop)
     with pytest.raises(KeyboardInterrupt):
         run(config, tmp_path, backbone=backbone)
-    monkeypatch.setattr(training._Run, "_show", show)
+    monkeypatch.setattr(training.Run, "_show", show)
     done = run(config, tmp_path, backbone=backbone, resume=True)
     name, _, how = method.partition("+adaptation=")
     expected = [
@@ -208,15 +208,15 @@ def test_a_run_stopped_within_a_round_goes_on_as_if_it_had_not(
 def test_a_stopped_adaptation_goes_on(
     whole: Path, backbone: Backbone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    show = training._Run._show
+    show = training.Run._show
 
-    def stop(self: training._Run, *args: Any) -> None:
+    def stop(self: training.Run, *args: Any) -> None:
         if self.state.progress.step == 2:
             raise KeyboardInterrupt
         show(self, *args)
 
     config = with_methods("tokmem+adaptation=auxiliary")
-    monkeypatch.setattr(training._Run, "_show", stop)
+    monkeypatch.setattr(training.Run, "_show", stop)
     with pytest.raises(KeyboardInterrupt):
         run(config, tmp_path, backbone=backbone)
     monkeypatch.undo()
@@ -233,7 +233,7 @@ def test_what_is_done_is_not_done_again(
     config = with_methods("tokmem+adaptation=auxiliary", seeds=(0, 1))
     first = run(config, tmp_path, backbone=backbone)
     assert len(list(tmp_path.glob("metrics/adapted.jsonl"))) == 1, "one adaptation for all seeds"
-    monkeypatch.setattr(training._Run, "go", lambda self: pytest.fail("trained again"))
+    monkeypatch.setattr(training.Run, "go", lambda self: pytest.fail("trained again"))
     again = run(config, tmp_path, backbone=backbone, resume=True)
     assert again["rows"] == first["rows"]
     assert {row["seeds"] for row in again["rows"]} == {2}
