@@ -55,7 +55,8 @@ def demo(
     named = [f"backbone.model_name={json.dumps(model_name)}"] if model_name else []
     with as_file(files("tokmem.tracks") / _FILES.get(model_name or "", "demo.yaml")) as path:
         config = _with_what_is_here(load_config(AtomicConfig, path, [*named, *(set_ or [])]))
-    ours = next((m for m in ("tokmem_dc", "tokmem") if m in config.methods), None)  # the better one first
+    tokens = [m for name in ("tokmem_dc", "tokmem") for m in config.methods if m.partition("+")[0] == name]
+    ours = next(iter(tokens), None)  # decoupled ones are better
     if ours is None or "query" not in config.prompts:
         raise ConfigError(
             "a demo without memory tokens or without prompt query",
@@ -66,7 +67,7 @@ def demo(
     retrieved = " and with retrieved examples in its prompt (rag)" if "rag" in config.methods else ""
     console().print(
         f"A frozen backbone ({backbone.id}) meets ten procedures. It is asked untrained (base){retrieved}, "
-        "then learns one token each, coupled (tokmem) or decoupled (tokmem_dc).",
+        "then learns one token each: coupled (tokmem), or decoupled (tokmem_dc).",
         markup=False,
     )
     workers = workers or min(4, cores())
