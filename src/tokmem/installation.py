@@ -78,6 +78,7 @@ def _cores() -> int:
 def _space() -> Iterator[tuple[str, str]]:
     yield "memory", _memory()
     yield "disk here", f"{shutil.disk_usage(Path.cwd()).free / _GB:.1f} GB free"
+    yield "gradient checks", f"{len(list(cache_folder('checks').glob('*.json')))} backbones passed"
     for label, folder in _caches():
         if folder.is_dir():
             yield label, f"{_short(str(folder))}, {_size(folder) / 1e6:,.0f} MB"

@@ -8,6 +8,7 @@ import pytest
 from tests.cli.conftest import Cli
 from tests.tiny_gguf import write_gguf
 from tests.tiny_wheel import tiny_wheel
+from tokmem.model import gradient
 from tokmem.model.catalog import CATALOG, Named
 from tokmem.model.fetch import gguf_path
 
@@ -71,3 +72,16 @@ def test_mistakes_are_named(cli: Cli, local: Path, arguments: tuple[str, ...], m
 
 def test_without_an_index_mini_still_works(cli: Cli, local: Path) -> None:
     assert cli("backbone", "path", "mini").exit_code == 0
+
+
+def test_a_command_may_leave_the_check_out(
+    cli: Cli, model: Path, bank: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(gradient, "gradient_pair", lambda _: (1.0, 3.0))
+    recall = ("recall", "France", "--bank", bank, "--backbone", model)
+    refused = cli(*recall)
+    assert refused.exit_code == 2
+    assert "--no-check" in refused.stderr
+    monkeypatch.setenv(gradient.OFF, "")  # restored after the test
+    assert cli("--no-check", *recall).exit_code == 0

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from tests.cli.conftest import Cli
+from tokmem.cli.main import Terminated, main
 
 
 def write_task(folder: Path, name: str, **changes: object) -> None:
@@ -255,6 +256,23 @@ def test_signals_end_a_command_tidily(model: Path, bank: Path, number: int, stat
     assert running.returncode == status
     assert "goes on with --resume" in " ".join(said.split())
     assert "Traceback" not in said
+
+
+@pytest.mark.parametrize(("kind", "status"), [(KeyboardInterrupt, 130), (Terminated, 143)])
+@pytest.mark.parametrize("place", ["typer.core.TyperGroup.make_context", "typer.main.get_command"])
+def test_a_signal_before_the_command_begins_ends_it_tidily(
+    place: str, kind: type, status: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def stop(*_: object, **__: object) -> None:
+        raise kind
+
+    monkeypatch.setattr(place, stop)
+    monkeypatch.setattr(sys, "argv", ["tokmem", "bank", "list", "x"])
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == status
+    assert "goes on with --resume" in " ".join(capsys.readouterr().err.split())
 
 
 def test_installed_command_prints_its_version_and_survives_a_closed_pipe(bank: Path) -> None:

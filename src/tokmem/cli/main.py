@@ -51,6 +51,13 @@ class Commands(TyperGroup):
             raise typer.BadParameter("an argument holds a NUL character; remove it")
         return super().parse_args(ctx, args)
 
+    def make_context(self, *args: Any, **options: Any) -> Any:
+        """Reads the arguments, which imports much: a signal may come here too."""
+        try:
+            return super().make_context(*args, **options)
+        except KeyboardInterrupt as error:
+            raise _stopped(error) from error
+
     def invoke(self, ctx: Any) -> Any:
         """Runs a command; with `--debug` errors keep their traceback."""
         try:
@@ -63,10 +70,15 @@ class Commands(TyperGroup):
         except KeyboardInterrupt as error:
             if ctx.params["debug"]:
                 raise
-            ended = isinstance(error, Terminated)
-            got = "terminated" if ended else "interrupted"
-            complain(TokMemError(got, do="a run goes on with --resume and the --out of its folder"))
-            raise typer.Exit(_TERMINATED if ended else _INTERRUPTED) from error
+            raise _stopped(error) from error
+
+
+def _stopped(error: KeyboardInterrupt) -> typer.Exit:
+    """Says that a signal came, and how to go on; gives the end of the command."""
+    ended = isinstance(error, Terminated)
+    got = "terminated" if ended else "interrupted"
+    complain(TokMemError(got, do="a run goes on with --resume and the --out of its folder"))
+    return typer.Exit(_TERMINATED if ended else _INTERRUPTED)
 
 
 def _is_control(error: Exception) -> bool:
@@ -161,12 +173,17 @@ def _show_version(wanted: bool) -> None:
 @app.callback()
 def _options(
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks and the whole log.")] = False,
+    no_check: Annotated[
+        bool, typer.Option("--no-check", help="Load a backbone without checking its gradient.")
+    ] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show warnings only.")] = False,
     _version: Annotated[
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version.")
     ] = False,
 ) -> None:
     """A procedural memory for frozen language models: one trained token per procedure."""
+    if no_check:
+        os.environ["TOKMEM_NO_CHECK"] = "1"  # `tokmem.model.gradient.OFF`, without importing torch
     configure("DEBUG" if debug else "WARNING" if quiet else "INFO")
 
 
@@ -176,7 +193,10 @@ def main() -> None:
         if getattr(sys, name) is None:
             setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115 stays open
     signal.signal(signal.SIGTERM, _terminate)
-    app()
+    try:
+        app()
+    except KeyboardInterrupt as error:  # typer still builds the commands
+        sys.exit(_stopped(error).exit_code)
 
 
 def _terminate(*_: object) -> None:

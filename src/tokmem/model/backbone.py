@@ -24,6 +24,7 @@ from tokmem.files import replace_folder
 from tokmem.model.catalog import NAMES, SMOLLM2, locate
 from tokmem.model.converted import Converted
 from tokmem.model.fingerprint import fingerprint
+from tokmem.model.gradient import check_once
 
 SAVED = "tokmem_backbone.json"  # marks a folder that `save_backbone` wrote
 DTypeName = Literal["auto", "fastest", "float32", "bfloat16", "float16"]
@@ -93,6 +94,7 @@ def load_backbone(
     device: str = "auto",
     quantization: Quantization = "none",
     attention: str | None = None,
+    check: bool = True,
 ) -> Backbone:
     """Loads a backbone and freezes it.
 
@@ -106,10 +108,11 @@ def load_backbone(
         device: ``auto`` takes an accelerator if there is one.
         quantization: ``8bit`` and ``4bit`` load through bitsandbytes, which must be installed.
         attention: attention implementation of transformers; None lets it choose.
+        check: whether to compare a gradient with a finite difference, once for these weights in this form.
 
     Raises:
-        BackboneError: the model cannot be found, is not a decoder-only causal LM, or reads token ids outside
-            its input embedding.
+        BackboneError: the model cannot be found, is not a decoder-only causal LM, reads token ids outside its
+            input embedding, or its gradient is wrong.
         TokMemError: a GGUF file cannot be converted because the disk is full or the cache is not writable.
     """
     if dtype not in get_args(DTypeName):
@@ -143,6 +146,8 @@ def load_backbone(
     if quantization == "none":
         nn.Module.to(model, place)
     backbone = wrap_backbone(model, tokenizer, source.id)
+    if check:
+        check_once(backbone.model, backbone.fingerprint, name)
     if source.converted is None:
         return backbone
     if quantization == "none":
