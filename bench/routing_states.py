@@ -17,7 +17,7 @@ from tokmem.data.encode import Encoder, PromptMode
 from tokmem.data.sni import SniSpec, load_tasks
 from tokmem.files import atomic_write_bytes
 from tokmem.log import progress
-from tokmem.methods.closed import best_ordinary
+from tokmem.methods.call_states import best_ordinary
 from tokmem.model.backbone import Backbone
 from tokmem.model.memory_lm import MemoryLM
 from tokmem.records import Encoded, Example

@@ -20,7 +20,7 @@ from tokmem.bank.closed import close
 from tokmem.bank.moments import Moments
 from tokmem.errors import BankError, ConfigError, DataError, TrainingError
 from tokmem.log import Metrics
-from tokmem.methods.closed import ELSEWHERE, best_ordinary
+from tokmem.methods.call_states import ELSEWHERE, best_ordinary
 from tokmem.methods.tokmem import TokMem
 from tokmem.methods.tokmem_lora import TokMemLora
 from tokmem.model.backbone import Backbone

@@ -26,9 +26,10 @@ from tokmem.bank.closed import close, reference_of
 from tokmem.bank.statistics import ClosedForm, Statistics
 from tokmem.data.chat import Chat
 from tokmem.data.encode import Encoder, PromptMode
-from tokmem.data.stream import Order, SideBySide
+from tokmem.data.stream import SideBySide
 from tokmem.errors import BankError, ConfigError, DataError, TrainingError
 from tokmem.log import Callbacks, logger
+from tokmem.methods.call_states import best_ordinary, elsewhere, prompt_states, states_of_targets
 from tokmem.methods.memory_settings import Renorm
 from tokmem.model.backbone import Backbone
 from tokmem.model.memory_lm import MemoryLM
@@ -37,15 +38,12 @@ from tokmem.records import Encoded, Example, Procedure
 from tokmem.seeds import stream
 from tokmem.train.bank_objective import BankObjective
 from tokmem.train.fit import fit
-from tokmem.train.loss import MAX_LOGITS
 from tokmem.train.settings import FitReport, FitSettings
 from tokmem.train.steering import SteeringObjective
-from tokmem.train.step import frozen_prefix_states, plain_states
 from tokmem.train.trackers import trackers
 
 KEPT = 8  # states of each procedure that calibrate, where `negatives` asks for no other number
 MOST_TOKENS = 32_768  # of the prompts of procedures that train side by side
-ELSEWHERE = 3  # positions without a call that are read in each turn of a chain
 
 
 class ClosedMemory(Protocol):
@@ -178,7 +176,7 @@ def _train_group(
     objective = SteeringObjective(_reader(memory), **settings.prefixes, seed=settings.seed)
     alone = replace(settings, accumulation=1, patience=0)
     report = fit(objective, train, alone, order=order, checkpoint=checkpoint)
-    states = _states(objective, train, order)
+    states = prompt_states(objective, train, order)
     for number, name in enumerate(examples):
         _count(memory, statistics, name, states[number * count : (number + 1) * count])
     return replace(report, best_loss=_held_loss(objective, held, settings))
@@ -213,15 +211,14 @@ def _chained(
     objective = BankObjective(_reader(memory), **settings.prefixes, seed=settings.seed)
     given, kept = ([_given(e, calls) for e in part] for part in (encoded, held))
     report = fit(objective, given, settings, validation=kept, checkpoint=checkpoint, callbacks=callbacks)
-    states, targets = _states_of_targets(objective, encoded, settings)
+    states, targets = states_of_targets(objective, encoded, settings)
     for procedure in procedures:
         (head,) = memory.bank.memory[procedure.name][:1]
         chosen = states[targets == head]
         if not len(chosen):
             raise DataError(f"no call of {procedure.name!r}", "one in the examples of its stage")
         _count(memory, statistics, procedure.name, chosen)
-    elsewhere = _elsewhere(targets, calls, memory.seed)
-    statistics.add_rest(states[elsewhere])
+    statistics.add_rest(states[elsewhere(targets, calls, memory.seed)])
     return report
 
 
@@ -231,22 +228,6 @@ def _count(memory: ClosedMemory, statistics: Statistics, name: str, states: Tens
     draws = stream(memory.seed, "kept", name)
     kept = draws.sample(range(len(states)), min(memory.negatives or KEPT, len(states)))
     memory.bank.keep_states(name, states[sorted(kept)])
-
-
-def _elsewhere(targets: Tensor, calls: Collection[int], seed: int) -> Tensor:
-    """Indices of the positions without a call that are counted: the last of each turn, and random others.
-
-    Args:
-        targets: (N,) supervised tokens of all examples, one after the other.
-        calls: memory tokens.
-        seed: of the draws.
-    """
-    heads = [i for i, token in enumerate(targets.tolist()) if token in calls]
-    draws, chosen = stream(seed, "elsewhere"), list[int]()
-    for start, end in zip(heads, [*heads[1:], len(targets)], strict=True):
-        *inside, last = range(start + 1, end)
-        chosen += [*sorted(draws.sample(inside, min(ELSEWHERE - 1, len(inside)))), last]
-    return torch.tensor(chosen, dtype=torch.long, device=targets.device)
 
 
 def _together(reports: Sequence[FitReport]) -> FitReport:
@@ -341,43 +322,6 @@ def _given(encoded: Encoded, heads: Collection[int]) -> Encoded:
     """The example with its memory token given: it is no target of the loss."""
     flags = (on and token not in heads for token, on in zip(encoded.ids, encoded.supervised, strict=True))
     return replace(encoded, supervised=tuple(flags))
-
-
-@torch.no_grad()
-def _states(objective: BankObjective, encoded: Sequence[Encoded], order: Order) -> Tensor:
-    """(N, d) states at the ends of the prompts: those that training has read, where they are still kept."""
-    found: dict[int, Tensor] = {}
-    for number, window in enumerate(order.windows()):
-        prefixes = objective.cache.window(("train", number), [encoded[i] for i in window])
-        found |= zip(window, (prefix.hidden for prefix in prefixes), strict=True)
-    return torch.stack([found[i] for i in range(len(encoded))])
-
-
-@torch.no_grad()
-def _states_of_targets(
-    objective: BankObjective, encoded: Sequence[Encoded], settings: FitSettings
-) -> tuple[Tensor, Tensor]:
-    """States (N, d) before all N supervised tokens, and these tokens (N,)."""
-    found: list[tuple[Tensor, Tensor]] = []
-    for number, window in enumerate(settings.stream(len(encoded)).windows()):
-        some = [encoded[i] for i in window]
-        if objective.frozen_prefix:
-            prefixes = objective.cache.window(("train", number), some)
-            found.append(frozen_prefix_states(objective.lm, some, prefixes))
-        else:
-            found.append(plain_states(objective.lm, some))
-    states, targets = zip(*found, strict=True)
-    return torch.cat(states), torch.cat(targets)
-
-
-@torch.no_grad()
-def best_ordinary(lm: MemoryLM, states: Tensor) -> Tensor:
-    """(N,) the best logit of an ordinary token at each state (N, d); replaced rows do not count."""
-    size = max(1, MAX_LOGITS // lm.head.model_rows)
-    replaced = lm.head.replaced(lm.head.model_rows)
-    return torch.cat(
-        [lm.head.frozen(part).index_fill_(-1, replaced, -torch.inf).amax(-1) for part in states.split(size)]
-    )
 
 
 def _tell_ambiguities(memory: ClosedMemory) -> None:

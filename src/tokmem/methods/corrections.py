@@ -10,7 +10,7 @@ import torch
 from tokmem.bank.closed import close
 from tokmem.data.jsonl import example_to_json
 from tokmem.locks import lock_folder
-from tokmem.methods.closed import best_ordinary
+from tokmem.methods.call_states import best_ordinary
 from tokmem.methods.tokmem import TokMem
 from tokmem.model.prefix import read_prefixes
 from tokmem.records import Answer, Example, Turn
