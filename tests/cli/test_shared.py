@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from tokmem.cli.flags import track_config
+from tokmem.cli.memory import for_speed
 from tokmem.cli.shared import command_line
 
 
@@ -26,3 +28,16 @@ def test_a_command_to_be_typed_is_the_one_that_was_typed(
     assert command_line("demo").endswith(" -m tokmem demo")
     monkeypatch.setattr(sys, "argv", ["/usr/bin/pytest"])
     assert command_line("demo") == "tokmem demo"
+
+
+@pytest.mark.parametrize(
+    ("given", "dtype"),
+    [
+        ({}, "fastest"),
+        ({"backbone.model_name": '"smollm2"'}, "fastest"),
+        ({"backbone.dtype": "float32"}, "float32"),
+        ({"backbone.model_name": "mini"}, "auto"),  # whose results are exact on every machine
+    ],
+)
+def test_commands_take_smollm2_in_the_fastest_type(given: dict[str, str], dtype: str) -> None:
+    assert track_config("atomic", for_speed(given)).backbone.dtype == dtype

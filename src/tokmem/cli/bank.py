@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from tokmem.cli.flags import Flags, given, track_config, training_given
-from tokmem.cli.memory import backbone_of
+from tokmem.cli.memory import FASTEST, backbone_of, for_speed
 from tokmem.cli.shared import console, load, show_json, show_table
 from tokmem.config.texts import quoted
 from tokmem.errors import BankError, ConfigError, DataError
@@ -33,7 +33,7 @@ Out = Annotated[Path, typer.Option("--out", help="Folder of the new bank.", show
 FLAGS = Flags(
     "atomic",
     keys=("start", "width", "backbone.*", "training.*"),
-    defaults={"start": "description", "backbone.model_name": "the bank's"},
+    defaults={"start": "description", "backbone.model_name": "the bank's", **FASTEST},
 )
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
@@ -85,7 +85,7 @@ def add(
     new = _new_procedures(name, description, file)
     _, origin = _load(folder)
     model = {"backbone.model_name": quoted(backbone_of(folder, origin)), "start": "description"}
-    config = track_config("atomic", {**model, **given(ctx)})
+    config = track_config("atomic", for_speed({**model, **given(ctx)}))
     backbone = load(config.backbone)
     with lock_folder(out or folder):
         memory = TokMem.load(folder, backbone, start=config.start, width=config.width)

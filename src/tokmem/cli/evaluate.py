@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from tokmem.cli.flags import Flags, given, track_config
-from tokmem.cli.memory import OF_BANK, Prompt, backbone_of, open_memory
+from tokmem.cli.memory import FASTEST, OF_BANK, Prompt, backbone_of, for_speed, open_memory
 from tokmem.cli.shared import Out, Resume, load, run_folder, show_results
 from tokmem.cli.train import choose_source
 from tokmem.config import parse_yaml
@@ -21,7 +21,7 @@ FLAGS = Flags(
     "atomic",
     keys=("data.*", "backbone.*", "recall.*", "max_length"),
     skip=("data.source", "data.train_size", "data.val_size", "recall.mode"),
-    defaults=OF_BANK,
+    defaults=OF_BANK | FASTEST,
 )
 # Settings that composed queries have too.
 _OF_CALLS = ("data.corpus", "data.test_size", "backbone.", "recall.", "max_length")
@@ -80,7 +80,7 @@ def _config(bank: Path, settings: dict[str, str], prompt: str | None) -> Any:
         **({"prompts": quoted([prompt])} if prompt else {}),
         **settings,
     }
-    config = track_config("atomic", settings)
+    config = track_config("atomic", for_speed(settings))
     if config.data.tasks:
         return config
     where = config.data.tasks_dir or config.data.corpus or "the generated procedures"

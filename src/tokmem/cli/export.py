@@ -67,7 +67,7 @@ def export(
     """
     from tokmem.export import export as write
 
-    memory = open_memory(bank, given(ctx), None)
+    memory = open_memory(bank, {"backbone.dtype": "auto", **given(ctx)}, None)
     made = write(memory, out, to=to.value, spelling=spelling and spelling.value, check=check, source=gguf)
     exact = "not checked" if made.difference is None else f"logits differ by at most {made.difference:.1g}"
     console().print(f"{len(made.texts)} procedures in {made.folder} ({made.kind}); {exact}", markup=False)

@@ -10,6 +10,7 @@ import typer
 
 from tokmem.cli.flags import track_config
 from tokmem.cli.shared import load
+from tokmem.config import parse_yaml
 from tokmem.config.texts import quoted
 
 if TYPE_CHECKING:  # importing it takes seconds
@@ -25,6 +26,15 @@ Prompt = Annotated[
 ]
 # What `--help` shows as the default of options that a bank answers itself.
 OF_BANK = {"backbone.model_name": "the bank's", "max_length": "the bank's"}
+FASTEST = {"backbone.dtype": "fastest for smollm2; else auto"}
+
+
+def for_speed(settings: Mapping[str, str]) -> dict[str, str]:
+    """Adds the fastest type of numbers for `smollm2` if none is given: its file has four bits a number."""
+    from tokmem.model.catalog import SMOLLM2
+
+    name = parse_yaml(settings.get("backbone.model_name", SMOLLM2), "--backbone")
+    return {"backbone.dtype": "fastest", **settings} if name == SMOLLM2 else dict(settings)
 
 
 def backbone_of(bank: Path, origin: Any) -> str:
@@ -52,7 +62,7 @@ def open_memory(bank: Path, settings: Mapping[str, str], prompt: str | None) -> 
     _, origin = load_bank(home / BANK if home else bank)
     model = {"backbone.model_name": quoted(backbone_of(bank, origin))}
     prompts = {"prompts": quoted([prompt])} if prompt else {}
-    config = track_config("atomic", {**model, **prompts, **settings})
+    config = track_config("atomic", for_speed({**model, **prompts, **settings}))
     options = {"prompt": config.prompts[0]} if prompt else {}
     if "max_length" in settings:
         options["max_length"] = config.max_length

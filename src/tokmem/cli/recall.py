@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tokmem.cli.flags import Flags, given
-from tokmem.cli.memory import OF_BANK, Prompt, open_memory
+from tokmem.cli.memory import FASTEST, OF_BANK, Prompt, open_memory
 from tokmem.cli.shared import complain, console, show_answer, show_json
 from tokmem.errors import BankError, ConfigError, DataError, TokMemError
 from tokmem.log import logger
@@ -28,7 +28,7 @@ FLAGS = Flags(
     keys=("recall.*", "backbone.*", "max_length"),
     skip=("recall.mode",),
     names={"recall.batch_size": "batch-size"},
-    defaults={"recall.top_k": "3", **OF_BANK},
+    defaults={"recall.top_k": "3", **OF_BANK, **FASTEST},
 )
 
 

@@ -11,6 +11,7 @@ import typer
 
 from tokmem.cli import published
 from tokmem.cli.flags import Flags, given, track_config, training_given
+from tokmem.cli.memory import FASTEST, for_speed
 from tokmem.cli.outcome import recall_line, show_outcome
 from tokmem.cli.shared import Out, Resume, console, load, run_folder
 from tokmem.config import parse_yaml
@@ -30,6 +31,7 @@ FLAGS = Flags(
         "methods": "[tokmem]",
         "prompts": "query if no example of your corpus has an instruction; else instruction+query",
         "data.source": "by --corpus and --tasks-dir; else procedures",
+        **FASTEST,
         "training.lr": "by the size of the backbone: 0.05 for mini, 0.02 for smollm2, 0.005 for larger ones",
         "training.epochs": "as many as make 150 steps",
         "training.batch_size": "16, or as many examples as there are",
@@ -69,7 +71,7 @@ def train(
     _choose_methods(settings, decouple_embeddings, continual_replay)
     if "load_task_tokens" in settings:
         _keep_prompts(settings, Path(parse_yaml(settings["load_task_tokens"], "--load-task-tokens")))
-    config = track_config("atomic", settings)
+    config = track_config("atomic", for_speed(settings))
     folder = run_folder(out, resume, RUN)
     prepared = _prepared(config, settings, chooses=preset is None)
     if dry_run:
