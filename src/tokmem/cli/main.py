@@ -28,6 +28,7 @@ from tokmem.cli import (
     serve,
     tools,
     train,
+    ui,
 )
 from tokmem.cli.explain import explaining
 from tokmem.cli.flags import Flags, normalizer
@@ -130,6 +131,7 @@ _BANK, _ONE = "runs/demo/banks/tokmem-query-0", "ticket_topic"
 _add(app, "demo", demo.demo, demo.EXAMPLE, _START, tables=True)
 _add(app, "init", init.init, init.EXAMPLE, _START)
 _add(app, "recall", recall.recall, recall.EXAMPLE, _START, recall.FLAGS)
+_add(app, "ui", ui.ui, ui.EXAMPLE, _START, ui.FLAGS)
 _add(app, "doctor", doctor.doctor, doctor.EXAMPLE, _START)
 _add(app, "train", train.train, train.EXAMPLE, _TRAIN, train.FLAGS, tables=True)
 _add(app, "tools", tools.tools, tools.EXAMPLE, _TRAIN, tools.FLAGS, tables=True)

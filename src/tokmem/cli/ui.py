@@ -1,0 +1,38 @@
+"""`tokmem ui`: a page in the browser to try a bank."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tokmem.cli.flags import Flags, given
+from tokmem.cli.memory import OF_BANK, Prompt, open_memory
+from tokmem.cli.shared import console
+
+EXAMPLE = "tokmem ui runs/demo/banks/tokmem-query-0"
+FLAGS = Flags(
+    "atomic",
+    keys=("recall.reject", "recall.max_new_tokens", "backbone.*", "max_length"),
+    defaults=OF_BANK,
+)
+
+
+def ui(
+    ctx: typer.Context,
+    bank: Annotated[Path, typer.Argument(help="Folder of a bank.", show_default=False)],
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 takes a free one.")] = 8321,
+    prompt: Prompt = None,
+) -> None:
+    """Open a page to try a bank: ask, see the routing, add or remove procedures, compare with the bare model.
+
+    Only this machine can reach the page. Changes are written when the page's Save is pressed. Ctrl-C ends.
+    """
+    from tokmem.playground.server import HOST, make_server
+    from tokmem.playground.session import Session
+
+    memory = open_memory(bank, given(ctx), prompt)
+    with make_server(Session(memory, bank), port) as server:
+        console().print(f"Open http://{HOST}:{server.server_port} (Ctrl-C ends)", markup=False)
+        server.serve_forever()

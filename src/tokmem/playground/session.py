@@ -1,0 +1,130 @@
+"""What the page does with one memory; each call takes and gives JSON's types."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from threading import Lock
+from typing import Any
+
+from tokmem.data.coerce import as_query
+from tokmem.data.fields import take
+from tokmem.errors import DataError
+from tokmem.locks import lock_folder
+from tokmem.log import Callback
+from tokmem.methods.base import Base
+from tokmem.methods.tokmem import TokMem
+from tokmem.report.answers import answer_record
+
+Record = dict[str, Any]
+
+
+class Session(Callback):
+    """One memory that a page talks to; its calls wait for each other.
+
+    Args:
+        memory: a loaded bank.
+        folder: where `save` writes the bank.
+
+    Attributes:
+        done, steps: how far the training of a new procedure is.
+    """
+
+    def __init__(self, memory: TokMem, folder: Path) -> None:
+        self.memory, self.folder, self.changed = memory, folder, False
+        self.done = self.steps = 0
+        self.calls = {
+            call.__name__: call
+            for call in (self.state, self.recall, self.plain, self.add, self.remove, self.save)
+        }
+        self._lock = Lock()
+
+    def call(self, name: str, given: Record) -> Record:
+        """Runs a call by name, one at a time.
+
+        Raises:
+            TokMemError: the call is unknown, or fails.
+        """
+        if name == "progress":
+            return {"done": self.done, "steps": self.steps}
+        if name not in self.calls:
+            raise DataError(f"call {name!r}", f"one of {', '.join(self.calls)}")
+        with self._lock:
+            return self.calls[name](given)
+
+    def state(self, _: Record) -> Record:
+        """The procedures of the bank."""
+        procedures = [
+            {"name": name, "description": one.description, "tool": one.parameters is not None}
+            for name, one in self.memory.procedures.items()
+        ]
+        return {
+            "bank": str(self.folder),
+            "backbone": self.memory.backbone.id,
+            "changed": self.changed,
+            "procedures": procedures,
+        }
+
+    def recall(self, given: Record) -> Record:
+        """Routes a query and answers it; `procedure` forces one."""
+        forced = given.get("procedure")
+        answer = self.memory.recall(
+            [take(given, "query", str, "the query")], [[str(forced)]] if forced else None, top_k=5
+        )[0]
+        return answer_record(answer, self.memory.procedures)
+
+    def plain(self, given: Record) -> Record:
+        """The frozen model's answer to the same query, without memory token."""
+        memory = self.memory
+        base = Base(
+            memory.backbone,
+            prompt=memory.prompt,
+            max_length=memory.max_length,
+            chat=memory.chat,
+            recall=memory.recall_settings,
+        )
+        return {"response": base.answer([as_query(given.get("query"))])[0].response}
+
+    def add(self, given: Record) -> Record:
+        """Learns a new procedure from its examples; the other procedures' rows stay as they are."""
+        name = take(given, "name", str, "the procedure").strip()
+        pairs = [
+            (query, response)
+            for query, response in take(given, "examples", list, "the procedure")
+            if query.strip() and response.strip()
+        ]
+        if not name or len(pairs) < 2:
+            raise DataError(
+                f"a name and {len(pairs)} examples" if name else "a procedure without a name",
+                "a name and at least two examples, five or more to learn well",
+            )
+        self.memory.bank.freeze()
+        self.memory.add(name, str(given.get("description", "")))
+        try:
+            report = self.memory.fit(pairs, procedure=name, callbacks=[self])
+        except BaseException:
+            self.memory.remove(name)
+            raise
+        self.changed = True
+        return self.state({}) | {"seconds": report.seconds, "loss": report.loss}
+
+    def on_begin(self, step: int, steps: int) -> None:
+        """Counts the steps of training for the page's bar."""
+        self.done, self.steps = step, steps
+
+    def on_step(self, step: int, values: Mapping[str, Any]) -> None:
+        """Moves the bar."""
+        self.done = step
+
+    def remove(self, given: Record) -> Record:
+        """Removes a procedure."""
+        self.memory.remove(take(given, "name", str, "the procedure"))
+        self.changed = True
+        return self.state({})
+
+    def save(self, _: Record) -> Record:
+        """Writes the bank back into its folder."""
+        with lock_folder(self.folder):
+            self.memory.save(self.folder)
+        self.changed = False
+        return self.state({})
