@@ -37,6 +37,7 @@ from torch import Tensor
 from tokmem.bank.moments import Moments
 from tokmem.errors import BankError
 
+_CONTRAST = 4.0  # of `call_row`
 _UNIT_RIDGE = 1e-3  # of `unit_row`: 1e-4 to 1e-2 route alike
 
 
@@ -134,7 +135,10 @@ def unit_row(background: Tensor, mean: Tensor) -> Tensor:
 
 
 def call_row(calls: Moments, rest: Moments, unit: Tensor, ridge: float) -> Tensor:
-    """Computes c, (d,): log P(call | h) - log P(no call | h), for equally many of both.
+    """Computes c, (d,): a multiple of log P(call | h) - log P(no call | h), for equally many of both.
+
+    States without a call vary far more than the others, so one covariance for both makes the log-odds too
+    small. On real chains 3 to 20 times the log-odds separate alike, and ten times better than the log-odds.
 
     Args:
         calls: of the states that choose a memory token.
@@ -146,7 +150,7 @@ def call_row(calls: Moments, rest: Moments, unit: Tensor, ridge: float) -> Tenso
         return torch.zeros_like(unit)
     both = (calls.scatter + rest.scatter) / (calls.count + rest.count)
     away = discriminants(torch.stack([calls.mean, rest.mean]), shrunk(both, ridge), rest.mean)
-    return away.fold(unit)[0]
+    return _CONTRAST * away.fold(unit)[0]
 
 
 def rows(means: Tensor, reference: Reference) -> Tensor:
