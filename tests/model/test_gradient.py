@@ -13,7 +13,7 @@ from tests.cli.conftest import save_model
 from tests.tiny import CONFIGS, tiny_model
 from tokmem.errors import BackboneError
 from tokmem.model import gradient
-from tokmem.model.backbone import load_backbone
+from tokmem.model.backbone import load_backbone, wrap_backbone
 from tokmem.model.gradient import OFF, check_once, gradient_pair
 
 
@@ -55,6 +55,21 @@ def test_a_wrong_gradient_is_refused_and_not_noted(factor: float, own_cache: Pat
     with pytest.raises(BackboneError, match=r"the gradient of tiny as torch\.float32 .*--no-check"):
         check_once(model, "f", "tiny")
     assert not own_cache.exists()
+
+
+@pytest.mark.parametrize("bits", ["8bit", "4bit"])
+def test_weights_of_bitsandbytes_pass(bits: Any) -> None:
+    pytest.importorskip("bitsandbytes")
+    backbone = load_backbone("mini", quantization=bits, device="cpu")
+    assert backbone.model.is_quantized
+
+
+def test_weights_of_torchao_are_refused_by_name() -> None:
+    quantization = pytest.importorskip("torchao.quantization")
+    model = tiny_model("llama")
+    quantization.quantize_(model, quantization.Int8WeightOnlyConfig())
+    with pytest.raises(BackboneError, match="weights of type Int8Tensor; wanted: plain weights, or those of"):
+        wrap_backbone(model, None)  # type: ignore[arg-type]
 
 
 def test_a_backbone_is_checked_once_in_each_form(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -131,12 +131,20 @@ def load_backbone(
         options["quantization_config"] = BitsAndBytesConfig(**{f"load_in_{quantization}": True})
         options["device_map"] = {"": place}
     try:
-        config = AutoConfig.from_pretrained(source.path)
+        config = AutoConfig.from_pretrained(source.path, trust_remote_code=False)
         if config.is_encoder_decoder:
             raise BackboneError(f"{name} is an encoder-decoder", "a decoder-only causal LM")
-        tokenizer = AutoTokenizer.from_pretrained(source.path)
-        model = AutoModelForCausalLM.from_pretrained(source.path, config=config, **options)
+        tokenizer = AutoTokenizer.from_pretrained(source.path, trust_remote_code=False)
+        model = AutoModelForCausalLM.from_pretrained(
+            source.path, config=config, trust_remote_code=False, **options
+        )
     except (OSError, ValueError, ImportError) as error:
+        if "trust_remote_code" in str(error):
+            raise BackboneError(
+                f"backbone {name!r} brings program code of its own, which would run with all your rights",
+                "a model whose architecture is in transformers: TokMem runs no code of a repository",
+                "choose another, or load it yourself and give TokMem the model and its tokenizer",
+            ) from error
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise BackboneError(
             f"backbone {name!r} cannot be loaded ({reason})",
@@ -160,7 +168,16 @@ def wrap_backbone(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, id
     check_supported(model)
     model.eval()
     model.requires_grad_(False)
-    return Backbone(model, tokenizer, id, fingerprint(model))
+    try:
+        mark = fingerprint(model)
+    except NotImplementedError as error:  # tensors of another library that are no tensors of numbers
+        kinds = sorted({type(p).__name__ for p in model.parameters()} - {"Parameter"})
+        raise BackboneError(
+            f"{type(model).__name__} with weights of type {', '.join(kinds) or 'unknown'}",
+            "plain weights, or those of bitsandbytes",
+            "load it with quantization 8bit or 4bit, or without any",
+        ) from error
+    return Backbone(model, tokenizer, id, mark)
 
 
 def as_backbone(

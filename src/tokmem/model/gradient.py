@@ -31,6 +31,8 @@ OFF = "TOKMEM_NO_CHECK"
 _TOKENS, _PLACE = 12, 4  # length of the sequence, and the row that moves
 # How many nats a step changes the loss, and how far the two sides may differ: as a share, and in nats.
 _EXACT, _COARSE = (0.005, 0.05, 0.0003), (0.05, 0.5, 0.03)
+# Kernels of bitsandbytes on a CPU move the loss by up to 0.05 nats from one call to the next.
+_QUANTISED = (0.3, 0.5, 0.1)
 
 
 def check_once(model: PreTrainedModel, fingerprint: str, name: str) -> None:
@@ -101,8 +103,9 @@ def _loss_of_row(model: PreTrainedModel) -> tuple[Callable[[Tensor], Tensor], Te
 
 
 def _tolerance(model: PreTrainedModel) -> tuple[float, float, float]:
-    exact = model.dtype == torch.float32 and not getattr(model, "is_quantized", False)
-    return _EXACT if exact else _COARSE
+    if getattr(model, "is_quantized", False):
+        return _QUANTISED
+    return _EXACT if model.dtype == torch.float32 else _COARSE
 
 
 def _record(model: PreTrainedModel, fingerprint: str) -> Path:
