@@ -34,4 +34,9 @@ def test_a_part_has_the_answers_of_its_tasks() -> None:
     part = ANSWERS.of(["b"])
     assert [entry["id"] for entry in part.predictions()] == ["b"]
     assert part.scores()["routing_accuracy"] == 100
-    assert ANSWERS.of([]).scores() == {"per_procedure": {}, "most_confused": [], "confusion": []}
+    assert ANSWERS.of([]).scores() == {
+        "per_procedure": {},
+        "most_confused": [],
+        "confusion": [],
+        "reliability": [],
+    }

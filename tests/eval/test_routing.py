@@ -5,7 +5,7 @@ from collections import Counter
 import pytest
 
 from tokmem.errors import DataError
-from tokmem.eval.routing import Confusion, RoutingRates, confusion, most_confused, score_routing
+from tokmem.eval.routing import Confusion, RoutingRates, confusion, most_confused, reliability, score_routing
 from tokmem.records import Choice, Route
 
 
@@ -47,6 +47,12 @@ def test_confusion_is_directed_and_ordered_by_count_then_name() -> None:
     assert most_confused({("b", "a"): 1, ("a", "b"): 1}, limit=1) == [Confusion("a", "b", 1)]
 
 
+def test_stated_probabilities_are_compared_with_what_came_true() -> None:
+    stated = [0.95, 0.93, 1.0, 0.32, 0.38]
+    routes = [Route((Choice("a", share), Choice("b", 1 - share)), False, 0.9) for share in stated]
+    assert reliability(["a", "b", "a", "a", "b"], routes) == [(35.0, 50.0, 2), (96.0, 66.67, 3)]
+
+
 @pytest.mark.parametrize(
     ("expected", "routes", "message"),
     [
@@ -59,6 +65,6 @@ def test_confusion_is_directed_and_ordered_by_count_then_name() -> None:
 def test_what_was_not_routed_is_not_scored(
     expected: list[str], routes: list[Route | None], message: str
 ) -> None:
-    for function in (score_routing, confusion):
+    for function in (score_routing, confusion, reliability):
         with pytest.raises(DataError, match=message):
             function(expected, routes)

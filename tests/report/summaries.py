@@ -47,6 +47,7 @@ def continual() -> dict[str, Any]:
         for place, stage in enumerate((10, 50, 200))
     ]
     rows[2]["confusion"] = [[NAMES[0], NAMES[0], 9], [NAMES[0], NAMES[1], 1], [NAMES[1], NAMES[1], 10]]
+    rows[2]["reliability"] = [[55.0, 50.0, 4], [97.5, 93.75, 16]]
     forgetting = [
         {"method": "tokmem", "prompt": "query", "learned_at": a, "evaluated_at": b, "rouge_l": 61.5 - b / 10}
         for a, b in ((10, 10), (10, 50), (50, 50))

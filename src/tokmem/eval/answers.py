@@ -9,7 +9,7 @@ from statistics import fmean
 from typing import Any
 
 from tokmem.eval.rouge import score_texts
-from tokmem.eval.routing import confusion, most_confused, score_routing
+from tokmem.eval.routing import confusion, most_confused, reliability, score_routing
 from tokmem.records import Answer, Example
 
 
@@ -36,7 +36,7 @@ class ProcedureAnswers:
     def scores(self) -> dict[str, Any]:
         """Scores, and what a query cost."""
         if not self.examples:
-            return {"per_procedure": {}, "most_confused": [], "confusion": []}
+            return {"per_procedure": {}, "most_confused": [], "confusion": [], "reliability": []}
         return {
             **score_answers(self.examples, self.answers, self.forced),
             "prompt_tokens_per_query": fmean(a.prompt_tokens for a in self.answers),
@@ -73,6 +73,7 @@ def score_answers(
         },
         "most_confused": [list(c) for c in most_confused(counts)],
         "confusion": sorted([*pair, queries] for pair, queries in counts.items()),
+        "reliability": [list(one) for one in reliability(expected, routes)] if routing else [],
     }
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from statistics import fmean
 from typing import NamedTuple
 
 from tokmem.errors import DataError
@@ -89,6 +90,33 @@ def confusion(expected: Sequence[str], routes: Sequence[Route | None]) -> Counte
         DataError: as `score_routing`.
     """
     return Counter((name, route.procedure) for name, route in _pairs(expected, routes))
+
+
+def reliability(
+    expected: Sequence[str], routes: Sequence[Route | None], bins: int = 10
+) -> list[tuple[float, float, int]]:
+    """Compares stated probabilities with what came true, in bins of equal width that hold a query.
+
+    Args:
+        expected: the right procedure of each query.
+        routes: its route.
+        bins: how many bins divide the probabilities from 0 to 1.
+
+    Returns:
+        for each bin: mean probability of the chosen procedure and share of right ones, both in percent, and
+        the number of queries.
+
+    Raises:
+        DataError: as `score_routing`.
+    """
+    groups: dict[int, list[tuple[float, bool]]] = defaultdict(list)
+    for name, route in _pairs(expected, routes):
+        stated = route.choices[0].probability
+        groups[min(bins - 1, int(stated * bins))].append((stated, route.procedure == name))
+    return [
+        (round(100 * fmean(p for p, _ in group), 2), round(100 * fmean(ok for _, ok in group), 2), len(group))
+        for _, group in sorted(groups.items())
+    ]
 
 
 def most_confused(counts: Mapping[tuple[str, str], int], limit: int = 10) -> list[Confusion]:

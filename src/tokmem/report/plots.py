@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from html import escape
 from typing import TYPE_CHECKING, NamedTuple
 
 from tokmem.report.canvas import INK, MUTED, SERIES, Plot, draw
@@ -192,7 +195,7 @@ def scatter(
     axes: tuple[str, str],
     color: int = 1,
 ) -> Plot:
-    """Draws points in two dimensions, and names them if there are few."""
+    """Draws points in two dimensions, and names them if there are few; a page shows the name on hover."""
 
     def paint(ax: Axes) -> None:
         ax.scatter(
@@ -200,13 +203,26 @@ def scatter(
             [p[1] for p in points],
             s=22 if len(points) < 100 else 8,
             color=SERIES[color],
+            gid="points",
         )
         ax.set(xlabel=axes[0], ylabel=axes[1])
         ax.margins(0.12)
         if len(names) <= _NAMED:
             name_points(ax, points, names)
 
-    return draw(name, alt, paint, height=3.3)
+    plot = draw(name, alt, paint, height=3.3)
+    return replace(plot, svg=_named(plot.svg, f"{name}-points", names))
+
+
+def _named(svg: str, group: str, names: Sequence[str]) -> str:
+    """Gives each point of a group the title that a browser shows under the mouse."""
+    start = svg.index(f'id="{group}"')
+    waiting = iter(names)
+
+    def titled(use: re.Match[str]) -> str:
+        return f"{use[1]}><title>{escape(next(waiting))}</title></use>"
+
+    return svg[:start] + re.sub(r"(<use [^>]*?)/>", titled, svg[start:], count=len(names))
 
 
 def values_in_order(

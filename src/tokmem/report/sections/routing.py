@@ -7,7 +7,7 @@ from typing import Any
 
 from tokmem.report.blocks import Block, Figures, Section, TableBlock
 from tokmem.report.canvas import Plot
-from tokmem.report.plots import heat_map
+from tokmem.report.plots import Line, Point, curves, heat_map
 from tokmem.report.rows import (
     Run,
     final_rows,
@@ -35,6 +35,7 @@ def confusions(runs: Sequence[Run]) -> Section:
             note = "Of several seeds, the first is shown."
             blocks.append(TableBlock(caption, Table(cells, columns), note, "group", folded=len(cells) > 24))
         plots = [_matrix(run, row) for row in rows if row.get("confusion")]
+        plots += _reliability(run, [row for row in rows if row.get("reliability")])
         if plots:
             blocks.append(Figures(plots))
     return Section("routing", "Confused procedures", blocks)
@@ -64,6 +65,22 @@ def probes(runs: Sequence[Run]) -> Section:
             TableBlock(f"{run.title}: asked with other instructions", Table(cells, columns), group="group")
         )
     return Section("probes", "Other instructions", blocks)
+
+
+def _reliability(run: Run, rows: Sequence[Row]) -> list[tuple[Plot, str]]:
+    """Draws for each row how often routes of a stated probability were right, beside the ideal diagonal."""
+    plots = []
+    for row in rows:
+        measured = Line("measured", [Point(stated, right) for stated, right, _ in row["reliability"]], 1)
+        ideal = Line("ideal", [Point(0, 0), Point(100, 100)], 0)
+        caption = f"{run.title}: {_title(row)}; how often a route of a stated probability is right"
+        parts = (
+            f"{right:.0f} % of {count:,} at {stated:.0f} %" for stated, right, count in row["reliability"]
+        )
+        name = f"reliability-{run.slug}-{slug(row['method'])}-{slug(str(row.get('prompt') or ''))}"
+        alt = f"{caption}: {'; '.join(parts)}"
+        plots.append((curves(name, alt, [ideal, measured], "stated probability, %", "right, %"), caption))
+    return plots
 
 
 def _title(row: Row) -> str:

@@ -26,7 +26,7 @@ MEASURES = (
 )
 OF_ONE_SEED = (
     *("settings", "trainable_parameters", "steps", "new_examples", "replayed_examples"),
-    *("per_procedure", "most_confused", "confusion"),
+    *("per_procedure", "most_confused", "confusion", "reliability"),
 )
 
 

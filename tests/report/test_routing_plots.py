@@ -1,0 +1,33 @@
+"""The plots of routing, and the names of a token map's points."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from tests.report.summaries import continual
+from tokmem.report.blocks import Figures
+from tokmem.report.plots import scatter
+from tokmem.report.rows import Run
+from tokmem.report.sections.routing import confusions
+
+pytest.importorskip("matplotlib")
+
+
+def test_reliability_is_drawn_beside_the_diagonal() -> None:
+    section = confusions([Run("continual", "continual", continual())])
+    (figures,) = (block for block in section.blocks if isinstance(block, Figures))
+    (plot,) = (plot for plot, _ in figures.plots if plot.name.startswith("reliability"))
+    assert plot.alt.endswith("50 % of 4 at 55 %; 94 % of 16 at 98 %")
+    assert "ideal" in plot.svg
+    assert "measured" in plot.svg
+
+
+def test_each_point_of_a_map_has_its_name_under_the_mouse() -> None:
+    names = ["<b>first</b>", "second", "third"]
+    svg = scatter("map", "A map.", [(0.0, 1.0), (1.0, 0.0), (2.0, 2.0)], names, ("x", "y")).svg
+    assert re.findall(r"<use [^>]*><title>(.*?)</title></use>", svg) == [
+        "&lt;b&gt;first&lt;/b&gt;",
+        *names[1:],
+    ]
