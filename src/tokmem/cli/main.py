@@ -22,6 +22,7 @@ from tokmem.cli import (
     evaluate,
     export,
     init,
+    learn,
     recall,
     report,
     run,
@@ -134,6 +135,7 @@ _add(app, "recall", recall.recall, recall.EXAMPLE, _START, recall.FLAGS)
 _add(app, "ui", ui.ui, ui.EXAMPLE, _START, ui.FLAGS)
 _add(app, "doctor", doctor.doctor, doctor.EXAMPLE, _START)
 _add(app, "train", train.train, train.EXAMPLE, _TRAIN, train.FLAGS, tables=True)
+_add(app, "learn", learn.learn, learn.EXAMPLE, _TRAIN, learn.FLAGS)
 _add(app, "tools", tools.tools, tools.EXAMPLE, _TRAIN, tools.FLAGS, tables=True)
 _add(app, "eval", evaluate.evaluate, evaluate.EXAMPLE, _TRAIN, evaluate.FLAGS, tables=True)
 _add(app, "run", run.run, run.EXAMPLE, _TRAIN, tables=True)

@@ -93,6 +93,13 @@ class Chat:
             ids += piece
         return ids
 
+    def open_ids(
+        self, user: Sequence[int], demonstrations: Sequence[tuple[Sequence[int], Sequence[int]]] = ()
+    ) -> list[int]:
+        """Returns the ids up to the end of the user's text, whose turn is still open: a model may go on."""
+        whole = self.prompt_ids(user, demonstrations)
+        return whole[: len(whole) - len(self._prompt_pieces(len(demonstrations))[-1])]
+
     @cached_property
     def generation_prompt(self) -> str:
         """What the template puts between a user's text and the response."""

@@ -5,13 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 
 from tokmem.data.calls.files import read_calls
-from tokmem.data.fields import parse_object, read_bytes, take
+from tokmem.data.fields import expect, parse_object, read_bytes, take, take_texts
 from tokmem.errors import DataError
 from tokmem.records import Example
 
 
 def read_queries(path: Path, instruction: str = "") -> list[Example]:
-    """Reads queries: one a line; objects with `query` in JSON lines (.jsonl); or composed queries (.json).
+    """Reads queries: one a line; JSON lines (.jsonl) of `query` or `messages`; or composed queries (.json).
+
+    Objects may have an `instruction`, and right responses as `references`. Of `messages`, a chat as OpenAI
+    writes it, the first message of the user counts.
 
     Args:
         path: the file.
@@ -28,11 +31,24 @@ def read_queries(path: Path, instruction: str = "") -> list[Example]:
         raise DataError(f"{path} is not UTF-8", "text", "save it as UTF-8") from error
     if path.suffix != ".jsonl":
         return parse_queries(text, str(path), instruction)
-    rows = [(parse_object(line, where), where) for where, line in _lines(text, str(path))]
-    return [
-        Example(take(row, "query", str, where), instruction=take(row, "instruction", str, where, instruction))
-        for row, where in rows
-    ]
+    return [_query(parse_object(line, where), where, instruction) for where, line in _lines(text, str(path))]
+
+
+def _query(row: dict[str, object], where: str, instruction: str) -> Example:
+    """Reads an object: its query, or the first message of a user, with right responses if there are any."""
+    return Example(
+        _first_message(row, where) if "messages" in row else take(row, "query", str, where),
+        instruction=take(row, "instruction", str, where, instruction),
+        references=take_texts(row, "references", where) if "references" in row else (),
+    )
+
+
+def _first_message(row: dict[str, object], where: str) -> str:
+    for message in take(row, "messages", list, where):
+        said = expect(message, dict, f"{where}: `messages`")
+        if said.get("role") == "user":
+            return take(said, "content", str, f"{where}: `messages`")
+    raise DataError(f"{where}: no message of a user", 'a message of role "user"', "remove the line")
 
 
 def parse_queries(text: str, source: str, instruction: str = "") -> list[Example]:

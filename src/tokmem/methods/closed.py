@@ -11,7 +11,7 @@ the steering of a stage trains together, and then one pass reads the states befo
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
 from statistics import fmean
@@ -135,6 +135,39 @@ def _side_by_side(
     return _together(reports)
 
 
+def learn_taught(
+    memory: ClosedMemory,
+    procedure: Procedure,
+    train: Sequence[Example],
+    settings: FitSettings,
+    objective: Callable[..., BankObjective],
+    checkpoint: Path | None = None,
+) -> FitReport:
+    """Trains the steering of one procedure by an objective of its own, and computes its address.
+
+    Args:
+        memory: holds the procedure, and the bank's statistics.
+        procedure: the one to learn.
+        train: its examples, of one turn each.
+        settings: how to train.
+        objective: makes the loss of responses; it takes the arguments of `BankObjective`.
+        checkpoint: folder of the run's checkpoint.
+
+    Raises:
+        TokMemError: as `learn_closed`.
+    """
+    statistics, name = _statistics(memory), procedure.name
+    memory.bank.freeze()
+    memory.bank.thaw([name])
+    examples = _by_procedure(memory, [procedure], train)[name]
+    own = objective(_reader(memory), **settings.prefixes, seed=settings.seed)
+    report = fit(own, examples, settings, checkpoint=checkpoint)
+    _count(memory, statistics, name, prompt_states(own, examples, settings.stream(len(examples))))
+    close(memory.bank, [name])
+    _tell_ambiguities(memory)
+    return report
+
+
 def _groups(examples: Mapping[str, Sequence[Encoded]]) -> list[list[str]]:
     """Divides procedures into groups that train side by side.
 
@@ -209,8 +242,8 @@ def _chained(
     encoded, held = ([encoder.encode(e) for e in part] for part in (train, validation))
     encoder.report_cuts()
     objective = BankObjective(_reader(memory), **settings.prefixes, seed=settings.seed)
-    given, kept = ([_given(e, calls) for e in part] for part in (encoded, held))
-    report = fit(objective, given, settings, validation=kept, checkpoint=checkpoint, callbacks=callbacks)
+    taught, kept = ([given(e, calls) for e in part] for part in (encoded, held))
+    report = fit(objective, taught, settings, validation=kept, checkpoint=checkpoint, callbacks=callbacks)
     states, targets = states_of_targets(objective, encoded, settings)
     for procedure in procedures:
         (head,) = memory.bank.memory[procedure.name][:1]
@@ -308,7 +341,7 @@ def _by_procedure(
                 "one turn, of a procedure of this stage: recall takes one memory token",
                 "set recall.mode to chain, or addresses to trained",
             )
-        found[names[0]].append(_given(encoder.encode(example), heads))
+        found[names[0]].append(given(encoder.encode(example), heads))
     encoder.report_cuts()
     return found
 
@@ -318,7 +351,7 @@ def _reader(memory: ClosedMemory) -> MemoryLM:
     return MemoryLM(memory.backbone.model, memory.bank, writes=False)
 
 
-def _given(encoded: Encoded, heads: Collection[int]) -> Encoded:
+def given(encoded: Encoded, heads: Collection[int]) -> Encoded:
     """The example with its memory token given: it is no target of the loss."""
     flags = (on and token not in heads for token, on in zip(encoded.ids, encoded.supervised, strict=True))
     return replace(encoded, supervised=tuple(flags))

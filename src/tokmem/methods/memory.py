@@ -53,6 +53,15 @@ class Memory:
         """The procedures of the bank by name, in slot order."""
         return {name: self.bank.procedures[name] for name in self.bank.names}
 
+    @property
+    def trainable_parameters(self) -> int:
+        """How many numbers learning may change."""
+        return self.bank.trainable_parameters
+
+    def address_norms(self) -> dict[str, float]:
+        """The norm of each procedure's address."""
+        return {name: float(self.bank.rows(name)[0].norm()) for name in self.bank.names}
+
     def __len__(self) -> int:
         return len(self.bank)
 
@@ -143,6 +152,11 @@ class Memory:
     def __call__(self, queries: Any, **options: Any) -> Any:
         """The same as `recall`."""
         return self.recall(queries, **options)
+
+    def answer(self, examples: Sequence[Example], *, forced: bool = False) -> list[Answer]:
+        """Recalls each example's query; `forced` gives the right procedures."""
+        wanted = [[t.procedure for t in e.turns] for e in examples] if forced else None
+        return self.recall(examples, wanted)
 
     def predict(self, queries: Query | Sequence[Query], **options: Any) -> str | list[str]:
         """Writes responses alone, as text: one for one query, a list for several.

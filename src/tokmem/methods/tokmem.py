@@ -25,6 +25,8 @@ from tokmem.data.encode import Encoder, PromptMode
 from tokmem.errors import DataError
 from tokmem.log import Callbacks
 from tokmem.methods.closed import compute_addresses, learn_closed
+from tokmem.methods.lessons.card import Card
+from tokmem.methods.lessons.teach import Sources, teach_all
 from tokmem.methods.memory import Memory, bank_folder
 from tokmem.methods.memory_settings import (
     Addresses,
@@ -42,7 +44,7 @@ from tokmem.model.backbone import Backbone, DTypeName, as_backbone, load_backbon
 from tokmem.model.catalog import SMOLLM2
 from tokmem.model.memory_lm import MemoryLM
 from tokmem.recall.settings import RecallSettings
-from tokmem.records import Answer, Encoded, Example, Procedure
+from tokmem.records import Encoded, Example, Procedure
 from tokmem.seeds import generator
 from tokmem.train.bank_objective import BankObjective
 from tokmem.train.defaults import settled, told
@@ -184,11 +186,6 @@ class TokMem(Memory, Trained):
         self.bank, self.lm = bank, MemoryLM(self.backbone.model, bank)
 
     @property
-    def trainable_parameters(self) -> int:
-        """How many numbers learning may change."""
-        return self.bank.trainable_parameters
-
-    @property
     def notes(self) -> dict[str, Any]:
         """The settings that a result must name."""
         names = ("start", "width", "renorm", "negatives")
@@ -196,10 +193,6 @@ class TokMem(Memory, Trained):
         if self.bank.statistics is not None:
             held |= {"addresses": "closed", **asdict(self.bank.statistics.policy)}
         return {name: getattr(self, name) for name in names} | held
-
-    def address_norms(self) -> dict[str, float]:
-        """The norm of each procedure's address."""
-        return {name: float(self.bank.rows(name)[0].norm()) for name in self.bank.names}
 
     @property
     def encoder(self) -> Encoder:
@@ -337,6 +330,16 @@ class TokMem(Memory, Trained):
             seed=self.settings.seed,
         )
 
+    def teach(self, sources: Sources, queries: Sequence[str | Example] = (), **changes: Any) -> list[Card]:
+        """Learns procedures from prompts, skills or tools, without labels; returns a card for each.
+
+        Args:
+            sources: one or several paths as `tokmem learn` takes them, or lessons.
+            queries: to learn and to measure on; without any the backbone makes them.
+            changes: to the settings of lessons and of training, such as `top_k=64` or `epochs=5`.
+        """
+        return teach_all(self, sources, queries, changes)
+
     def learn(
         self,
         procedures: Sequence[Procedure],
@@ -363,11 +366,6 @@ class TokMem(Memory, Trained):
             names = [procedure.name for procedure in procedures]
             keep_states(self.lm, self.encoder, names, train, self.negatives, self.seed)
         return Learned(report.seconds, report.steps, report.best_loss, new_examples=report.examples)
-
-    def answer(self, examples: Sequence[Example], *, forced: bool = False) -> list[Answer]:
-        """Recalls each example's query; `forced` gives the right procedures."""
-        wanted = [[t.procedure for t in e.turns] for e in examples] if forced else None
-        return self.recall(examples, wanted)
 
 
 def _build(setup: Setup, own: TokMemSettings, coupled: bool) -> Method:

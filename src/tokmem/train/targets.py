@@ -6,8 +6,8 @@ Letters: M rows, one for each predicted token; k tokens of a row; V rows of the 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -18,10 +18,14 @@ from torch import Tensor
 
 from tokmem.errors import TrainingError
 from tokmem.files import atomic_write_bytes
+from tokmem.model.backbone import is_recurrent
 from tokmem.model.memory_lm import MemoryLM
 from tokmem.records import Encoded
 from tokmem.train.loss import MAX_LOGITS
-from tokmem.train.step import plain_states, whole_states
+from tokmem.train.prefix_cache import PrefixCache
+from tokmem.train.step import frozen_prefix_states, plain_states
+
+_TOGETHER, _STEMS = 16, 1 << 30  # examples that are read together; bytes for shared beginnings
 
 
 @dataclass(frozen=True)
@@ -84,22 +88,37 @@ def read_targets(
 ) -> Targets:
     """Runs a teacher over whole sequences and keeps what it predicts at supervised positions.
 
+    Beginnings that prompts share, such as a long instruction, are read once.
+
     Args:
         lm: the backbone, with an empty bank.
-        examples: what the teacher reads and answers, with different ids.
+        examples: what the teacher reads and answers, with different ids; the supervised tokens come last.
         top_k: k; at most V - 1 without the banned ids.
         banned: ids that get no probability: those that stand for memory tokens.
     """
     closed = torch.tensor([i for i in banned if i < lm.head.model_rows], dtype=torch.long, device=lm.device)
     most = min(top_k, lm.head.model_rows - len(closed) - 1)
-    states = (whole_states if len(e.ids) <= lm.longest_packed else plain_states for e in examples)
     parts = [
         _top(lm.head.frozen(some).index_fill(1, closed, -torch.inf), most)
-        for run, example in zip(states, examples, strict=True)
-        for some in run(lm, [example])[0].split(max(1, MAX_LOGITS // lm.head.model_rows))
+        for states in _states(lm, [replace(e, prefix=e.supervised.index(True)) for e in examples])
+        for some in states.split(max(1, MAX_LOGITS // lm.head.model_rows))
     ]
     ids, logs, rest = (torch.cat(column).cpu() for column in zip(*parts, strict=True))
     return Targets(ids.int(), logs, rest, {e.id: sum(e.supervised) for e in examples})
+
+
+def _states(lm: MemoryLM, examples: Sequence[Encoded]) -> Iterator[Tensor]:
+    """States before the supervised tokens, a few examples at a time."""
+    cache = PrefixCache(lm, _STEMS)
+    frozen = not is_recurrent(lm.model)
+    if frozen:
+        cache.begin(examples)
+    for start in range(0, len(examples), _TOGETHER):
+        some = examples[start : start + _TOGETHER]
+        if frozen:
+            yield frozen_prefix_states(lm, some, cache.window(start, some, keep=False))[0]
+        else:
+            yield plain_states(lm, some)[0]
 
 
 def _top(logits: Tensor, k: int) -> tuple[Tensor, Tensor, Tensor]:

@@ -1,0 +1,185 @@
+"""`tokmem learn`: learns procedures from prompts, skills and tools, without labels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from tokmem.cli.flags import Flags, given, track_config, training_given
+from tokmem.cli.memory import backbone_of
+from tokmem.cli.shared import command_line, console, load, show_json, show_table
+from tokmem.config.texts import quoted
+from tokmem.errors import ConfigError
+from tokmem.locks import lock_folder
+from tokmem.report.tables import Table
+
+if TYPE_CHECKING:  # importing them takes seconds
+    from tokmem.data.lessons.lesson import Lesson
+    from tokmem.methods.lessons.cost import Cost
+    from tokmem.methods.lessons.settings import LessonSettings
+    from tokmem.methods.tokmem import TokMem
+    from tokmem.records import Example
+
+EXAMPLE = "tokmem learn prompt.txt --bank runs/taught --queries queries.txt"
+FLAGS = Flags(
+    "atomic",
+    keys=("start", "width", "backbone.*", "training.*"),
+    defaults={
+        "start": "description",
+        "backbone.model_name": "the bank's, or smollm2",
+        "training.lr": "by the size of the backbone",
+        "training.epochs": "as many as make 150 steps",
+        "training.batch_size": "16, or as many queries as there are",
+    },
+)
+_ASK = 60  # seconds of work that need no question
+_COLUMNS = {
+    "procedure": "procedure",
+    "tokens": "tokens",
+    "teacher": "teacher ROUGE-L",
+    "student": "student",
+    "no_prompt": "no prompt",
+    "routing": "routing %",
+    "kl": "KL",
+    "kl_no_prompt": "KL no prompt",
+    "saved_tokens": "tokens saved /query",
+    "seconds": "s",
+}
+
+
+def learn(
+    ctx: typer.Context,
+    sources: Annotated[
+        list[Path],
+        typer.Argument(help="Prompts (text), folders with a SKILL.md, tools (JSON).", show_default=False),
+    ],
+    bank: Annotated[Path, typer.Option("--bank", help="Folder of the bank; made if there is none.")],
+    queries: Annotated[
+        Path | None,
+        typer.Option(help="Queries: one a line, or JSON lines. \\[default: the backbone makes them]"),
+    ] = None,
+    make: Annotated[int, typer.Option(help="How many queries to make.")] = 64,
+    max_new_tokens: Annotated[int, typer.Option(help="Most tokens of a response.")] = 64,
+    top_k: Annotated[int, typer.Option(help="Tokens of the teacher's predictions to keep.")] = 32,
+    hard: Annotated[float, typer.Option(help="Weight of the cross-entropy of the responses.")] = 0.0,
+    seed: Annotated[int, typer.Option(help="Of all draws.")] = 0,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before long work.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print a card as JSON for each procedure.")] = False,
+) -> None:
+    """Learn procedures from prompts, skills and tools, without labels.
+
+    The frozen backbone with the text in its prompt is the teacher; a memory token learns to stand for the
+    text. What is finished stays in a folder beside the bank: the same command goes on after an interruption.
+    """
+    from tokmem.data.lessons.sources import read_lessons
+    from tokmem.data.queries import read_queries
+    from tokmem.methods.lessons.settings import LessonSettings
+    from tokmem.methods.lessons.teach import identity
+
+    settings = LessonSettings(queries=make, max_new_tokens=max_new_tokens, top_k=top_k, hard=hard, seed=seed)
+    lessons = read_lessons(sources)
+    asked = read_queries(queries) if queries else []
+    with lock_folder(bank):
+        memory, notes, config = _open(bank, given(ctx))
+        cards = dict(notes.get("lessons", {}))
+        marks = {one.name: identity(memory, one, settings, asked) for one in lessons}
+        todo = [one for one in lessons if cards.get(one.name, {}).get("identity") != marks[one.name]]
+        training = training_given(config, given(ctx))
+        costs = [_cost(memory, lesson, settings, training, len(asked)) for lesson in todo]
+        if not json:
+            _show_plan(todo, costs, len(lessons) - len(todo), dry_run)
+        if dry_run or not _agreed(costs, yes):
+            return
+        for lesson in todo:
+            card = _teach(memory, lesson, settings, asked, training, bank)
+            cards[lesson.name] = asdict(card)
+            memory.save(bank, training={**notes, "lessons": cards})
+    rows = [cards[lesson.name] for lesson in lessons]
+    if json:
+        show_json(rows)
+    else:
+        _show_cards(rows, bank)
+
+
+def _open(bank: Path, settings: dict[str, str]) -> tuple[TokMem, dict[str, Any], Any]:
+    """The memory to teach, the notes of its bank, and the config."""
+    from tokmem.bank.store import load_bank
+    from tokmem.methods.tokmem import TokMem
+
+    start = {"start": "description"}
+    if not (bank.is_dir() and any(bank.iterdir())):
+        config = track_config("atomic", {**start, **settings})
+        options: Any = {"coupled": False, "addresses": "closed", "prompt": "query"}
+        backbone = load(config.backbone)
+        return TokMem(backbone, start=config.start, width=config.width, **options), {}, config
+    origin = load_bank(bank)[1]
+    model = {"backbone.model_name": quoted(backbone_of(bank, origin))}
+    config = track_config("atomic", {**start, **model, **settings})
+    memory = TokMem.load(bank, load(config.backbone), start=config.start, width=config.width)
+    return memory, dict(origin.training), config
+
+
+def _cost(
+    memory: TokMem, lesson: Lesson, settings: LessonSettings, training: dict[str, Any], given: int
+) -> Cost:
+    from tokmem.methods.lessons.cost import cost_of
+    from tokmem.methods.lessons.teacher import Teacher
+    from tokmem.train.defaults import settings_for
+
+    if lesson.name in memory:
+        raise ConfigError(
+            f"procedure {lesson.name!r}, which the bank has from another lesson",
+            "a new name, or the same lesson with the same settings",
+            f"rename it, or: {command_line('bank', 'remove', 'BANK', lesson.name)}",
+        )
+    how = settings_for(given or settings.queries, memory.backbone, training)
+    return cost_of(Teacher(memory.backbone, memory.chat, lesson, settings), settings, how, given)
+
+
+def _show_plan(todo: Sequence[Lesson], costs: Sequence[Cost], done: int, whole: bool) -> None:
+    """Says what was found, and what each lesson will cost; a dry run shows the teacher's prompts too."""
+    out = console()
+    if done:
+        out.print(f"{done} procedures are learned already.", markup=False)
+    for lesson, cost in zip(todo, costs, strict=True):
+        kind = "tool" if lesson.is_tool else "text"
+        spent = f"{cost.prompt_tokens} prompt tokens, about {cost.seconds:.0f} s"
+        out.print(f"{lesson.name} ({kind}, {lesson.source}): {spent}", markup=False)
+        if whole:
+            out.print(cost.prompt, markup=False)
+
+
+def _agreed(costs: Sequence[Cost], yes: bool) -> bool:
+    seconds = sum(cost.seconds for cost in costs)
+    return (
+        yes
+        or seconds <= _ASK
+        or typer.confirm(f"Begin about {seconds / 60:.0f} minutes of work?", abort=True)
+    )
+
+
+def _teach(
+    memory: TokMem,
+    lesson: Lesson,
+    settings: LessonSettings,
+    queries: Sequence[Example],
+    training: dict[str, Any],
+    bank: Path,
+) -> Any:
+    from tokmem.methods.lessons.teach import teach
+
+    beside = bank.with_name(f"{bank.name}.lessons")
+    return teach(memory, lesson, settings, queries=queries, training=training, folder=beside)
+
+
+def _show_cards(cards: Sequence[dict[str, Any]], bank: Path) -> None:
+    """Prints what was learned, and the next command."""
+    table = Table(list(cards), _COLUMNS, {"kl": ".3f", "kl_no_prompt": ".3f"})
+    show_table(table, ("procedure",))
+    line = command_line("recall", "QUERY", "--bank", bank)
+    console().print(f"Bank: {bank}\nTry:  {line}", markup=False)

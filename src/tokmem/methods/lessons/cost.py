@@ -1,0 +1,60 @@
+"""What a lesson will cost, before it begins."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+import torch
+
+from tokmem.methods.lessons.settings import LessonSettings
+from tokmem.methods.lessons.teacher import Teacher
+from tokmem.records import Example
+from tokmem.train.defaults import steps_of
+from tokmem.train.settings import FitSettings
+
+_PROBE = 128  # tokens of the forward pass that is timed
+# A token that is decoded, or trained on, takes so many times as long as one that is read.
+_DECODED, _TRAINED = 4, 3
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a lesson will cost, and what a query saves by it.
+
+    Attributes:
+        prompt: what the teacher reads, with `...` for the query.
+        prompt_tokens: how many tokens that is, without the query's.
+        seconds: about how long the lesson takes.
+    """
+
+    prompt: str
+    prompt_tokens: int
+    seconds: float
+
+
+def cost_of(teacher: Teacher, settings: LessonSettings, training: FitSettings, given: int) -> Cost:
+    """Estimates the cost of a lesson from one forward pass, which is timed.
+
+    Args:
+        teacher: has the lesson.
+        settings: of the lesson.
+        training: how the student will train.
+        given: how many queries are given; 0 if they are to be made.
+    """
+    ids = teacher.encoder.prompt(teacher.shown(Example("...")))
+    queries, length = given or settings.queries, settings.max_new_tokens
+    decoded = (0 if given else queries * settings.max_query_tokens) + 2 * queries * length
+    read = queries * (length + settings.max_query_tokens) + len(ids)
+    trained = steps_of(queries, training) * min(training.batch_size, queries) * length
+    seconds = (_DECODED * decoded + read + _TRAINED * trained) * _seconds_a_token(teacher)
+    return Cost(str(teacher.chat.tokenizer.decode(ids)), len(ids), seconds)
+
+
+@torch.no_grad()
+def _seconds_a_token(teacher: Teacher) -> float:
+    ids = torch.zeros(1, min(_PROBE, teacher.context), dtype=torch.long, device=teacher.lm.device)
+    teacher.lm.model(ids)  # the first pass is slow
+    started = time.perf_counter()
+    teacher.lm.model(ids).logits.sum().item()
+    return (time.perf_counter() - started) / ids.shape[1]

@@ -1,0 +1,33 @@
+"""Measures how far a student's predictions are from its teacher's."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+
+from tokmem.methods.closed import ClosedMemory, given
+from tokmem.model.memory_lm import MemoryLM
+from tokmem.records import Example
+from tokmem.train.distil import DistilObjective
+from tokmem.train.targets import Targets
+
+
+@torch.no_grad()
+def mean_divergence(
+    memory: ClosedMemory, examples: Sequence[Example], targets: Targets, *, alone: bool = False
+) -> float:
+    """The divergence in nats for each token of the teacher's responses.
+
+    Args:
+        memory: the student.
+        examples: queries with the teacher's responses.
+        targets: the teacher's predictions.
+        alone: whether to measure the backbone without the memory token instead.
+    """
+    encoder, lm = memory.encoder, MemoryLM(memory.backbone.model, memory.bank, writes=False)
+    heads = {ids[0] for ids in memory.bank.memory.values()}
+    encoded = [encoder.encode_plain(e) if alone else given(encoder.encode(e), heads) for e in examples]
+    objective = DistilObjective(lm, targets=targets, frozen_prefix=False, cache_bytes=0)
+    sums = list(objective.validation(encoded, 8, len(encoded)))
+    return sum(float(one.total) for one in sums) / sum(one.count for one in sums)

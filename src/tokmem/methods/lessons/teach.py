@@ -1,0 +1,247 @@
+"""Teaches procedures by lessons: queries, the teacher's responses, the student, the card.
+
+What is finished is kept in a folder, so that a lesson that was interrupted goes on. Training goes on from its
+last checkpoint.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, fields, replace
+from functools import partial
+from pathlib import Path
+from statistics import fmean
+from typing import Any, Protocol, TypeAlias
+
+from tokmem.data.coerce import ProcedureLike, as_query
+from tokmem.data.fields import take, take_texts
+from tokmem.data.lessons.lesson import Lesson
+from tokmem.data.lessons.sources import read_lessons
+from tokmem.eval.rouge import check_scorer
+from tokmem.files import atomic_write_json, read_json
+from tokmem.methods.closed import ClosedMemory, learn_taught
+from tokmem.methods.lessons.card import Card, rouge, saved
+from tokmem.methods.lessons.divergence import mean_divergence
+from tokmem.methods.lessons.queries import given_queries, make_queries, variety
+from tokmem.methods.lessons.settings import LessonSettings
+from tokmem.methods.lessons.teacher import Teacher
+from tokmem.recall.answer import answer_examples
+from tokmem.recall.settings import RecallSettings
+from tokmem.records import Answer, Example, Turn
+from tokmem.seeds import stream
+from tokmem.train.defaults import settled
+from tokmem.train.distil import DistilObjective
+from tokmem.train.fit import fit
+from tokmem.train.settings import FitSettings
+from tokmem.train.targets import Targets
+
+Sources: TypeAlias = str | Path | Lesson | Sequence[str | Path | Lesson]
+
+
+class Student(ClosedMemory, Protocol):
+    """What teaching needs of a `tokmem.methods.tokmem.TokMem`."""
+
+    given_settings: FitSettings | None
+
+    def add(self, procedures: ProcedureLike) -> None:
+        """Adds a procedure with its starting rows."""
+
+
+def teach(
+    memory: Student,
+    lesson: Lesson,
+    settings: LessonSettings,
+    *,
+    queries: Sequence[Example] = (),
+    training: Mapping[str, Any] | None = None,
+    folder: Path | None = None,
+) -> Card:
+    """Teaches a memory one procedure. Rows of other procedures stay as they are.
+
+    Args:
+        memory: gets the new procedure.
+        lesson: what to learn.
+        settings: how.
+        queries: to learn and to measure on; their responses are not read. None makes queries.
+        training: changes to the training settings, by name.
+        folder: keeps what is finished, to go on with after an interruption.
+
+    Raises:
+        BankError: the memory has a procedure of this name.
+        DataError: the lesson leaves no room, or there are too few queries or responses.
+        TrainingError: training failed.
+        TokMemError: rouge_score is not installed.
+    """
+    started = time.monotonic()
+    check_scorer()
+    teacher = Teacher(memory.backbone, memory.chat, lesson, settings)
+    mark = identity(memory, lesson, settings, queries)
+    place = folder / f"{lesson.name}-{mark[:8]}" if folder else None
+    asked = _stage(place, "queries.json", lesson.name, partial(_queries, memory, lesson, settings, queries))
+    answered = _stage(place, "responses.json", lesson.name, lambda: teacher.responses(asked))
+    examples = [replace(e, id=f"{lesson.name}/{number}") for number, e in enumerate(answered)]
+    held, train = _split(examples, settings, lesson.name)
+    if memory.bank.statistics is None:
+        memory.bank.freeze()
+    memory.add(lesson.procedure)
+    targets = _targets(memory, teacher, examples, place, mark)
+    _train(memory, lesson, train, targets, settings, training or {}, place)
+    card = _card(memory, teacher, held, targets)
+    return Card(
+        **card,
+        queries=len(train),
+        variety=variety(examples),
+        seconds=time.monotonic() - started,
+        identity=mark,
+    )
+
+
+def teach_all(
+    memory: Student, sources: Sources, queries: Sequence[str | Example], changes: Mapping[str, Any]
+) -> list[Card]:
+    """Teaches the lessons of several sources, one after the other.
+
+    Args:
+        memory: gets the new procedures.
+        sources: paths of prompts, skills and tools, or lessons.
+        queries: of all lessons; without any they are made.
+        changes: to the settings of lessons, and to those of training.
+
+    Raises:
+        ConfigError: there is no such setting.
+        TokMemError: as `teach`.
+    """
+    given = [sources] if isinstance(sources, str | Path | Lesson) else list(sources)
+    lessons = [
+        one for own in given for one in ([own] if isinstance(own, Lesson) else read_lessons([Path(own)]))
+    ]
+    own = {field.name for field in fields(LessonSettings)}
+    settings = LessonSettings(**{name: value for name, value in changes.items() if name in own})
+    training = {name: value for name, value in changes.items() if name not in own}
+    asked = [as_query(query) for query in queries]
+    return [teach(memory, lesson, settings, queries=asked, training=training) for lesson in lessons]
+
+
+def identity(
+    memory: Student, lesson: Lesson, settings: LessonSettings, queries: Sequence[Example] = ()
+) -> str:
+    """A digest of what a lesson's queries, responses and targets depend on."""
+    of = {
+        "lesson": asdict(replace(lesson, source="")),
+        "settings": asdict(settings),
+        "queries": [_row(example) for example in queries],
+        "backbone": memory.backbone.fingerprint,
+        "chat": memory.chat.fingerprint,
+        "prompt": memory.prompt,
+    }
+    return hashlib.sha256(json.dumps(of, sort_keys=True).encode()).hexdigest()
+
+
+def _queries(
+    memory: Student, lesson: Lesson, settings: LessonSettings, queries: Sequence[Example]
+) -> list[Example]:
+    if not queries:
+        return make_queries(lesson, memory.backbone, memory.chat, settings)
+    text = memory.encoder.user_text
+    plain = [Example(text(e.instruction, e.query), references=e.references) for e in queries]
+    return given_queries(plain, lesson)
+
+
+def _stage(
+    folder: Path | None, file: str, procedure: str, make: Callable[[], list[Example]]
+) -> list[Example]:
+    """Examples that an earlier call has kept, or makes and keeps them."""
+    path = folder / file if folder else None
+    if path is not None and path.is_file():
+        return [_example(row, procedure, str(path)) for row in read_json(path, list, "remove it")]
+    made = make()
+    if path is not None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        atomic_write_json(path, [_row(example) for example in made])
+    return made
+
+
+def _row(example: Example) -> dict[str, Any]:
+    responses = [turn.response for turn in example.turns]
+    return {"query": example.query, "responses": responses, "references": list(example.references)}
+
+
+def _example(row: dict[str, Any], procedure: str, where: str) -> Example:
+    turns = tuple(Turn(procedure, text) for text in take_texts(row, "responses", where))
+    return Example(take(row, "query", str, where), turns, references=take_texts(row, "references", where))
+
+
+def _split(
+    examples: Sequence[Example], settings: LessonSettings, name: str
+) -> tuple[list[Example], list[Example]]:
+    """The queries that measure, and those that teach."""
+    count = max(1, round(settings.held_out * len(examples)))
+    chosen = {*stream(settings.seed, "held out", name).sample(range(len(examples)), count)}
+    parts = [[e for i, e in enumerate(examples) if (i in chosen) is held] for held in (True, False)]
+    return parts[0], parts[1]
+
+
+def _targets(
+    memory: Student, teacher: Teacher, examples: Sequence[Example], folder: Path | None, mark: str
+) -> Targets:
+    """The teacher's predictions; ids that stand for memory tokens get no probability."""
+    rows = memory.lm.head.model_rows
+    banned = sorted(i for ids in memory.bank.memory.values() for i in ids if i < rows)
+    path = folder / "targets.safetensors" if folder else None
+    found = Targets.load(path, f"{mark} {banned}") if path else None
+    if found is None:
+        found = teacher.targets(examples, banned)
+        if path is not None:
+            found.save(path, f"{mark} {banned}")
+    return found
+
+
+def _train(
+    memory: Student,
+    lesson: Lesson,
+    train: Sequence[Example],
+    targets: Targets,
+    settings: LessonSettings,
+    training: Mapping[str, Any],
+    folder: Path | None,
+) -> None:
+    """Trains the steering alone and computes the address; or trains both, if addresses are trained."""
+    how = settled(memory.given_settings, training, len(train), memory.backbone)
+    objective = partial(DistilObjective, targets=targets, hard=settings.hard)
+    facts = [asdict(how), memory.bank.memory[lesson.name], settings.hard]
+    run = hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:8]
+    checkpoint = folder / f"checkpoint-{run}" if folder else None
+    if memory.bank.statistics is not None:
+        learn_taught(memory, lesson.procedure, train, how, objective, checkpoint)
+        return
+    encoded = [memory.encoder.encode(example) for example in train]
+    fit(objective(memory.lm, **how.prefixes, seed=how.seed), encoded, how, checkpoint=checkpoint)
+
+
+def _card(memory: Student, teacher: Teacher, held: Sequence[Example], targets: Targets) -> dict[str, Any]:
+    """What held-out queries measure."""
+    name = teacher.lesson.name
+    reader, alone = teacher.answers(held, greedy=True), teacher.answers(held, reads=False, greedy=True)
+    recall = RecallSettings(max_new_tokens=teacher.settings.max_new_tokens)
+    student = answer_examples(memory.lm, memory.encoder, held, recall, [[name]] * len(held))
+    right, tokens = [answer.text for answer in reader], len(memory.bank.memory[name])
+    return {
+        "procedure": name,
+        "tokens": tokens,
+        "teacher": rouge(held, right, reader),
+        "student": rouge(held, right, student),
+        "no_prompt": rouge(held, right, alone),
+        "routing": 100 * fmean(_routed(answer, name) for answer in student),
+        "measured_by": "references" if all(e.references for e in held) else "teacher",
+        "kl": mean_divergence(memory, held, targets),
+        "kl_no_prompt": mean_divergence(memory, held, targets, alone=True),
+        "held_out": len(held),
+        "saved_tokens": saved(reader, student, tokens),
+    }
+
+
+def _routed(answer: Answer, name: str) -> bool:
+    return answer.route is not None and answer.route.procedure == name

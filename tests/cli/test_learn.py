@@ -1,0 +1,85 @@
+"""`tokmem learn`: from a prompt to a bank that recalls, once more, and what it says before it begins."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.cli.conftest import Cli
+from tokmem.bank.store import load_bank
+
+QUERIES = (
+    "selling a red lamp",
+    "my order has not come",
+    "call me on Monday",
+    "three cups of tea",
+    "a long day",
+)
+FAST = ("--queries", "queries.txt", "--max-new-tokens", 6, "--epochs", 2, "--batch-size", 4)
+
+
+@pytest.fixture
+def prompt(cli: Cli) -> Path:
+    """A prompt and its queries in the folder where the command runs."""
+    Path("queries.txt").write_text("\n".join(QUERIES), "utf-8")
+    Path("shout.txt").write_text("Write the text in capital letters.", "utf-8")
+    return Path("shout.txt")
+
+
+def test_a_prompt_becomes_a_memory_token_of_mini(cli: Cli, prompt: Path) -> None:
+    done = cli("learn", prompt, "--bank", "bank", "--backbone", "mini", "--yes", "--json", *FAST)
+    assert done.exit_code == 0, done.output
+    card = json.loads(done.stdout)
+    assert (card["procedure"], card["tokens"], card["queries"], card["held_out"]) == ("shout", 1, 4, 1)
+    bank, origin = load_bank(Path("bank"))
+    assert bank.names == ("shout",)
+    assert origin.training["lessons"]["shout"] == card
+    assert origin.training["prompt"] == "query"
+    answered = cli("recall", QUERIES[0], "--bank", "bank", "--json")
+    assert json.loads(answered.stdout)["procedure"] == "shout"
+    before = {path.name: path.read_bytes() for path in Path("bank").iterdir()}
+    again = cli("learn", prompt, "--bank", "bank", "--yes", *FAST)
+    assert "learned already" in again.stdout
+    assert {path.name: path.read_bytes() for path in Path("bank").iterdir()} == before
+
+
+def test_a_second_lesson_joins_the_bank(cli: Cli, prompt: Path, model: Path) -> None:
+    whisper = Path("whisper.md")
+    whisper.write_text("Write the text in small letters.", "utf-8")
+    args = ["--bank", "bank", "--yes", *FAST]
+    assert cli("learn", prompt, *args, "--backbone", model).exit_code == 0
+    row = load_bank(Path("bank"))[0].rows("shout")[1]
+    assert cli("learn", whisper, *args).exit_code == 0
+    bank, origin = load_bank(Path("bank"))
+    assert bank.names == ("shout", "whisper")
+    assert set(origin.training["lessons"]) == {"shout", "whisper"}
+    assert bank.rows("shout")[1].equal(row)
+    prompt.write_text("Another prompt of the same name.", "utf-8")
+    other = cli("learn", prompt, *args)
+    assert other.exit_code == 2
+    assert "'shout'" in other.output
+
+
+def test_a_dry_run_shows_the_prompt_and_writes_nothing(cli: Cli, prompt: Path, model: Path) -> None:
+    done = cli("learn", prompt, "--bank", "bank", "--backbone", model, "--dry-run")
+    assert done.exit_code == 0, done.output
+    assert "Write the text in capital letters." in done.stdout
+    assert "prompt tokens, about" in done.stdout
+    assert not list(Path().glob("bank*/*"))
+
+
+def test_long_work_asks_first(cli: Cli, prompt: Path, model: Path) -> None:
+    args = ("learn", prompt, "--bank", "bank", "--backbone", model, "--make", 10**6)
+    done = cli(*args, input="n\n")
+    assert done.exit_code == 1
+    assert "minutes of work" in done.output
+    assert not list(Path().glob("bank*/*"))
+
+
+def test_a_broken_source_is_refused_before_the_backbone_loads(cli: Cli) -> None:
+    Path("empty.txt").write_text(" ", "utf-8")
+    done = cli("learn", "empty.txt", "--bank", "bank", "--backbone", "no-such-model")
+    assert done.exit_code == 2
+    assert "empty.txt is empty" in done.output

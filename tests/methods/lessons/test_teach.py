@@ -1,0 +1,149 @@
+"""Lessons on a tiny model: what is taught, what stays as it is, what goes on, and what is refused."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from tests.data.tiny_chat import LLAMA, tiny_tokenizer
+from tests.tiny import tiny_backbone
+from tokmem.data.lessons.lesson import Lesson
+from tokmem.data.lessons.tools import tool_lesson
+from tokmem.errors import BankError, ConfigError, DataError
+from tokmem.methods.lessons import teach as module
+from tokmem.methods.lessons.settings import LessonSettings
+from tokmem.methods.lessons.teach import teach
+from tokmem.methods.lessons.teacher import Teacher
+from tokmem.methods.tokmem import TokMem
+from tokmem.model.backbone import Backbone
+from tokmem.model.fingerprint import fingerprint
+from tokmem.recall.settings import RecallSettings
+from tokmem.records import Example, Procedure, Turn
+
+QUERIES = [Example(q) for q in ("France", "a country", "Today", "Italy", "a river", "Japan", "Peru", "Chad")]
+SHORT = LessonSettings(max_new_tokens=6, queries=6, max_query_tokens=8, held_out=0.25)
+TRAINING = {"epochs": 2, "batch_size": 3, "lr": 0.05}
+UPPER = Lesson(Procedure("upper", "Capitals."), "Write the text in capital letters.")
+TOOL = {"name": "weather", "description": "Tells the weather.", "parameters": {
+    "type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def backbone() -> Backbone:
+    return tiny_backbone(tiny_tokenizer(LLAMA))
+
+
+def memory(backbone: Backbone, **options: Any) -> TokMem:
+    """Ids are appended: a random model would write the tokens whose rows newcomers take."""
+    fixed = {"coupled": False, "addresses": "closed", "prompt": "query", "policy": "append"}
+    return TokMem(backbone, recall=RecallSettings(max_new_tokens=20), **fixed | options)
+
+
+def lesson(memory: TokMem, of: Lesson = UPPER, **options: Any) -> Any:
+    given = {"queries": QUERIES, "training": TRAINING}
+    return teach(memory, of, options.pop("settings", SHORT), **given | options)
+
+
+@pytest.mark.parametrize("width", [1, 4])
+@pytest.mark.parametrize("addresses", ["closed", "trained"])
+def test_a_lesson_moves_its_own_rows_and_nothing_else(backbone: Backbone, addresses: str, width: int) -> None:
+    made, weights = memory(backbone, addresses=addresses, width=width), fingerprint(backbone.model)
+    card = lesson(made)
+    assert (card.procedure, card.tokens, card.queries, card.held_out) == ("upper", width, 6, 2)
+    assert card.saved_tokens == len(made.chat.text_ids("Write the text in capital letters.\n\n")) - width
+    first = made.bank.rows("upper")[1]
+    start = memory(backbone, addresses=addresses, width=width)
+    start.add(UPPER.procedure)
+    assert not torch.equal(first, start.bank.rows("upper")[1])
+    asked = [Example(e.query, (Turn("upper", ""),)) for e in QUERIES]
+    before = made.answer(asked, forced=True)
+    lesson(made, replace(UPPER, procedure=Procedure("lower"), text="Write it in small letters."))
+    assert torch.equal(made.bank.rows("upper")[1], first)
+    assert [a.response for a in made.answer(asked, forced=True)] == [a.response for a in before]
+    assert fingerprint(backbone.model) == weights
+
+
+def test_the_divergence_falls(backbone: Backbone) -> None:
+    card = lesson(memory(backbone), training={**TRAINING, "epochs": 60})
+    assert card.kl < 0.8 * card.kl_no_prompt
+
+
+def test_a_lesson_is_measured_against_references_if_there_are_any(backbone: Backbone) -> None:
+    own = lesson(memory(backbone))
+    assert (own.measured_by, own.teacher) == ("teacher", pytest.approx(100))
+    marked = [replace(e, references=("nothing like it",)) for e in QUERIES]
+    judged = lesson(memory(backbone), queries=marked)
+    assert (judged.measured_by, judged.teacher) == ("references", 0)
+
+
+def test_queries_are_made_where_none_are_given(backbone: Backbone) -> None:
+    card = lesson(memory(backbone), queries=())
+    again = lesson(memory(backbone), queries=())
+    assert card.queries + card.held_out >= 4
+    assert replace(card, seconds=0) == replace(again, seconds=0), "equal seeds make equal queries"
+
+
+def test_a_tool_is_learned_from_its_schema(backbone: Backbone, tmp_path: Path) -> None:
+    card = lesson(memory(backbone), tool_lesson(TOOL, "here"), queries=(), folder=tmp_path)
+    assert card.measured_by == "references"
+    (queries,) = tmp_path.glob("weather-*/queries.json")
+    assert '{\\"city\\": ' in queries.read_text("utf-8")
+
+
+def test_an_interrupted_lesson_goes_on(
+    backbone: Backbone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = lesson(memory(backbone))
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "_train", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            lesson(memory(backbone), folder=tmp_path)
+    monkeypatch.setattr(Teacher, "responses", None)  # neither the responses nor the targets are made again
+    monkeypatch.setattr(Teacher, "targets", None)
+    made = memory(backbone)
+    assert replace(lesson(made, folder=tmp_path), seconds=0) == replace(whole, seconds=0)
+
+
+def interrupt(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
+def test_the_python_interface_takes_paths_and_texts(backbone: Backbone, tmp_path: Path) -> None:
+    path = tmp_path / "upper.txt"
+    path.write_text("Write the text in capital letters.", "utf-8")
+    made = memory(backbone)
+    (card,) = made.teach(path, [e.query for e in QUERIES], max_new_tokens=6, epochs=1)
+    assert card.procedure == "upper"
+    assert made.recall("Spain").procedure == "upper"
+    with pytest.raises(ConfigError, match="no setting 'epoch'"):
+        memory(backbone).teach(path, [e.query for e in QUERIES], epoch=1)
+
+
+def test_what_cannot_be_taught_is_refused(backbone: Backbone) -> None:
+    with pytest.raises(DataError, match="tokens; wanted: at most"):
+        lesson(memory(backbone), replace(UPPER, text="capital " * 600))
+    with pytest.raises(DataError, match="3 different queries"):
+        lesson(memory(backbone), queries=QUERIES[:3] * 2)
+    made = memory(backbone)
+    made.add("upper")
+    with pytest.raises(BankError, match="upper"):
+        lesson(made)
+
+
+def test_a_teacher_that_always_says_the_same_is_told(
+    backbone: Backbone, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    answers = Teacher.answers
+
+    def same(self: Teacher, examples: list[Example], **options: Any) -> Any:
+        return [replace(answer, text="the same") for answer in answers(self, examples, **options)]
+
+    monkeypatch.setattr(Teacher, "answers", same)
+    with caplog.at_level(logging.WARNING, "tokmem"):
+        lesson(memory(backbone))
+    assert "always says the same" in caplog.text
