@@ -24,6 +24,7 @@ SMALL = ["--train-size", "4", "--val-size", "2", "--test-size", "2"]
 CHEAPER = {
     "demo": [*SET_DEMO, "--set", "backbone.model_name=mini", "--workers", "1"],
     "run": [*SET_DEMO, "--set", "methods=[tokmem]", "--set", "backbone.model_name=mini"],
+    "learn": ["--max-new-tokens", "2", "--epochs", "1", "--yes", "--backbone", "mini"],
     "train": [*SMALL, "--max-new-tokens", "2", "--backbone", "mini"],
     "tools": [
         *SMALL,
@@ -50,6 +51,7 @@ COMMANDS = (
         "recall",
         "eval",
         "train",
+        "learn",
         "tools",
         "run",
         "report",
@@ -83,6 +85,8 @@ def test_every_command_has_an_example_of_itself() -> None:
 def test_examples_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     Path("experiments").symlink_to(ROOT / "experiments")
+    Path("prompt.txt").write_text("Write the text in capital letters.", "utf-8")
+    Path("queries.txt").write_text("tea\nrice\nblue lamp\nold bridge\n", "utf-8")
     found = examples()
     for command in COMMANDS:
         words = shlex.split(found[command]) + CHEAPER.get(command, [])

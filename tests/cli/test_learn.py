@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shlex
 from pathlib import Path
 
 import pytest
@@ -38,7 +40,7 @@ def test_a_prompt_becomes_a_memory_token_of_mini(cli: Cli, prompt: Path) -> None
     assert origin.training["lessons"]["shout"] == card
     assert origin.training["prompt"] == "query"
     answered = cli("recall", QUERIES[0], "--bank", "bank", "--json")
-    assert json.loads(answered.stdout)["procedure"] == "shout"
+    assert json.loads(answered.stdout)["turns"][0]["procedure"] == "shout"
     before = {path.name: path.read_bytes() for path in Path("bank").iterdir()}
     again = cli("learn", prompt, "--bank", "bank", "--yes", *FAST)
     assert "learned already" in again.stdout
@@ -48,10 +50,11 @@ def test_a_prompt_becomes_a_memory_token_of_mini(cli: Cli, prompt: Path) -> None
 def test_a_second_lesson_joins_the_bank(cli: Cli, prompt: Path, model: Path) -> None:
     whisper = Path("whisper.md")
     whisper.write_text("Write the text in small letters.", "utf-8")
-    args = ["--bank", "bank", "--yes", *FAST]
-    assert cli("learn", prompt, *args, "--backbone", model).exit_code == 0
+    args = ["--bank", "bank", "--yes", *FAST, "--backbone", model]
+    assert cli("learn", prompt, *args).exit_code == 0
     row = load_bank(Path("bank"))[0].rows("shout")[1]
-    assert cli("learn", whisper, *args).exit_code == 0
+    joined = cli("learn", whisper, *args)
+    assert joined.exit_code == 0, joined.output
     bank, origin = load_bank(Path("bank"))
     assert bank.names == ("shout", "whisper")
     assert set(origin.training["lessons"]) == {"shout", "whisper"}
@@ -83,3 +86,17 @@ def test_a_broken_source_is_refused_before_the_backbone_loads(cli: Cli) -> None:
     done = cli("learn", "empty.txt", "--bank", "bank", "--backbone", "no-such-model")
     assert done.exit_code == 2
     assert "empty.txt is empty" in done.output
+
+
+def test_the_example_of_the_docs_runs(cli: Cli) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "learn.md").read_text("utf-8")
+    blocks = re.findall(r"```(\w+)\n(.*?)```", page, re.DOTALL)
+    prompt, queries = [text for kind, text in blocks if kind == "text"]
+    Path("prompt.txt").write_text(prompt, "utf-8")
+    Path("queries.txt").write_text(queries, "utf-8")
+    (commands,) = [text.splitlines() for kind, text in blocks if kind == "bash"]
+    cheap = ["--yes", "--backbone", "mini", "--max-new-tokens", 4, "--epochs", 1]
+    for command, more in zip(commands, (cheap, ["--max-new-tokens", 4]), strict=True):
+        done = cli(*shlex.split(command)[1:], *more)
+        assert done.exit_code == 0, done.output
+    assert "prompt" in done.stdout

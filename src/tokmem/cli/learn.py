@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -84,7 +85,7 @@ def learn(
     settings = LessonSettings(queries=make, max_new_tokens=max_new_tokens, top_k=top_k, hard=hard, seed=seed)
     lessons = read_lessons(sources)
     asked = read_queries(queries) if queries else []
-    with lock_folder(bank):
+    with nullcontext() if dry_run else _locked(bank):
         memory, notes, config = _open(bank, given(ctx))
         cards = dict(notes.get("lessons", {}))
         marks = {one.name: identity(memory, one, settings, asked) for one in lessons}
@@ -104,6 +105,14 @@ def learn(
         show_json(rows)
     else:
         _show_cards(rows, bank)
+
+
+@contextmanager
+def _locked(bank: Path) -> Iterator[None]:
+    """Keeps other commands off the bank; makes the folder above it if there is none."""
+    bank.parent.mkdir(parents=True, exist_ok=True)
+    with lock_folder(bank):
+        yield
 
 
 def _open(bank: Path, settings: dict[str, str]) -> tuple[TokMem, dict[str, Any], Any]:
