@@ -3,7 +3,8 @@
 A page marks them with `<!-- KIND: FILE -->`: `table` shows a whole result, `chains` its scores of tools and
 calls alone, `rounds` what is left of each round of tools, `rates` the loss of each rate that was tried,
 `forgetting` and `probes` what is left of tasks, `kernels` what moves between processors, `addresses`,
-`orders` and `reject` how computed addresses route, and `engines` what engines answer right.
+`orders` and `reject` how computed addresses route, `engines` what engines answer right, and `trials` what
+a campaign tried.
 """
 
 from __future__ import annotations
@@ -22,14 +23,15 @@ from tokmem.report.tables import Spread, Table
 ROOT = Path(__file__).parents[1]
 PAGES = (
     ROOT / "README.md",
-    *(ROOT / f"docs/{name}.md" for name in ("results", "performance", "routing", "serving")),
+    *(ROOT / f"docs/{name}.md" for name in ("results", "performance", "routing", "reliability", "serving")),
 )
 BLOCK = re.compile(
     r"(<!-- (table|chains|rounds|rates|forgetting|probes|kernels|addresses|orders|reject|engines"
-    r"|throughput): (\S+) -->\n)"
+    r"|throughput|trials): (\S+) -->\n)"
     r".*?(<!-- end -->)",
     re.DOTALL,
 )
+TRIALS = {name: name for name in ("what", "tried", "failed", "seed", "seconds")}
 PROBES = {"method": "method", "instruction": "instruction"}
 SCORES = {"rouge_l": "ROUGE-L", "routing_accuracy": "routing %"}
 BENCH = {
@@ -85,6 +87,8 @@ def table(kind: str, path: Path) -> str:
         formats = dict.fromkeys(TWO_DIGITS, ".2f") | {"bank_gb": ".4f", "identical": ".1%"}
         formats |= {"seconds": ".3f", "share": ".1%", "gflops": ".0f"}
         return Table(result["rows"], BENCH[path.stem.removesuffix("_mini")], formats).markdown()
+    if kind == "trials":
+        return Table(result["rows"], TRIALS, {"seconds": ".0f"}).markdown()
     if kind == "table":
         return results_table(result).markdown()
     if kind == "chains":
