@@ -24,7 +24,7 @@ from tokmem.cli.main import app
 
 pytestmark = pytest.mark.slow
 FEW = ["--backbone", "mini", "--max-new-tokens", "2"]
-TOOLS = [*("--train-size", "40", "--val-size", "4", "--test-size", "4", "--samples-per-tool", "12")]
+TOOLS = [*("--train-size", "200", "--val-size", "4", "--test-size", "4", "--samples-per-tool", "12")]
 CHEAPER = {
     "train": [*FEW, "--epochs", "1", "--train-size", "6", "--val-size", "1", "--test-size", "1"],
     "tools": [*TOOLS, *FEW, "--train-max-calls", "1", "--epochs-per-round", "1"],
