@@ -3,8 +3,8 @@
 A page marks them with `<!-- KIND: FILE -->`: `table` shows a whole result, `chains` its scores of tools and
 calls alone, `rounds` what is left of each round of tools, `rates` the loss of each rate that was tried,
 `forgetting` and `probes` what is left of tasks, `kernels` what moves between processors, `addresses`,
-`orders` and `reject` how computed addresses route, `engines` what engines answer right, and `trials` what
-a campaign tried.
+`orders` and `reject` how computed addresses route, `engines` what engines answer right, `trials` what a
+campaign tried, and `throughput` how fast engines answer.
 """
 
 from __future__ import annotations
@@ -105,6 +105,8 @@ def table(kind: str, path: Path) -> str:
         return rates_table(result["rate_losses"], result["chosen_rates"]).markdown()
     if kind == "engines":
         return engines_table(result["rows"]).markdown()
+    if kind == "throughput":
+        return throughput_table(result["rows"]).markdown()
     if kind == "kernels":
         return kernels_table(result).markdown()
     return (forgetting_table if kind == "forgetting" else probes_table)(result[kind]).markdown()
@@ -181,6 +183,25 @@ def engines_table(rows: list[dict[str, Any]]) -> Table:
         for line in lines.values()
     ]
     return Table(cells)
+
+
+def throughput_table(rows: list[dict[str, Any]]) -> Table:
+    """Makes a row for each way of naming tools, with the prompt cache off and on."""
+    titles = {
+        "cache": "prompt cache",
+        "clients": "clients",
+        "tools_as": "tools as",
+        "prompt_tokens": "prompt tokens",
+        "requests_per_second": "requests/s",
+        "cpu_seconds": "CPU seconds a request",
+        "times_text_cpu": "times text, by CPU",
+        "prompt_mb": "MB a cached prompt",
+        "tool_f1": "tool F1",
+        "requests": "requests",
+    }
+    lines = [{**row, "cache": "on" if row["cache"] else "off"} for row in rows]
+    formats = {"requests_per_second": ".3f", "cpu_seconds": ".2f", "prompt_tokens": ".0f", "requests": "d"}
+    return Table(lines, titles, formats)
 
 
 def states_table(kind: str, result: dict[str, Any]) -> Table:

@@ -1,0 +1,83 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bench import serving
+from bench.serving import as_text, as_tokens, measure
+from bench.serving_bank import Data, read_data
+from tokmem.data.calls.compose import ComposeSpec
+from tokmem.eval.tool_answers import expected_calls
+
+SCHEMA = {"place": {"type": "str", "description": "Where."}}
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Data:
+    rows = [
+        {
+            "id": 100 * number + index,
+            "query": f"{name} of city {index}",
+            "answers": json.dumps([{"name": name, "arguments": {"place": f"city {index}"}}]),
+            "tools": json.dumps([{"name": name, "description": f"Gives the {name}.", "parameters": SCHEMA}]),
+        }
+        for number, name in enumerate(("weather", "news", "traffic"))
+        for index in range(30)
+    ]
+    path = tmp_path / "calls.json"
+    path.write_text(json.dumps(rows))
+    spec = ComposeSpec(train_size=20, test_size=4, train_max_calls=2, test_max_calls=2, same_tool_share=0.0)
+    return read_data(path, 2, spec)
+
+
+def reply(**message: Any) -> Any:
+    return {"choices": [{"message": message, "finish_reason": "stop"}], "usage": {"prompt_tokens": 5}}
+
+
+def test_half_of_the_test_queries_have_two_calls(data: Data) -> None:
+    assert [tool.name for tool in data.tools] == ["weather", "news"]
+    assert [len(example.turns) for example in data.test] == [1] * 4 + [2] * 4
+    assert not {e.query for e in data.test} & {e.query for e in data.train}
+
+
+def test_both_ways_ask_for_the_same_calls(data: Data) -> None:
+    example = data.test[-1]
+    tokens, text = as_tokens(data), as_text(data)
+    assert [tool["function"]["name"] for tool in tokens.request(example)["tools"]] == ["weather", "news"]
+    assert tokens.request(example)["messages"] == [{"role": "user", "content": example.query}]
+    messages = text.request(example)["messages"]
+    assert [m["role"] for m in messages] == ["system", *["user", "assistant"] * 2, "user"]
+    assert "news(place: string): Gives the news." in messages[0]["content"]
+    assert "tools" not in text.request(example)
+    calls = [{"function": {"name": t.procedure, "arguments": t.response}} for t in example.turns]
+    found = tokens.calls(reply(content=None, tool_calls=calls))
+    lines = "\n".join(f'{{"name": "{t.procedure}", "arguments": {t.response}}}' for t in example.turns)
+    assert [p.call for p in found] == [p.call for p in text.calls(reply(content=lines))]
+    assert [p.call for p in found] == list(expected_calls(example))
+
+
+def test_rows_are_compared_with_text(data: Data, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    speeds = {"tokens": (6.0, 0.5), "text": (2.0, 2.0)}
+    loads = []
+
+    def started(engine: Any, folder: Path, log: Path, load: Any) -> Any:
+        loads.append((folder.name, load.parallel, load.context, load.cache))
+        return nullcontext(folder.name)
+
+    def asked(name: str, way: Any, examples: Sequence[Any], clients: int) -> dict[str, float]:
+        return {"requests_per_second": speeds[name][0], "cpu_seconds": speeds[name][1]}
+
+    monkeypatch.setattr(serving, "serving", started)
+    monkeypatch.setattr(serving, "asked", asked)
+    ways = {"tokens": as_tokens(data), "text": as_text(data)}
+    rows = measure({name: Path(name) for name in ways}, ways, data.test, tmp_path, False, 8)
+    assert [(row["tools_as"], row["times_text"], row["times_text_cpu"]) for row in rows] == [
+        ("tokens", 3.0, 4.0),
+        ("text", 1.0, 1.0),
+    ]
+    assert loads == [("tokens", 8, 8 * 512, False), ("text", 8, 8 * 4096, False)]
