@@ -216,11 +216,11 @@ def test_demo_prints_its_table_and_recalls_aloud(
     assert [(row["method"], row["prompt"]) for row in rows] == [
         (method, prompt)
         for prompt in ("query", "instruction+query")
-        for method in ("base", "tokmem", "tokmem_dc")
+        for method in ("base", "tokmem", "tokmem_dc+addresses=closed")
     ]
     assert "Without rag: no sentence-transformers; install it" in done.stdout
     assert done.stdout.count("recalled  ") == done.stdout.count("reference  ") == 5
-    assert "tokmem recall --bank runs/demo/banks/tokmem_dc-query-0" in done.stdout
+    assert "tokmem recall --bank runs/demo/banks/tokmem_dc+addresses=closed-query-0" in done.stdout
     assert cli("demo", *args).exit_code == 0, "an earlier demo is replaced"
     Path("mine").mkdir()
     Path("mine/thesis.txt").write_text("precious")
