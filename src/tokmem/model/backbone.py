@@ -154,13 +154,13 @@ def load_backbone(
     if quantization == "none":
         nn.Module.to(model, place)
     backbone = wrap_backbone(model, tokenizer, source.id)
+    if source.converted is not None:
+        if quantization == "none":
+            _check_weights(backbone, source.converted)
+        backbone = replace(backbone, source_sha256=source.converted.sha256)
     if check:
         check_once(backbone.model, backbone.fingerprint, name)
-    if source.converted is None:
-        return backbone
-    if quantization == "none":
-        _check_weights(backbone, source.converted)
-    return replace(backbone, source_sha256=source.converted.sha256)
+    return backbone
 
 
 def wrap_backbone(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, id: str = "local") -> Backbone:
