@@ -19,9 +19,9 @@ WAIT = 300.0
 def lock_folder(target: Path, wait: float = WAIT) -> Iterator[None]:
     """Holds the lock of a folder within the block.
 
-    Hold it while you read, change and write a folder, so that no other writer's change is lost. Every save of
-    a folder takes the lock too. One thread may take it several times. The lock is a file beside the folder,
-    which the last holder removes. A process that is killed loses its lock.
+    Take the lock before you read a folder that you will change, and keep it until you have written. Then no
+    other writer's change is lost. Every save takes the lock too. One thread may take it several times. The
+    lock is a file beside the folder, which the last holder removes. A process that is killed loses its lock.
 
     Args:
         target: the folder; it need not exist.

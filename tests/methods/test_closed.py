@@ -20,7 +20,7 @@ from tokmem.bank.closed import close
 from tokmem.bank.moments import Moments
 from tokmem.errors import BankError, ConfigError, DataError, TrainingError
 from tokmem.log import Metrics
-from tokmem.methods.call_states import ELSEWHERE, best_ordinary
+from tokmem.methods.call_states import ELSEWHERE, best_ordinary, elsewhere
 from tokmem.methods.tokmem import TokMem
 from tokmem.methods.tokmem_lora import TokMemLora
 from tokmem.model.backbone import Backbone
@@ -226,7 +226,9 @@ def test_only_single_calls_of_this_stage_are_learned(backbone: Backbone) -> None
     chain = Example("both", (Turn("date", "a"), Turn("sum", "b")))
     for wrong in (chain, *examples("river", queries=("Italy",))):
         with pytest.raises(DataError, match="one turn, of a procedure of this stage"):
-            memory(backbone).learn([Procedure("date"), Procedure("sum")], [*examples("date"), wrong], [])
+            memory(backbone).learn(
+                [Procedure("date"), Procedure("sum")], [*examples("date", "sum"), wrong], []
+            )
     with pytest.raises(TrainingError, match="no procedures to learn"):
         learn(memory(backbone), "date").learn([Procedure("sum")], examples("date"), [])
 
@@ -287,3 +289,24 @@ def test_a_resumed_stage_is_the_same(backbone: Backbone, tmp_path: Path) -> None
         assert_same(made, whole)
         lines = (tmp_path / "metrics.jsonl").read_text().splitlines()
         assert [json.loads(line)["procedures"] for line in lines] == [2]
+
+
+@pytest.mark.parametrize("mode", ["atomic", "chain"])
+def test_a_new_procedure_without_examples_is_refused_before_training(
+    backbone: Backbone, mode: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = memory(backbone, recall=RecallSettings(mode=mode, max_new_tokens=24))
+    monkeypatch.setattr("tokmem.methods.closed.fit", lambda *_, **__: pytest.fail("trained"))
+    with pytest.raises(DataError, match="no examples of river"):
+        made.learn([Procedure(n) for n in ("date", "river")], examples("date"), [])
+
+
+def test_empty_responses_have_no_position_elsewhere() -> None:
+    """Two memory tokens (7, 8) in a row, then a response of two tokens and one of none."""
+    chosen = elsewhere(torch.tensor([7, 8, 1, 2, 7]), {7, 8}, seed=0)
+    assert chosen.tolist() == [2, 3]
+
+
+def test_a_dry_run_of_computed_addresses_is_refused(backbone: Backbone) -> None:
+    with pytest.raises(ConfigError, match="a dry run of computed addresses"):
+        memory(backbone).dry_run(examples("date"))

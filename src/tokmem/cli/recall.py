@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
@@ -20,8 +20,6 @@ from tokmem.records import Answer, Example, Procedure
 if TYPE_CHECKING:  # importing it takes seconds
     from tokmem.methods.tokmem import TokMem
 
-Ask = Callable[[Sequence[Example]], list[Answer]]
-Reply = Callable[[str], Iterator[str]]
 EXAMPLE = 'tokmem recall "Selling my lamp, 35 euros, in Madrid." --bank runs/demo/banks/tokmem-query-0'
 FLAGS = Flags(
     "atomic",
@@ -63,7 +61,6 @@ def recall(
     prompt you can correct answers ("that was NAME"), and /learn learns from the corrections.
     """
     from tokmem.report.answers import answer_record
-    from tokmem.report.conversation import HELP, Conversation, pieces
 
     if query is not None and file is not None:
         raise ConfigError("a query and a --file", "one of them", "leave one out")
@@ -77,30 +74,46 @@ def recall(
     forced = procedure or []
     if url is not None:
         _refuse_own(given(ctx), {"--procedure": bool(forced), "--chain": chain})
-        ask, procedures = _server(url, bank, settings, prompt)
-        intro = "An empty line ends."
-
-        def reply(line: str) -> Iterator[str]:
-            return pieces(ask([Example(line, instruction=instruction)]), procedures)
-
+        voice = _server(url, bank, settings, prompt, instruction)
     elif bank is None:
         raise ConfigError("neither --bank nor --url", "a bank, or a server of one", "give one")
     else:
         memory = open_memory(bank, settings, prompt)
-        _check_known(memory, forced)
         _note_missing_instruction(memory, [q.instruction for q in queries] or [instruction])
-        ask, procedures = partial(_answers, memory, forced=forced), memory.bank.procedures
-        reply, intro = (
-            Conversation(memory, bank, instruction, forced).reply,
-            f"{len(memory)} procedures. {HELP}",
-        )
+        voice = _memory(memory, bank, instruction, forced)
     if talks:
-        _converse(reply, intro)
+        _converse(voice)
     elif json:
-        show_json([answer_record(answer, procedures) for answer in ask(queries)])
+        show_json([answer_record(answer, voice.procedures) for answer in voice.ask(queries)])
     else:
-        for answer in ask(queries):
-            show_answer(answer, procedures, forced=bool(forced))
+        for answer in voice.ask(queries):
+            show_answer(answer, voice.procedures, forced=bool(forced))
+
+
+class _Voice(NamedTuple):
+    """What answers: a memory or a server.
+
+    Attributes:
+        ask: answers several queries.
+        procedures: those that calls are checked with, by name.
+        reply: answers a typed line, piece by piece.
+        intro: what the prompt says first.
+    """
+
+    ask: Callable[[Sequence[Example]], list[Answer]]
+    procedures: Mapping[str, Procedure]
+    reply: Callable[[str], Iterator[str]]
+    intro: str
+
+
+def _memory(memory: TokMem, bank: Path, instruction: str, forced: Sequence[str]) -> _Voice:
+    """Answers with a bank; typed answers can be corrected."""
+    from tokmem.report.conversation import HELP, Conversation
+
+    _check_known(memory, forced)
+    reply = Conversation(memory, bank, instruction, forced).reply
+    intro = f"{len(memory)} procedures. {HELP}"
+    return _Voice(partial(_answers, memory, forced=forced), memory.bank.procedures, reply, intro)
 
 
 def _refuse_own(settings: Mapping[str, str], more: Mapping[str, bool]) -> None:
@@ -116,12 +129,13 @@ def _refuse_own(settings: Mapping[str, str], more: Mapping[str, bool]) -> None:
 
 
 def _server(
-    url: str, bank: Path | None, settings: Mapping[str, str], prompt: str | None
-) -> tuple[Ask, Mapping[str, Procedure]]:
-    """A client of a server, and the procedures that its calls are checked with; none without a bank."""
+    url: str, bank: Path | None, settings: Mapping[str, str], prompt: str | None, instruction: str
+) -> _Voice:
+    """Answers through a server; without a bank there are no procedures to check its calls with."""
     from tokmem.bank.store import load_bank
     from tokmem.data.encode import as_mode, user_text
     from tokmem.recall.settings import RecallSettings
+    from tokmem.report.conversation import pieces
     from tokmem.serving.client import Client, tool_list
 
     procedures: Mapping[str, Procedure] = {}
@@ -135,7 +149,10 @@ def _server(
     def ask(queries: Sequence[Example]) -> list[Answer]:
         return [client.ask(user_text(mode, q.instruction, q.query)) for q in queries]
 
-    return ask, procedures
+    def reply(line: str) -> Iterator[str]:
+        return pieces(ask([Example(line, instruction=instruction)]), procedures)
+
+    return _Voice(ask, procedures, reply, "An empty line ends.")
 
 
 def _at_terminal() -> bool:
@@ -181,9 +198,9 @@ def _answers(memory: TokMem, queries: Sequence[Example], *, forced: Sequence[str
     return memory.recall(list(queries), [list(forced)] * len(queries) if forced else None)
 
 
-def _converse(reply: Reply, intro: str) -> None:
+def _converse(voice: _Voice) -> None:
     """Answers typed lines as they come, until an empty line or the end of the input."""
-    console().print(f"{intro}\n", markup=False)
+    console().print(f"{voice.intro}\n", markup=False)
     while True:
         try:
             line = input("query> ").strip()
@@ -195,7 +212,7 @@ def _converse(reply: Reply, intro: str) -> None:
         if not line:
             return
         try:
-            for piece in reply(line):
+            for piece in voice.reply(line):
                 sys.stdout.write(piece)
                 sys.stdout.flush()
         except TokMemError as error:

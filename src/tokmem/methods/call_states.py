@@ -30,8 +30,9 @@ def elsewhere(targets: Tensor, calls: Collection[int], seed: int) -> Tensor:
     heads = [i for i, token in enumerate(targets.tolist()) if token in calls]
     draws, chosen = stream(seed, "elsewhere"), list[int]()
     for start, end in zip(heads, [*heads[1:], len(targets)], strict=True):
-        *inside, last = range(start + 1, end)
-        chosen += [*sorted(draws.sample(inside, min(ELSEWHERE - 1, len(inside)))), last]
+        inside = range(start + 1, end)
+        most = min(ELSEWHERE - 1, max(0, len(inside) - 1))
+        chosen += [*sorted(draws.sample(inside[:-1], most)), *inside[-1:]]
     return torch.tensor(chosen, dtype=torch.long, device=targets.device)
 
 

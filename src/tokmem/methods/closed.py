@@ -47,7 +47,7 @@ MOST_TOKENS = 32_768  # of the prompts of procedures that train side by side
 
 
 class ClosedMemory(Protocol):
-    """What learning reads of a `tokmem.methods.tokmem.TokMem`, which imports this module."""
+    """The parts of `TokMem` that learning uses. `TokMem` imports this module, so it is not named here."""
 
     backbone: Backbone
     bank: Bank
@@ -84,18 +84,22 @@ def learn_closed(
         memory: holds the procedures, trainable, and the bank's statistics.
         procedures: of this stage.
         train: their examples, of one turn each unless recall takes chains.
-        validation: examples to keep the best steering by.
+        validation: held-out examples. They measure the loss; in chains they also choose the best rows.
         settings: how to train.
-        checkpoint: folder for the procedures' checkpoints.
-        callbacks: told of each procedure as of a step.
+        checkpoint: folder for checkpoints.
+        callbacks: told of each group of procedures as of a step; in chains, of each step.
 
     Raises:
         BankError: the bank's statistics are of states that were read in another way.
-        DataError: an example has several turns, or is of no procedure of this stage.
+        DataError: an example has several turns outside chains, or is of no procedure of this stage; or the
+            bank has a procedure that has no states and gets no examples.
         TrainingError: there is nothing to train, or training failed.
     """
     if not procedures:
         raise TrainingError("no procedures to learn", "at least one, and its examples")
+    known = {*_statistics(memory).counts, *(p.name for p in procedures)}
+    if idle := [name for name in memory.bank.names if name not in known]:
+        raise DataError(f"no examples of {', '.join(idle)}", "some of every new procedure", "or remove them")
     learn = _chained if memory.recall_settings.mode == "chain" else _side_by_side
     report = learn(memory, procedures, train, validation, settings, checkpoint, callbacks)
     memory.bank.thaw([p.name for p in procedures])
@@ -246,11 +250,8 @@ def _chained(
     report = fit(objective, taught, settings, validation=kept, checkpoint=checkpoint, callbacks=callbacks)
     states, targets = states_of_targets(objective, encoded, settings)
     for procedure in procedures:
-        (head,) = memory.bank.memory[procedure.name][:1]
-        chosen = states[targets == head]
-        if not len(chosen):
-            raise DataError(f"no call of {procedure.name!r}", "one in the examples of its stage")
-        _count(memory, statistics, procedure.name, chosen)
+        head = memory.bank.memory[procedure.name][0]
+        _count(memory, statistics, procedure.name, states[targets == head])
     statistics.add_rest(states[elsewhere(targets, calls, memory.seed)])
     return report
 

@@ -22,7 +22,7 @@ from tokmem.data.calls.schema_check import check_schema
 from tokmem.data.chat import Chat
 from tokmem.data.coerce import ExamplesLike, ProcedureLike, as_examples, as_procedures, names_given
 from tokmem.data.encode import Encoder, PromptMode
-from tokmem.errors import DataError
+from tokmem.errors import ConfigError, DataError
 from tokmem.log import Callbacks
 from tokmem.methods.closed import compute_addresses, learn_closed
 from tokmem.methods.lessons.card import Card
@@ -272,6 +272,8 @@ class TokMem(Memory, Trained):
         Raises:
             TokMemError: as `fit`.
         """
+        if self.bank.statistics is not None:
+            raise ConfigError("a dry run of computed addresses", "trained addresses", "start fit itself")
         draft = copy(self)
         draft.bank = deepcopy(self.bank)
         draft.lm = MemoryLM(self.backbone.model, draft.bank)

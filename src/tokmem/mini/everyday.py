@@ -1,7 +1,7 @@
 """Ten everyday procedures on text that a person would type: extract, classify, rewrite, format.
 
-The demo teaches them to a real language model. A small model can do each of them. No training of a bundled
-backbone used them.
+The demo teaches them to SmolLM2. They are easy enough for a small model. The bundled backbones were not
+trained on them.
 """
 
 from __future__ import annotations

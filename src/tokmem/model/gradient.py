@@ -27,7 +27,7 @@ from tokmem.log import logger
 
 FOLDER = "checks"
 OFF = "TOKMEM_NO_CHECK"
-"""The environment variable that turns the check off."""
+"""If this environment variable is set, no check runs."""
 _TOKENS, _PLACE = 12, 4  # length of the sequence, and the row that moves
 # How many nats a step changes the loss, and how far the two sides may differ: as a share, and in nats.
 _EXACT, _COARSE = (0.005, 0.05, 0.0003), (0.05, 0.5, 0.03)

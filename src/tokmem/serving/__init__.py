@@ -1,1 +1,1 @@
-"""Engines that serve an exported bank, and a client that asks them."""
+"""Starts inference engines on exported banks, and asks their servers."""

@@ -42,7 +42,7 @@ Sources: TypeAlias = str | Path | Lesson | Sequence[str | Path | Lesson]
 
 
 class Student(ClosedMemory, Protocol):
-    """What teaching needs of a `tokmem.methods.tokmem.TokMem`."""
+    """The parts of `TokMem` that teaching uses."""
 
     given_settings: FitSettings | None
 
