@@ -6,7 +6,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
-from tokmem.bank.store import load_bank
 from tokmem.data.calls.compose import ComposeSpec, compose
 from tokmem.data.calls.xlam import rank_tools, read_xlam
 from tokmem.methods.tokmem import TokMem
@@ -51,7 +50,6 @@ def trained(folder: Path, data: Data, backbone: str = BACKBONE, fit: FitSettings
     loaded = load_backbone(backbone, dtype=DTYPE)
     recall = RecallSettings(mode="chain", reject=True, max_new_tokens=LONGEST)
     if folder.exists():
-        load_bank(folder)
         return TokMem.load(folder, loaded, recall=recall)
     memory = TokMem(loaded, prompt="query", recall=recall, settings=fit)
     memory.learn(data.tools, data.train, ())

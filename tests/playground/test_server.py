@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
+from tokmem.cli.main import app
 from tokmem.methods.tokmem import TokMem
 from tokmem.playground.session import Session
 
@@ -67,6 +69,8 @@ def test_a_procedure_is_learned_from_five_examples_removed_and_saved(port: int, 
         ("recall", {}, "no `query`"),
         ("remove", {"name": "capitol"}, "no procedure 'capitol'"),
         ("add", {"name": "red", "examples": PAIRS[:1]}, "1 examples"),
+        ("add", {"name": "red", "examples": [["a", "b"], ["c"]]}, "an example ['c']"),
+        ("add", {"name": "red", "examples": [["a", 5], ["c", "d"]]}, "an example ['a', 5]"),
         ("add", {"name": "capital", "examples": PAIRS}, "capital"),
         ("delete", {}, "call 'delete'"),
         ("recall", ["query"], "list"),
@@ -99,3 +103,12 @@ def test_the_command_opens_the_page(
     done = CliRunner().invoke(app, ["-q", "ui", str(session.folder), "--port", "0"])
     assert done.exit_code == 0, done.output
     assert "Open http://127.0.0.1:" in done.stdout
+
+
+def test_a_port_in_use_is_refused_before_the_backbone_loads(
+    port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tokmem.cli.ui.open_memory", lambda *_: pytest.fail("loaded"))
+    done = CliRunner().invoke(app, ["ui", "bank", "--port", str(port)])
+    assert done.exit_code == 2
+    assert f"port {port}: Address already in use" in " ".join(done.output.split())

@@ -79,6 +79,7 @@ def learn(
     """
     from tokmem.data.lessons.sources import read_lessons
     from tokmem.data.queries import read_queries
+    from tokmem.methods.lessons.cost import seconds_a_token
     from tokmem.methods.lessons.settings import LessonSettings
     from tokmem.methods.lessons.teach import identity
 
@@ -91,7 +92,8 @@ def learn(
         marks = {one.name: identity(memory, one, settings, asked) for one in lessons}
         todo = [one for one in lessons if cards.get(one.name, {}).get("identity") != marks[one.name]]
         training = training_given(config, given(ctx))
-        costs = [_cost(memory, lesson, settings, training, len(asked)) for lesson in todo]
+        pace = seconds_a_token(memory.backbone.model) if todo else 0.0
+        costs = [_cost(memory, lesson, settings, training, len(asked), pace) for lesson in todo]
         if not json:
             _show_plan(todo, costs, len(lessons) - len(todo), dry_run)
         if dry_run or not _agreed(costs, yes):
@@ -134,7 +136,12 @@ def _open(bank: Path, settings: dict[str, str]) -> tuple[TokMem, dict[str, Any],
 
 
 def _cost(
-    memory: TokMem, lesson: Lesson, settings: LessonSettings, training: dict[str, Any], given: int
+    memory: TokMem,
+    lesson: Lesson,
+    settings: LessonSettings,
+    training: dict[str, Any],
+    given: int,
+    pace: float,
 ) -> Cost:
     from tokmem.methods.lessons.cost import cost_of
     from tokmem.methods.lessons.teacher import Teacher
@@ -147,7 +154,7 @@ def _cost(
             f"rename it, or: {command_line('bank', 'remove', 'BANK', lesson.name)}",
         )
     how = settings_for(given or settings.queries, memory.backbone, training)
-    return cost_of(Teacher(memory.backbone, memory.chat, lesson, settings), settings, how, given)
+    return cost_of(Teacher(memory.backbone, memory.chat, lesson, settings), settings, how, given, pace)
 
 
 def _show_plan(todo: Sequence[Lesson], costs: Sequence[Cost], done: int, whole: bool) -> None:

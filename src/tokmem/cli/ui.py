@@ -31,7 +31,9 @@ def ui(
     """
     from tokmem.playground.server import HOST, make_server
     from tokmem.playground.session import Session
+    from tokmem.serving.server import choose_port
 
+    port = choose_port(port)  # before the backbone loads
     memory = open_memory(bank, given(ctx), prompt)
     with make_server(Session(memory, bank), port) as server:
         console().print(f"Open http://{HOST}:{server.server_port} (Ctrl-C ends)", markup=False)

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 from tokmem.errors import DataError, TokMemError
 from tokmem.log import logger
 from tokmem.playground.session import Session
+from tokmem.strict_json import parse_json
 
 HOST = "127.0.0.1"
 _MOST = 1 << 20  # bytes of a request
@@ -71,11 +72,11 @@ class _Handler(BaseHTTPRequestHandler):
         return _OWN.issuperset(names)
 
     def _body(self) -> dict[str, Any]:
-        size = int(self.headers.get("Content-Length", 0))
-        if size > _MOST:
-            raise DataError(f"a request of {size} bytes", f"at most {_MOST}")
         try:
-            body = json.loads(self.rfile.read(size) or b"{}")
+            size = int(self.headers.get("Content-Length", 0))
+            if not 0 <= size <= _MOST:
+                raise DataError(f"a request of {size} bytes", f"at most {_MOST}")
+            body = parse_json(self.rfile.read(size) or b"{}")
         except ValueError as error:
             raise DataError("a request that is no JSON", "a JSON object") from error
         if not isinstance(body, dict):

@@ -88,11 +88,7 @@ class Session(Callback):
     def add(self, given: Record) -> Record:
         """Learns a new procedure from its examples; the other procedures' rows stay as they are."""
         name = take(given, "name", str, "the procedure").strip()
-        pairs = [
-            (query, response)
-            for query, response in take(given, "examples", list, "the procedure")
-            if query.strip() and response.strip()
-        ]
+        pairs = _pairs(take(given, "examples", list, "the procedure"))
         if not name or len(pairs) < 2:
             raise DataError(
                 f"a name and {len(pairs)} examples" if name else "a procedure without a name",
@@ -128,3 +124,11 @@ class Session(Callback):
             self.memory.save(self.folder)
         self.changed = False
         return self.state({})
+
+
+def _pairs(examples: list[Any]) -> list[tuple[str, str]]:
+    """The pairs of a query and its response in which both show something."""
+    for one in examples:
+        if not (isinstance(one, list) and len(one) == 2 and all(isinstance(text, str) for text in one)):
+            raise DataError(f"an example {one!r:.80}", "a list of a query and its response")
+    return [(query, response) for query, response in examples if query.strip() and response.strip()]

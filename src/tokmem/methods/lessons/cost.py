@@ -6,6 +6,7 @@ import time
 from dataclasses import dataclass
 
 import torch
+from transformers import PreTrainedModel
 
 from tokmem.methods.lessons.settings import LessonSettings
 from tokmem.methods.lessons.teacher import Teacher
@@ -33,28 +34,33 @@ class Cost:
     seconds: float
 
 
-def cost_of(teacher: Teacher, settings: LessonSettings, training: FitSettings, given: int) -> Cost:
-    """Estimates the cost of a lesson from one forward pass, which is timed.
+def cost_of(
+    teacher: Teacher, settings: LessonSettings, training: FitSettings, given: int, pace: float
+) -> Cost:
+    """Estimates the cost of a lesson.
 
     Args:
         teacher: has the lesson.
         settings: of the lesson.
         training: how the student will train.
         given: how many queries are given; 0 if they are to be made.
+        pace: of `seconds_a_token`.
     """
     ids = teacher.encoder.prompt(teacher.shown(Example("...")))
     queries, length = given or settings.queries, settings.max_new_tokens
     decoded = (0 if given else queries * settings.max_query_tokens) + 2 * queries * length
     read = queries * (length + settings.max_query_tokens) + len(ids)
     trained = steps_of(queries, training) * min(training.batch_size, queries) * length
-    seconds = (_DECODED * decoded + read + _TRAINED * trained) * _seconds_a_token(teacher)
+    seconds = (_DECODED * decoded + read + _TRAINED * trained) * pace
     return Cost(str(teacher.chat.tokenizer.decode(ids)), len(ids), seconds)
 
 
 @torch.no_grad()
-def _seconds_a_token(teacher: Teacher) -> float:
-    ids = torch.zeros(1, min(_PROBE, teacher.context), dtype=torch.long, device=teacher.lm.device)
-    teacher.lm.model(ids)  # the first pass is slow
+def seconds_a_token(model: PreTrainedModel) -> float:
+    """Times one forward pass: how long this machine takes to read a token."""
+    most = getattr(model.config.get_text_config(), "max_position_embeddings", None) or _PROBE
+    ids = torch.zeros(1, min(_PROBE, most), dtype=torch.long, device=model.device)
+    model(ids)  # the first pass is slow
     started = time.perf_counter()
-    teacher.lm.model(ids).logits.sum().item()
+    model(ids).logits.sum().item()
     return (time.perf_counter() - started) / ids.shape[1]
