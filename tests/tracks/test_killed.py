@@ -29,6 +29,14 @@ def start(folder: Path, config: Config) -> BaseProcess:
     return process
 
 
+def step_of(state: Path) -> int:
+    """The step of a checkpoint; 0 while its folder is being replaced."""
+    try:
+        return int(json.loads(state.read_text())["progress"]["step"])
+    except FileNotFoundError:
+        return 0
+
+
 def kill_in_the_second_stage(folder: Path, config: Config) -> None:
     """Kills the run once the third checkpoint of the second stage, or round, is written."""
     second = "*-4/state.json" if isinstance(config, AtomicConfig) else "*-round2/state.json"
@@ -37,8 +45,7 @@ def kill_in_the_second_stage(folder: Path, config: Config) -> None:
     try:
         while True:
             assert process.is_alive(), "ended before it could be killed"
-            found = list(states.glob(second))
-            if found and json.loads(found[0].read_text())["progress"]["step"] >= 3:
+            if any(step_of(state) >= 3 for state in states.glob(second)):
                 return
             time.sleep(0.005)
     finally:
