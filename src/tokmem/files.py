@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from fnmatch import fnmatch
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from tokmem.errors import TokMemError
 from tokmem.locks import lock_folder
@@ -87,6 +87,31 @@ def read_json(path: Path, kind: type[T], do: str) -> T:
         raise damaged(path, f"no JSON: {error}", do) from error
     if not isinstance(value, kind):
         raise damaged(path, f"a {type(value).__name__}, no {kind.__name__}", do)
+    return value
+
+
+def read_object(path: Path, what: str, error: type[TokMemError]) -> dict[str, Any]:
+    """Reads the JSON object in a file of a folder that a save wrote.
+
+    Args:
+        path: the file.
+        what: what the save wrote, such as "a bank".
+        error: the error to raise.
+
+    Raises:
+        TokMemError: as `error`; the file is missing, is not strict JSON (see `parse_json`) or no object.
+    """
+    if not path.is_file():
+        raise error(
+            f"no {path.name} in {path.parent}", f"a folder written by saving {what}", "check the path"
+        )
+    whole = ("a whole file", "take it from a copy")
+    try:
+        value = parse_json(path.read_bytes())
+    except ValueError as fault:
+        raise error(f"{path} is truncated or no JSON ({fault})", *whole) from fault
+    if not isinstance(value, dict):
+        raise error(f"{path} holds {value!r:.80}", "a JSON object", "take it from a copy")
     return value
 
 

@@ -96,7 +96,7 @@ def test_odd_contents_under_a_right_digest_raise_bank_errors_only(
 
 @pytest.mark.parametrize("facts", [5, "x", None, True, [], {}, {"digest": 1}, {"digest": {}, "format": [2]}])
 def test_what_is_no_bank_is_refused(saved: Path, tmp_path: Path, facts: Any) -> None:
-    with pytest.raises(BankError, match=r"bank\.json (is truncated or no bank|has format)"):
+    with pytest.raises(BankError, match=r"bank\.json (holds|is no bank|has format)"):
         load_bank(write(saved, tmp_path / "bank", facts))
 
 
@@ -104,7 +104,7 @@ def test_what_is_no_bank_is_refused(saved: Path, tmp_path: Path, facts: Any) -> 
 def test_what_is_no_strict_json_is_refused(saved: Path, tmp_path: Path, text: str) -> None:
     folder = write(saved, tmp_path / "bank", {})
     (folder / "bank.json").write_text(text, "utf-8")
-    with pytest.raises(BankError, match="truncated or no bank"):
+    with pytest.raises(BankError, match="truncated or no JSON"):
         load_bank(folder)
 
 

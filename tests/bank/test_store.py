@@ -114,7 +114,10 @@ def cut(name: str, saved: Path) -> None:
         (edit_json, r"bank\.json was edited"),
         (other_format, r"bank\.json has format 99"),
         (lambda saved: cut("bank.json", saved), r"bank\.json is truncated"),
-        (lambda saved: saved.joinpath("bank.json").write_text("[]"), r"bank\.json is truncated or no bank"),
+        (
+            lambda saved: saved.joinpath("bank.json").write_text("[]"),
+            r"bank\.json holds \[\], .*wanted: a JSON object",
+        ),
         (lambda saved: saved.joinpath("bank.json").unlink(), r"no bank\.json in"),
         (flip_a_bit, r"bank\.safetensors is truncated or was edited"),
         (lambda saved: cut("bank.safetensors", saved), r"bank\.safetensors is truncated"),

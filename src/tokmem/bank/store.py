@@ -21,10 +21,9 @@ from tokmem.bank.schema import check_facts, check_statistics, check_tensors
 from tokmem.bank.slots import IdSpace
 from tokmem.bank.statistics import Statistics
 from tokmem.errors import BankError
-from tokmem.files import check_format, recover_folder, replace_folder
+from tokmem.files import check_format, read_object, recover_folder, replace_folder
 from tokmem.locks import lock_folder
 from tokmem.records import Procedure
-from tokmem.strict_json import parse_json
 from tokmem.tensors import read_tensors
 
 FORMAT = 3  # brought statistics
@@ -192,18 +191,9 @@ def _read(folder: Path) -> _Contents:
 
 def _read_facts(folder: Path) -> dict[str, Any]:
     path = folder / FACTS
-    if not path.is_file():
-        raise BankError(f"no {FACTS} in {folder}", "a folder written by saving a bank", "check the path")
-    try:
-        facts = parse_json(path.read_bytes())
-    except ValueError as error:
-        raise BankError(
-            f"{path} is truncated or no bank ({error})", "a whole file", "take it from a copy"
-        ) from error
-    if not isinstance(facts, dict) or "digest" not in facts:
-        raise BankError(
-            f"{path} is truncated or no bank: {json.dumps(facts):.80}", "a whole file", "take it from a copy"
-        )
+    facts = read_object(path, "a bank", BankError)
+    if "digest" not in facts:
+        raise BankError(f"{path} is no bank: {json.dumps(facts):.80}", "a whole file", "take it from a copy")
     stored = facts.pop("digest")
     check_format(path, facts.get("format"), FORMAT, BankError)
     if stored != _digest(facts):

@@ -26,10 +26,9 @@ from transformers.pytorch_utils import Conv1D
 
 from tokmem.config import Config, check_least
 from tokmem.errors import AdapterError, ConfigError, TokMemError
-from tokmem.files import check_format, recover_folder, replace_folder
+from tokmem.files import check_format, read_object, recover_folder, replace_folder
 from tokmem.model.backbone import Backbone
 from tokmem.seeds import generator
-from tokmem.strict_json import parse_json
 from tokmem.tensors import check_shapes, read_tensors
 
 FORMAT = 1
@@ -304,19 +303,7 @@ def read_facts(path: Path) -> dict[str, Any]:
     Raises:
         AdapterError: it is missing, or holds no JSON object.
     """
-    if not path.is_file():
-        raise AdapterError(
-            f"no {path.name} in {path.parent}", "a folder written by saving an adapter", "check the path"
-        )
-    try:
-        content = parse_json(path.read_bytes())
-    except ValueError as error:
-        raise AdapterError(
-            f"{path} is truncated or no JSON ({error})", "a whole file", "take it from a copy"
-        ) from error
-    if not isinstance(content, dict):
-        raise AdapterError(f"{path} holds {content!r:.80}", "a JSON object", "take it from a copy")
-    return content
+    return read_object(path, "an adapter", AdapterError)
 
 
 def peft_library() -> Any:

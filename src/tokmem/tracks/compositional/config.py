@@ -107,11 +107,8 @@ class CompositionalConfig(Config):
 
     def _check_training(self) -> None:
         if self.training.epochs != 1:
-            raise ConfigError(
-                f"training.epochs {self.training.epochs}",
-                "epochs of each round",
-                "set rounds.epochs_per_round",
-            )
+            got = f"training.epochs {self.training.epochs}"
+            raise ConfigError(got, "epochs of each round", "set rounds.epochs_per_round")
         if self.training.seed:
             raise ConfigError(f"training.seed {self.training.seed}", "seeds of the experiment", "set seeds")
 

@@ -106,8 +106,7 @@ class CompositionalExperiment(Experiment):
         rows = [row for result in results for row in result.rows]
         rounds = [one for rounds in self.rounds.values() for one in rounds]
         losses = {
-            part.label(part.variant.name): result.losses
-            for part, result in zip(self.parts, results, strict=True)
+            part.label(part.variant.name): each.losses for part, each in zip(self.parts, results, strict=True)
         }
         return {
             "rows": mean_scores(rows),
@@ -174,11 +173,9 @@ class CompositionalExperiment(Experiment):
 
 
 def _counts(rounds: Sequence[Round]) -> dict[str, int]:
-    return {
-        "train": sum(len(one.data.train) for one in rounds),
-        "validation": sum(len(one.data.validation) for one in rounds),
-        "test": sum(len(one.data.test) for one in rounds),
-    }
+    """The number of examples in each split of some rounds."""
+    splits = ("train", "validation", "test")
+    return {split: sum(len(getattr(one.data, split)) for one in rounds) for split in splits}
 
 
 def _described(limit: int | None, one: Round) -> dict[str, Any]:
