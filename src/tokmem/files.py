@@ -105,11 +105,12 @@ def read_object(path: Path, what: str, error: type[TokMemError]) -> dict[str, An
         raise error(
             f"no {path.name} in {path.parent}", f"a folder written by saving {what}", "check the path"
         )
-    whole = ("a whole file", "take it from a copy")
     try:
         value = parse_json(path.read_bytes())
     except ValueError as fault:
-        raise error(f"{path} is truncated or no JSON ({fault})", *whole) from fault
+        raise error(
+            f"{path} is truncated or no JSON ({fault})", "a whole file", "take it from a copy"
+        ) from fault
     if not isinstance(value, dict):
         raise error(f"{path} holds {value!r:.80}", "a JSON object", "take it from a copy")
     return value
