@@ -5,12 +5,12 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from pathlib import Path
-
-from safetensors import SafetensorError
-from safetensors.torch import load
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 from tokmem.errors import TokMemError
+
+if TYPE_CHECKING:  # importing it takes seconds
+    from torch import Tensor
 
 _COPY = "take it from a copy"
 
@@ -26,6 +26,22 @@ def read_tensors(path: Path, kind: type[TokMemError], sha256: object = None) -> 
     Raises:
         TokMemError: as `kind`; the file is missing, has another digest, or is not a safetensors file.
     """
+    from safetensors import SafetensorError
+    from safetensors.torch import load
+
+    data = read_whole(path, kind, sha256)
+    try:
+        return load(data)
+    except (SafetensorError, ValueError, KeyError) as error:  # ValueError: overlapping or empty tensors
+        raise kind(f"{path} cannot be read ({error})", "a safetensors file", _COPY) from error
+
+
+def read_whole(path: Path, kind: type[TokMemError], sha256: object = None) -> bytes:
+    """Reads the bytes of a file; the arguments are as `read_tensors`'.
+
+    Raises:
+        TokMemError: as `kind`; the file is missing or has another digest.
+    """
     try:
         data = path.read_bytes()
     except OSError as error:
@@ -34,10 +50,7 @@ def read_tensors(path: Path, kind: type[TokMemError], sha256: object = None) -> 
         ) from error
     if sha256 is not None and hashlib.sha256(data).hexdigest() != sha256:
         raise kind(f"{path} is truncated or was edited after saving", "the file as saved", _COPY)
-    try:
-        return load(data)
-    except (SafetensorError, ValueError, KeyError) as error:  # ValueError: overlapping or empty tensors
-        raise kind(f"{path} cannot be read ({error})", "a safetensors file", _COPY) from error
+    return data
 
 
 def check_shapes(

@@ -7,7 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tokmem.bank.statistics import ClosedForm, Statistics
+from tokmem.bank.policy import ClosedForm
+from tokmem.bank.statistics import Statistics
 
 DIM = 12
 READ_WITH = {"backbone": "b0", "chat format": "c0", "prompt mode": "query"}

@@ -16,8 +16,9 @@ from tests.bank.gaussians import READ_WITH, clouds
 from tests.tiny import DIM, SPARE, VOCAB
 from tokmem.bank.bank import Bank
 from tokmem.bank.closed import close, gate_of
+from tokmem.bank.policy import ClosedForm
 from tokmem.bank.slots import IdSpace
-from tokmem.bank.statistics import ClosedForm, Statistics
+from tokmem.bank.statistics import Statistics
 from tokmem.bank.store import Origin, load_bank, save_bank
 from tokmem.errors import BankError
 from tokmem.records import Procedure
@@ -179,7 +180,7 @@ def test_a_damaged_file_of_statistics_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_bank_of_the_format_before_still_loads(tmp_path: Path) -> None:
-    from tokmem.bank.store import _digest
+    from tokmem.bank.facts import digest
 
     bank = learn(empty(), NAMES)
     bank.statistics = None
@@ -189,7 +190,7 @@ def test_a_bank_of_the_format_before_still_loads(tmp_path: Path) -> None:
     facts = json.loads(path.read_text())
     del facts["digest"]
     facts["format"] = 2
-    path.write_text(json.dumps({**facts, "digest": _digest(facts)}))
+    path.write_text(json.dumps({**facts, "digest": digest(facts)}))
     loaded, _ = load_bank(tmp_path / "bank")
     assert torch.equal(loaded.addresses(), bank.addresses())
     assert gate_of(loaded) is None

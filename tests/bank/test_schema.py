@@ -11,8 +11,10 @@ import pytest
 import torch
 
 from tests.tiny import DIM, tiny_bank
-from tokmem.bank.statistics import ClosedForm, Statistics
-from tokmem.bank.store import Origin, _digest, load_bank, save_bank
+from tokmem.bank.facts import Origin, digest
+from tokmem.bank.policy import ClosedForm
+from tokmem.bank.statistics import Statistics
+from tokmem.bank.store import load_bank, save_bank
 from tokmem.errors import BankError
 from tokmem.records import Procedure
 from tokmem.strict_json import MAX_SCHEMA_DEPTH
@@ -47,7 +49,7 @@ def write(saved: Path, folder: Path, facts: Any) -> Path:
     for path in saved.glob("*.safetensors"):
         (folder / path.name).write_bytes(path.read_bytes())
     if isinstance(facts, dict):
-        facts = facts | {"digest": _digest(facts)}
+        facts = facts | {"digest": digest(facts)}
     (folder / "bank.json").write_text(json.dumps(facts))
     return folder
 

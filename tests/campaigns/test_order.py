@@ -25,8 +25,9 @@ from tests.campaigns.ledger import SEED, SHARE, Ledger, Tally
 from tests.tiny import DIM, SPARE, VOCAB, tiny_model
 from tokmem.bank.bank import Bank
 from tokmem.bank.closed import close
+from tokmem.bank.policy import ClosedForm
 from tokmem.bank.slots import IdSpace
-from tokmem.bank.statistics import ClosedForm, Statistics
+from tokmem.bank.statistics import Statistics
 from tokmem.bank.store import Origin, load_bank, save_bank
 from tokmem.model.memory_lm import MemoryLM
 from tokmem.records import Procedure

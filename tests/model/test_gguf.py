@@ -18,7 +18,6 @@ from tokmem.bank.store import load_bank
 from tokmem.data.chat import Chat
 from tokmem.errors import BackboneError, TokMemError
 from tokmem.methods.tokmem import TokMem
-from tokmem.model import converted as cache
 from tokmem.model.backbone import load_backbone
 from tokmem.model.converted import backbones_folder, file_sha256
 from tokmem.model.fingerprint import fingerprint
@@ -93,7 +92,7 @@ def test_a_bank_names_the_file(tmp_path: Path) -> None:
 def test_the_second_use_reads_the_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = write(tmp_path)
     first = load_backbone(str(path), device="cpu")
-    monkeypatch.setattr(cache, "open_gguf", lambda _: pytest.fail("converted again"))
+    monkeypatch.setattr("tokmem.model.gguf.open_gguf", lambda _: pytest.fail("converted again"))
     shutil.move(path, tmp_path / "renamed.gguf")
     again = load_backbone(f"{tmp_path}:renamed.gguf", device="cpu")
     assert (again.fingerprint, again.id) == (first.fingerprint, "renamed.gguf")

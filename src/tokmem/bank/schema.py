@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple, get_args
 
-from torch import Tensor
-
-from tokmem.bank.addresses import Reference
+from tokmem.bank.policy import ClosedForm
 from tokmem.bank.slots import IdPolicy
-from tokmem.bank.statistics import REFERENCE, REST, REST_SCATTER, ClosedForm
 from tokmem.errors import BankError, ConfigError
 from tokmem.records import Procedure
 from tokmem.strict_json import MAX_SCHEMA_DEPTH, nests_deeper
 
-_REMEDY = "take the bank from a copy, or train a new one"
+REMEDY = "take the bank from a copy, or train a new one"
 MOST = 1 << 31
 """Upper bound of the row counts, token ids and dimensions in a bank file."""
 
@@ -125,7 +122,7 @@ def check_facts(facts: Mapping[str, Any], path: Path) -> None:
 def _check_closed_form(facts: Mapping[str, Any], path: Path) -> None:
     """Checks what is said of the statistics, if there are any."""
     if ("closed_form" in facts) != ("statistics" in facts):
-        raise BankError(f"{path} with closed_form or statistics alone", "both, or neither", _REMEDY)
+        raise BankError(f"{path} with closed_form or statistics alone", "both, or neither", REMEDY)
     if "closed_form" not in facts:
         return
     closed = facts["closed_form"]
@@ -139,51 +136,6 @@ def _check_closed_form(facts: Mapping[str, Any], path: Path) -> None:
         raise _odd(path, "closed_form.policy", closed["policy"], f"a policy ({error})") from error
 
 
-def check_tensors(tensors: Mapping[str, Tensor], facts: Mapping[str, Any], path: Path) -> None:
-    """Refuses tensors other than those that the facts announce.
-
-    Args:
-        tensors: of the bank's rows and query states.
-        facts: checked contents of `bank.json`.
-        path: of the file of the tensors, for messages.
-
-    Raises:
-        BankError: a tensor is missing, unknown, or of another shape or kind.
-    """
-    slots = sum(len(entry["ids"]) for entry in facts["procedures"])
-    states = sum(entry["states"] for entry in facts["procedures"])
-    rows = {"steering": slots} | ({} if facts["coupled"] else {"address": slots})
-    rows |= {"states": states} if states else {}
-    _check_shapes(tensors, {name: (count, facts["dim"]) for name, count in rows.items()}, path)
-
-
-def check_statistics(sums: Mapping[str, Tensor], facts: Mapping[str, Any], path: Path) -> None:
-    """Refuses statistics other than those that the facts announce; the arguments are as `check_tensors`'.
-
-    Raises:
-        BankError: a tensor is missing, unknown, or of another shape or kind.
-    """
-    count, dim = len(facts["closed_form"]["names"]), facts["dim"]
-    packed = (dim * (dim + 1) // 2,)
-    shapes: dict[str, tuple[int, ...]] = {"counts": (count,), "levels": (count,), "sums": (count, dim)}
-    shapes["scatter"] = packed
-    if "rest" in facts["closed_form"]:
-        shapes |= {REST: (dim,), REST_SCATTER: packed}
-    if any(name.startswith(REFERENCE) for name in sums):
-        matrices, rows = ("metric", "background"), ("mean", "unit", "call")
-        for field in fields(Reference):
-            shape = packed if field.name in matrices else (dim,) if field.name in rows else ()
-            shapes[REFERENCE + field.name] = shape
-    _check_shapes(sums, shapes, path)
-
-
-def _check_shapes(tensors: Mapping[str, Tensor], shapes: Mapping[str, tuple[int, ...]], path: Path) -> None:
-    found = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
-    numbers = all(tensor.is_floating_point() or name == "counts" for name, tensor in tensors.items())
-    if found != shapes or not numbers:
-        raise BankError(f"{path} holds {found}", f"numbers {dict(shapes)}, as bank.json says", _REMEDY)
-
-
 def _check(value: Mapping[str, Any], kinds: Mapping[str, _Kind], path: Path, where: str) -> None:
     for key in value:
         if key not in kinds:
@@ -191,13 +143,13 @@ def _check(value: Mapping[str, Any], kinds: Mapping[str, _Kind], path: Path, whe
     for key, kind in kinds.items():
         if key not in value:
             if key not in _OPTIONAL:
-                raise BankError(f"{path} without {where}{key}", kind.name, _REMEDY)
+                raise BankError(f"{path} without {where}{key}", kind.name, REMEDY)
         elif not kind.fits(value[key]):
             raise _odd(path, f"{where}{key}", value[key], kind.name)
 
 
 def _odd(path: Path, where: str, value: Any, wanted: str) -> BankError:
-    return BankError(f"{path}: {where} is {json.dumps(value):.80}", wanted, _REMEDY)
+    return BankError(f"{path}: {where} is {json.dumps(value):.80}", wanted, REMEDY)
 
 
 def check_procedure(procedure: Procedure) -> None:

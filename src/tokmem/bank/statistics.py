@@ -10,43 +10,19 @@ Letters: P procedures, n states of a procedure, d the backbone's hidden size.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any, Literal, get_args
+from dataclasses import asdict
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from tokmem.bank.addresses import Gate, Reference, pack, unpack
 from tokmem.bank.moments import Moments
-from tokmem.errors import BankError, ConfigError
+from tokmem.bank.policy import ClosedForm
+from tokmem.errors import BankError
 
-Shared = Literal["frozen", "updated"]
 REFERENCE = "reference."
 REST, REST_SCATTER = "rest", "rest.scatter"
-
-
-@dataclass(frozen=True)
-class ClosedForm:
-    """How addresses are computed.
-
-    Attributes:
-        shared: whether what addresses have in common (covariances, common mean, sharpness, balance) is
-            `frozen` after the first stage or `updated` with every procedure. If frozen, a row never changes
-            again. If updated, all rows are computed again, and the order of procedures does not matter.
-        ridge: share of the mean variance that is added to the covariance in every direction.
-        false_accept: share of the queries that fit no procedure which may still reach one.
-    """
-
-    shared: Shared = "updated"
-    ridge: float = 0.1
-    false_accept: float = 0.05
-
-    def __post_init__(self) -> None:
-        if self.shared not in get_args(Shared) or self.ridge <= 0 or not 0 < self.false_accept < 1:
-            raise ConfigError(
-                f"shared {self.shared!r}, ridge {self.ridge}, false_accept {self.false_accept}",
-                f"{' or '.join(get_args(Shared))}; above 0; between 0 and 1",
-            )
 
 
 class Statistics:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict
 from itertools import groupby
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,48 +17,25 @@ import torch
 from safetensors.torch import save
 
 from tokmem.bank.bank import Bank
-from tokmem.bank.schema import check_facts, check_statistics, check_tensors
+from tokmem.bank.facts import (
+    CARD,
+    FACTS,
+    FILES,
+    FORMAT,
+    STATISTICS,
+    TENSORS,
+    Origin,
+    checked_facts,
+    digest,
+    read_settled,
+)
+from tokmem.bank.shapes import check_statistics, check_tensors
 from tokmem.bank.slots import IdSpace
 from tokmem.bank.statistics import Statistics
 from tokmem.errors import BankError
-from tokmem.files import check_format, read_object, recover_folder, replace_folder
-from tokmem.locks import lock_folder
+from tokmem.files import replace_folder
 from tokmem.records import Procedure
 from tokmem.tensors import read_tensors
-
-FORMAT = 3  # brought statistics
-TENSORS, STATISTICS, FACTS, CARD = "bank.safetensors", "statistics.safetensors", "bank.json", "README.md"
-FILES = (FACTS, TENSORS, STATISTICS, CARD)
-
-
-@dataclass(frozen=True)
-class Origin:
-    """The backbone that a bank belongs to, and how the bank was made.
-
-    Attributes:
-        backbone: id of the backbone.
-        fingerprint: fingerprint of its weights; other backbones refuse the bank.
-        chat: fingerprint of the chat format it was trained with.
-        configuration: settings of the backbone that change the states of its weights.
-        training: provenance and settings of the training, in any form.
-        source_sha256: of the GGUF file that the weights come from; empty if they come from none.
-    """
-
-    backbone: str
-    fingerprint: str
-    chat: str = ""
-    training: Mapping[str, Any] = field(default_factory=dict)
-    configuration: Mapping[str, Any] = field(default_factory=dict)
-    source_sha256: str = ""
-
-    def merged(self, other: Origin) -> Origin:
-        """The origin of a bank that was merged with another: both trainings, and what they have in common."""
-        training: dict[str, Any] = {"merged": [dict(self.training), dict(other.training)]}
-        for name in ("prompt", "adapter"):
-            values = {one.training.get(name) for one in (self, other)}
-            if len(values) == 1 and None not in values:
-                training[name] = values.pop()
-        return replace(self, training=training)
 
 
 def save_bank(bank: Bank, folder: Path, origin: Origin) -> None:
@@ -81,7 +58,7 @@ def save_bank(bank: Bank, folder: Path, origin: Origin) -> None:
             (draft / STATISTICS).write_bytes(save(bank.statistics.tensors()))
             checksums["statistics"] = _sha256(draft / STATISTICS)
         facts = json.loads(json.dumps(_facts(bank, origin) | checksums))
-        facts["digest"] = _digest(facts)
+        facts["digest"] = digest(facts)
         (draft / FACTS).write_text(json.dumps(facts, indent=1, ensure_ascii=False) + "\n", "utf-8")
         (draft / CARD).write_text(_card(bank, origin), "utf-8")
 
@@ -105,15 +82,7 @@ def load_bank(
         BankError: a file is missing, truncated or edited, or the bank is of another backbone or chat format;
             the message names what differs.
     """
-    recover_folder(folder)
-    try:
-        facts, tensors, sums = _read(folder)
-    except BankError:
-        recover_folder(folder)
-        if not folder.is_dir():
-            raise
-        with lock_folder(folder):  # a writer may have replaced one file after the other was read
-            facts, tensors, sums = _read(folder)
+    facts, tensors, sums = read_settled(folder, _read)
     origin = Origin(**facts["origin"])
     at_hand, own = configuration or {}, origin.configuration
     for what, got, wanted in (
@@ -171,6 +140,10 @@ def _facts(bank: Bank, origin: Origin) -> dict[str, Any]:
     return facts if bank.statistics is None else facts | {"closed_form": bank.statistics.facts}
 
 
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
 class _Contents(NamedTuple):
     """The checked contents of a bank's files; `sums` is empty if there are no statistics."""
 
@@ -180,36 +153,13 @@ class _Contents(NamedTuple):
 
 
 def _read(folder: Path) -> _Contents:
-    facts, sums = _read_facts(folder), dict[str, torch.Tensor]()
+    facts, sums = checked_facts(folder), dict[str, torch.Tensor]()
     tensors = read_tensors(folder / TENSORS, BankError, facts["tensors"])
     check_tensors(tensors, facts, folder / TENSORS)
     if "closed_form" in facts:
         sums = read_tensors(folder / STATISTICS, BankError, facts["statistics"])
         check_statistics(sums, facts, folder / STATISTICS)
     return _Contents(facts, tensors, sums)
-
-
-def _read_facts(folder: Path) -> dict[str, Any]:
-    path = folder / FACTS
-    facts = read_object(path, "a bank", BankError)
-    if "digest" not in facts:
-        raise BankError(f"{path} is no bank: {json.dumps(facts):.80}", "a whole file", "take it from a copy")
-    stored = facts.pop("digest")
-    check_format(path, facts.get("format"), FORMAT, BankError)
-    if stored != _digest(facts):
-        raise BankError(
-            f"{path} was edited after saving", "the file as saved", "change banks with `tokmem bank`"
-        )
-    check_facts(facts, path)
-    return facts
-
-
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
-def _digest(facts: Mapping[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 
 def _card(bank: Bank, origin: Origin) -> str:

@@ -19,7 +19,7 @@ from tokmem.records import Procedure
 
 if TYPE_CHECKING:  # importing them takes seconds
     from tokmem.bank.bank import Bank
-    from tokmem.bank.store import Origin
+    from tokmem.bank.facts import Origin
 
 app = typer.Typer(no_args_is_help=True, help="List, show, add, remove, rename, merge and slice procedures.")
 
@@ -40,14 +40,15 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 def list_(folder: Folder, json: Json = False) -> None:
     """List a bank's procedures and their token ids."""
+    from tokmem.bank.facts import read_facts
     from tokmem.report.banks import bank_line, bank_records, bank_table
 
-    bank, origin = _load(folder)
+    facts = read_facts(folder)
     if json:
-        show_json(bank_records(bank))
+        show_json(bank_records(facts))
         return
-    show_table(bank_table(bank), ("procedure",))
-    console().print(bank_line(bank, origin), markup=False)
+    show_table(bank_table(facts), ("procedure",))
+    console().print(bank_line(facts), markup=False)
 
 
 def show(

@@ -192,10 +192,12 @@ def _options(
 
 
 def main() -> None:
-    """Runs the command line; closed output streams swallow what is printed."""
+    """Runs the command line; closed output streams swallow what is printed, and bars are for terminals."""
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:
             setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115 stays open
+    if not sys.stderr.isatty():  # bars of other libraries would fill a log
+        os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     signal.signal(signal.SIGTERM, _terminate)
     try:
         app()

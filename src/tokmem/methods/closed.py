@@ -23,7 +23,8 @@ from torch import Tensor
 from tokmem.bank.bank import Bank
 from tokmem.bank.calibration import ambiguities
 from tokmem.bank.closed import close, reference_of
-from tokmem.bank.statistics import ClosedForm, Statistics
+from tokmem.bank.policy import ClosedForm
+from tokmem.bank.statistics import Statistics
 from tokmem.data.chat import Chat
 from tokmem.data.encode import Encoder, PromptMode
 from tokmem.data.stream import SideBySide

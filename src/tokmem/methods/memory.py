@@ -8,7 +8,7 @@ from tempfile import TemporaryDirectory
 from typing import Any, overload
 
 from tokmem.bank.bank import Bank
-from tokmem.bank.store import FILES
+from tokmem.bank.facts import FILES
 from tokmem.config.changes import with_changes
 from tokmem.data.coerce import ExamplesLike, as_examples, as_query
 from tokmem.data.encode import Encoder

