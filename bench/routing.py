@@ -23,7 +23,7 @@ from bench.routing_learners import Closed, Learner, NearestMean, Tasks, Trained,
 from bench.routing_reject import reject_rows
 from bench.routing_states import PROMPTS, Reader, TaskStates, read_tasks
 from tokmem.bank.init import start_rows
-from tokmem.bank.statistics import ClosedForm
+from tokmem.bank.policy import ClosedForm
 from tokmem.files import atomic_write_json
 from tokmem.model.backbone import Backbone, load_backbone
 from tokmem.provenance import provenance

@@ -15,8 +15,9 @@ from torch import Tensor
 from bench.routing_states import TaskStates
 from tokmem.bank.bank import Bank
 from tokmem.bank.closed import close
+from tokmem.bank.policy import ClosedForm, Shared
 from tokmem.bank.slots import IdSpace
-from tokmem.bank.statistics import ClosedForm, Shared, Statistics
+from tokmem.bank.statistics import Statistics
 from tokmem.records import Procedure
 from tokmem.seeds import generator
 from tokmem.train.optim import rate, set_rate

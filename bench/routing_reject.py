@@ -13,7 +13,7 @@ from bench.routing_states import Read, join
 from tokmem.bank.addresses import Gate
 from tokmem.bank.bank import Bank
 from tokmem.bank.closed import gate_of, reference_of
-from tokmem.bank.statistics import ClosedForm
+from tokmem.bank.policy import ClosedForm
 from tokmem.eval.calibration import auroc, calibration_error, risk_coverage
 
 STATED = (0.01, 0.05, 0.1, 0.2)

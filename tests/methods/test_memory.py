@@ -11,7 +11,7 @@ import pytest
 from tests.data.tiny_chat import LLAMA, tiny_tokenizer
 from tests.methods.test_tokmem import memory
 from tests.tiny import tiny_backbone
-from tokmem.bank.store import FILES
+from tokmem.bank.facts import FILES
 from tokmem.errors import BackboneError, BankError, DataError
 from tokmem.methods.memory import bank_folder
 from tokmem.methods.tokmem import TokMem

@@ -9,8 +9,8 @@ import torch
 
 from tests.tiny import DIM, SPARE, VOCAB, tiny_bank
 from tokmem.bank.bank import Bank
+from tokmem.bank.facts import Origin
 from tokmem.bank.slots import IdSpace
-from tokmem.bank.store import Origin
 from tokmem.errors import BankError
 from tokmem.report import bank_geometry as module
 from tokmem.report.bank_geometry import bank_geometry

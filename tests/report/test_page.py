@@ -12,7 +12,7 @@ import pytest
 
 from tests.report.summaries import NAMES, NASTY, continual, row, sampled, single
 from tests.tiny import tiny_bank
-from tokmem.bank.store import Origin
+from tokmem.bank.facts import Origin
 from tokmem.errors import ConfigError, DataError
 from tokmem.report.bank_geometry import bank_geometry
 from tokmem.report.blocks import TableBlock
