@@ -100,6 +100,7 @@ def test_a_corpus_is_checked_before_the_backbone_loads(
         ("--train_size", -1, "at least 0"),
         ("--num_epochs", "many", "training.epochs: 'many'"),
         ("--model_name", "no/such/model", "cannot be loaded"),
+        ("--model_name", "mni", "did you mean mini?"),
         ("--device", "gpu", "gpu"),
         ("--tasks_dri", "x", "No such option"),
     ],
@@ -198,7 +199,7 @@ def test_an_error_that_is_not_the_users_shows_no_traceback(
     def fail(*_: object) -> None:
         raise RecursionError("too deep")
 
-    monkeypatch.setattr("tokmem.bank.store.load_bank", fail)
+    monkeypatch.setattr("tokmem.bank.facts.read_facts", fail)
     done = cli("bank", "list", bank)
     assert done.exit_code == 1
     assert "RecursionError: too deep" in done.stderr

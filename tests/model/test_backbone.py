@@ -137,6 +137,8 @@ def test_a_linear_attention_layer_is_recurrent() -> None:
     ("options", "message"),
     [
         ({"name": "no/such-model-anywhere"}, "'no/such-model-anywhere' cannot be loaded"),
+        ({"name": "mni"}, "'mni'.*did you mean mini"),
+        ({"name": "SmolLM2"}, "did you mean smollm2"),
         ({"device": "cuda:99"}, "device 'cuda:99'"),
         ({"device": "gpu"}, "device 'gpu'"),
         ({"dtype": "fp32"}, "dtype 'fp32'.*float32"),

@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable
+from functools import wraps
 from typing import Annotated, Any
 
 import typer
@@ -35,7 +36,7 @@ from tokmem.cli.explain import explaining
 from tokmem.cli.flags import Flags, normalizer
 from tokmem.cli.shared import complain
 from tokmem.errors import TokMemError
-from tokmem.log import configure
+from tokmem.log import configure, logger
 
 _INTERRUPTED, _TERMINATED = 130, 143
 
@@ -109,8 +110,20 @@ def _add(
     flags: Flags | None = None,
     *,
     tables: bool = False,
+    models: bool = False,
 ) -> None:
-    """Registers a command: its settings are options, and its help ends with an example."""
+    """Registers a command: its settings are options, and its help ends with an example.
+
+    Args:
+        group: what it belongs to.
+        name: its name.
+        function: what it does.
+        example: the last line of its help.
+        panel: its panel in the help of the group.
+        flags: the settings that are its options.
+        tables: whether it shows tables, which `--explain` explains.
+        models: whether it loads a backbone; if so, it says at once that this takes a while.
+    """
     kind = flags.command() if flags else TyperCommand
     group.command(
         name,
@@ -119,7 +132,16 @@ def _add(
         help=_unwrapped(function.__doc__ or ""),
         epilog=f"Example: {example}",
         rich_help_panel=panel,
-    )(function)
+    )(_announced(function) if models else function)
+
+
+def _announced(function: Callable[..., None]) -> Callable[..., None]:
+    @wraps(function)
+    def run(*args: Any, **options: Any) -> None:
+        logger.info("loading torch and transformers")
+        function(*args, **options)
+
+    return run
 
 
 def _unwrapped(text: str) -> str:
@@ -129,16 +151,16 @@ def _unwrapped(text: str) -> str:
 
 _START, _TRAIN, _KEEP = "Start here", "Train and measure", "Keep banks"
 _BANK, _ONE = "runs/demo/banks/tokmem-query-0", "ticket_topic"
-_add(app, "demo", demo.demo, demo.EXAMPLE, _START, tables=True)
+_add(app, "demo", demo.demo, demo.EXAMPLE, _START, tables=True, models=True)
 _add(app, "init", init.init, init.EXAMPLE, _START)
-_add(app, "recall", recall.recall, recall.EXAMPLE, _START, recall.FLAGS)
-_add(app, "ui", ui.ui, ui.EXAMPLE, _START, ui.FLAGS)
+_add(app, "recall", recall.recall, recall.EXAMPLE, _START, recall.FLAGS, models=True)
+_add(app, "ui", ui.ui, ui.EXAMPLE, _START, ui.FLAGS, models=True)
 _add(app, "doctor", doctor.doctor, doctor.EXAMPLE, _START)
-_add(app, "train", train.train, train.EXAMPLE, _TRAIN, train.FLAGS, tables=True)
-_add(app, "learn", learn.learn, learn.EXAMPLE, _TRAIN, learn.FLAGS)
-_add(app, "tools", tools.tools, tools.EXAMPLE, _TRAIN, tools.FLAGS, tables=True)
-_add(app, "eval", evaluate.evaluate, evaluate.EXAMPLE, _TRAIN, evaluate.FLAGS, tables=True)
-_add(app, "run", run.run, run.EXAMPLE, _TRAIN, tables=True)
+_add(app, "train", train.train, train.EXAMPLE, _TRAIN, train.FLAGS, tables=True, models=True)
+_add(app, "learn", learn.learn, learn.EXAMPLE, _TRAIN, learn.FLAGS, models=True)
+_add(app, "tools", tools.tools, tools.EXAMPLE, _TRAIN, tools.FLAGS, tables=True, models=True)
+_add(app, "eval", evaluate.evaluate, evaluate.EXAMPLE, _TRAIN, evaluate.FLAGS, tables=True, models=True)
+_add(app, "run", run.run, run.EXAMPLE, _TRAIN, tables=True, models=True)
 _add(app, "report", report.report, report.EXAMPLE, _TRAIN)
 _add(data.app, "compose", data.compose, data.EXAMPLE, flags=data.FLAGS)
 app.add_typer(data.app, name="data", rich_help_panel=_TRAIN)
@@ -150,6 +172,7 @@ _add(
     bank.add,
     f'tokmem bank add {_BANK} --name ask --description "Ask back" --out runs/larger',
     flags=bank.FLAGS,
+    models=True,
 )
 _add(bank.app, "remove", bank.remove, f"tokmem bank remove {_BANK} {_ONE} --out runs/smaller")
 _add(bank.app, "rename", bank.rename, f"tokmem bank rename {_BANK} {_ONE} other --out runs/renamed")
@@ -161,8 +184,8 @@ _add(backbone.app, "get", backbone.get, "tokmem backbone get mini")
 _add(backbone.app, "path", backbone.path, "tokmem backbone path mini")
 _add(backbone.app, "remove", backbone.remove, "tokmem backbone remove smollm2")
 app.add_typer(backbone.app, name="backbone", rich_help_panel=_KEEP)
-_add(app, "export", export.export, export.EXAMPLE, _KEEP, export.FLAGS)
-_add(app, "serve", serve.serve, serve.EXAMPLE, _KEEP, serve.FLAGS)
+_add(app, "export", export.export, export.EXAMPLE, _KEEP, export.FLAGS, models=True)
+_add(app, "serve", serve.serve, serve.EXAMPLE, _KEEP, serve.FLAGS, models=True)
 _add(app, "analyze", analyze.analyze, analyze.EXAMPLE, _KEEP, tables=True)
 
 

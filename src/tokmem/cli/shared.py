@@ -17,6 +17,7 @@ from rich.text import Text
 
 from tokmem.cli.explain import explanations
 from tokmem.errors import ConfigError, TokMemError
+from tokmem.log import logger
 from tokmem.records import Answer, Procedure
 from tokmem.report.results import result_facts, results_table
 from tokmem.report.tables import Table, least_width
@@ -90,10 +91,14 @@ def _described(error: Exception) -> TokMemError:
 
 
 def load(config: Any) -> Backbone:
-    """Loads a backbone without the progress bars of transformers."""
+    """Loads a backbone; bars of transformers show only what a hub has to send."""
     from transformers.utils import logging
 
-    logging.disable_progress_bar()
+    from tokmem.model.catalog import is_local
+
+    if is_local(config.model_name):
+        logging.disable_progress_bar()
+    logger.info("loading %s", config.model_name)
     return config.load()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from difflib import get_close_matches
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,6 +17,7 @@ if TYPE_CHECKING:  # importing it takes seconds
     import torch
 
 MINI, MINI_TOOLS, SMOLLM2 = "mini", "mini-tools", "smollm2"
+_NEAR = 0.75  # likeness of two names: a slip of the hand
 NAMES = "smollm2, mini or mini-tools, a hub id, a local folder, or a .gguf file"
 
 
@@ -93,7 +95,8 @@ def locate(name: str, dtype: torch.dtype | None, device: str) -> Source:
         device: kind of the device that will hold them.
 
     Raises:
-        TokMemError: a GGUF file cannot be found, fetched, read or converted.
+        TokMemError: a GGUF file cannot be found, fetched, read or converted, or `name` is nearly that of the
+            catalog.
     """
     named = CATALOG.get(name)
     if named and named.folder:
@@ -105,8 +108,16 @@ def locate(name: str, dtype: torch.dtype | None, device: str) -> Source:
         path = find_gguf(name)
         held = convert(file_sha256(path), dtype, lambda: path)
         return Source(str(held.folder), path.name, whole_precision=True, converted=held)
-    local = Path(name)
-    return Source(name, local.resolve().name if local.exists() else name)
+    if is_local(name):
+        return Source(name, Path(name).resolve().name)
+    if close := get_close_matches(name.lower(), CATALOG, n=1, cutoff=_NEAR):
+        raise BackboneError(f"backbone {name!r}", NAMES, f"did you mean {close[0]}?")
+    return Source(name, name)
+
+
+def is_local(name: str) -> bool:
+    """Whether a backbone needs no hub: it is in the catalog, or a folder or file of this machine."""
+    return name in CATALOG or Path(name).exists()
 
 
 def mini_path(name: str = MINI) -> Path:
