@@ -55,8 +55,11 @@ _COLUMNS = {
 def learn(
     ctx: typer.Context,
     sources: Annotated[
-        list[Path],
-        typer.Argument(help="Prompts (text), folders with a SKILL.md, tools (JSON).", show_default=False),
+        list[str],
+        typer.Argument(
+            help="Prompts (text), folders with a SKILL.md, tools (JSON), MCP servers (URL, stdio:COMMAND).",
+            show_default=False,
+        ),
     ],
     bank: Annotated[Path, typer.Option("--bank", help="Folder of the bank; made if there is none.")],
     queries: Annotated[

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from tokmem.data.fields import read_bytes
 from tokmem.data.lessons.lesson import Lesson
+from tokmem.data.lessons.server import is_server, read_server
 from tokmem.data.lessons.skill import SKILL, read_skill
 from tokmem.data.lessons.tools import read_tools
 from tokmem.errors import DataError
@@ -17,16 +18,17 @@ from tokmem.strict_json import decode_utf8
 _MOST_DESCRIPTION = 200
 
 
-def read_lessons(paths: Sequence[Path]) -> tuple[Lesson, ...]:
+def read_lessons(sources: Sequence[str | Path]) -> tuple[Lesson, ...]:
     """Reads the lessons of several sources, in order.
 
     Args:
-        paths: for each source a prompt (a text file), a folder with a `SKILL.md`, or tools (.json, .jsonl).
+        sources: for each a prompt (a text file), a folder with a `SKILL.md`, tools (.json, .jsonl), or an MCP
+            server as `read_server` takes it.
 
     Raises:
         DataError: a source cannot be read or is not what it seems to be, or two lessons have one name.
     """
-    lessons = [lesson for path in paths for lesson in _read(Path(path))]
+    lessons = [lesson for source in sources for lesson in _read(source)]
     seen: dict[str, str] = {}
     for lesson in lessons:
         if lesson.name in seen:
@@ -39,7 +41,10 @@ def read_lessons(paths: Sequence[Path]) -> tuple[Lesson, ...]:
     return tuple(lessons)
 
 
-def _read(path: Path) -> Sequence[Lesson]:
+def _read(source: str | Path) -> Sequence[Lesson]:
+    if isinstance(source, str) and is_server(source):
+        return read_server(source)
+    path = Path(source)
     if path.is_dir() or path.name == SKILL:
         return [read_skill(path if path.is_dir() else path.parent)]
     if path.suffix in (".json", ".jsonl"):

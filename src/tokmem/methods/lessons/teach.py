@@ -106,7 +106,7 @@ def teach_all(
 
     Args:
         memory: gets the new procedures.
-        sources: paths of prompts, skills and tools, or lessons.
+        sources: what `read_lessons` takes, or lessons.
         queries: of all lessons; without any they are made.
         changes: to the settings of lessons, and to those of training.
 
@@ -115,9 +115,7 @@ def teach_all(
         TokMemError: as `teach`.
     """
     given = [sources] if isinstance(sources, str | Path | Lesson) else list(sources)
-    lessons = [
-        one for own in given for one in ([own] if isinstance(own, Lesson) else read_lessons([Path(own)]))
-    ]
+    lessons = [one for own in given for one in ([own] if isinstance(own, Lesson) else read_lessons([own]))]
     own = {field.name for field in fields(LessonSettings)}
     settings = LessonSettings(**{name: value for name, value in changes.items() if name in own})
     training = {name: value for name, value in changes.items() if name not in own}
