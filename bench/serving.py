@@ -39,7 +39,7 @@ from tokmem.serving.server import Server, serving
 
 OUT = Path("results/serving/throughput.json")
 LONGEST = 96
-PLAN = ((True, 1, 24), (False, 1, 4), (False, 8, 8), (True, 8, 24))  # prompt cache, clients, requests
+PLAN = ((True, 1, 40), (True, 8, 40), (False, 1, 6), (False, 8, 8))  # prompt cache, clients, requests
 HEADING = "Call tools. Write one JSON object a line. Tools:"
 
 
@@ -71,7 +71,7 @@ def as_tokens(data: Data) -> Asked:
 def as_text(data: Data) -> Asked:
     """Tools are lines of the system prompt."""
     lines = "\n".join((HEADING, *map(signature, data.tools)))
-    shown = [next(e for e in data.train if len(e.turns) == count) for count in (2, 1)]
+    shown = data.train[:2]
     solved = [
         message
         for e in shown
@@ -89,12 +89,11 @@ def _user(text: str) -> dict[str, Any]:
     return {"role": "user", "content": text}
 
 
-def asked(server: Server, way: Asked, examples: Sequence[Example], clients: int) -> dict[str, Any]:
-    """Asks a server all queries, with so many clients at once."""
+def replies_of(server: Server, way: Asked, examples: Sequence[Example], clients: int = 1) -> list[Any]:
+    """Asks a server all queries, with so many clients at once; gives its replies as JSON."""
     from openai import OpenAI
 
-    process = psutil.Process(server.process.pid)
-    with OpenAI(base_url=server.url, api_key="none", max_retries=0, timeout=900) as client:
+    with OpenAI(base_url=server.url, api_key="none", max_retries=0, timeout=3600) as client:
 
         def ask(example: Example) -> Any:
             made = client.chat.completions.create(
@@ -102,17 +101,24 @@ def asked(server: Server, way: Asked, examples: Sequence[Example], clients: int)
             )
             return made.model_dump()
 
-        before, started = sum(process.cpu_times()[:2]), perf_counter()
         with ThreadPoolExecutor(clients) as pool:
-            replies = list(pool.map(ask, examples))
-        seconds = perf_counter() - started
-        cpu = sum(process.cpu_times()[:2]) - before
+            return list(pool.map(ask, examples))
+
+
+def asked(server: Server, way: Asked, examples: Sequence[Example], clients: int) -> dict[str, Any]:
+    """Asks a server all queries, and makes a row of what that cost and how right the calls are."""
+    process = psutil.Process(server.process.pid)
+    before, started = sum(process.cpu_times()[:2]), perf_counter()
+    replies = replies_of(server, way, examples, clients)
+    seconds = perf_counter() - started
+    cpu = sum(process.cpu_times()[:2]) - before
     report = score_calls([expected_calls(e) for e in examples], [way.calls(reply) for reply in replies])
     usage = [reply["usage"] for reply in replies]
     return {
         "requests": len(examples),
         "requests_per_second": len(examples) / seconds,
         "cpu_seconds": cpu / len(examples),
+        "server_mb": process.memory_info().rss / 1e6,
         "prompt_tokens": fmean(one["prompt_tokens"] for one in usage),
         "written_tokens": fmean(one["completion_tokens"] for one in usage),
         "tool_f1": report.overall.tool_f1,
@@ -157,7 +163,6 @@ def run(source: str, bank: Path, out: Path) -> None:
     """Measures all of the plan."""
     data = read_data(source)
     memory = trained(bank, data)
-    order = [e for pair in zip(data.test[::2], data.test[-1::-2], strict=True) for e in pair]
     ways, own, rows = {"tokens": as_tokens(data), "text": as_text(data)}, memory.backbone, []
     facts = {
         "tools": len(data.tools),
@@ -175,7 +180,7 @@ def run(source: str, bank: Path, out: Path) -> None:
         folders["text"].mkdir()
         shutil.copy(fetched_source(memory), folders["text"] / FILE)
         for cache, clients, count in PLAN:
-            made = measure(folders, ways, order[:count], home, cache, clients)
+            made = measure(folders, ways, data.test[:count], home, cache, clients)
             rows += [{**row, "prompt_mb": row["prompt_tokens"] * per_token / 1e6} for row in made]
             atomic_write_json(out, {"rows": rows, **facts})
 

@@ -1,8 +1,7 @@
-"""The bank that `bench.serving` serves: fifty real tools as memory tokens of SmolLM2."""
+"""The bank that benchmarks of serving export: fifty real tools as memory tokens of SmolLM2."""
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,7 +15,7 @@ from tokmem.train.settings import FitSettings
 
 BACKBONE, DTYPE = "smollm2", "bfloat16"
 TOOLS, LONGEST = 50, 256
-SPEC = ComposeSpec(train_size=1600, test_size=75, train_max_calls=2, test_max_calls=2, same_tool_share=0.0)
+SPEC = ComposeSpec(train_size=600, test_size=150, train_max_calls=1, test_max_calls=1)
 FIT = FitSettings(lr=0.02, batch_size=16, epochs=2, seed=0)
 
 
@@ -25,8 +24,8 @@ class Data(NamedTuple):
 
     Attributes:
         tools: the tools.
-        train: training queries, half of them with one call, half with two.
-        test: test queries, half of them with one call, half with two.
+        train: training queries, as people wrote them, each with one call.
+        test: test queries, likewise.
         checksum: sha256 of the source.
     """
 
@@ -40,9 +39,8 @@ def read_data(source: Path | str, tools: int = TOOLS, spec: ComposeSpec = SPEC) 
     """Reads calls of the most frequent tools, in the format of xLAM."""
     rows = read_xlam(source)
     ranked = rank_tools(rows.rows)[:tools]
-    pairs = compose(rows.rows, ranked, spec)
-    alone = compose(rows.rows, ranked, replace(spec, test_max_calls=1))
-    return Data(ranked, pairs.train, (*alone.test, *pairs.test), rows.checksum)
+    made = compose(rows.rows, ranked, spec)
+    return Data(ranked, made.train, made.test, rows.checksum)
 
 
 def trained(folder: Path, data: Data, backbone: str = BACKBONE, fit: FitSettings = FIT) -> TokMem:
@@ -51,7 +49,7 @@ def trained(folder: Path, data: Data, backbone: str = BACKBONE, fit: FitSettings
     recall = RecallSettings(mode="chain", reject=True, max_new_tokens=LONGEST)
     if folder.exists():
         return TokMem.load(folder, loaded, recall=recall)
-    memory = TokMem(loaded, prompt="query", recall=recall, settings=fit)
+    memory = TokMem(loaded, coupled=False, addresses="closed", prompt="query", recall=recall, settings=fit)
     memory.learn(data.tools, data.train, ())
     memory.save(folder)
     return memory

@@ -4,7 +4,8 @@ A page marks them with `<!-- KIND: FILE -->`: `table` shows a whole result, `cha
 calls alone, `rounds` what is left of each round of tools, `rates` the loss of each rate that was tried,
 `forgetting` and `probes` what is left of tasks, `kernels` what moves between processors, `addresses`,
 `orders` and `reject` how computed addresses route, `engines` what engines answer right, `trials` what a
-campaign tried, and `throughput` how fast engines answer.
+campaign tried, `throughput` and in short `speed` how fast engines answer, and `weights` what numbers of few
+bits cost.
 """
 
 from __future__ import annotations
@@ -27,11 +28,30 @@ PAGES = (
 )
 BLOCK = re.compile(
     r"(<!-- (table|chains|rounds|rates|forgetting|probes|kernels|addresses|orders|reject|engines"
-    r"|throughput|trials): (\S+) -->\n)"
+    r"|throughput|speed|weights|trials): (\S+) -->\n)"
     r".*?(<!-- end -->)",
     re.DOTALL,
 )
 TRIALS = {name: name for name in ("what", "tried", "failed", "seed", "seconds")}
+WEIGHTS = {
+    "engine": "engine",
+    "weights": "weights",
+    "tool_f1": "tool F1",
+    "call_f1": "call F1",
+    "call_exact": "exact %",
+    "same_tools": "same tools as recall %",
+    "same_calls": "same calls as recall %",
+}
+SHORT = (
+    "cache",
+    "clients",
+    "tools_as",
+    "prompt_tokens",
+    "requests_per_second",
+    "times_text_cpu",
+    "prompt_mb",
+    "tool_f1",
+)
 PROBES = {"method": "method", "instruction": "instruction"}
 SCORES = {"rouge_l": "ROUGE-L", "routing_accuracy": "routing %"}
 BENCH = {
@@ -105,8 +125,10 @@ def table(kind: str, path: Path) -> str:
         return rates_table(result["rate_losses"], result["chosen_rates"]).markdown()
     if kind == "engines":
         return engines_table(result["rows"]).markdown()
-    if kind == "throughput":
-        return throughput_table(result["rows"]).markdown()
+    if kind in ("throughput", "speed"):
+        return throughput_table(result["rows"], short=kind == "speed").markdown()
+    if kind == "weights":
+        return Table(result["rows"], WEIGHTS).markdown()
     if kind == "kernels":
         return kernels_table(result).markdown()
     return (forgetting_table if kind == "forgetting" else probes_table)(result[kind]).markdown()
@@ -185,8 +207,8 @@ def engines_table(rows: list[dict[str, Any]]) -> Table:
     return Table(cells)
 
 
-def throughput_table(rows: list[dict[str, Any]]) -> Table:
-    """Makes a row for each way of naming tools, with the prompt cache off and on."""
+def throughput_table(rows: list[dict[str, Any]], short: bool = False) -> Table:
+    """Makes a row for each way of naming tools, with the prompt cache off and on; `short` drops columns."""
     titles = {
         "cache": "prompt cache",
         "clients": "clients",
@@ -196,12 +218,15 @@ def throughput_table(rows: list[dict[str, Any]]) -> Table:
         "cpu_seconds": "CPU seconds a request",
         "times_text_cpu": "times text, by CPU",
         "prompt_mb": "MB a cached prompt",
+        "server_mb": "server MB",
         "tool_f1": "tool F1",
         "requests": "requests",
     }
+    if short:
+        titles = {name: titles[name] for name in SHORT}
     lines = [{**row, "cache": "on" if row["cache"] else "off"} for row in rows]
     formats = {"requests_per_second": ".3f", "cpu_seconds": ".2f", "prompt_tokens": ".0f", "requests": "d"}
-    return Table(lines, titles, formats)
+    return Table(lines, titles, formats | {"server_mb": ".0f"})
 
 
 def states_table(kind: str, result: dict[str, Any]) -> Table:

@@ -3,16 +3,20 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from bench import serving
+from bench.served_weights import row
 from bench.serving import as_text, as_tokens, measure
 from bench.serving_bank import Data, read_data
 from tokmem.data.calls.compose import ComposeSpec
+from tokmem.data.calls.parse import call_of
 from tokmem.eval.tool_answers import expected_calls
+from tokmem.records import Turn
 
 SCHEMA = {"place": {"type": "str", "description": "Where."}}
 
@@ -31,7 +35,7 @@ def data(tmp_path: Path) -> Data:
     ]
     path = tmp_path / "calls.json"
     path.write_text(json.dumps(rows))
-    spec = ComposeSpec(train_size=20, test_size=4, train_max_calls=2, test_max_calls=2, same_tool_share=0.0)
+    spec = ComposeSpec(train_size=20, test_size=4, train_max_calls=1, test_max_calls=1)
     return read_data(path, 2, spec)
 
 
@@ -39,14 +43,14 @@ def reply(**message: Any) -> Any:
     return {"choices": [{"message": message, "finish_reason": "stop"}], "usage": {"prompt_tokens": 5}}
 
 
-def test_half_of_the_test_queries_have_two_calls(data: Data) -> None:
+def test_queries_have_one_call_and_serve_once(data: Data) -> None:
     assert [tool.name for tool in data.tools] == ["weather", "news"]
-    assert [len(example.turns) for example in data.test] == [1] * 4 + [2] * 4
+    assert [len(example.turns) for example in data.test] == [1] * 4
     assert not {e.query for e in data.test} & {e.query for e in data.train}
 
 
 def test_both_ways_ask_for_the_same_calls(data: Data) -> None:
-    example = data.test[-1]
+    example = replace(data.test[0], turns=(*data.test[0].turns, *data.test[-1].turns))
     tokens, text = as_tokens(data), as_text(data)
     assert [tool["function"]["name"] for tool in tokens.request(example)["tools"]] == ["weather", "news"]
     assert tokens.request(example)["messages"] == [{"role": "user", "content": example.query}]
@@ -59,6 +63,19 @@ def test_both_ways_ask_for_the_same_calls(data: Data) -> None:
     lines = "\n".join(f'{{"name": "{t.procedure}", "arguments": {t.response}}}' for t in example.turns)
     assert [p.call for p in found] == [p.call for p in text.calls(reply(content=lines))]
     assert [p.call for p in found] == list(expected_calls(example))
+
+
+def test_a_row_says_how_many_requests_are_answered_alike(data: Data) -> None:
+    right = [[call_of(turn, data.tools[0]) for turn in e.turns] for e in data.test]
+    calls = [tuple(own) for own in right]
+    other = [calls[0], (), *calls[2:]]
+    made = row("llama.cpp", "Q8_0", data.test, other, calls)
+    assert (made["tool_f1"], made["call_exact"]) == (75.0, 75.0)
+    assert (made["same_tools"], made["same_calls"]) == (75.0, 75.0)
+    unread = [(call_of(Turn("weather", "{"), data.tools[0]),), *calls[1:]]
+    spelled = [(call_of(Turn("weather", "{{"), data.tools[0]),), *calls[1:]]
+    made = row("recall", "float32", data.test, unread, spelled)
+    assert (made["same_tools"], made["same_calls"]) == (100.0, 75.0)
 
 
 def test_rows_are_compared_with_text(data: Data, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,7 +15,7 @@ from tests.tiny_gguf import write_gguf
 from tokmem.bank.slots import IdPolicy
 from tokmem.errors import ExportError
 from tokmem.export import export
-from tokmem.export.gguf import quantised
+from tokmem.export.gguf import Weights, quantised
 from tokmem.export.vocabulary import plan_vocabulary
 from tokmem.methods.tokmem import TokMem
 from tokmem.model.backbone import load_backbone
@@ -88,6 +88,31 @@ def test_rows_that_cannot_be_quantised_are_float16(tmp_path: Path, monkeypatch: 
     }
     assert kinds["token_embd.weight"] == kinds["output.weight"] == "F16"
     assert kinds["blk.0.attn_q.weight"] == "Q8_0"
+
+
+@pytest.mark.parametrize("weights", ["F16", "Q8_0"])
+@pytest.mark.parametrize("coupled", [True, False])
+def test_all_matrices_get_a_new_type(
+    weights: Weights, coupled: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    memory, path = gguf_memory(tmp_path, monkeypatch, "Q4_1", coupled, "append")
+    made = export(memory, tmp_path / "served", to="gguf", source=path, weights=weights)
+    reader = GGUFReader(made.folder / "model.gguf")
+    kinds = {tensor.name: tensor.tensor_type.name for tensor in reader.tensors}
+    assert {kind for name, kind in kinds.items() if "norm" not in name} == {weights}
+    assert {kind for name, kind in kinds.items() if "norm" in name} == {"F32"}
+    assert reader.fields["tokmem.weights"].contents() == weights
+    assert made.difference is not None
+    assert made.difference < (5e-3 if weights == "F16" else 2e-2)
+
+
+def test_weights_are_those_of_a_gguf_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    memory, path = gguf_memory(tmp_path, monkeypatch, "Q8_0", True)
+    with pytest.raises(ExportError, match="weights of a GGUF file, and form hf"):
+        export(memory, tmp_path / "served", weights="F16")
+    with pytest.raises(ExportError, match="one of F16, Q8_0"):
+        export(memory, tmp_path / "served", to="gguf", source=path, weights="Q4_K")  # type: ignore[arg-type]
+    assert not (tmp_path / "served").exists()
 
 
 def test_another_file_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import Enum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -58,6 +58,13 @@ def export(
             show_default=False,
         ),
     ] = None,
+    weights: Annotated[
+        Literal["F16", "Q8_0"] | None,
+        typer.Option(
+            help="For --to gguf: the type that all matrices get. \\[default: they keep their bytes]",
+            show_default=False,
+        ),
+    ] = None,
     check: Annotated[bool, typer.Option(help="Load the export and compare it with the bank.")] = True,
 ) -> None:
     """Write a bank in a form that engines serve as it is.
@@ -68,6 +75,14 @@ def export(
     from tokmem.export import export as write
 
     memory = open_memory(bank, {"backbone.dtype": "auto", **given(ctx)}, None)
-    made = write(memory, out, to=to.value, spelling=spelling and spelling.value, check=check, source=gguf)
+    made = write(
+        memory,
+        out,
+        to=to.value,
+        spelling=spelling and spelling.value,
+        source=gguf,
+        weights=weights,
+        check=check,
+    )
     exact = "not checked" if made.difference is None else f"logits differ by at most {made.difference:.1g}"
     console().print(f"{len(made.texts)} procedures in {made.folder} ({made.kind}); {exact}", markup=False)

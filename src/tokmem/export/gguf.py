@@ -1,17 +1,17 @@
-"""A bank appended to the very GGUF file that its backbone comes from; all other tensors keep their bytes."""
+"""A bank in the GGUF file that its backbone comes from; the other tensors keep their bytes, or get a type."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 
 from tokmem.bank.bank import Bank
 from tokmem.errors import ExportError
-from tokmem.export.checks import check_logits, check_prompts, check_tokens
+from tokmem.export.checks import TOLERANCE, check_logits, check_prompts, check_tokens
 from tokmem.export.model import is_tied, least_likely
 from tokmem.export.template import chat_template
 from tokmem.export.vocabulary import Vocabulary
@@ -36,10 +36,20 @@ calls come as text."""
 INPUTS, OUTPUTS = "token_embd.weight", "output.weight"
 CONTROL, USER_DEFINED, UNUSED = 3, 4, 5  # token types of GGUF
 _SCORE = -1000.0  # what converters give tokens that no merge makes
-_COARSE = 1e-2  # tolerance where a matrix had to be written in another type
+Weights = Literal["F16", "Q8_0"]
+NEW_WEIGHTS = "tokmem.weights"  # field of a file whose matrices were all written anew
+_FILE_TYPES = {"F16": 1, "Q8_0": 7}  # llama.cpp's numbers of whole files
+# Largest difference of logits where matrices were written in another type, relative to the largest logit.
+_COARSE = {"F16": 1e-2, "Q8_0": 5e-2}
 
 
-def write(memory: TokMem, vocabulary: Vocabulary, folder: Path, source: Path | None = None) -> None:
+def write(
+    memory: TokMem,
+    vocabulary: Vocabulary,
+    folder: Path,
+    source: Path | None = None,
+    weights: Weights | None = None,
+) -> None:
     """Writes the file.
 
     Args:
@@ -47,6 +57,7 @@ def write(memory: TokMem, vocabulary: Vocabulary, folder: Path, source: Path | N
         vocabulary: texts of the rows.
         folder: existing folder.
         source: GGUF file of the backbone; None takes the fetched one of a named backbone.
+        weights: type that all matrices get; None leaves them as they are.
 
     Raises:
         ExportError: the backbone does not come from this file.
@@ -58,10 +69,12 @@ def write(memory: TokMem, vocabulary: Vocabulary, folder: Path, source: Path | N
         raise ExportError(
             f"{source}, which the backbone does not come from", "its own GGUF file", "give that one"
         )
+    held = stored_tensors(reader, weights)
+    changed = {**new_fields(memory, vocabulary, reader), **weight_fields(weights)}
     writer = GGUFWriter(folder / FILE, str(_field(reader, "general.architecture")))
     try:
-        _copy_fields(reader, writer, new_fields(memory, vocabulary, reader))
-        _write_tensors(reader, writer, new_matrices(memory, vocabulary, reader))
+        _copy_fields(reader, writer, changed)
+        _write_tensors(reader, writer, held | new_matrices(memory, vocabulary, held))
     finally:
         writer.close()
 
@@ -138,9 +151,28 @@ class Stored:
     kind: Any
 
 
-def new_matrices(memory: TokMem, vocabulary: Vocabulary, reader: GGUFReader) -> dict[str, Stored]:
+def stored_tensors(reader: GGUFReader, weights: Weights | None) -> dict[str, Stored]:
+    """All tensors of a file by name; `weights` gives matrices another type. Vectors stay as they are."""
+    from gguf import GGMLQuantizationType
+    from gguf.quants import dequantize, quantize
+
+    held = {t.name: Stored(t.data, t.tensor_type) for t in reader.tensors}
+    if weights is None:
+        return held
+    kind = GGMLQuantizationType[weights]
+    return {
+        name: Stored(quantize(dequantize(one.data, one.kind), kind), kind) if one.data.ndim > 1 else one
+        for name, one in held.items()
+    }
+
+
+def weight_fields(weights: Weights | None) -> dict[str, Any]:
+    """The fields that say of which type the matrices of a file are."""
+    return {} if weights is None else {"general.file_type": _FILE_TYPES[weights], NEW_WEIGHTS: weights}
+
+
+def new_matrices(memory: TokMem, vocabulary: Vocabulary, held: Mapping[str, Stored]) -> dict[str, Stored]:
     """Input embedding and, unless it is the same, output head, with the bank's rows in the file's types."""
-    held = {t.name: Stored(t.data, t.tensor_type) for t in reader.tensors if t.name in (INPUTS, OUTPUTS)}
     unlikely = least_likely(memory) if vocabulary.new_fillers else 0
     bank = memory.bank
     made = {INPUTS: _extended(held[INPUTS], bank.steering.rows()[bank.head_slots], vocabulary, unlikely)}
@@ -168,8 +200,7 @@ def _extended(old: Stored, rows: torch.Tensor, vocabulary: Vocabulary, unlikely:
     return Stored(data, old.kind)
 
 
-def _write_tensors(reader: GGUFReader, writer: GGUFWriter, new: Mapping[str, Stored]) -> None:
-    tensors = {t.name: Stored(t.data, t.tensor_type) for t in reader.tensors} | dict(new)
+def _write_tensors(reader: GGUFReader, writer: GGUFWriter, tensors: Mapping[str, Stored]) -> None:
     for name, stored in tensors.items():
         data = stored.data
         writer.add_tensor_info(name, data.shape, data.dtype, data.nbytes, stored.kind)
@@ -196,8 +227,14 @@ def check(memory: TokMem, vocabulary: Vocabulary, folder: Path) -> float:
     check_prompts(memory, vocabulary, tokenizer)
     weight = input_embedding(memory.backbone.model).weight
     model = torch.nn.Module.to(read_model(path, weight.dtype), weight.device)
-    coarse = any(t.name in (INPUTS, OUTPUTS) and t.tensor_type.name == "F16" for t in reader.tensors)
-    return check_logits(quantised(memory, vocabulary, reader), model.eval(), _COARSE if coarse else None)
+    return check_logits(quantised(memory, vocabulary, reader), model.eval(), _tolerance(reader, weight.dtype))
+
+
+def _tolerance(reader: GGUFReader, dtype: torch.dtype) -> float:
+    """The tolerance of the dtype, or that of matrices that were written in another type if it is larger."""
+    rows = {t.tensor_type.name for t in reader.tensors if t.name in (INPUTS, OUTPUTS)}
+    kind = str(_field(reader, NEW_WEIGHTS) or ("F16" if "F16" in rows else ""))
+    return max(TOLERANCE[dtype], _COARSE.get(kind, 0.0))
 
 
 def quantised(memory: TokMem, vocabulary: Vocabulary, reader: GGUFReader) -> TokMem:

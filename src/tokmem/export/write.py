@@ -25,7 +25,8 @@ class Form:
 
     Attributes:
         about: what the card says of it.
-        write: writes its files: takes the memory, its vocabulary and a folder; `gguf` also takes `source`.
+        write: writes its files: takes the memory, its vocabulary and a folder; `gguf` also takes `source`
+            and `weights`.
         check: compares them with the memory; gives the largest difference of logits.
     """
 
@@ -67,6 +68,7 @@ def export(
     to: Kind = "hf",
     spelling: str | None = None,
     source: Path | str | None = None,
+    weights: gguf.Weights | None = None,
     check: bool = True,
 ) -> Exported:
     """Exports a memory in a form that engines serve as it is.
@@ -78,6 +80,7 @@ def export(
             `gguf`, the backbone's GGUF file with the bank in it.
         spelling: `mistral` or `private`; None takes `mistral` unless the backbone has its markers itself.
         source: the GGUF file that the backbone comes from, for `gguf`; None takes that of a named backbone.
+        weights: for `gguf`, the type that all its matrices get, `F16` or `Q8_0`; None leaves their bytes.
         check: whether to load the export again and compare it with the memory.
 
     Returns:
@@ -89,10 +92,15 @@ def export(
     """
     if to not in FORMS:
         raise ExportError(f"form {to!r}", f"one of {', '.join(get_args(Kind))}")
-    if source is not None and to != "gguf":
-        raise ExportError(f"a GGUF file, and form {to}", "form gguf", "leave the file out, or export to gguf")
+    given = {"source": source and Path(source), "weights": weights}
+    options = {name: value for name, value in given.items() if value is not None}
+    if options and to != "gguf":
+        raise ExportError(
+            f"{' and '.join(options)} of a GGUF file, and form {to}", "form gguf", "leave that out"
+        )
+    if weights not in (None, *get_args(gguf.Weights)):
+        raise ExportError(f"weights {weights!r}", f"one of {', '.join(get_args(gguf.Weights))}")
     folder, form = Path(folder), FORMS[to]
-    options = {} if source is None else {"source": Path(source)}
     check_replaceable(folder, (FACTS, "*"))
     vocabulary = plan_vocabulary(memory, spelling)
     with replace_folder(folder, (FACTS, "*")) as draft:
