@@ -103,7 +103,7 @@ def test_all_matrices_get_a_new_type(
     assert {kind for name, kind in kinds.items() if "norm" in name} == {"F32"}
     assert reader.fields["tokmem.weights"].contents() == weights
     assert made.difference is not None
-    assert made.difference < (5e-3 if weights == "F16" else 2e-2)
+    assert made.difference < (5e-3 if weights == "F16" else 5e-2)
 
 
 def test_weights_are_those_of_a_gguf_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
