@@ -15,7 +15,7 @@ from tokmem.train.settings import FitSettings
 
 BACKBONE, DTYPE = "smollm2", "bfloat16"
 TOOLS, LONGEST = 50, 256
-SPEC = ComposeSpec(train_size=600, test_size=150, train_max_calls=1, test_max_calls=1)
+SPEC = ComposeSpec(train_size=1600, test_size=150, train_max_calls=1, test_max_calls=1)
 FIT = FitSettings(lr=0.02, batch_size=16, epochs=2, seed=0)
 
 
