@@ -1,0 +1,188 @@
+"""Changes the code in small ways and counts the changes that the tests notice: mutation testing with mutmut.
+
+    python tools/mutants.py --packages bank,train --share 0.1
+
+Each package of `tokmem` is tried against its own tests, and those of the code that uses it most (`PACKAGES`).
+Changes that only reword are left out: those that touch nothing but a text in quotes or an error's words. The
+survivors stand in the result, so that they can be read.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import json
+import os
+import random
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+from tokmem.files import atomic_write_json
+from tokmem.provenance import source_state
+
+ROOT = Path(__file__).parents[1]
+RESULT = ROOT / "results" / "reliability" / "mutants.json"
+WORK = ROOT / "runs" / "mutants"
+# The tests that each package is tried against.
+PACKAGES: Mapping[str, Sequence[str]] = {
+    "bank": ("bank", "train"),
+    "model": ("model", "train"),
+    "train": ("train",),
+    "recall": ("recall",),
+    "export": ("export",),
+}
+SURVIVED, UNTESTED = 0, 33  # mutmut's notes for a change that no test noticed, or that no test runs
+_CONFIG = """\
+[mutmut]
+source_paths = src
+only_mutate = src/tokmem/{package}/*
+also_copy =
+    {copied}
+pytest_add_cli_args_test_selection =
+    {tests}
+track_dependencies = false
+"""
+
+
+@dataclass(frozen=True)
+class Mutants:
+    """The changes of one package, in a copy of the tree.
+
+    Attributes:
+        package: name of the package below `tokmem`.
+        folder: the copy.
+    """
+
+    package: str
+    folder: Path
+
+    def prepare(self) -> None:
+        """Copies the tree, makes all changes, and finds which tests run which function."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+        listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=True)
+        for name in listed.stdout.decode().split("\0")[:-1]:
+            target = self.folder / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, target)
+        copied = sorted(path.name for path in self.folder.iterdir() if path.name != "src")
+        facts = {
+            "package": self.package,
+            "copied": "\n    ".join(copied),
+            "tests": "\n    ".join(f"tests/{name}" for name in PACKAGES[self.package]),
+        }
+        (self.folder / "setup.cfg").write_text(_CONFIG.format(**facts), "utf-8")
+        made = self.mutmut("none")  # no change has this name: mutmut only prepares
+        if not self.codes():
+            raise SystemExit(f"mutmut made no changes of {self.package}:\n{made[-2000:]}")
+
+    def mutmut(self, *names: str) -> str:
+        """Runs mutmut on some changes; returns what it prints."""
+        command = [sys.executable, "-m", "mutmut", "run", "--max-children", "1", *names]
+        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+        environment.pop("PYTHONPATH", None)  # it would name the unchanged code
+        done = subprocess.run(
+            command, cwd=self.folder, env=environment, capture_output=True, text=True, check=False
+        )
+        return done.stdout + done.stderr
+
+    def codes(self) -> dict[str, int | None]:
+        """For each change what mutmut noted: an exit code of the tests, or None if it was not tried."""
+        metas = sorted((self.folder / "mutants").glob(f"src/tokmem/{self.package}/*.meta"))
+        found: dict[str, int | None] = {}
+        for meta in metas:
+            found |= json.loads(meta.read_text("utf-8"))["exit_code_by_key"]
+        return found
+
+    def functions(self) -> dict[str, ast.FunctionDef]:
+        """The changed functions and, under names that end in `orig`, the functions as they are."""
+        found = {}
+        for path in sorted((self.folder / "mutants" / "src" / "tokmem" / self.package).glob("*.py")):
+            module = f"tokmem.{self.package}.{path.stem}"
+            for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+                if isinstance(node, ast.FunctionDef) and "__mutmut_" in node.name:
+                    found[f"{module}.{node.name}"] = node
+        return found
+
+    def sample(self, share: float, seed: int) -> list[str]:
+        """Draws a share of the changes that do more than reword."""
+        functions = self.functions()
+        names = [name for name in sorted(self.codes()) if not only_words(functions, name)]
+        return random.Random(f"{seed} {self.package}").sample(names, max(1, round(share * len(names))))
+
+
+def only_words(functions: dict[str, ast.FunctionDef], name: str) -> bool:
+    """Whether a change touches nothing but texts in quotes and what errors say."""
+    original = f"{name.rpartition('__mutmut_')[0]}__mutmut_orig"
+    return _without_words(functions[name]) == _without_words(functions[original])
+
+
+def difference(functions: dict[str, ast.FunctionDef], name: str) -> list[str]:
+    """The lines of a change: what was removed, what was added."""
+    original = f"{name.rpartition('__mutmut_')[0]}__mutmut_orig"
+    before, after = (ast.unparse(functions[key]).splitlines()[1:] for key in (original, name))
+    return [f"- {x.strip()}" for x in before if x not in after] + [
+        f"+ {x.strip()}" for x in after if x not in before
+    ]
+
+
+def _without_words(function: ast.FunctionDef) -> str:
+    for node in ast.walk(function):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            node.value = ""
+        if isinstance(node, ast.Raise) and isinstance(node.exc, ast.Call):
+            node.exc.args = []
+    return "".join(ast.dump(statement) for statement in function.body)
+
+
+def tried(mutants: Mutants, names: Sequence[str]) -> dict[str, Any]:
+    """Runs changes; returns the row of the result."""
+    started = perf_counter()
+    printed = mutants.mutmut(*names)
+    codes, functions = mutants.codes(), mutants.functions()
+    if any(codes[name] is None for name in names):
+        raise SystemExit(f"mutmut did not try all changes of {mutants.package}:\n{printed[-2000:]}")
+    lived = [name for name in names if codes[name] in (SURVIVED, UNTESTED)]
+    return {
+        "what": mutants.package,
+        "tried": len(names),
+        "killed": len(names) - len(lived),
+        "killed_share": round(1 - len(lived) / len(names), 4),
+        "seconds": round(perf_counter() - started),
+        "survivors": {name: difference(functions, name) for name in lived},
+    }
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command line; returns the exit code."""
+    parser = argparse.ArgumentParser(description="Count the small changes of the code that the tests notice.")
+    parser.add_argument("--packages", default=",".join(PACKAGES), help=f"of {', '.join(PACKAGES)}")
+    parser.add_argument(
+        "--share", type=float, default=1.0, help="part of the changes to try, drawn at random"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="of the draw")
+    given = parser.parse_args(arguments)
+    rows = (
+        {row["what"]: row for row in json.loads(RESULT.read_text("utf-8"))["rows"]}
+        if RESULT.is_file()
+        else {}
+    )
+    for package in given.packages.split(","):
+        mutants = Mutants(package, WORK / package)
+        mutants.prepare()
+        names = mutants.sample(given.share, given.seed)
+        rows[package] = tried(mutants, names) | {"share": given.share, "seed": given.seed}
+        state = source_state(ROOT / "src")
+        origin = {"commit": state.commit, "dirty": state.dirty}
+        facts = {"kind": "mutants", "name": "mutants", "rows": list(rows.values())}
+        atomic_write_json(RESULT, {**facts, "provenance": origin})
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
