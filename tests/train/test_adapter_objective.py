@@ -22,8 +22,9 @@ from tokmem.model.backbone import wrap_backbone
 from tokmem.model.lora import Adapter, LoraSettings
 from tokmem.model.memory_lm import MemoryLM
 from tokmem.records import Encoded
+from tokmem.train import adapter as adapter_module
 from tokmem.train import loss as loss_module
-from tokmem.train.adapter import AdapterObjective
+from tokmem.train.adapter import AdapterObjective, portions
 from tokmem.train.fit import fit
 from tokmem.train.objective import Piece
 from tokmem.train.settings import FitReport, FitSettings
@@ -58,6 +59,11 @@ def held_out(made: AdapterObjective, examples: list[Encoded], size: int = 4) -> 
     return sum(float(loss.total) for loss in made.validation(examples, size, 64))
 
 
+def total_of(made: AdapterObjective, given: Piece) -> torch.Tensor:
+    """The loss of all parts of a micro-batch."""
+    return torch.stack([loss.total for loss in made.losses([given])]).sum()
+
+
 def piece(count: int, draw: tuple[int, int] = (0, 0)) -> Piece:
     examples = tiny_plain_examples(count)
     return Piece(examples, examples, range(count), "all", draw)
@@ -87,6 +93,7 @@ def test_loss_and_gradient_are_those_of_a_plain_forward_with_labels(
         monkeypatch.setattr(loss_module, "MOST_STATES", 3)
         monkeypatch.setattr(loss_module, "CPU_LOGITS", 3 * 40)
         monkeypatch.setattr(loss_module, "LEAST_PART", 40)
+        monkeypatch.setattr(adapter_module, "CPU_TOKENS", 20)
     made = objective(name, target_modules=targets, lora_dropout=0.0, lora_alpha=3)
     with torch.no_grad():
         for parameter in made.parameters:
@@ -95,10 +102,9 @@ def test_loss_and_gradient_are_those_of_a_plain_forward_with_labels(
     theirs = PeftModel.from_pretrained(tiny_model(name), str(tmp_path / "a"), is_trainable=True).eval()
     right = [p for p in theirs.parameters() if p.requires_grad]
     want = oracles.labelled_loss(theirs, tiny_plain_examples(7))
-    got = made.loss(piece(7))
-    assert got.count == sum(sum(e.supervised) for e in tiny_plain_examples(7))
-    torch.testing.assert_close(got.total / got.count, want, **CLOSE)
-    (got.total / got.count).backward()
+    got, count = total_of(made, piece(7)), sum(sum(e.supervised) for e in tiny_plain_examples(7))
+    torch.testing.assert_close(got / count, want, **CLOSE)
+    (got / count).backward()
     for ours, wanted in zip(made.parameters, torch.autograd.grad(want, right), strict=True):
         assert wanted.abs().max() > 1e-4
         torch.testing.assert_close(ours.grad, wanted, **CLOSE)
@@ -110,7 +116,7 @@ def test_logits_are_made_at_response_positions_alone(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(
         made.lm.head, "part", lambda hidden, rows: seen.append(len(hidden)) or part(hidden, rows)
     )
-    made.loss(piece(6))
+    total_of(made, piece(6))
     assert set(seen) == {sum(sum(e.supervised) for e in tiny_plain_examples(6))}
 
 
@@ -177,9 +183,26 @@ def test_dropout_depends_on_stage_step_and_micro_batch() -> None:
     with torch.no_grad():
         for parameter in (*made.parameters, *other.parameters):
             parameter.fill_(0.1)
-    losses = [made.loss(piece(4, draw)).total.item() for draw in ((0, 0), (0, 0), (0, 1), (1, 0))]
+    losses = [total_of(made, piece(4, draw)).item() for draw in ((0, 0), (0, 0), (0, 1), (1, 0))]
     assert losses[0] == losses[1]
-    assert len({*losses, other.loss(piece(4)).total.item()}) == 4
+    assert len({*losses, total_of(other, piece(4)).item()}) == 4
+
+
+def test_parts_draw_dropout_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(adapter_module, "CPU_TOKENS", 1)
+    made, example = objective(lora_dropout=0.5), tiny_plain_examples(1)[0]
+    with torch.no_grad():
+        for parameter in made.parameters:
+            parameter.fill_(0.1)
+    both = list(made.losses([Piece([example, example], [], [], "all", (0, 0))]))
+    assert len(both) == 2
+    assert both[0].total != both[1].total
+
+
+def test_portions_hold_at_most_so_many_tokens() -> None:
+    examples = [Encoded((1,) * size, (True,) * size, 0) for size in (3, 3, 9, 2, 4, 1)]
+    assert [[len(e.ids) for e in part] for part in portions(examples, 6)] == [[3, 3], [9], [2, 4], [1]]
+    assert list(portions([], 6)) == []
 
 
 def test_the_trial_of_packing_sees_no_dropout() -> None:
