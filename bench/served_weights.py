@@ -1,7 +1,8 @@
 """What numbers of few bits cost a served bank: llama.cpp beside our own recall, on the same requests.
 
-`bytes kept` is the backbone's own file, whose matrices and new rows have four bits a number. The others are
-whole new files. All runs are greedy.
+Q4_1 is the backbone's own file, whose matrices and new rows have four bits a number. The others are whole new
+files. All runs are greedy. Requests name no tools, for llama.cpp would hold arguments to their schemas; where
+they do name them, our own recall is constrained too.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from statistics import fmean
 from typing import Any
 
 from bench.serving import LONGEST, as_tokens, replies_of
-from bench.serving_bank import BACKBONE, DTYPE, Data, read_data, trained
+from bench.serving_bank import DTYPE, Data, read_data, trained
 from tokmem.data.calls.parse import call_of
 from tokmem.eval.call_scores import score_calls
 from tokmem.eval.tool_answers import expected_calls
@@ -23,35 +24,49 @@ from tokmem.export import export
 from tokmem.export.gguf import Weights
 from tokmem.files import atomic_write_json
 from tokmem.methods.tokmem import TokMem
-from tokmem.model.backbone import load_backbone
 from tokmem.provenance import provenance
 from tokmem.records import Example, ParsedCall
 from tokmem.serving.engines import ENGINES, Load
 from tokmem.serving.server import serving
 
 OUT = Path("results/serving/weights.json")
-REQUESTS, CONTEXT = 100, 512
+REQUESTS, CONTEXT = 60, 512
 FILES: tuple[Weights | None, ...] = (None, "Q8_0", "F16")
+KEPT = "Q4_1"  # the type of the backbone's own file
 Calls = list[tuple[ParsedCall, ...]]
 
 
-def recalled(memory: TokMem, data: Data, examples: Sequence[Example]) -> Calls:
+def recalled(memory: TokMem, data: Data, examples: Sequence[Example], constrained: bool = False) -> Calls:
     """The calls of our own recall."""
     tools = {tool.name: tool for tool in data.tools}
-    answers = memory.recall([e.query for e in examples], mode="chain", reject=True, max_new_tokens=LONGEST)
+    answers = memory.recall(
+        [e.query for e in examples],
+        mode="chain",
+        reject=True,
+        constrained=constrained,
+        max_new_tokens=LONGEST,
+    )
     return [tuple(call_of(turn, tools[turn.procedure]) for turn in answer.turns) for answer in answers]
 
 
-def served(memory: TokMem, data: Data, examples: Sequence[Example], weights: Weights | None) -> Calls:
-    """The calls of llama.cpp on an export."""
-    way, load = as_tokens(data), Load(1, CONTEXT, threads=1)
+def served(
+    memory: TokMem, data: Data, examples: Sequence[Example], weights: Weights | None, ways: Sequence[bool]
+) -> list[Calls]:
+    """The calls of llama.cpp on an export, for each of the ways: whether requests name the tools."""
+    named, load = as_tokens(data), Load(1, CONTEXT, threads=1)
+    bare = named._replace(request=lambda e: {"messages": named.request(e)["messages"]})
     with tempfile.TemporaryDirectory() as home:
         folder = export(memory, Path(home) / "served", to="gguf", weights=weights).folder
         with serving(ENGINES["llama.cpp"], folder, Path(home) / "log", load=load) as server:
-            return [way.calls(reply) for reply in replies_of(server, way, examples)]
+            return [
+                [way.calls(reply) for reply in replies_of(server, way, examples)]
+                for way in (named if names else bare for names in ways)
+            ]
 
 
-def row(engine: str, weights: str, examples: Sequence[Example], calls: Calls, own: Calls) -> dict[str, Any]:
+def row(
+    engine: str, weights: str, tools: bool, examples: Sequence[Example], calls: Calls, own: Calls
+) -> dict[str, Any]:
     """Scores of calls, and how many requests are answered as our own recall answers them."""
     rates = score_calls([expected_calls(e) for e in examples], calls).overall
     pairs = list(zip(calls, own, strict=True))
@@ -60,6 +75,7 @@ def row(engine: str, weights: str, examples: Sequence[Example], calls: Calls, ow
     return {
         "engine": engine,
         "weights": weights,
+        "schema": tools,
         "requests": len(examples),
         "tool_f1": rates.tool_f1,
         "call_f1": rates.call_f1,
@@ -70,13 +86,11 @@ def row(engine: str, weights: str, examples: Sequence[Example], calls: Calls, ow
 
 
 def run(source: str, bank: Path, out: Path, requests: int) -> None:
-    """Measures our own recall in two types of numbers, and llama.cpp on each file."""
+    """Measures our own recall, and llama.cpp on each file."""
     data = read_data(source)
     memory, examples = trained(bank, data), data.test[:requests]
-    own = recalled(memory, data, examples)
-    rows = [row("recall", DTYPE, examples, own, own)]
-    whole = TokMem.load(bank, load_backbone(BACKBONE, dtype="float32"))
-    rows.append(row("recall", "float32", examples, recalled(whole, data, examples), own))
+    own = {schema: recalled(memory, data, examples, schema) for schema in (False, True)}
+    rows = [row("recall", DTYPE, schema, examples, calls, calls) for schema, calls in own.items()]
     backbone = memory.backbone
     facts = {
         "tools": len(data.tools),
@@ -85,8 +99,9 @@ def run(source: str, bank: Path, out: Path, requests: int) -> None:
         "provenance": provenance(0, data.checksum, backbone.fingerprint, "cpu", backbone.source_sha256),
     }
     for weights in FILES:
-        calls = served(memory, data, examples, weights)
-        rows.append(row("llama.cpp", weights or "bytes kept (Q4_1)", examples, calls, own))
+        ways = (False, True) if weights is None else (False,)
+        for names, calls in zip(ways, served(memory, data, examples, weights, ways), strict=True):
+            rows.append(row("llama.cpp", weights or KEPT, names, examples, calls, own[names]))
         atomic_write_json(out, {"rows": rows, **facts})
 
 

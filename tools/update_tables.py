@@ -36,6 +36,7 @@ TRIALS = {name: name for name in ("what", "tried", "failed", "seed", "seconds")}
 WEIGHTS = {
     "engine": "engine",
     "weights": "weights",
+    "schema": "held to schemas",
     "tool_f1": "tool F1",
     "call_f1": "call F1",
     "call_exact": "exact %",
@@ -128,7 +129,8 @@ def table(kind: str, path: Path) -> str:
     if kind in ("throughput", "speed"):
         return throughput_table(result["rows"], short=kind == "speed").markdown()
     if kind == "weights":
-        return Table(result["rows"], WEIGHTS).markdown()
+        lines = [{**row, "schema": "yes" if row["schema"] else "no"} for row in result["rows"]]
+        return Table(lines, WEIGHTS).markdown()
     if kind == "kernels":
         return kernels_table(result).markdown()
     return (forgetting_table if kind == "forgetting" else probes_table)(result[kind]).markdown()

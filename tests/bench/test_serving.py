@@ -69,12 +69,12 @@ def test_a_row_says_how_many_requests_are_answered_alike(data: Data) -> None:
     right = [[call_of(turn, data.tools[0]) for turn in e.turns] for e in data.test]
     calls = [tuple(own) for own in right]
     other = [calls[0], (), *calls[2:]]
-    made = row("llama.cpp", "Q8_0", data.test, other, calls)
+    made = row("llama.cpp", "Q8_0", False, data.test, other, calls)
     assert (made["tool_f1"], made["call_exact"]) == (75.0, 75.0)
     assert (made["same_tools"], made["same_calls"]) == (75.0, 75.0)
     unread = [(call_of(Turn("weather", "{"), data.tools[0]),), *calls[1:]]
     spelled = [(call_of(Turn("weather", "{{"), data.tools[0]),), *calls[1:]]
-    made = row("recall", "float32", data.test, unread, spelled)
+    made = row("recall", "float32", False, data.test, unread, spelled)
     assert (made["same_tools"], made["same_calls"]) == (100.0, 75.0)
 
 
