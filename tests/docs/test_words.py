@@ -66,7 +66,7 @@ def test_commands_and_options_exist(page: Path) -> None:
 
 @every_page
 def test_experiments_that_commands_run_can_be_read(page: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("TOKMEM_SNI_DIR", "TOKMEM_TOOLCALLS", "TOKMEM_GSM8K"):
+    for name in ("TOKMEM_SNI_DIR", "TOKMEM_TOOLCALLS", "TOKMEM_GSM8K_DIR", "TOKMEM_PASSAGES"):
         monkeypatch.setenv(name, "data")
     for words in page_commands(page):
         files = [ROOT / word for word in words if word.startswith("experiments/")]
