@@ -113,6 +113,14 @@ def test_bad_option_values(
     assert says in " ".join(done.stderr.split())
 
 
+def test_what_does_not_exist_is_said_before_the_imports(
+    cli: Cli, bank: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tokmem.cli.train.track_config", lambda *_: pytest.fail("torch was imported"))
+    refused(cli("train", "missing.jsonl"), "missing.jsonl does not exist", "tokmem init")
+    refused(cli("recall", bank), "neither --bank nor --url", f"add --bank {bank}")
+
+
 def test_bad_experiments(cli: Cli) -> None:
     refused(cli("run", "missing.yaml"), "missing.yaml")
     Path("wrong.yaml").write_text("track: atomic\ntrainin: {lr: 1}\n")

@@ -16,7 +16,7 @@ from tokmem.errors import BackboneError, BankError, DataError
 from tokmem.methods.memory import bank_folder
 from tokmem.methods.tokmem import TokMem
 from tokmem.model.backbone import Backbone
-from tokmem.records import Example, Procedure, Turn
+from tokmem.records import Answer, Example, Procedure, Turn
 
 
 @pytest.fixture(scope="module")
@@ -111,3 +111,20 @@ def test_forced_procedures_and_chains_are_streamed_as_text(backbone: Backbone) -
     made.add(["a", "b"])
     whole = made.recall("which city", mode="chain", max_new_tokens=6)
     assert "".join(made.stream("which city", mode="chain", max_new_tokens=6)) == str(whole)
+
+
+def test_chains_are_scored_by_their_calls(backbone: Backbone, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = TokMem(backbone, prompt="query")
+    made.add({"light": "Turns a light on.", "door": "Opens a door."})
+    light, door = Turn("light", '{"room": "hall"}'), Turn("door", '{"number": 2}')
+    examples = [Example("both", (light, door)), Example("one", (door,))]
+    asked: list[str] = []
+
+    def recall(examples: list[Example], *, mode: str) -> list[Answer]:
+        asked.append(mode)
+        return [Answer("both", (light, Turn("door", '{"number": 3}'))), Answer("one", (door,))]
+
+    monkeypatch.setattr(made, "recall", recall)
+    scores = made.evaluate(examples)
+    assert asked == ["chain"]
+    assert (scores["tool_f1"], scores["call_f1"], scores["call_exact"]) == (100.0, 75.0, 50.0)

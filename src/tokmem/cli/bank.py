@@ -23,7 +23,7 @@ if TYPE_CHECKING:  # importing them takes seconds
 
 app = typer.Typer(no_args_is_help=True, help="List, show, add, remove, rename, merge and slice procedures.")
 
-Folder = Annotated[Path, typer.Argument(help="Folder of a bank.", show_default=False)]
+Folder = Annotated[Path, typer.Argument(metavar="{bank}", help="Folder of a bank.", show_default=False)]
 Names = Annotated[list[str], typer.Argument(help="Procedures.", show_default=False)]
 InPlace = Annotated[
     Path | None,

@@ -12,6 +12,7 @@ from tokmem.cli.flags import track_config
 from tokmem.cli.shared import load
 from tokmem.config import parse_yaml
 from tokmem.config.texts import quoted
+from tokmem.errors import BankError
 
 if TYPE_CHECKING:  # importing it takes seconds
     from tokmem.methods.tokmem import TokMem
@@ -54,6 +55,9 @@ def open_memory(bank: Path, settings: Mapping[str, str], prompt: str | None) -> 
     Raises:
         TokMemError: bank or backbone cannot be loaded, or do not belong together.
     """
+    if not bank.is_dir():  # said before the imports, which take seconds
+        raise BankError(f"no bank.json in {bank}", "a folder written by saving a bank", "check the path")
+
     from tokmem.bank.store import load_bank
     from tokmem.methods.tokmem import TokMem
     from tokmem.methods.tokmem_lora import BANK, TokMemLora, home_of

@@ -76,7 +76,8 @@ def recall(
         _refuse_own(given(ctx), {"--procedure": bool(forced), "--chain": chain})
         voice = _server(url, bank, settings, prompt, instruction)
     elif bank is None:
-        raise ConfigError("neither --bank nor --url", "a bank, or a server of one", "give one")
+        folder = query if query and Path(query).is_dir() else "FOLDER"
+        raise ConfigError("neither --bank nor --url", "a bank, or a server of one", f"add --bank {folder}")
     else:
         memory = open_memory(bank, settings, prompt)
         _note_missing_instruction(memory, [q.instruction for q in queries] or [instruction])

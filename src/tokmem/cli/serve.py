@@ -41,10 +41,10 @@ def serve(
         ),
     ] = None,
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port of the loopback; 0 finds one.")] = 8080,
-    export: Annotated[
+    out: Annotated[
         Path | None,
         typer.Option(
-            "--export", help="Folder of the export. \\[default: in the user's cache]", show_default=False
+            "--out", help="Folder of the export. \\[default: in the user's cache]", show_default=False
         ),
     ] = None,
     gguf: Annotated[
@@ -64,7 +64,7 @@ def serve(
 
     try:
         port = choose_port(port)  # before the work of an export
-        chosen, folder = _served(bank, engine, export, gguf, given(ctx), check)
+        chosen, folder = _served(bank, engine, out, gguf, given(ctx), check)
         log = folder.with_name(f"{folder.name}.{chosen.name}.log")
         with serving(chosen, folder, log, port) as server:
             _show(server, bank, folder)

@@ -16,7 +16,7 @@ from tokmem.cli.outcome import recall_line, show_outcome
 from tokmem.cli.shared import Out, Resume, console, load, run_folder
 from tokmem.config import parse_yaml
 from tokmem.config.texts import quoted
-from tokmem.errors import ConfigError
+from tokmem.errors import ConfigError, DataError
 
 if TYPE_CHECKING:  # importing them takes seconds
     from tokmem.data import Corpus
@@ -131,6 +131,10 @@ def _fitting(config: Any, corpus: Corpus, backbone: Backbone, given: Mapping[str
 def _take_corpus(settings: dict[str, str], corpus: Path) -> None:
     if "data.corpus" in settings:
         raise ConfigError(f"corpus {corpus} and --corpus", "one of them", "leave --corpus out")
+    if not corpus.exists():
+        raise DataError(
+            f"{corpus} does not exist", "JSON lines of examples", "check the path, or `tokmem init`"
+        )
     settings["data.corpus"] = quoted(str(corpus))
 
 

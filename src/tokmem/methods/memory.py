@@ -10,11 +10,14 @@ from typing import Any, overload
 from tokmem.bank.bank import Bank
 from tokmem.bank.facts import FILES
 from tokmem.config.changes import with_changes
+from tokmem.data.calls.parse import calls_of
 from tokmem.data.coerce import ExamplesLike, as_examples, as_query
 from tokmem.data.encode import Encoder
 from tokmem.data.fields import did_you_mean
 from tokmem.errors import BankError, RecallError
 from tokmem.eval.answers import score_answers
+from tokmem.eval.call_scores import score_calls
+from tokmem.eval.tool_answers import expected_calls
 from tokmem.model.backbone import Backbone
 from tokmem.model.memory_lm import MemoryLM
 from tokmem.recall.answer import answer_examples, stream_answer
@@ -194,7 +197,7 @@ class Memory:
     def evaluate(
         self, examples: ExamplesLike, *, procedure: str | None = None, **options: Any
     ) -> dict[str, Any]:
-        """Answers examples of one turn each, freely and with the right procedure given, and scores them.
+        """Answers examples and scores the answers.
 
         Args:
             examples: what `fit` takes.
@@ -202,12 +205,19 @@ class Memory:
             options: changes to the recall settings.
 
         Returns:
-            `routing_accuracy`, `rouge_l`, `exact_match` and more, in percent, as `score_answers` names them.
+            scores in percent. Of examples of one turn each, answered freely and with the right procedure
+            given: `routing_accuracy`, `rouge_l`, `exact_match` and more, as `score_answers` names them. If an
+            example has several turns, chains are recalled and their calls scored: `tool_f1`, `call_f1`,
+            `call_exact` and more, as `CallRates` names them.
 
         Raises:
             TokMemError: as `recall`.
         """
         listed = as_examples(examples, self.bank.names, procedure)
+        if any(len(example.turns) > 1 for example in listed):
+            written = self.recall(listed, **{"mode": "chain", **options})
+            calls = [calls_of(answer, self.procedures) for answer in written]
+            return {**vars(score_calls([expected_calls(one) for one in listed], calls).overall)}
         wanted = [[turn.procedure for turn in example.turns] for example in listed]
         return score_answers(listed, self.recall(listed, **options), self.recall(listed, wanted, **options))
 
