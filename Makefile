@@ -74,14 +74,12 @@ docs: $(STAMP) ## Build the site of the documentation into site/; a warning is a
 	@$(BIN)/python -m pip install --quiet -e '.[docs]' -c constraints.txt
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
-bench: $(STAMP) ## Measure a training step, whole epochs, large banks and recall; half an hour or more on two cores
-	$(BIN)/python -m bench.train_step
-	$(BIN)/python -m bench.epochs
-	$(BIN)/python -m bench.profile
-	$(BIN)/python -m bench.bank_scale
-	$(BIN)/python -m bench.recall
+bench: $(STAMP) ## Measure a training step, whole epochs, large banks and recall; an hour or more on two cores
+	for part in train_step epochs profile bank_scale; do \
+	  $(BIN)/python -m bench.$$part --backbone random || exit; done
 	for part in train_step epochs bank_scale; do \
-	  $(BIN)/python -m bench.$$part --backbone mini --dtype float32 --out results/bench/$${part}_mini.json || exit; done
+	  $(BIN)/python -m bench.$$part && $(BIN)/python -m bench.$$part --backbone mini --dtype float32 || exit; done
+	$(BIN)/python -m bench.recall
 	$(BIN)/python -m bench.recall --backbone mini --dtype float32 --out results/bench/recall_float32.json
 	$(BIN)/python tools/update_tables.py
 

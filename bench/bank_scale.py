@@ -58,7 +58,7 @@ FORMATS = dict.fromkeys(("step_ratio", "suffix_ratio", "routing_ms", "peak_gb"),
 
 def build_large_bank(settings: Settings, size: int) -> Bank:
     """Builds a bank past the vocabulary's end, with rows as long as the backbone's own."""
-    bank = Bank(settings.hidden, IdSpace(settings.vocab))
+    bank = Bank(settings.hidden, IdSpace(memory_ids(settings).rows))
     rows = torch.randn(size, 1, settings.hidden, generator=generator(settings.seed, "bank")) * 0.02
     bank.add([Procedure(f"procedure {i}") for i in range(size)], rows)
     return bank

@@ -22,7 +22,7 @@ from transformers import PreTrainedModel
 from bench.contenders import BUILDERS, Trainer
 from bench.peak import measure_peak, reset_peak
 from bench.setup import Settings, build_bank, build_model, load_queries, prepare
-from bench.train_step import check_equal_work, compare, describe, parse, wait
+from bench.train_step import agreement, describe, parse, wait
 from tokmem.data.stream import Stream
 from tokmem.files import atomic_write_json
 from tokmem.model.backbone import pick_device
@@ -163,10 +163,7 @@ def run(settings: Settings) -> dict[str, Any]:
     three, three_peak, later = made.fit(3)
     bare = fmean((before, made.bare()[0]))  # a change in the machine's speed affects both
     validated = made.validate()
-    built = {name: build(made.model, made.lm().bank) for name, build in BUILDERS.items()}
-    agreement = compare(built, made.queries.batches[0])
-    check_equal_work(agreement, settings.dtype)
-    del built
+    agreed = agreement(settings, made.model, tuple(BUILDERS), made.queries)
     speeds = {name: made.sample(name) for name in ("plain", "peft")}
     rows: list[dict[str, Any]] = [
         {"name": f"{name}, one epoch", "seconds": made.tokens / speed, "peak_gb": peaks[name], "epochs": 1}
@@ -194,7 +191,7 @@ def run(settings: Settings) -> dict[str, Any]:
         "hits": {"one epoch": report.prefix_hits, "three epochs": later.prefix_hits},
         "prefix_gb": {"one epoch": report.prefix_bytes / 1e9, "three epochs": later.prefix_bytes / 1e9},
         "sampled_steps": len(made.queries.batches[:: max(1, len(made.queries.batches) // SAMPLED)]),
-        "agreement": agreement,
+        "agreement": agreed,
     }
 
 

@@ -32,14 +32,14 @@ from tokmem.bank.init import start_rows
 from tokmem.errors import ConfigError
 from tokmem.files import atomic_write_json
 from tokmem.model.backbone import load_backbone, pick_device
-from tokmem.model.catalog import mini_path
+from tokmem.model.catalog import CATALOG, MINI, SMOLLM2
 from tokmem.model.fingerprint import fingerprint
 from tokmem.provenance import provenance
 from tokmem.records import Encoded, Procedure
 from tokmem.report.tables import Table
 from tokmem.seeds import generator
 
-BACKBONES = ("mini", RANDOM)
+BACKBONES = (SMOLLM2, RANDOM)
 BOTH = ("bfloat16", "float32")
 SHOWN = 3  # divergences of a contender that the terminal shows; the result file lists all
 
@@ -243,7 +243,7 @@ def parse(arguments: Sequence[str] | None) -> tuple[Settings, argparse.Namespace
     parser.add_argument(
         "--backbone",
         action="append",
-        help="random, mini, a hub id, or a local folder; may be repeated (default: mini and random)",
+        help="random, mini, a hub id, or a local folder; may be repeated (default: smollm2 and random)",
     )
     parser.add_argument("--threads", type=int, default=0, help="CPU threads (0: torch's choice)")
     parser.add_argument("--device", default="auto")
@@ -252,13 +252,15 @@ def parse(arguments: Sequence[str] | None) -> tuple[Settings, argparse.Namespace
         default=os.environ.get("TOKMEM_SNI_DIR"),
         help="Super-NaturalInstructions task files (or TOKMEM_SNI_DIR); without them, generated procedures",
     )
-    parser.add_argument("--tokenizer", default=str(mini_path()), help="folder of a tokenizer")
+    parser.add_argument("--tokenizer", help="that of a backbone (default: the first one's, or mini's)")
     parser.add_argument("--max-length", type=int, default=512, help="most tokens in a sequence")
     parser.add_argument("--dtype", default="bfloat16", choices=["bfloat16", "float16", "float32", "both"])
     parser.add_argument("--seed", type=int, default=0)
     for name, value in SHAPE.items():
         parser.add_argument(f"--{name}", type=int, default=value)
     options = parser.parse_args(arguments)
+    first = (options.backbone or BACKBONES)[0]
+    tokenizer = options.tokenizer or (MINI if first == RANDOM else first)
     tasks = options.tasks_dir and str(Path(options.tasks_dir).resolve())
     settings = Settings(
         backbone=RANDOM,  # for the queries alone; each backbone is built later
@@ -269,7 +271,7 @@ def parse(arguments: Sequence[str] | None) -> tuple[Settings, argparse.Namespace
         procedures=options.procedures,
         max_length=options.max_length,
         tasks_dir=tasks,
-        tokenizer=str(Path(options.tokenizer).resolve()),
+        tokenizer=tokenizer if tokenizer in CATALOG else str(Path(tokenizer).resolve()),
         device=options.device,
         threads=options.threads,
         lr=0.0,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from random import Random
 
@@ -20,6 +21,7 @@ from tokmem.data.sni import SniSpec, load_tasks
 from tokmem.errors import ConfigError, DataError
 from tokmem.mini.corpus import procedures_corpus
 from tokmem.model.backbone import load_backbone, pick_device
+from tokmem.model.catalog import locate
 from tokmem.records import Encoded, Example, Procedure
 from tokmem.seeds import generator, stream
 
@@ -41,7 +43,7 @@ class Settings:
         procedures: memory tokens in the bank.
         max_length: the most tokens in a sequence; the end of a longer query is cut, as in training.
         tasks_dir: Super-NaturalInstructions task files; None takes generated procedures.
-        tokenizer: folder of the tokenizer.
+        tokenizer: folder or backbone that has the tokenizer.
         device: torch device, or auto.
         threads: CPU threads; 0 keeps torch's choice.
         lr: AdamW's rate.
@@ -103,7 +105,7 @@ def build_model(settings: Settings) -> PreTrainedModel:
     """Builds the frozen backbone; a random one is a Llama whose embedding is also its output head."""
     if settings.backbone != RANDOM:
         model = load_backbone(settings.backbone, dtype=settings.dtype, device=settings.device).model
-        return model.requires_grad_(False)
+        return widened(model, memory_ids(settings).rows).requires_grad_(False)
     config = LlamaConfig(
         vocab_size=settings.vocab,
         hidden_size=settings.hidden,
@@ -120,6 +122,17 @@ def build_model(settings: Settings) -> PreTrainedModel:
     return model.eval().requires_grad_(False)
 
 
+def widened(model: PreTrainedModel, rows: int) -> PreTrainedModel:
+    """Gives the vocabulary this many rows; the new ones are copies of the first."""
+    own = model.get_input_embeddings().num_embeddings
+    if rows > own:
+        model.resize_token_embeddings(rows, mean_resizing=False)
+        for module in (model.get_input_embeddings(), model.get_output_embeddings()):
+            with torch.no_grad():
+                module.weight[own:] = module.weight[: rows - own]
+    return model
+
+
 def build_bank(settings: Settings, model: PreTrainedModel, names: Sequence[str]) -> Bank:
     """Builds a bank on rows that no text uses, from the backbone's own rows, exact in its dtype."""
     weight = model.get_input_embeddings().weight
@@ -131,21 +144,17 @@ def build_bank(settings: Settings, model: PreTrainedModel, names: Sequence[str])
     return bank
 
 
+@cache
 def memory_ids(settings: Settings) -> IdSpace:
-    """Returns one id a procedure within the vocabulary: the last rows, or the backbone's spare rows.
+    """Returns one id a procedure within the vocabulary, where the plain loop and PEFT train rows too.
 
-    Raises:
-        ConfigError: the backbone has fewer.
+    These are the last rows of a random backbone. Others give their spare rows, and get more if these are too
+    few (`widened`).
     """
     if settings.backbone != RANDOM:
         space = load_backbone(settings.backbone, dtype=settings.dtype).id_space()
-        if len(space.spare) < settings.procedures:
-            raise ConfigError(
-                f"{settings.procedures} procedures, and {len(space.spare)} rows to spare in the vocabulary",
-                "a row of the vocabulary each: the plain loop and PEFT train no others",
-                "lower --procedures, or take another backbone",
-            )
-        return IdSpace(space.rows, space.spare[: settings.procedures])
+        rows = space.rows + max(0, settings.procedures - len(space.spare))
+        return IdSpace(rows, (*space.spare[: settings.procedures], *range(space.rows, rows)))
     return IdSpace(settings.vocab, tuple(range(settings.vocab - settings.procedures, settings.vocab)))
 
 
@@ -155,7 +164,8 @@ def load_queries(settings: Settings) -> Queries:
     Raises:
         ConfigError: the vocabulary is too small for tokenizer and bank, or there are too few procedures.
     """
-    tokenizer = AutoTokenizer.from_pretrained(settings.tokenizer)
+    source = locate(settings.tokenizer, getattr(torch, settings.dtype), "cpu")
+    tokenizer = AutoTokenizer.from_pretrained(source.path)
     spare = memory_ids(settings).spare
     if settings.backbone == RANDOM and spare[0] < len(tokenizer):
         raise ConfigError(

@@ -9,6 +9,7 @@ import pytest
 from tests.data.tiny_chat import QWEN, tiny_tokenizer
 
 SMALL = (
+    *("--backbone", "random"),
     *("--layers", "2", "--hidden", "32", "--heads", "4", "--kv-heads", "2", "--intermediate", "48"),
     *("--vocab", "500", "--procedures", "9", "--dtype", "float32", "--steps", "2", "--max-length", "2048"),
 )

@@ -8,12 +8,11 @@ import torch
 
 from bench.contenders import BUILDERS, Contender, Trainer
 from bench.peak import measure_peak
-from bench.setup import build_bank, build_model, load_queries
-from bench.train_step import check_equal_work, compare, main, parse, summarise
+from bench.setup import build_bank, build_model, load_queries, memory_ids
+from bench.train_step import Work, agreement, check_equal_work, main, parse, summarise, worked
 from tests.tiny import tiny_bank, tiny_examples, tiny_model
 from tokmem.errors import TrainingError
 from tokmem.model.backbone import load_backbone
-from tokmem.model.catalog import mini_path
 from tokmem.train.speed import peak_bytes
 
 pytest.importorskip("peft")
@@ -29,8 +28,7 @@ def contenders() -> dict[str, Contender]:
 def test_contenders_do_equal_work() -> None:
     built = contenders()
     batch = tiny_examples(tiny_bank(True, "spare", frozen=0, fresh=6), 4)
-    agreement = compare(built, batch)
-    check_equal_work(agreement, "float32")
+    check_equal_work(worked(built, batch))
     trained = {name: Trainer(contender, 1e-3) for name, contender in built.items()}
     losses = [[trainer.step(batch) for trainer in trained.values()] for _ in range(3)]
     assert losses[2][0] < losses[0][0]
@@ -40,12 +38,9 @@ def test_contenders_do_equal_work() -> None:
 
 @pytest.mark.parametrize(("loss", "difference"), [(1.001, 0.0), (1.0, 0.01)])
 def test_unequal_work_is_refused(loss: float, difference: float) -> None:
-    agreement = {
-        "plain": {"loss": loss, "gradient_difference": difference},
-        "tokmem": {"loss": 1.0, "gradient_difference": 0.0},
-    }
+    exact = {"plain": Work(loss, torch.tensor([1.0 + difference])), "tokmem": Work(1.0, torch.tensor([1.0]))}
     with pytest.raises(TrainingError, match="plain is apart"):
-        check_equal_work(agreement, "float32")
+        check_equal_work(exact)
 
 
 def test_ratios_are_taken_within_a_round() -> None:
@@ -64,7 +59,7 @@ def test_batches_are_the_same_in_every_process(small: list[str]) -> None:
 
 
 def test_the_bundled_backbone_has_its_own_shape_and_ids(small: list[str]) -> None:
-    settings, _ = parse([*small, "--backbone", "mini", "--tokenizer", str(mini_path()), "--batch", "2"])
+    settings, _ = parse([*small, "--backbone", "mini", "--tokenizer", "mini", "--batch", "2"])
     model, queries = build_model(settings), load_queries(settings)
     config = model.config
     assert (settings.layers, settings.hidden, settings.kv_heads) == (
@@ -75,10 +70,32 @@ def test_the_bundled_backbone_has_its_own_shape_and_ids(small: list[str]) -> Non
     bank = build_bank(settings, model, queries.names)
     assert set(bank.slots.token_ids) < set(load_backbone("mini").id_space().spare)
     assert all(e.ids[e.prefix] in bank.slots.token_ids for batch in queries.batches for e in batch)
-    built = {
-        name: build(model, build_bank(settings, model, queries.names)) for name, build in BUILDERS.items()
-    }
-    check_equal_work(compare(built, queries.batches[0]), settings.dtype)
+    found = agreement(settings, model, tuple(BUILDERS), queries)
+    assert found["tokmem"] == {"loss": 0.0, "gradient": 0.0}
+
+
+def test_what_a_dtype_costs_is_measured_against_float32(small: list[str]) -> None:
+    settings, _ = parse([*small, "--dtype", "bfloat16"])
+    found = agreement(settings, build_model(settings), ("plain", "tokmem"), load_queries(settings))
+    assert found["plain"]["gradient"] < 1e-3 < found["tokmem"]["rounding_gradient"] < 0.5
+
+
+def test_a_vocabulary_without_spare_rows_gets_some(small: list[str], tmp_path: Path) -> None:
+    given = [*small, "--backbone", "mini", "--tokenizer", "mini", "--procedures", "70"]
+    settings, _ = parse(given)
+    own = load_backbone("mini").model.get_input_embeddings().num_embeddings
+    model, space = build_model(settings), memory_ids(settings)
+    assert space.rows == own + 6  # mini has 64 to spare
+    assert set(space.spare) >= set(range(own, own + 6))
+    head = model.get_output_embeddings().weight
+    assert head is model.get_input_embeddings().weight
+    assert head[own:].equal(head[:6])
+    assert not head.requires_grad
+
+
+def test_each_backbone_has_a_result_file_of_its_own(small: list[str]) -> None:
+    assert parse([*small[:-2], "--backbone", "mini"])[1].name == "train_step_mini.json"
+    assert parse(small[:-2])[1].name == "train_step.json"
 
 
 @pytest.mark.slow
