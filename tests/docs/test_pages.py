@@ -34,12 +34,14 @@ CHEAPER = {
         *("--train-size", "40", "--val-size", "4", "--test-size", "4", "--samples-per-tool", "6")
     ],
     "bank add": ["--epochs", "1"],
+    "learn": ["--max-new-tokens", "2", "--epochs", "1", "--yes", "--backbone", "mini"],
 }
 # What a page needs that is made on another page.
 BEFORE = {
     "cli": ["tools --out runs/tools --methods tokmem_dc --seeds 0", "data compose --tools 51-100"],
     "procedures": ["train my.jsonl"],
     "report": ["train my.jsonl --out runs/demo"],
+    "tools": ["tools --out runs/tools --methods tokmem_dc --seeds 0"],
     "serving": ["tools --out runs/tools --methods tokmem --seeds 0"],
 }
 # Results of hours, read by test_words.py; the last line of a page that asks for an engine or another folder.
@@ -68,6 +70,7 @@ def write_corpora(folder: Path) -> None:
             for word in WORDS
         ]
         (folder / name).write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (folder / "prompt.txt").write_text("Write the text in capital letters.")
     (folder / "queries.txt").write_text("One tea, please.\nDear Ann, hello. Bob\n")
     (folder / "natural-instructions").mkdir()
     for number in range(10):
@@ -127,7 +130,7 @@ def run_block(block: Block, names: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize(
-    "page", ["README", *"api backbones cli data procedures reject report routing serving".split()]
+    "page", ["README", *"api backbones cli data learn procedures reject report routing serving tools".split()]
 )
 def test_a_page_runs_from_top_to_bottom(page: str, stage: Path) -> None:
     for line in BEFORE.get(page, []):

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tokmem.report.blocks import Block, Figures, Section, TableBlock
-from tokmem.report.canvas import Plot
-from tokmem.report.plots import Line, Point, curves, heat_map
+from tokmem.report.canvas import INK, MUTED, SERIES, Plot, draw
+from tokmem.report.plots import heat_map
 from tokmem.report.rows import (
     Run,
     final_rows,
@@ -19,6 +19,9 @@ from tokmem.report.rows import (
     spread,
 )
 from tokmem.report.tables import Row, Table
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 _SEEN = 128  # procedures in a heat map: more cannot be told apart
 
@@ -71,16 +74,36 @@ def _reliability(run: Run, rows: Sequence[Row]) -> list[tuple[Plot, str]]:
     """Draws for each row how often routes of a stated probability were right, beside the ideal diagonal."""
     plots = []
     for row in rows:
-        measured = Line("measured", [Point(stated, right) for stated, right, _ in row["reliability"]], 1)
-        ideal = Line("ideal", [Point(0, 0), Point(100, 100)], 0)
-        caption = f"{run.title}: {_title(row)}; how often a route of a stated probability is right"
+        caption = f"{run.title}: {_title(row)}; how often a route of a stated probability is right (circles: queries)"
         parts = (
             f"{right:.0f} % of {count:,} at {stated:.0f} %" for stated, right, count in row["reliability"]
         )
         name = f"reliability-{run.slug}-{slug(row['method'])}-{slug(str(row.get('prompt') or ''))}"
         alt = f"{caption}: {'; '.join(parts)}"
-        plots.append((curves(name, alt, [ideal, measured], "stated probability, %", "right, %"), caption))
+        plots.append((_reliability_plot(name, alt, row["reliability"]), caption))
     return plots
+
+
+def _reliability_plot(name: str, alt: str, found: Sequence[tuple[float, float, int]]) -> Plot:
+    """Draws how often routes were right over their probability; a circle's area and label are its queries."""
+
+    def paint(ax: Axes) -> None:
+        most = max(count for _, _, count in found)
+        ax.plot((0, 100), (0, 100), color=MUTED, linewidth=1, marker="")
+        for stated, right, count in found:
+            ax.scatter(stated, right, s=12 + 150 * count / most, color=SERIES[1])
+            ax.annotate(
+                f"{count:,}",
+                (stated, right),
+                (0, 8),
+                textcoords="offset points",
+                ha="center",
+                fontsize=8,
+                color=INK,
+            )
+        ax.set(xlabel="stated probability, %", ylabel="right, %", xlim=(-4, 106), ylim=(-6, 114))
+
+    return draw(name, alt, paint)
 
 
 def _title(row: Row) -> str:
