@@ -74,7 +74,7 @@ def _reliability(run: Run, rows: Sequence[Row]) -> list[tuple[Plot, str]]:
     """Draws for each row how often routes of a stated probability were right, beside the ideal diagonal."""
     plots = []
     for row in rows:
-        caption = f"{run.title}: {_title(row)}; how often a route of a stated probability is right (circles: queries)"
+        caption = f"{run.title}: {_title(row)}; how often routes are right (circles: queries)"
         parts = (
             f"{right:.0f} % of {count:,} at {stated:.0f} %" for stated, right, count in row["reliability"]
         )
