@@ -5,7 +5,7 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 from tokmem.errors import DataError
 from tokmem.strict_json import parse_json
@@ -27,6 +27,10 @@ class Procedure:
 
     def __post_init__(self) -> None:
         _require_text(self, "name", "description")
+
+
+# A procedure that recall is told to use; several together share one response, which follows their tokens.
+Forced: TypeAlias = str | tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -189,8 +193,8 @@ class Answer:
 
     @property
     def response(self) -> str:
-        """The response of the first turn, or the plain text if there is no turn."""
-        return self.turns[0].response if self.turns else self.text
+        """The response of the first turn that has one, or the plain text if there is no turn."""
+        return next((t.response for t in self.turns if t.response), "") if self.turns else self.text
 
     def __str__(self) -> str:
         """The response; of several turns, a line each with its procedure."""

@@ -112,6 +112,22 @@ def test_forced_procedures_open_the_turns_in_order(width: int) -> None:
     assert [name for name, _ in atomic.turns] == ["new1"]
 
 
+@pytest.mark.parametrize(("mode", "width"), [("atomic", 1), ("chain", 2)])
+def test_composed_procedures_stand_together_before_one_response(mode: str, width: int) -> None:
+    lm = eager(tiny_lm("llama", False, width=width))
+    for prompt in prompts_of(lm, 3):
+        (got,) = recall(lm, [prompt], [[("new1", "old0", "new2")]], mode=mode, max_new_tokens=40)
+        assert [name for name, _ in got.turns] == ["new1", "old0", "new2"]
+        assert [ids for _, ids in got.turns[:-1]] == [[], []]
+        tokens = [i for name in ("new1", "old0") for i in lm.bank.slots.ids(name)]
+        (last,) = recall(lm, [(*prompt, *tokens)], [["new2"]], mode=mode, max_new_tokens=40 - len(tokens))
+        assert got.turns[-1] == last.turns[0]
+        assert len(got.routes) == 3
+    (first, second) = recall(lm, prompts_of(lm, 2), [[("new1", "new2"), "old0"], ["new1"]], max_new_tokens=40)
+    assert [name for name, _ in first.turns] == ["new1", "new2", "old0"]
+    assert [name for name, _ in second.turns] == ["new1"]
+
+
 def test_every_turn_has_its_route() -> None:
     lm = eager(tiny_lm("gpt-neox", False, width=2))
     prompts = prompts_of(lm)

@@ -22,7 +22,7 @@ from tokmem.model.backbone import Backbone
 from tokmem.model.memory_lm import MemoryLM
 from tokmem.recall.answer import answer_examples, stream_answer
 from tokmem.recall.settings import RecallSettings
-from tokmem.records import Answer, Example, Procedure, Route
+from tokmem.records import Answer, Example, Forced, Procedure, Route
 
 Query = str | Example
 
@@ -117,25 +117,26 @@ class Memory:
 
     @overload
     def recall(
-        self, queries: Query, procedures: Sequence[Sequence[str]] | None = None, **options: Any
+        self, queries: Query, procedures: Sequence[Sequence[Forced]] | None = None, **options: Any
     ) -> Answer: ...
 
     @overload
     def recall(
-        self, queries: Sequence[Query], procedures: Sequence[Sequence[str]] | None = None, **options: Any
+        self, queries: Sequence[Query], procedures: Sequence[Sequence[Forced]] | None = None, **options: Any
     ) -> list[Answer]: ...
 
     def recall(
         self,
         queries: Query | Sequence[Query],
-        procedures: Sequence[Sequence[str]] | None = None,
+        procedures: Sequence[Sequence[Forced]] | None = None,
         **options: Any,
     ) -> Answer | list[Answer]:
         """Routes queries and writes their responses.
 
         Args:
             queries: one or many, as text or as examples (whose instruction the prompt mode may use).
-            procedures: procedures to force, a sequence a query.
+            procedures: procedures to force, a sequence a query. A tuple in it composes procedures: their
+                tokens stand together before one response, as in `[[("summarise", "french")]]`.
             options: changes to the recall settings, such as `mode="chain"` or `top_k=3`.
 
         Returns:

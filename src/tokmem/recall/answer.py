@@ -12,7 +12,7 @@ from tokmem.model.memory_lm import MemoryLM
 from tokmem.recall.constrained import Guides
 from tokmem.recall.generate import Generation, Recaller
 from tokmem.recall.settings import RecallSettings
-from tokmem.records import Answer, Example, Turn
+from tokmem.records import Answer, Example, Forced, Turn
 
 
 def answer_examples(
@@ -20,7 +20,7 @@ def answer_examples(
     encoder: Encoder,
     examples: Sequence[Example],
     settings: RecallSettings,
-    procedures: Sequence[Sequence[str]] | None = None,
+    procedures: Sequence[Sequence[Forced]] | None = None,
 ) -> list[Answer]:
     """Recalls the query of each example, in order.
 
@@ -50,7 +50,7 @@ def stream_answer(
     encoder: Encoder,
     example: Example,
     settings: RecallSettings,
-    procedures: Sequence[str] | None = None,
+    procedures: Sequence[Forced] | None = None,
 ) -> Iterator[Answer]:
     """Recalls one query. Yields the answer so far, after each token; the last is the whole answer.
 

@@ -27,7 +27,7 @@ from tokmem.recall.rows import Row
 from tokmem.recall.running import decode_running
 from tokmem.recall.settings import RecallSettings
 from tokmem.recall.writer import Writer
-from tokmem.records import Route
+from tokmem.records import Forced, Route
 from tokmem.seeds import stream
 
 
@@ -82,7 +82,7 @@ class Recaller:
     def __call__(
         self,
         prompts: Sequence[Sequence[int]],
-        procedures: Sequence[Sequence[str]] | None = None,
+        procedures: Sequence[Sequence[Forced]] | None = None,
         *,
         limits: Sequence[int] | None = None,
         desc: str = "recall",
@@ -92,7 +92,8 @@ class Recaller:
         Args:
             prompts: token ids of each prompt, which end where its first memory token will stand.
             procedures: for each prompt the procedures to force. The first opens the response; each later one
-                comes when the model would recall a procedure or stop. None lets the model choose.
+                comes when the model would recall a procedure or stop. Those of a tuple come one right after
+                the other, before one response. None lets the model choose.
             limits: for each prompt the most tokens to write, at least 1; `max_new_tokens` applies too.
             desc: text beside the progress bar.
 
@@ -121,7 +122,9 @@ class Recaller:
                 bar.update(done)
         return [self._result(row) for row in rows]
 
-    def stream(self, prompt: Sequence[int], procedures: Sequence[str] | None = None) -> Iterator[Generation]:
+    def stream(
+        self, prompt: Sequence[int], procedures: Sequence[Forced] | None = None
+    ) -> Iterator[Generation]:
         """Generates for one prompt. Yields what has been written so far, after each token.
 
         Args:
@@ -143,7 +146,7 @@ class Recaller:
         self,
         index: int,
         prompt: Sequence[int],
-        procedures: Sequence[str] | None = None,
+        procedures: Sequence[Forced] | None = None,
         limit: int | None = None,
     ) -> Row:
         """Makes the row of a prompt; `index` is the prompt's place among all prompts."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from random import Random
 
 from tokmem.recall.constrained import Guide
-from tokmem.records import Route
+from tokmem.records import Forced, Route
 
 
 @dataclass
@@ -19,7 +19,7 @@ class Row:
         most: most tokens that the row may write.
         draws: random numbers of this row, so that sampling does not depend on other rows.
         procedures: procedures that are still to be forced; None if the model chooses.
-        queue: ids that are forced next: the later tokens of a wide procedure.
+        queue: ids that are forced next: the later tokens of a wide procedure, or of a composition.
         ids: the ids written so far.
         route: the route of the prompt; None with an empty bank.
         routes: for each memory token the route that chose it.
@@ -30,7 +30,7 @@ class Row:
     prompt: tuple[int, ...]
     most: int
     draws: Random
-    procedures: deque[str] | None = None
+    procedures: deque[Forced] | None = None
     queue: deque[int] = field(default_factory=deque)
     ids: list[int] = field(default_factory=list)
     route: Route | None = None

@@ -119,15 +119,17 @@ class Writer:
         """Replaces the chosen token by a queued one, or by a forced procedure at the boundary of a turn."""
         if row.queue:
             return row.queue.popleft()
-        boundary = not row.ids or token in self.heads or token in self.stops
-        if row.procedures is not None and boundary:
-            if row.procedures:
-                token = self.lm.bank.slots.ids(row.procedures.popleft())[0]
-            elif token in self.heads:
-                token = min(self.stops)
-        if token in self.heads:
-            row.queue.extend(self.lm.bank.slots.ids(self.heads[token])[1:])
-            row.guide = self.guides.open(self.heads[token]) if self.guides else None
+        names: tuple[str, ...] = (self.heads[token],) if token in self.heads else ()
+        if row.procedures is not None and (not row.ids or names or token in self.stops):
+            forced = row.procedures.popleft() if row.procedures else ()
+            token, names = (
+                min(self.stops) if names else token,
+                (forced,) if isinstance(forced, str) else forced,
+            )
+        if names:
+            token, *later = [i for name in names for i in self.lm.bank.slots.ids(name)]
+            row.queue.extend(later)
+            row.guide = self.guides.open(names[-1]) if self.guides else None
         elif row.guide and token not in self.stops:
             row.guide.accept(token)
         return token
