@@ -165,7 +165,7 @@ def learn_taught(
     memory.bank.freeze()
     memory.bank.thaw([name])
     examples = _by_procedure(memory, [procedure], train)[name]
-    own = objective(_reader(memory), **settings.prefixes, seed=settings.seed)
+    own = objective(reader(memory), **settings.prefixes, seed=settings.seed)
     report = fit(own, examples, settings, checkpoint=checkpoint)
     _count(memory, statistics, name, prompt_states(own, examples, settings.stream(len(examples))))
     close(memory.bank, [name])
@@ -211,7 +211,7 @@ def _train_group(
     held = [e for _, kept in examples.values() for e in kept]
     count = len(train) // len(examples)
     order = SideBySide(len(examples), count, settings.window, settings.shuffle, settings.seed)
-    objective = SteeringObjective(_reader(memory), **settings.prefixes, seed=settings.seed)
+    objective = SteeringObjective(reader(memory), **settings.prefixes, seed=settings.seed)
     alone = replace(settings, accumulation=1, patience=0)
     report = fit(objective, train, alone, order=order, checkpoint=checkpoint)
     states = prompt_states(objective, train, order)
@@ -246,7 +246,7 @@ def _chained(
     calls = {ids[0]: name for name, ids in memory.bank.memory.items()}
     encoded, held = ([encoder.encode(e) for e in part] for part in (train, validation))
     encoder.report_cuts()
-    objective = BankObjective(_reader(memory), **settings.prefixes, seed=settings.seed)
+    objective = BankObjective(reader(memory), **settings.prefixes, seed=settings.seed)
     taught, kept = ([given(e, calls) for e in part] for part in (encoded, held))
     report = fit(objective, taught, settings, validation=kept, checkpoint=checkpoint, callbacks=callbacks)
     states, targets = states_of_targets(objective, encoded, settings)
@@ -348,7 +348,7 @@ def _by_procedure(
     return found
 
 
-def _reader(memory: ClosedMemory) -> MemoryLM:
+def reader(memory: ClosedMemory) -> MemoryLM:
     """The backbone and its bank; memory tokens are read, and never predicted."""
     return MemoryLM(memory.backbone.model, memory.bank, writes=False)
 

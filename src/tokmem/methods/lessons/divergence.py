@@ -6,8 +6,7 @@ from collections.abc import Sequence
 
 import torch
 
-from tokmem.methods.closed import ClosedMemory, given
-from tokmem.model.memory_lm import MemoryLM
+from tokmem.methods.closed import ClosedMemory, given, reader
 from tokmem.records import Example
 from tokmem.train.distil import DistilObjective
 from tokmem.train.targets import Targets
@@ -25,7 +24,7 @@ def mean_divergence(
         targets: the teacher's predictions.
         alone: whether to measure the backbone without the memory token instead.
     """
-    encoder, lm = memory.encoder, MemoryLM(memory.backbone.model, memory.bank, writes=False)
+    encoder, lm = memory.encoder, reader(memory)
     heads = {ids[0] for ids in memory.bank.memory.values()}
     encoded = [encoder.encode_plain(e) if alone else given(encoder.encode(e), heads) for e in examples]
     objective = DistilObjective(lm, targets=targets, frozen_prefix=False, cache_bytes=0)

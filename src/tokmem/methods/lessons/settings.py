@@ -21,11 +21,15 @@ class LessonSettings(Config):
     teacher_temperature: float = setting(0.0, "of the teacher's responses; 0 is greedy")
     max_new_tokens: int = setting(64, "most tokens of a response of teacher and student")
     top_k: int = setting(32, "tokens of the teacher's predictions that are kept; the rest count as one")
+    start_tries: int = setting(16, "stretches of the text that are tried as a start; 0 keeps the bank's own")
     hard: float = setting(0.0, "weight of the cross-entropy of the teacher's own responses")
     seed: int = setting(0, "of all draws")
 
     def __post_init__(self) -> None:
         least = {"queries": FEWEST, "max_query_tokens": 1, "max_new_tokens": 1, "top_k": 1}
-        check_least(vars(self), least | {"query_temperature": 0, "teacher_temperature": 0, "hard": 0})
+        check_least(
+            vars(self),
+            least | {"query_temperature": 0, "teacher_temperature": 0, "hard": 0, "start_tries": 0},
+        )
         if not 0 < self.held_out < 1:
             raise ConfigError(f"held_out {self.held_out}", "above 0 and below 1")

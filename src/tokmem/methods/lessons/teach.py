@@ -27,6 +27,7 @@ from tokmem.methods.lessons.card import Card, rouge, saved
 from tokmem.methods.lessons.divergence import mean_divergence
 from tokmem.methods.lessons.queries import given_queries, make_queries, variety
 from tokmem.methods.lessons.settings import LessonSettings
+from tokmem.methods.lessons.start import choose_start
 from tokmem.methods.lessons.teacher import Teacher
 from tokmem.recall.answer import answer_examples
 from tokmem.recall.settings import RecallSettings
@@ -83,11 +84,12 @@ def teach(
     asked = _stage(place, "queries.json", lesson.name, partial(_queries, memory, lesson, settings, queries))
     answered = _stage(place, "responses.json", lesson.name, lambda: teacher.responses(asked))
     examples = [replace(e, id=f"{lesson.name}/{number}") for number, e in enumerate(answered)]
-    held, train = _split(examples, settings, lesson.name)
+    held, train = split(examples, settings, lesson.name)
     if memory.bank.statistics is None:
         memory.bank.freeze()
     memory.add(lesson.procedure)
     targets = _targets(memory, teacher, examples, place, mark)
+    choose_start(memory, lesson.name, lesson.text, train, targets, settings.start_tries)
     _train(memory, lesson, train, targets, settings, training or {}, place)
     card = _card(memory, teacher, held, targets)
     return Card(
@@ -172,10 +174,16 @@ def _example(row: dict[str, Any], procedure: str, where: str) -> Example:
     return Example(take(row, "query", str, where), turns, references=take_texts(row, "references", where))
 
 
-def _split(
+def split(
     examples: Sequence[Example], settings: LessonSettings, name: str
 ) -> tuple[list[Example], list[Example]]:
-    """The queries that measure, and those that teach."""
+    """Divides the queries of a lesson by chance: those that measure, and those that teach.
+
+    Args:
+        examples: the queries, with responses.
+        settings: the share that measures, and the seed.
+        name: of the lesson.
+    """
     count = max(1, round(settings.held_out * len(examples)))
     chosen = {*stream(settings.seed, "held out", name).sample(range(len(examples)), count)}
     parts = [[e for i, e in enumerate(examples) if (i in chosen) is held] for held in (True, False)]
