@@ -4,7 +4,7 @@
 #   ARGS      arguments of pytest: make test ARGS="-k bank"
 #   KERNELS   kernels that test-portable repeats tests with: native, avx2, sse
 #   THREADS   numbers of threads that it repeats them with
-#   SHARE     part of the trials that campaigns run, 1 for all of them
+#   SHARE     part of the trials that campaigns and mutants run, 1 for all of them
 #   PORTABLE  the tests that it repeats
 # pip reads its own variables: PIP_EXTRA_INDEX_URL may name an index of torch builds without CUDA.
 
@@ -19,7 +19,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test coverage test-all test-portable campaigns lint format docs bench clean
+.PHONY: help setup demo test coverage test-all test-portable campaigns mutants lint format docs bench clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -58,6 +58,11 @@ test-portable: $(STAMP) ## Run what trains with the kernels of other processors,
 campaigns: $(STAMP) ## Kill, fuzz and break what saves and reads: hours; goes on where it stopped
 	@$(BIN)/python -m pip install --quiet -e '.[dev,campaigns]' -c constraints.txt
 	TOKMEM_CAMPAIGN_SHARE=$(SHARE) OMP_NUM_THREADS=1 $(BIN)/pytest -m slow tests/campaigns $(ARGS)
+	$(BIN)/python tools/update_tables.py
+
+mutants: $(STAMP) ## Change the code in small ways and count what the tests notice: hours for SHARE=1
+	@$(BIN)/python -m pip install --quiet -e '.[dev,campaigns]' -c constraints.txt
+	$(BIN)/python tools/mutants.py --share $(SHARE)
 	$(BIN)/python tools/update_tables.py
 
 lint: $(STAMP) ## Check format, style, types and the direction of imports

@@ -53,6 +53,14 @@ SHORT = (
     "prompt_mb",
     "tool_f1",
 )
+MUTANTS = {
+    "what": "package",
+    "tried": "changes tried",
+    "killed": "noticed",
+    "killed_share": "share",
+    "share": "part of all changes",
+    "seed": "seed",
+}
 PROBES = {"method": "method", "instruction": "instruction"}
 SCORES = {"rouge_l": "ROUGE-L", "routing_accuracy": "routing %"}
 BENCH = {
@@ -110,6 +118,8 @@ def table(kind: str, path: Path) -> str:
         return Table(result["rows"], BENCH[path.stem.removesuffix("_mini")], formats).markdown()
     if kind == "trials":
         return Table(result["rows"], TRIALS, {"seconds": ".0f"}).markdown()
+    if kind == "mutants":
+        return Table(result["rows"], MUTANTS, {"killed_share": ".0%"}).markdown()
     if kind == "table":
         return results_table(result).markdown()
     if kind == "chains":

@@ -11,6 +11,7 @@ def test_new_rows_get_the_mean_norm_of_old_ones() -> None:
     old = torch.tensor([[3.0, 4.0], [0.0, 1.0]])
     new = torch.tensor([[0.0, 0.5], [8.0, 6.0]])
     torch.testing.assert_close(renorm(new, old), torch.tensor([[0.0, 3.0], [2.4, 1.8]]))
+    torch.testing.assert_close(renorm(new[1:], old), torch.tensor([[2.4, 1.8]]))
 
 
 def test_a_zero_row_stays_zero_and_with_nothing_old_nothing_happens() -> None:

@@ -94,6 +94,11 @@ def test_the_best_rows_are_kept_and_patience_ends_the_run() -> None:
         assert all(torch.equal(a, b) for a, b in zip(rows(lm), rows(early), strict=True))
 
 
+def test_patience_without_validation_is_warned_of(caplog: pytest.LogCaptureFixture) -> None:
+    fit_bank(lm := tiny_lm("llama"), tiny_examples(lm.bank, 2), FitSettings(patience=3))
+    assert "patience 3 does nothing" in caplog.text
+
+
 @pytest.mark.parametrize("frozen_prefix", [True, False])
 def test_a_loss_that_is_not_finite_stops_the_run(frozen_prefix: bool) -> None:
     lm = tiny_lm("llama")

@@ -26,3 +26,16 @@ def test_memory_positions_are_counted_and_summed(coupled: bool, memories: int) -
     torch.testing.assert_close(got.memory, losses[:memories].sum())
     assert (got.count, int(got.memory_count)) == (5, memories)
     assert not got.memory.requires_grad
+
+
+def test_states_get_the_gradient_of_cross_entropy_also_through_token_zero() -> None:
+    lm = tiny_lm("llama", True)
+    hidden = torch.randn(4, DIM, requires_grad=True)
+    targets = torch.tensor([0, 1, 40, lm.bank.head_ids[0]])
+    (got,) = torch.autograd.grad(memory_loss(lm.head, hidden, targets).total, hidden)
+    gone = torch.zeros(VOCAB, dtype=torch.bool)
+    gone[lm.head.replaced(VOCAB)] = True
+    logits = torch.cat([lm.head.frozen(hidden).masked_fill(gone, -torch.inf), lm.head.memory(hidden)], 1)
+    columns = torch.tensor([0, 1, 40, VOCAB])
+    loss = torch.nn.functional.cross_entropy(logits, columns, reduction="sum")
+    torch.testing.assert_close(got, *torch.autograd.grad(loss, hidden))

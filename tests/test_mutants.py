@@ -1,0 +1,82 @@
+"""The tool of mutation testing: which changes count, and how a survivor is shown."""
+
+from __future__ import annotations
+
+import ast
+import json
+from pathlib import Path
+
+import pytest
+
+TOOLS = Path(__file__).parents[1] / "tools"
+CHANGED = """
+def x_half__mutmut_orig(n, unit="m"):
+    if n < 0:
+        raise ValueError(f"{n} is negative", unit)
+    return f"{n / 2} {unit}"
+
+def x_half__mutmut_1(n, unit="m"):
+    if n < 0:
+        raise ValueError(None, unit)
+    return f"{n / 2} {unit}"
+
+def x_half__mutmut_2(n, unit="m"):
+    if n < 0:
+        raise ValueError(f"{n} is negative", unit)
+    return f"{n / 2}XX {unit}"
+
+def x_half__mutmut_3(n, unit="m"):
+    if n <= 0:
+        raise ValueError(f"{n} is negative", unit)
+    return f"{n / 2} {unit}"
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder as mutmut leaves it: one function with three changes, of which it tried none."""
+    monkeypatch.syspath_prepend(str(TOOLS))
+    package = tmp_path / "mutants" / "src" / "tokmem" / "bank"
+    package.mkdir(parents=True)
+    (package / "half.py").write_text(CHANGED)
+    codes = {f"tokmem.bank.half.x_half__mutmut_{number}": None for number in (1, 2, 3)}
+    (package / "half.py.meta").write_text(json.dumps({"exit_code_by_key": codes}))
+    return tmp_path
+
+
+def test_changes_of_words_are_left_out(folder: Path) -> None:
+    from mutants import Mutants
+
+    made = Mutants("bank", folder)
+    assert len(made.codes()) == 3
+    assert made.sample(1.0, seed=0) == ["tokmem.bank.half.x_half__mutmut_3"]
+
+
+def test_a_survivor_shows_what_changed(folder: Path) -> None:
+    from mutants import Mutants, difference
+
+    functions = Mutants("bank", folder).functions()
+    assert difference(functions, "tokmem.bank.half.x_half__mutmut_3") == ["- if n < 0:", "+ if n <= 0:"]
+    assert all(isinstance(function, ast.FunctionDef) for function in functions.values())
+
+
+@pytest.mark.parametrize(("code", "killed"), [(0, 0), (33, 0), (1, 1), (36, 1)])
+def test_what_no_test_notices_has_survived(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, code: int, killed: int
+) -> None:
+    from mutants import Mutants, tried
+
+    name = "tokmem.bank.half.x_half__mutmut_3"
+    made = Mutants("bank", folder)
+    monkeypatch.setattr(Mutants, "mutmut", lambda self, *names: "")
+    monkeypatch.setattr(Mutants, "codes", lambda self: {name: code})
+    row = tried(made, [name])
+    assert (row["tried"], row["killed"], list(row["survivors"])) == (1, killed, [name] if not killed else [])
+
+
+def test_changes_that_were_not_tried_are_an_error(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from mutants import Mutants, tried
+
+    monkeypatch.setattr(Mutants, "mutmut", lambda self, *names: "no such test")
+    with pytest.raises(SystemExit, match="no such test"):
+        tried(Mutants("bank", folder), ["tokmem.bank.half.x_half__mutmut_3"])
