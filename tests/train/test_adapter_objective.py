@@ -22,9 +22,9 @@ from tokmem.model.backbone import wrap_backbone
 from tokmem.model.lora import Adapter, LoraSettings
 from tokmem.model.memory_lm import MemoryLM
 from tokmem.records import Encoded
-from tokmem.train import adapter as adapter_module
 from tokmem.train import loss as loss_module
-from tokmem.train.adapter import AdapterObjective, portions
+from tokmem.train import step as step_module
+from tokmem.train.adapter import AdapterObjective
 from tokmem.train.fit import fit
 from tokmem.train.objective import Piece
 from tokmem.train.settings import FitReport, FitSettings
@@ -93,7 +93,7 @@ def test_loss_and_gradient_are_those_of_a_plain_forward_with_labels(
         monkeypatch.setattr(loss_module, "MOST_STATES", 3)
         monkeypatch.setattr(loss_module, "CPU_LOGITS", 3 * 40)
         monkeypatch.setattr(loss_module, "LEAST_PART", 40)
-        monkeypatch.setattr(adapter_module, "CPU_TOKENS", 20)
+        monkeypatch.setattr(step_module, "CPU_TOKENS", 20)
     made = objective(name, target_modules=targets, lora_dropout=0.0, lora_alpha=3)
     with torch.no_grad():
         for parameter in made.parameters:
@@ -189,7 +189,7 @@ def test_dropout_depends_on_stage_step_and_micro_batch() -> None:
 
 
 def test_parts_draw_dropout_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(adapter_module, "CPU_TOKENS", 1)
+    monkeypatch.setattr(step_module, "CPU_TOKENS", 1)
     made, example = objective(lora_dropout=0.5), tiny_plain_examples(1)[0]
     with torch.no_grad():
         for parameter in made.parameters:
@@ -197,12 +197,6 @@ def test_parts_draw_dropout_of_their_own(monkeypatch: pytest.MonkeyPatch) -> Non
     both = list(made.losses([Piece([example, example], [], [], "all", (0, 0))]))
     assert len(both) == 2
     assert both[0].total != both[1].total
-
-
-def test_portions_hold_at_most_so_many_tokens() -> None:
-    examples = [Encoded((1,) * size, (True,) * size, 0) for size in (3, 3, 9, 2, 4, 1)]
-    assert [[len(e.ids) for e in part] for part in portions(examples, 6)] == [[3, 3], [9], [2, 4], [1]]
-    assert list(portions([], 6)) == []
 
 
 def test_the_trial_of_packing_sees_no_dropout() -> None:

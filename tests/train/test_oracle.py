@@ -13,8 +13,11 @@ from tokmem.model.memory_lm import MemoryLM
 from tokmem.model.prefix import read_prefixes
 from tokmem.records import Encoded
 from tokmem.train import loss as loss_module
+from tokmem.train import step as step_module
+from tokmem.train.bank_objective import BankObjective
 from tokmem.train.loss import token_losses
-from tokmem.train.step import frozen_prefix_loss, plain_loss, whole_loss
+from tokmem.train.objective import Piece
+from tokmem.train.step import frozen_prefix_loss, plain_loss, portions, whole_loss
 
 CLOSE = {"rtol": 1e-5, "atol": 1e-6}
 
@@ -100,6 +103,29 @@ def set_window(lm: MemoryLM, window: int) -> None:
 def test_plain_path_equals_the_oracle(name: str) -> None:
     lm = tiny_lm(name, False)
     assert_equal(lm, tiny_examples(lm.bank, 7), frozen=False)
+
+
+@pytest.mark.parametrize("name", ["llama", "gpt-neox"])
+def test_the_plain_path_in_parts_equals_the_oracle(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(step_module, "CPU_TOKENS", 30)
+    lm = tiny_lm(name)
+    examples = tiny_examples(lm.bank, 7)
+    objective = BankObjective(lm, frozen_prefix=False, cache_bytes=0)
+    parts = list(objective.losses([Piece(examples, examples, range(7), "all", (0, 0))]))
+    assert len(parts) > 1
+    want, wanted = oracle(lm, examples)
+    total = torch.stack([part.total for part in parts]).sum() / objective.weight(examples)
+    torch.testing.assert_close(total.detach(), want, **CLOSE)
+    for got, right in zip(torch.autograd.grad(total, objective.parameters), wanted, strict=True):
+        torch.testing.assert_close(got, right, **CLOSE)
+
+
+def test_portions_hold_at_most_so_many_tokens(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(step_module, "CPU_TOKENS", 6)
+    examples = [Encoded((1,) * size, (True,) * size, 0) for size in (3, 3, 9, 2, 4, 1)]
+    parts = portions(examples, torch.device("cpu"))
+    assert [[len(e.ids) for e in part] for part in parts] == [[3, 3], [9], [2, 4], [1]]
+    assert list(portions([], torch.device("cpu"))) == []
 
 
 @pytest.mark.parametrize("name", CONFIGS)

@@ -17,24 +17,7 @@ from tokmem.train.loss import LossSum
 from tokmem.train.objective import Piece, ResponseObjective
 from tokmem.train.optim import Group
 from tokmem.train.prefix_cache import Usage
-from tokmem.train.step import whole_loss
-
-# Most tokens that run with a graph together.
-MAX_TOKENS, CPU_TOKENS = 16_384, 2_048
-
-
-def portions(examples: Sequence[Encoded], most: int) -> Iterator[list[Encoded]]:
-    """Cuts examples, in order, into parts of at most `most` tokens; a longer example is a part by itself."""
-    part: list[Encoded] = []
-    size = 0
-    for example in examples:
-        if part and size + len(example.ids) > most:
-            yield part
-            part, size = [], 0
-        part.append(example)
-        size += len(example.ids)
-    if part:
-        yield part
+from tokmem.train.step import portions, whole_loss
 
 
 class AdapterObjective(ResponseObjective):
@@ -65,9 +48,8 @@ class AdapterObjective(ResponseObjective):
         The states of whole sequences, kept for the gradient, are most of what LoRA holds in memory: 1.8 MB a
         token in SmolLM2-135M with all linear layers adapted. Parts bound it.
         """
-        most = CPU_TOKENS if self.lm.device.type == "cpu" else MAX_TOKENS
         for piece in pieces:
-            for number, part in enumerate(portions(piece.examples, most)):
+            for number, part in enumerate(portions(piece.examples, self.lm.device)):
                 draw = (*piece.draw, number) if number else piece.draw
                 with self.adapter.dropping(self.seed, self.stage, *draw):
                     loss = self.response_loss(part)

@@ -26,7 +26,7 @@ from tokmem.train.objective import Piece, supervised_tokens
 from tokmem.train.optim import Group
 from tokmem.train.prefix_cache import PrefixCache, Usage
 from tokmem.train.prefix_files import PrefixFiles
-from tokmem.train.step import frozen_prefix_states, plain_states
+from tokmem.train.step import frozen_prefix_states, plain_states, portions
 
 
 class BankObjective:
@@ -117,8 +117,10 @@ class BankObjective:
         stands for them.
         """
         if not self.frozen_prefix:
-            for p in pieces:
-                yield self._with_negatives(self.score(p.examples, *plain_states(self.lm, p.examples)), [p])
+            for piece in pieces:
+                for number, part in enumerate(portions(piece.examples, self.lm.device)):
+                    loss = self.score(part, *plain_states(self.lm, part))
+                    yield loss if number else self._with_negatives(loss, [piece])
             return
         for chosen in self._merged([p.examples for p in pieces]):
             some = [pieces[i] for i in chosen]

@@ -5,7 +5,7 @@ The host knows which states are supervised, so no step waits for the device.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import accumulate
 
 import torch
@@ -16,6 +16,31 @@ from tokmem.model.memory_lm import MemoryLM
 from tokmem.model.prefix import Prefix, stack_prefixes
 from tokmem.records import Encoded
 from tokmem.train.loss import LossSum, memory_loss
+
+# Most tokens that run with a graph together, if whole sequences do.
+MAX_TOKENS, CPU_TOKENS = 16_384, 2_048
+
+
+def portions(examples: Sequence[Encoded], device: torch.device) -> Iterator[list[Encoded]]:
+    """Cuts examples, in order, into parts of bounded size; a longer example is a part by itself.
+
+    The states that a part keeps for its gradient are most of what it holds in memory.
+
+    Args:
+        examples: of one micro-batch.
+        device: a part has at most `CPU_TOKENS` tokens on a CPU and `MAX_TOKENS` elsewhere.
+    """
+    most = CPU_TOKENS if device.type == "cpu" else MAX_TOKENS
+    part: list[Encoded] = []
+    size = 0
+    for example in examples:
+        if part and size + len(example.ids) > most:
+            yield part
+            part, size = [], 0
+        part.append(example)
+        size += len(example.ids)
+    if part:
+        yield part
 
 
 def plain_loss(lm: MemoryLM, examples: Sequence[Encoded]) -> LossSum:
