@@ -32,7 +32,7 @@ def test_query_alone_then_a_second_stage(mini: Backbone, tmp_path: Path) -> None
     before = fingerprint(mini.model)
     first, later = corpus(FIRST), corpus(LATER)
     settings = FitSettings(lr=0.03, epochs=8, batch_size=8)
-    memory = TokMem(mini, prompt="query", settings=settings, recall=RECALL, start="description")
+    memory = TokMem(mini, coupled=True, prompt="query", settings=settings, recall=RECALL, start="description")
     memory.learn(first.procedures, first.examples("train"), first.examples("validation"))
     tests = first.examples("test")
     base = rouge(tests, Base(mini, prompt="query", recall=RECALL).answer(tests))
@@ -57,7 +57,7 @@ def test_query_alone_then_a_second_stage(mini: Backbone, tmp_path: Path) -> None
 
 def test_decoupled_tokens_learn_and_are_counted(mini: Backbone) -> None:
     given, settings = corpus(FIRST[1:]), FitSettings(lr=0.03, epochs=6, batch_size=8)
-    memory = TokMem(mini, coupled=False, prompt="query", settings=settings, recall=RECALL)
+    memory = TokMem(mini, addresses="trained", prompt="query", settings=settings, recall=RECALL)
     memory.learn(given.procedures, given.examples("train"), given.examples("validation"))
     assert memory.trainable_parameters == 2 * 256, "an address and a steering row"
     tests = given.examples("test")

@@ -207,8 +207,22 @@ def test_trained_and_computed_addresses_do_not_mix() -> None:
     assert (len(closed), len(trained)) == (2, 1)
 
 
-def test_addresses_need_statistics_of_every_procedure() -> None:
-    bank = learn(empty(), NAMES[:2])
+def test_a_procedure_that_is_not_learned_yet_changes_nothing() -> None:
+    bank, whole, states = learn(empty(), NAMES[:2]), learn(empty(), NAMES[:2]), torch.randn(5, DIM)
     bank.add([Procedure("bare")], torch.ones(1, 1, DIM), torch.ones(1, DIM))
-    with pytest.raises(BankError, match="no statistics of bare"):
-        close(bank)
+    close(bank)
+    for name in whole.names:
+        assert torch.equal(bank.rows(name)[0], whole.rows(name)[0])
+    assert torch.equal(bank.rows("bare")[0], torch.ones(DIM))
+    gate, other = gate_of(bank), gate_of(whole)
+    assert gate is not None
+    assert other is not None
+    assert torch.equal(gate.fits(states), other.fits(states))
+    both = learn(empty(), NAMES[2:3])
+    both.merge(bank)
+    assert set(both.names) == {*NAMES[:3], "bare"}
+    assert torch.equal(both.rows("bare")[0], torch.ones(DIM))
+    fresh = empty()
+    fresh.add([Procedure("bare")], torch.ones(1, 1, DIM), torch.ones(1, DIM))
+    close(fresh)
+    assert gate_of(fresh) is None

@@ -132,7 +132,7 @@ def home() -> Iterator[Path]:
         place = Path(folder)
         place.chmod(0o755)
         save_model(place / "model", 0)
-        memory = TokMem(str(place / "model"))
+        memory = TokMem(str(place / "model"), coupled=True)
         memory.add({"capital": "Names it.", "upper": "Shouts."})
         memory.save(place / "bank")
         rows = [

@@ -138,7 +138,7 @@ def test_a_bank_that_computes_addresses_learns_from_a_few_examples(
     cli: Cli, corpus: Path, model: Path
 ) -> None:
     args = ("-q", "train", "--corpus", corpus, "--backbone", model, "--prompt", "query", "--test_size", 0)
-    done = cli(*args, "--method", "tokmem_dc", "--addresses", "closed", "--save_path", "run")
+    done = cli(*args, "--save_path", "run")
     assert done.exit_code == 0, done.output
     bank = Path("run/banks/tokmem_dc-query-0")
     turns = [{"procedure": "shout", "response": "HEY"}]

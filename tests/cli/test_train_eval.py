@@ -66,8 +66,11 @@ def test_train_then_eval_gives_the_same_scores(cli: Cli, model: Path, corpus: Pa
 def test_a_dry_run_shows_tokens_and_cost_and_writes_nothing(cli: Cli, model: Path, corpus: Path) -> None:
     done = cli("train", corpus, "--backbone", model, "--dry-run", "--epochs", 3)
     assert done.exit_code == 0, done.output
-    assert "is learned: <|mem:" in done.stdout
-    assert "3 steps: 3 times 8 examples" in done.stdout
+    assert re.search(r"is given: .*<\|mem:(capital|upper)\|>", done.stdout)
+    assert "12 steps: 3 times 8 examples" in done.stdout
+    published = cli("train", corpus, "--backbone", model, "--dry-run", "--epochs", 3, "--methods", "tokmem")
+    assert "is learned: <|mem:" in published.stdout
+    assert "3 steps: 3 times 8 examples" in published.stdout
     assert not Path("runs").exists()
     assert (
         "--dry-run of lora"
@@ -82,6 +85,49 @@ def test_a_corpus_alone_is_enough(cli: Cli, model: Path, corpus: Path) -> None:
     twice = cli("train", corpus, "--corpus", corpus)
     assert twice.exit_code == 2
     assert "leave --corpus out" in twice.stderr
+
+
+@pytest.mark.parametrize(
+    ("asked", "method", "coupled", "closed"),
+    [
+        ((), "tokmem_dc", False, True),
+        (("--shared", "frozen"), "tokmem_dc", False, True),
+        (("--addresses", "trained"), "tokmem_dc", False, False),
+        (("--renorm", "stage"), "tokmem_dc", False, False),
+        (("--preset", "paper"), "tokmem", True, False),
+        (("--methods", "tokmem"), "tokmem", True, False),
+        (("--methods", "tokmem_dc"), "tokmem_dc", False, False),
+        (("--decouple-embeddings",), "tokmem_dc", False, False),
+    ],
+)
+def test_addresses_are_computed_unless_something_else_is_asked_for(
+    cli: Cli, model: Path, corpus: Path, asked: tuple[str, ...], method: str, coupled: bool, closed: bool
+) -> None:
+    few = ("--backbone", model, "--prompts", "query", "--test-size", 0, "--epochs", 1)
+    done = cli("train", corpus, *few, *asked)
+    assert done.exit_code == 0, done.output
+    bank = Path(f"runs/train/banks/{method}-query-0")
+    saved = json.loads((bank / "bank.json").read_text())
+    assert (saved["coupled"], "closed_form" in saved) == (coupled, closed)
+    if not asked:
+        assert "with one of each procedure in a step make 4 steps" in " ".join(done.stdout.split())
+    again = cli("train", corpus, *few, "--load-task-tokens", bank)
+    assert again.exit_code == 0, again.output
+    kept = json.loads(Path(f"runs/train-2/banks/{method}-query-0/bank.json").read_text())
+    assert (kept["coupled"], "closed_form" in kept) == (coupled, closed), "the kind of the bank"
+
+
+def test_closed_addresses_and_what_excludes_them_are_refused_together(
+    cli: Cli, model: Path, corpus: Path
+) -> None:
+    train = ("train", corpus, "--backbone", model, "--addresses", "closed")
+    for other, says in (
+        (("--methods", "tokmem"), "addresses closed for method tokmem"),
+        (("--renorm", "stage"), "addresses closed and renorm stage"),
+    ):
+        done = cli(*train, *other)
+        assert done.exit_code == 2
+        assert says in " ".join(done.stderr.split())
 
 
 def test_eval_leaves_out_what_the_bank_does_not_know(cli: Cli, bank: Path, model: Path, corpus: Path) -> None:
@@ -249,8 +295,9 @@ def test_query_states_are_kept_on_request(cli: Cli, model: Path, corpus: Path) -
     done = cli("train", "--corpus", corpus, "--model_name", model, "--prompt", "query", "--negatives", "2")
     assert done.exit_code == 0, done.output
     assert "--instruction" not in done.stdout
-    saved = json.loads(Path("runs/train/banks/tokmem-query-0/bank.json").read_text())
+    saved = json.loads(Path("runs/train/banks/tokmem_dc-query-0/bank.json").read_text())
     assert {p["states"] for p in saved["procedures"]} == {2}
+    assert "closed_form" not in saved, "they keep newcomers with trained addresses apart"
     row = summary(Path("runs/train"))["rows"][0]
     assert (row["settings"]["negatives"], row["settings"]["renorm"]) == (2, "off")
 

@@ -40,7 +40,7 @@ CHEAPER = {
 BEFORE = {
     "cli": ["tools --out runs/tools --methods tokmem_dc --seeds 0", "data compose --tools 51-100"],
     "procedures": ["train my.jsonl"],
-    "report": ["train my.jsonl --out runs/demo"],
+    "report": ["train my.jsonl --out runs/demo --methods tokmem"],
     "tools": ["tools --out runs/tools --methods tokmem_dc --seeds 0"],
     "serving": ["tools --out runs/tools --methods tokmem --seeds 0"],
 }

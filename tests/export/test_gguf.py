@@ -28,7 +28,7 @@ def gguf_memory(
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     path = tmp_path / "tiny.gguf"
     write_gguf(path, kind=kind)
-    memory = TokMem(load_backbone(str(path)), coupled=coupled, policy=policy)
+    memory = TokMem(load_backbone(str(path)), coupled=coupled, policy=policy, addresses="trained")
     memory.add(PROCEDURES)
     randomise(memory)
     return memory, path

@@ -41,7 +41,7 @@ def tiny_memory(
     config.tie_word_embeddings = tied
     torch.manual_seed(0)
     backbone = wrap_backbone(randomised(config), tokenizer, "tiny")
-    memory = TokMem(backbone, coupled=coupled, policy=policy, width=width)
+    memory = TokMem(backbone, coupled=coupled, policy=policy, width=width, addresses="trained")
     memory.add(procedures)
     randomise(memory)
     return memory

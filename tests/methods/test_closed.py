@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import permutations
 from pathlib import Path
@@ -19,7 +19,7 @@ from tokmem.bank.calibration import fit_reference
 from tokmem.bank.closed import close
 from tokmem.bank.moments import Moments
 from tokmem.errors import BankError, ConfigError, DataError, TrainingError
-from tokmem.log import Metrics
+from tokmem.log import Callback, Metrics
 from tokmem.methods.call_states import ELSEWHERE, best_ordinary, elsewhere
 from tokmem.methods.tokmem import TokMem
 from tokmem.methods.tokmem_lora import TokMemLora
@@ -225,12 +225,18 @@ def calls_at(made: TokMem, examples: Sequence[Example]) -> tuple[float, float]:
 def test_only_single_calls_of_this_stage_are_learned(backbone: Backbone) -> None:
     chain = Example("both", (Turn("date", "a"), Turn("sum", "b")))
     for wrong in (chain, *examples("river", queries=("Italy",))):
-        with pytest.raises(DataError, match="one turn, of a procedure of this stage"):
+        with pytest.raises(DataError, match=r"one turn, of a procedure of this stage|procedure 'river'"):
             memory(backbone).learn(
                 [Procedure("date"), Procedure("sum")], [*examples("date", "sum"), wrong], []
             )
+    made = learn(memory(backbone), "date")
+    with pytest.raises(DataError, match="no examples of sum"):
+        made.learn([Procedure("sum")], examples("date"), [])
+    made.bank.freeze()
     with pytest.raises(TrainingError, match="no procedures to learn"):
-        learn(memory(backbone), "date").learn([Procedure("sum")], examples("date"), [])
+        made.fit(examples("date"))
+    with pytest.raises(DataError, match="'dates'"):
+        made.fit(examples("dates"))
 
 
 @pytest.mark.parametrize("options", [{"coupled": True}, {"renorm": "stage"}])
@@ -239,6 +245,54 @@ def test_what_does_not_go_with_closed_addresses_is_refused(
 ) -> None:
     with pytest.raises(ConfigError, match="tokmem_dc"):
         memory(backbone, **options)
+
+
+@pytest.mark.parametrize(
+    ("options", "coupled", "closed"),
+    [
+        ({}, False, True),
+        ({"shared": "frozen", "width": 2}, False, True),
+        ({"recall": RecallSettings(mode="chain")}, False, True),
+        ({"addresses": "closed", "negatives": 3}, False, True),
+        ({"addresses": "trained"}, False, False),
+        ({"negatives": 3}, False, False),
+        ({"renorm": "step"}, False, False),
+        ({"coupled": True}, True, False),
+    ],
+)
+def test_addresses_are_computed_unless_something_excludes_it(
+    backbone: Backbone, tmp_path: Path, options: dict[str, Any], coupled: bool, closed: bool
+) -> None:
+    made = TokMem(backbone, **options)
+    assert (made.bank.coupled, made.bank.statistics is not None) == (coupled, closed)
+    made.add("date")
+    made.save(tmp_path / "bank")
+    loaded = TokMem.load(tmp_path / "bank", backbone)
+    assert (loaded.bank.coupled, loaded.bank.statistics is not None) == (coupled, closed)
+
+
+def test_fit_chooses_passes_by_what_a_step_takes(backbone: Backbone) -> None:
+    """A procedure needs about 150 steps, and each step takes one of its examples."""
+    alone, chained = TokMem(backbone), TokMem(backbone, recall=RecallSettings(mode="chain"))
+    for made in (alone, chained):
+        made.add(NAMES)
+    report = alone.fit(examples(*NAMES), lr=0.001)
+    assert (report.steps, report.examples) == (25 * 6, 25 * 24)
+    assert chained.dry_run(examples(*NAMES)).steps == 75 * 2
+
+
+def test_procedures_are_learned_one_after_the_other(backbone: Backbone) -> None:
+    """What is added and not learned yet changes no answer."""
+    made, alone = memory(backbone), memory(backbone)
+    made.add(["date", "sum"])
+    made.fit(examples("date"))
+    alone.add("date")
+    alone.fit(examples("date"))
+    assert torch.equal(made.bank.rows("date")[0], alone.bank.rows("date")[0])
+    made.fit(examples("sum"))
+    assert made.bank.statistics is not None
+    assert made.bank.statistics.counts == {"date": 6, "sum": 6}
+    assert_same(made, learn(memory(backbone), "date", "sum"))
 
 
 def test_an_adapter_that_trains_is_refused(backbone: Backbone) -> None:
@@ -288,7 +342,7 @@ def test_a_resumed_stage_is_the_same(backbone: Backbone, tmp_path: Path) -> None
             )
         assert_same(made, whole)
         lines = (tmp_path / "metrics.jsonl").read_text().splitlines()
-        assert [json.loads(line)["procedures"] for line in lines] == [2]
+        assert [json.loads(line)["step"] for line in lines] == [*range(1, 13), 12]
 
 
 @pytest.mark.parametrize("mode", ["atomic", "chain"])
@@ -307,6 +361,64 @@ def test_empty_responses_have_no_position_elsewhere() -> None:
     assert chosen.tolist() == [2, 3]
 
 
-def test_a_dry_run_of_computed_addresses_is_refused(backbone: Backbone) -> None:
-    with pytest.raises(ConfigError, match="a dry run of computed addresses"):
-        memory(backbone).dry_run(examples("date"))
+@pytest.mark.parametrize("mode", ["atomic", "chain"])
+def test_a_dry_run_counts_what_learning_does(backbone: Backbone, mode: str) -> None:
+    made = memory(backbone, recall=RecallSettings(mode=mode, max_new_tokens=4))
+    train = [*examples("date", queries=QUERIES[:2]), *examples("sum", "river")]
+    made.add(["date", "sum", "river"])
+    before = [row.clone() for row in made.bank.rows("date")]
+    found = made.dry_run(train, lr=0.02)
+    assert all(map(torch.equal, before, made.bank.rows("date")))
+    report = made.fit(train, lr=0.02)
+    assert found.steps == report.steps
+    assert (found.examples * found.epochs, found.epochs) == (report.examples, 2)
+    assert found.learned_tokens * found.epochs == report.supervised_tokens
+    assert ("<|mem:date|>", False) in found.tokens
+
+
+class Recorder(Callback):
+    """Notes where training began and ended; stops it at a step."""
+
+    def __init__(self, stop: int = 0) -> None:
+        self.stop, self.calls = stop, list[tuple[str, int]]()
+
+    def on_begin(self, step: int, steps: int) -> None:
+        self.calls.append((f"begins of {steps}", step))
+
+    def on_step(self, step: int, values: Mapping[str, Any]) -> None:
+        if step == self.stop:
+            raise KeyboardInterrupt
+
+    def on_validation(self, step: int, loss: float) -> None:
+        self.calls.append(("validation", step))
+
+    def on_end(self, step: int) -> None:
+        self.calls.append(("ends", step))
+
+
+def test_callbacks_are_told_of_all_groups_as_of_one_run_that_may_resume(
+    backbone: Backbone, tmp_path: Path
+) -> None:
+    """Four steps of `date`, then twelve of the others; the first run stops in its sixth step."""
+    settings = replace(memory(backbone).settings, checkpoint_every=1)
+    train = [*examples("date", queries=QUERIES[:2]), *examples("sum", "river")]
+
+    def run(recorder: Recorder) -> list[tuple[str, int]]:
+        made = memory(backbone, settings=settings)
+        procedures = [Procedure(n) for n in ("date", "sum", "river")]
+        with Metrics(tmp_path / "metrics.jsonl") as metrics:
+            made.learn(
+                *(procedures, train, train[-1:]),
+                checkpoint=tmp_path / "checkpoint",
+                callbacks=[metrics, recorder],
+            )
+        return recorder.calls
+
+    stopped = Recorder(stop=6)
+    with pytest.raises(KeyboardInterrupt):
+        run(stopped)
+    assert stopped.calls == [("begins of 16", 0)]
+    assert run(Recorder()) == [("begins of 16", 5), ("validation", 16), ("ends", 16)]
+    assert run(Recorder()) == [("begins of 16", 16), ("ends", 16)]
+    lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines if "loss" in line] == list(range(1, 17))

@@ -75,7 +75,7 @@ def test_it_sees_what_tokmem_sees_in_the_same_order(
         return batches
 
     monkeypatch.setattr(training.Run, "_micro_batches", watched)
-    for method in (lora(backbone), TokMem(backbone, settings=SETTINGS)):
+    for method in (lora(backbone), TokMem(backbone, coupled=True, settings=SETTINGS)):
         seen.append([])
         method.learn(procedures("a"), block("a", 9), [])
     assert seen[0] == seen[1]

@@ -30,7 +30,9 @@ def backbone() -> Backbone:
 
 
 def memory(backbone: Backbone, **options: Any) -> TokMem:
-    return TokMem(backbone, **{"settings": SETTINGS, "recall": RECALL} | options)
+    """One of the published kinds; `test_closed.py` tests computed addresses."""
+    published = {"coupled": True, "addresses": "trained", "settings": SETTINGS, "recall": RECALL}
+    return TokMem(backbone, **published | options)
 
 
 def procedures(*names: str) -> list[Procedure]:

@@ -54,7 +54,7 @@ def test_a_procedure_is_learned_from_five_examples_removed_and_saved(port: int, 
     assert status == 200, state
     assert [one["name"] for one in state["procedures"]] == ["capital", "<b>upper</b>", "red"]
     assert state["changed"] is True
-    assert ask(port, "progress")[1] == {"done": 4, "steps": 4}
+    assert ask(port, "progress")[1] == {"done": 10, "steps": 10}
     assert session.memory.bank.rows("capital")[1].equal(before), "the others' rows stay as they are"
     assert ask(port, "save")[1]["changed"] is False
     assert "red" in TokMem.load(session.folder, session.memory.backbone)

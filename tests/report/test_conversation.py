@@ -66,7 +66,7 @@ def test_a_computed_bank_learns_a_correction_and_is_saved(backbone: Backbone, tm
 
 
 def test_a_trained_bank_collects_corrections_as_training_examples(backbone: Backbone, tmp_path: Path) -> None:
-    made = TokMem(backbone, prompt="query", recall=memory(backbone).recall_settings)
+    made = TokMem(backbone, coupled=True, prompt="query", recall=memory(backbone).recall_settings)
     made.add(NAMES)
     talk = Conversation(made, tmp_path / "bank", instruction="Answer.")
     say(talk, "France")
@@ -80,7 +80,7 @@ def test_a_trained_bank_collects_corrections_as_training_examples(backbone: Back
 
 
 def test_what_is_no_correction_is_a_query(backbone: Backbone, tmp_path: Path) -> None:
-    made = TokMem(backbone, prompt="query", recall=memory(backbone).recall_settings)
+    made = TokMem(backbone, coupled=True, prompt="query", recall=memory(backbone).recall_settings)
     made.add(NAMES)
     talk = Conversation(made, tmp_path)
     with pytest.raises(TokMemError, match="before any query"):

@@ -6,6 +6,7 @@ from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import pytest
 import torch
@@ -147,10 +148,11 @@ def _chains(count: int, *names: str) -> list[Example]:
     ]
 
 
-def _method(coupled: bool, **options: int) -> TokMem:
+def _method(coupled: bool, **options: Any) -> TokMem:
     settings = FitSettings(lr=0.3, epochs=8, batch_size=4)
     backbone = tiny_backbone(tiny_tokenizer(LLAMA))
-    return TokMem(backbone, coupled=coupled, prompt="query", settings=settings, **options)
+    kind = {"coupled": coupled, "addresses": "trained"}
+    return TokMem(backbone, prompt="query", settings=settings, **kind, **options)
 
 
 def test_turns_are_drawn_as_evenly_as_there_are() -> None:

@@ -42,14 +42,11 @@ def reference_of(bank: Bank) -> Reference:
     """Finds what all addresses share: the fixed reference, or else one fitted to all statistics.
 
     Raises:
-        BankError: the bank lacks statistics of a procedure.
+        BankError: the bank has no statistics of any procedure.
     """
     statistics = bank.statistics
-    missing = [n for n in bank.names if statistics is None or n not in statistics.counts]
-    if statistics is None or missing:
-        raise BankError(
-            f"no statistics of {', '.join(missing)}", "those of all procedures", "learn them again"
-        )
+    if statistics is None:
+        raise BankError("a bank without statistics", "one that computes its addresses", "learn it again")
     return statistics.reference or fit_reference(statistics, bank.states)
 
 
@@ -58,17 +55,17 @@ def close(bank: Bank, names: Iterable[str] = ()) -> None:
     """Computes a bank's addresses from its statistics: see `tokmem.bank.addresses`.
 
     Args:
-        bank: a decoupled bank with statistics of all its procedures.
+        bank: a decoupled bank with statistics. A procedure without any, which has been added and not learned,
+            keeps its row.
         names: the newest procedures. If the reference was fixed before, only their addresses are computed and
             every other row stays bit-equal; else all addresses are computed.
-
-    Raises:
-        BankError: the bank lacks statistics of a procedure.
     """
-    reference, statistics = reference_of(bank), bank.statistics
-    if statistics is None or not len(bank):
+    statistics = bank.statistics
+    if statistics is None or not statistics.counts:
         return
-    chosen = bank.names if statistics.reference is None else tuple(names)
+    reference = reference_of(bank)
+    wanted = bank.names if statistics.reference is None else names
+    chosen = [name for name in wanted if name in statistics.counts]
     if statistics.policy.shared == "frozen":
         statistics.reference = reference
     statistics.gate = None
@@ -77,12 +74,15 @@ def close(bank: Bank, names: Iterable[str] = ()) -> None:
 
 
 def gate_of(bank: Bank) -> Gate | None:
-    """Gives the gate that says whether any procedure fits a state; None if addresses are trained."""
+    """Gives the gate that says whether any procedure fits a state.
+
+    There is none if addresses are trained, or as long as no procedure has been learned.
+    """
     statistics = bank.statistics
-    if statistics is None or not len(bank):
+    if statistics is None or not statistics.counts:
         return None
-    if statistics.gate is None or statistics.counts.keys() != set(bank.names):
-        statistics.gate = Gate(statistics.means(bank.names), reference_of(bank))
+    if statistics.gate is None:
+        statistics.gate = Gate(statistics.means(), reference_of(bank))
     return statistics.gate
 
 

@@ -38,7 +38,7 @@ def init(
         raise ConfigError(f"{folder} is a file", "a folder", "name another one")
     for path in written:
         atomic_write_text(path, _text(path.name, folder))
-    out, bank = console(), free_folder(RUN) / "banks" / "tokmem-query-0"
+    out, bank = console(), free_folder(RUN) / "banks" / "tokmem_dc-query-0"
     out.print(f"Wrote {', '.join(map(str, written))}.", markup=False)
     out.print(f"Learn:   {command_line('train', folder / CORPUS)}", markup=False)
     out.print(f"Recall:  {command_line('recall', _QUERY, '--bank', bank)}", markup=False)

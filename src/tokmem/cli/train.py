@@ -20,6 +20,7 @@ from tokmem.errors import ConfigError, DataError
 
 if TYPE_CHECKING:  # importing them takes seconds
     from tokmem.data import Corpus
+    from tokmem.methods.memory_settings import TokMemSettings
     from tokmem.model.backbone import Backbone
     from tokmem.train.settings import FitSettings
 
@@ -28,7 +29,8 @@ FLAGS = Flags(
     "atomic",
     skip=("track", "name", "training.seed", "recall.mode"),
     defaults={
-        "methods": "[tokmem]",
+        "methods": "[tokmem_dc], or the method of the bank of --load-task-tokens",
+        "addresses": "closed, unless a method, --preset, --renorm or --negatives is given",
         "prompts": "query if no example of your corpus has an instruction; else instruction+query",
         "data.source": "by --corpus and --tasks-dir; else procedures",
         **FASTEST,
@@ -61,16 +63,19 @@ def train(
     """Learn procedures as memory tokens, measure them on the test examples, and save the bank.
 
     Without a corpus it learns generated procedures. Rate, batch size and epochs fit the corpus and the
-    backbone unless you give them. --methods names other methods to train instead or beside. --test-size 0
-    only learns. The prompts are those of the bank of --load-task-tokens.
+    backbone unless you give them. Each procedure becomes a decoupled memory token whose address is computed
+    (closed). --methods names published methods (tokmem, tokmem_dc) or rivals instead. --test-size 0 only
+    learns. The prompts and the kind of tokens are those of the bank of --load-task-tokens.
     """
     settings = {"name": "train", **published.preset_settings(preset), **given(ctx)}
     if corpus is not None:
         _take_corpus(settings, corpus)
     choose_source(settings)
+    if not (decouple_embeddings or continual_replay or preset):
+        _choose_tokens(settings)
     _choose_methods(settings, decouple_embeddings, continual_replay)
     if "load_task_tokens" in settings:
-        _keep_prompts(settings, Path(parse_yaml(settings["load_task_tokens"], "--load-task-tokens")))
+        _keep_prompts(settings, _saved_bank(settings))
     config = track_config("atomic", for_speed(settings))
     folder = run_folder(out, resume, RUN)
     prepared = _prepared(config, settings, chooses=preset is None)
@@ -98,11 +103,13 @@ def _prepared(config: Any, given: Mapping[str, str], chooses: bool) -> tuple[Any
 def _show_cost(config: Any, corpus: Corpus, backbone: Backbone) -> None:
     from tokmem.methods.tokmem import TokMem
 
-    method = config.variants[0].method
-    if method not in _TOKENS:
-        raise ConfigError(f"--dry-run of {method}", f"one of {', '.join(_TOKENS)}")
+    variant = config.variants[0]
+    if variant.method not in _TOKENS:
+        raise ConfigError(f"--dry-run of {variant.method}", f"one of {', '.join(_TOKENS)}")
+    own = _own_settings(config, variant)
     options = {"prompt": config.prompts[0], "max_length": config.max_length, "settings": config.training}
-    memory = TokMem(backbone, coupled=method == "tokmem", start=config.start, **options)
+    options |= {"addresses": own.addresses, "start": own.start, "width": own.width}
+    memory = TokMem(backbone, coupled=variant.method == "tokmem", **options)
     memory.add(corpus.procedures)
     console().print(str(memory.dry_run(corpus.examples("train"))), markup=False)
 
@@ -123,9 +130,19 @@ def _fitting(config: Any, corpus: Corpus, backbone: Backbone, given: Mapping[str
 
     blocks = plan(len(corpus.names), config.stages, config.schedule, config.block_size)
     examples = len(corpus.examples("train")) // len(blocks)
-    settings = settings_for(examples, backbone, training_given(config, given))
-    console().print(f"Training: {describe(settings, examples, backbone)}.", markup=False)
+    closed = all(
+        _own_settings(config, v).addresses == "closed" for v in config.variants if v.method in _TOKENS
+    )
+    alone = len(corpus.names) // len(blocks) if closed else 0
+    settings = settings_for(examples, backbone, training_given(config, given), alone)
+    console().print(f"Training: {describe(settings, examples, backbone, alone)}.", markup=False)
     return settings
+
+
+def _own_settings(config: Any, variant: Any) -> TokMemSettings:
+    """The settings of a variant that makes memory tokens."""
+    found: TokMemSettings = config.specs[variant.method].own_settings(config, variant.changes)
+    return found
 
 
 def _take_corpus(settings: dict[str, str], corpus: Path) -> None:
@@ -144,6 +161,27 @@ def choose_source(settings: dict[str, str]) -> None:
         settings.setdefault("data.source", "sni")
     elif "data.corpus" in settings:
         settings.setdefault("data.source", "jsonl")
+
+
+def _choose_tokens(settings: dict[str, str]) -> None:
+    """Where no method is named, takes that of the saved bank, or decoupled tokens."""
+    from tokmem.bank.store import load_bank
+    from tokmem.methods.memory_settings import default_addresses
+
+    if "methods" in settings:
+        return
+    asked: dict[str, Any] = {"renorm": "off", "negatives": 0}
+    asked |= {key: parse_yaml(settings[key], f"--{key}") for key in asked if key in settings}
+    coupled, addresses = False, default_addresses(coupled=False, **asked)
+    if "load_task_tokens" in settings:
+        bank, _ = load_bank(_saved_bank(settings))
+        coupled, addresses = bank.coupled, "trained" if bank.statistics is None else "closed"
+    settings["methods"] = quoted(["tokmem" if coupled else "tokmem_dc"])
+    settings.setdefault("addresses", addresses)
+
+
+def _saved_bank(settings: Mapping[str, str]) -> Path:
+    return Path(parse_yaml(settings["load_task_tokens"], "--load-task-tokens"))
 
 
 def _choose_methods(settings: dict[str, str], decouple: bool, replay: bool) -> None:

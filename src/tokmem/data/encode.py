@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Literal, cast, get_args
 
 from tokmem.data.chat import Chat
@@ -95,6 +95,12 @@ class Encoder:
             prefix=len(prompt),
             id=example.id,
         )
+
+    def encode_all(self, examples: Iterable[Example]) -> list[Encoded]:
+        """Encodes examples, and reports how many were cut."""
+        encoded = [self.encode(example) for example in examples]
+        self.report_cuts()
+        return encoded
 
     def encode_plain(self, example: Example) -> Encoded:
         """Encodes the sequence without memory tokens: the prompt, the first turn's response, then the tail.

@@ -11,10 +11,10 @@ the steering of a stage trains together, and then one pass reads the states befo
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import fields, replace
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
-from statistics import fmean
 from typing import Protocol
 
 import torch
@@ -27,24 +27,24 @@ from tokmem.bank.policy import ClosedForm
 from tokmem.bank.statistics import Statistics
 from tokmem.data.chat import Chat
 from tokmem.data.encode import Encoder, PromptMode
-from tokmem.data.stream import SideBySide
 from tokmem.errors import BankError, ConfigError, DataError, TrainingError
 from tokmem.log import Callbacks, logger
 from tokmem.methods.call_states import best_ordinary, elsewhere, prompt_states, states_of_targets
 from tokmem.methods.memory_settings import Renorm
+from tokmem.methods.side_by_side import Group, Onward, groups, together
 from tokmem.model.backbone import Backbone
 from tokmem.model.memory_lm import MemoryLM
 from tokmem.recall.settings import RecallSettings
 from tokmem.records import Encoded, Example, Procedure
 from tokmem.seeds import stream
 from tokmem.train.bank_objective import BankObjective
+from tokmem.train.dry_run import DryRun, dry_run
 from tokmem.train.fit import fit
 from tokmem.train.settings import FitReport, FitSettings
 from tokmem.train.steering import SteeringObjective
 from tokmem.train.trackers import trackers
 
 KEPT = 8  # states of each procedure that calibrate, where `negatives` asks for no other number
-MOST_TOKENS = 32_768  # of the prompts of procedures that train side by side
 
 
 class ClosedMemory(Protocol):
@@ -65,16 +65,62 @@ class ClosedMemory(Protocol):
         """Examples to token ids, with the bank as it is now."""
 
 
-def learn_closed(
-    memory: ClosedMemory,
-    procedures: Sequence[Procedure],
-    train: Sequence[Example],
-    validation: Sequence[Example],
-    settings: FitSettings,
-    *,
-    checkpoint: Path | None = None,
-    callbacks: Callbacks = (),
-) -> FitReport:
+@dataclass(frozen=True)
+class Stage:
+    """What a memory learns together, and how.
+
+    Attributes:
+        memory: holds the procedures, trainable, and the bank's statistics.
+        train: their examples, of one turn each unless recall takes chains.
+        validation: held-out examples. They measure the loss; in chains they also choose the best rows.
+        settings: how to train.
+        checkpoint: folder for checkpoints.
+        callbacks: told of each step.
+    """
+
+    memory: ClosedMemory
+    train: Sequence[Example]
+    validation: Sequence[Example]
+    settings: FitSettings
+    checkpoint: Path | None = None
+    callbacks: Callbacks = ()
+
+    @cached_property
+    def names(self) -> list[str]:
+        """The trainable procedures that have examples."""
+        named = names_in(self.train)
+        return [name for name in self.memory.bank.fresh_names if name in named]
+
+    def groups(self) -> list[Group]:
+        """Divides single calls into groups of procedures that train side by side.
+
+        Raises:
+            DataError: an example has several turns, or is of no procedure of this stage.
+        """
+        parts = (self.train, self.validation)
+        return groups(*(_by_procedure(self.memory, self.names, part) for part in parts))
+
+    def steering(self) -> SteeringObjective:
+        """The objective of the trainable procedures, each trained by its own examples alone."""
+        own = self.settings
+        return SteeringObjective(reader(self.memory), **own.prefixes, seed=own.seed)
+
+
+def names_in(examples: Sequence[Example]) -> set[str]:
+    """The procedures of examples."""
+    return {turn.procedure for example in examples for turn in example.turns}
+
+
+def side_by_side(memory: ClosedMemory, examples: Sequence[Example]) -> int:
+    """How many procedures of these examples would train side by side; 0 if they would train together."""
+    return 0 if memory.bank.statistics is None or _chains(memory) else len(names_in(examples))
+
+
+def _chains(memory: ClosedMemory) -> bool:
+    return memory.recall_settings.mode == "chain"
+
+
+def learn_closed(stage: Stage) -> FitReport:
     """Trains steering, counts states, and computes addresses.
 
     Where recall takes one memory token, procedures train independently: each step takes one example of every
@@ -82,62 +128,49 @@ def learn_closed(
     procedures of the stage train together.
 
     Args:
-        memory: holds the procedures, trainable, and the bank's statistics.
-        procedures: of this stage.
-        train: their examples, of one turn each unless recall takes chains.
-        validation: held-out examples. They measure the loss; in chains they also choose the best rows.
-        settings: how to train.
-        checkpoint: folder for checkpoints.
-        callbacks: told of each group of procedures as of a step; in chains, of each step.
+        stage: what to learn, and how.
 
     Raises:
         BankError: the bank's statistics are of states that were read in another way.
-        DataError: an example has several turns outside chains, or is of no procedure of this stage; or the
-            bank has a procedure that has no states and gets no examples.
+        DataError: an example has several turns outside chains, or is of no procedure of this stage.
         TrainingError: there is nothing to train, or training failed.
     """
-    if not procedures:
+    memory, names, fresh = stage.memory, stage.names, stage.memory.bank.fresh_names
+    _statistics(memory)  # refuses other states before it trains
+    if not names and names_in(stage.train) <= {*memory.bank.names}:
         raise TrainingError("no procedures to learn", "at least one, and its examples")
-    known = {*_statistics(memory).counts, *(p.name for p in procedures)}
-    if idle := [name for name in memory.bank.names if name not in known]:
-        raise DataError(f"no examples of {', '.join(idle)}", "some of every new procedure", "or remove them")
-    learn = _chained if memory.recall_settings.mode == "chain" else _side_by_side
-    report = learn(memory, procedures, train, validation, settings, checkpoint, callbacks)
-    memory.bank.thaw([p.name for p in procedures])
-    close(memory.bank, [p.name for p in procedures])
+    report = _chained(stage) if _chains(memory) else _side_by_side(stage)
+    memory.bank.thaw(fresh)  # also those that are not learned yet
+    close(memory.bank, names)
     _tell_ambiguities(memory)
     return report
 
 
-def _side_by_side(
-    memory: ClosedMemory,
-    procedures: Sequence[Procedure],
-    train: Sequence[Example],
-    validation: Sequence[Example],
-    settings: FitSettings,
-    checkpoint: Path | None,
-    callbacks: Callbacks,
-) -> FitReport:
-    """Trains the steering of procedures independently, and counts the states at the ends of their prompts."""
-    statistics, steps, reports = _statistics(memory), 0, list[FitReport]()
-    own, held = (_by_procedure(memory, procedures, part) for part in (train, validation))
-    told, groups = (*callbacks, *trackers(settings)), _groups(own)
-    settings = replace(settings, report_to=())
-    for callback in told:
-        callback.on_begin(0, len(groups))
-    for number, names in enumerate(groups):
+def dry_run_closed(stage: Stage, text_of: Callable[[int], str]) -> DryRun:
+    """Finds out what `learn_closed` would do, and its cost; see `tokmem.train.dry_run`."""
+    memory, settings = stage.memory, stage.settings
+    if _chains(memory):
+        objective = BankObjective(reader(memory), **settings.prefixes, seed=settings.seed)
+        return dry_run(objective, _given(memory, memory.encoder.encode_all(stage.train)), settings, text_of)
+    alone, found = replace(settings, accumulation=1), list[DryRun]()
+    for group in stage.groups():
         memory.bank.freeze()
-        memory.bank.thaw(names)
-        folder = checkpoint / f"{number:04d}" if checkpoint else None
-        report = _train_group(memory, statistics, {n: (own[n], held[n]) for n in names}, settings, folder)
-        steps += report.steps
-        reports.append(report)
-        values = {"procedures": len(names), "loss": report.loss, "validation_loss": report.best_loss}
-        for callback in told:
-            callback.on_step(steps, values)
-    for callback in told:
-        callback.on_end(steps)
-    return _together(reports)
+        memory.bank.thaw(group.names)
+        found.append(dry_run(stage.steering(), group.train, alone, text_of, group.order(settings)))
+    return DryRun.together(found)
+
+
+def _side_by_side(stage: Stage) -> FitReport:
+    """Trains the steering of procedures independently, and counts the states at the ends of their prompts."""
+    settings = replace(stage.settings, accumulation=1, patience=0, report_to=())
+    parts, reports = stage.groups(), list[FitReport]()
+    steps = sum(part.count for part in parts) * settings.epochs
+    told = Onward((*stage.callbacks, *trackers(stage.settings)), steps)
+    for number, part in enumerate(parts):
+        folder = stage.checkpoint / f"{number:04d}" if stage.checkpoint else None
+        reports.append(_train_group(stage, part, settings, folder, told))
+    told.finish()
+    return together(reports)
 
 
 def learn_taught(
@@ -161,63 +194,34 @@ def learn_taught(
     Raises:
         TokMemError: as `learn_closed`.
     """
-    statistics, name = _statistics(memory), procedure.name
+    name = procedure.name
+    _statistics(memory)  # refuses other states before it trains
     memory.bank.freeze()
     memory.bank.thaw([name])
-    examples = _by_procedure(memory, [procedure], train)[name]
+    examples = _by_procedure(memory, [name], train)[name]
     own = objective(reader(memory), **settings.prefixes, seed=settings.seed)
     report = fit(own, examples, settings, checkpoint=checkpoint)
-    _count(memory, statistics, name, prompt_states(own, examples, settings.stream(len(examples))))
+    _count(memory, name, prompt_states(own, examples, settings.stream(len(examples))))
     close(memory.bank, [name])
     _tell_ambiguities(memory)
     return report
 
 
-def _groups(examples: Mapping[str, Sequence[Encoded]]) -> list[list[str]]:
-    """Divides procedures into groups that train side by side.
-
-    Those of a group have equally many examples, and their prompts have at most `MOST_TOKENS` tokens together,
-    for their prefixes stay in memory. A single procedure may have more.
-    """
-    groups: dict[int, list[list[str]]] = {}
-    room: dict[int, int] = {}
-    for name, own in examples.items():
-        need = sum(example.prefix for example in own)
-        if room.get(len(own), 0) < need:
-            groups.setdefault(len(own), []).append([])
-            room[len(own)] = MOST_TOKENS
-        groups[len(own)][-1].append(name)
-        room[len(own)] -= need
-    return [group for several in groups.values() for group in several]
-
-
 def _train_group(
-    memory: ClosedMemory,
-    statistics: Statistics,
-    examples: Mapping[str, tuple[Sequence[Encoded], Sequence[Encoded]]],
-    settings: FitSettings,
-    checkpoint: Path | None,
+    stage: Stage, group: Group, settings: FitSettings, checkpoint: Path | None, told: Onward
 ) -> FitReport:
-    """Trains the steering of the trainable procedures, and counts the states of their examples.
-
-    Args:
-        memory: holds the procedures.
-        statistics: receive the states.
-        examples: for each procedure those to train on, equally many, and held-out ones.
-        settings: how to train.
-        checkpoint: folder of the run's checkpoint.
-    """
-    train = [e for own, _ in examples.values() for e in own]
-    held = [e for _, kept in examples.values() for e in kept]
-    count = len(train) // len(examples)
-    order = SideBySide(len(examples), count, settings.window, settings.shuffle, settings.seed)
-    objective = SteeringObjective(reader(memory), **settings.prefixes, seed=settings.seed)
-    alone = replace(settings, accumulation=1, patience=0)
-    report = fit(objective, train, alone, order=order, checkpoint=checkpoint)
-    states = prompt_states(objective, train, order)
-    for number, name in enumerate(examples):
-        _count(memory, statistics, name, states[number * count : (number + 1) * count])
-    return replace(report, best_loss=_held_loss(objective, held, settings))
+    """Trains the steering of a group alone, and counts the states of its examples."""
+    memory, order = stage.memory, group.order(settings)
+    memory.bank.freeze()
+    memory.bank.thaw(group.names)
+    objective = stage.steering()
+    report = fit(objective, group.train, settings, order=order, checkpoint=checkpoint, callbacks=[told])
+    states = prompt_states(objective, group.train, order)
+    for name, own in zip(group.names, states.split(group.count), strict=True):
+        _count(memory, name, own)
+    report = replace(report, best_loss=_held_loss(objective, group.held, settings))
+    told.group_ends(report)
+    return report
 
 
 @torch.no_grad()
@@ -229,58 +233,36 @@ def _held_loss(objective: SteeringObjective, held: Sequence[Encoded], settings: 
     return float(sum(one.total.item() for one in sums)) * len(objective.lm.read.fresh_names) / len(held)
 
 
-def _chained(
-    memory: ClosedMemory,
-    procedures: Sequence[Procedure],
-    train: Sequence[Example],
-    validation: Sequence[Example],
-    settings: FitSettings,
-    checkpoint: Path | None,
-    callbacks: Callbacks,
-) -> FitReport:
+def _chained(stage: Stage) -> FitReport:
     """Trains the steering of all procedures together, and counts the states before their calls.
 
     States inside responses and after the last call are counted as those of no call.
     """
-    statistics, encoder = _statistics(memory), memory.encoder
-    calls = {ids[0]: name for name, ids in memory.bank.memory.items()}
-    encoded, held = ([encoder.encode(e) for e in part] for part in (train, validation))
-    encoder.report_cuts()
+    memory, settings = stage.memory, stage.settings
     objective = BankObjective(reader(memory), **settings.prefixes, seed=settings.seed)
-    taught, kept = ([given(e, calls) for e in part] for part in (encoded, held))
-    report = fit(objective, taught, settings, validation=kept, checkpoint=checkpoint, callbacks=callbacks)
+    encoded, held = (memory.encoder.encode_all(part) for part in (stage.train, stage.validation))
+    report = fit(
+        objective,
+        _given(memory, encoded),
+        settings,
+        validation=_given(memory, held),
+        checkpoint=stage.checkpoint,
+        callbacks=stage.callbacks,
+    )
     states, targets = states_of_targets(objective, encoded, settings)
-    for procedure in procedures:
-        head = memory.bank.memory[procedure.name][0]
-        _count(memory, statistics, procedure.name, states[targets == head])
-    statistics.add_rest(states[elsewhere(targets, calls, memory.seed)])
+    for name in stage.names:
+        _count(memory, name, states[targets == memory.bank.memory[name][0]])
+    heads = {ids[0] for ids in memory.bank.memory.values()}
+    _statistics(memory).add_rest(states[elsewhere(targets, heads, memory.seed)])
     return report
 
 
-def _count(memory: ClosedMemory, statistics: Statistics, name: str, states: Tensor) -> None:
+def _count(memory: ClosedMemory, name: str, states: Tensor) -> None:
     """Adds the states of a procedure to the sums, and keeps some of them."""
-    statistics.add(name, states, best_ordinary(memory.lm, states))
+    _statistics(memory).add(name, states, best_ordinary(memory.lm, states))
     draws = stream(memory.seed, "kept", name)
     kept = draws.sample(range(len(states)), min(memory.negatives or KEPT, len(states)))
     memory.bank.keep_states(name, states[sorted(kept)])
-
-
-def _together(reports: Sequence[FitReport]) -> FitReport:
-    """What several runs did: sums, and means of their losses."""
-    best = [report.best_loss for report in reports if report.best_loss is not None]
-    first = [report.first_loss for report in reports if report.first_loss is not None]
-    counts = {
-        field.name: sum(getattr(report, field.name) for report in reports)
-        for field in fields(FitReport)
-        if field.name not in ("loss", "best_loss", "first_loss", "prefix_bytes")
-    }
-    return FitReport(
-        loss=fmean(report.loss for report in reports),
-        best_loss=fmean(best) if best else None,
-        first_loss=fmean(first) if first else None,
-        prefix_bytes=max(report.prefix_bytes for report in reports),
-        **counts,
-    )
 
 
 def compute_addresses(memory: ClosedMemory, policy: ClosedForm) -> None:
@@ -326,26 +308,31 @@ def _statistics(memory: ClosedMemory) -> Statistics:
 
 
 def _by_procedure(
-    memory: ClosedMemory, procedures: Sequence[Procedure], examples: Sequence[Example]
+    memory: ClosedMemory, procedures: Sequence[str], examples: Sequence[Example]
 ) -> dict[str, list[Encoded]]:
     """The encoded examples of each procedure, in their order, with the memory token given.
 
     Raises:
         DataError: an example has several turns, or is of no procedure of this stage.
     """
-    encoder, found = memory.encoder, {procedure.name: list[Encoded]() for procedure in procedures}
-    heads = {ids[0] for ids in memory.bank.memory.values()}
-    for example in examples:
+    found = {name: list[Encoded]() for name in procedures}
+    encoded = _given(memory, memory.encoder.encode_all(examples))
+    for example, its in zip(examples, encoded, strict=True):
         names = [turn.procedure for turn in example.turns]
-        if len(names) != 1 or names[0] not in found:
+        if len(names) != 1 or names[0] not in procedures:
             raise DataError(
                 f"example {example.id!r} of procedures {names}",
                 "one turn, of a procedure of this stage: recall takes one memory token",
                 "set recall.mode to chain, or addresses to trained",
             )
-        found[names[0]].append(given(encoder.encode(example), heads))
-    encoder.report_cuts()
+        found[names[0]].append(its)
     return found
+
+
+def _given(memory: ClosedMemory, encoded: Sequence[Encoded]) -> list[Encoded]:
+    """The examples with their memory tokens given."""
+    heads = {ids[0] for ids in memory.bank.memory.values()}
+    return [given(example, heads) for example in encoded]
 
 
 def reader(memory: ClosedMemory) -> MemoryLM:

@@ -27,6 +27,11 @@ Addresses = Literal["trained", "closed"]
 Renorm = Literal["off", "stage", "step"]
 
 
+def default_addresses(coupled: bool, renorm: Renorm, negatives: int) -> Addresses:
+    """How addresses come about where the user does not say: closed, unless a setting needs trained ones."""
+    return "trained" if coupled or renorm != "off" or negatives else "closed"
+
+
 @dataclass(frozen=True)
 class PromptSettings(Config):
     """What a prompt holds, and how long a sequence may be."""
@@ -60,9 +65,9 @@ class TokMemSettings(Config):
 
     def options(self, setup: Setup) -> dict[str, Any]:
         """The arguments of `TokMem`."""
-        names = ["start", "width", "renorm", "negatives"]
+        names = ["start", "width", "renorm", "negatives", "addresses"]
         if self.addresses == "closed":
-            names += ["addresses", "shared", "ridge", "false_accept"]
+            names += ["shared", "ridge", "false_accept"]
         given = {name: getattr(self, name) for name in names}
         return given | {
             "chat": setup.chat,

@@ -23,9 +23,9 @@ from tokmem.data.calls.schema_check import check_schema
 from tokmem.data.chat import Chat
 from tokmem.data.coerce import ExamplesLike, ProcedureLike, as_examples, as_procedures, names_given
 from tokmem.data.encode import Encoder, PromptMode
-from tokmem.errors import ConfigError, DataError
+from tokmem.errors import DataError
 from tokmem.log import Callbacks
-from tokmem.methods.closed import compute_addresses, learn_closed
+from tokmem.methods import closed
 from tokmem.methods.lessons.card import Card
 from tokmem.methods.lessons.teach import Sources, teach_all
 from tokmem.methods.memory import Memory, bank_folder
@@ -38,6 +38,7 @@ from tokmem.methods.memory_settings import (
     check_bank,
     check_grammars,
     check_kind,
+    default_addresses,
     load_own,
 )
 from tokmem.methods.protocol import Learned, Method, MethodSpec, Setup, Trained
@@ -45,7 +46,7 @@ from tokmem.model.backbone import Backbone, DTypeName, as_backbone, load_backbon
 from tokmem.model.catalog import SMOLLM2
 from tokmem.model.memory_lm import MemoryLM
 from tokmem.recall.settings import RecallSettings
-from tokmem.records import Encoded, Example, Procedure
+from tokmem.records import Example, Procedure
 from tokmem.seeds import generator
 from tokmem.train.bank_objective import BankObjective
 from tokmem.train.defaults import settled, told
@@ -65,7 +66,7 @@ class TokMem(Memory, Trained):
         device: where a named backbone goes; `auto` takes an accelerator if there is one.
         dtype: of a named backbone's weights; `auto` takes the checkpoint's own.
         bank: an existing bank of this backbone; None starts an empty one.
-        coupled: whether a new bank's address and steering are one parameter (False: TokMem+DC).
+        coupled: whether a new bank's address and steering are one parameter, as published, or two.
         policy: where a new bank takes its token ids from.
         prompt: whether prompts hold instruction and query, or the query alone.
         max_length: most tokens in a sequence.
@@ -80,7 +81,8 @@ class TokMem(Memory, Trained):
             keeps and uses none.
         addresses: whether a new decoupled bank's addresses are `trained`, or computed in `closed` form from
             statistics of frozen states. Then every procedure's steering is trained alone, `negatives` is
-            the number of states that calibrate (0: eight), and nothing is renormed.
+            the number of states that calibrate (0: eight), and nothing is renormed. None: closed, unless
+            `coupled`, `renorm` or `negatives` is given.
         shared: see `ClosedForm`; likewise `ridge` and `false_accept`.
         seed: of the starting rows, and of the kept states.
     """
@@ -96,7 +98,7 @@ class TokMem(Memory, Trained):
         device: str = "auto",
         dtype: DTypeName = "auto",
         bank: Bank | None = None,
-        coupled: bool = True,
+        coupled: bool = False,
         policy: IdPolicy = "auto",
         prompt: PromptMode = "instruction+query",
         max_length: int = 1024,
@@ -107,7 +109,7 @@ class TokMem(Memory, Trained):
         width: int = 1,
         renorm: Renorm = "off",
         negatives: int = 0,
-        addresses: Addresses = "trained",
+        addresses: Addresses | None = None,
         shared: Shared = "updated",
         ridge: float = 0.1,
         false_accept: float = 0.05,
@@ -118,6 +120,7 @@ class TokMem(Memory, Trained):
         self.backbone = as_backbone(backbone, tokenizer, device, dtype)
         if bank is None:
             bank = Bank(self.backbone.dim, self.backbone.id_space(), coupled=coupled, policy=policy)
+            addresses = addresses or default_addresses(coupled, renorm, negatives)
         self.bank = bank
         self.lm = MemoryLM(self.backbone.model, self.bank)
         self.chat = chat or Chat(self.backbone.tokenizer)
@@ -126,7 +129,7 @@ class TokMem(Memory, Trained):
         self.start, self.width, self.seed = start, width, seed
         self.renorm, self.negatives = renorm, negatives
         if addresses == "closed":
-            compute_addresses(self, ClosedForm(shared, ridge, false_accept))
+            closed.compute_addresses(self, ClosedForm(shared, ridge, false_accept))
 
     @classmethod
     def load(
@@ -271,18 +274,19 @@ class TokMem(Memory, Trained):
         Raises:
             TokMemError: as `fit`.
         """
-        if self.bank.statistics is not None:
-            raise ConfigError("a dry run of computed addresses", "trained addresses", "start fit itself")
         draft = copy(self)
         draft.bank = deepcopy(self.bank)
         draft.lm = MemoryLM(self.backbone.model, draft.bank)
         listed, settings = draft._take(examples, procedure, changes)
-        encoded = draft._encoded(listed)
         names = {id: f"<|mem:{name}|>" for name, ids in draft.bank.memory.items() for id in ids}
         decode = self.backbone.tokenizer.decode
-        return dry_run(
-            draft._objective(), encoded, settings, lambda token: names.get(token) or str(decode([token]))
-        )
+
+        def text_of(token: int) -> str:
+            return names.get(token) or str(decode([token]))
+
+        if draft.bank.statistics is not None:
+            return closed.dry_run_closed(closed.Stage(draft, listed, (), settings), text_of)
+        return dry_run(draft._objective(), draft.encoder.encode_all(listed), settings, text_of)
 
     def _take(
         self, examples: ExamplesLike, procedure: str | None, changes: Mapping[str, Any]
@@ -290,16 +294,11 @@ class TokMem(Memory, Trained):
         """Reads what `fit` was given, and adds the procedures that it names."""
         known = (*self.bank.names, *([procedure] if procedure and procedure not in self else ()))
         listed = as_examples(examples, known, procedure)
-        settings = settled(self.given_settings, changes, len(listed), self.backbone)
+        alone = closed.side_by_side(self, listed)
+        settings = settled(self.given_settings, changes, len(listed), self.backbone, alone)
         if new := [name for name in names_given(examples, listed, procedure) if name not in self]:
             self.add(new)
         return listed, settings
-
-    def _encoded(self, examples: Sequence[Example]) -> list[Encoded]:
-        encoder = self.encoder
-        encoded = [encoder.encode(example) for example in examples]
-        encoder.report_cuts()
-        return encoded
 
     def _fit(
         self,
@@ -312,12 +311,9 @@ class TokMem(Memory, Trained):
         if not examples:
             raise DataError("no examples", "at least one", "give pairs (query, response), or examples")
         if self.bank.statistics is not None:
-            named = {turn.procedure for example in examples for turn in example.turns}
-            fresh = [self.bank.procedures[name] for name in self.bank.fresh_names if name in named]
-            return learn_closed(
-                self, fresh, examples, validation, settings, checkpoint=checkpoint, callbacks=callbacks
-            )
-        encoded, held = self._encoded(examples), self._encoded(validation)
+            stage = closed.Stage(self, examples, validation, settings, checkpoint, callbacks)
+            return closed.learn_closed(stage)
+        encoded, held = (self.encoder.encode_all(part) for part in (examples, validation))
         objective = self._objective()
         return fit(objective, encoded, settings, validation=held, checkpoint=checkpoint, callbacks=callbacks)
 
@@ -357,6 +353,9 @@ class TokMem(Memory, Trained):
         """
         self.bank.freeze()
         self.bank.thaw([p.name for p in procedures if p.name in self.bank])
+        idle = {p.name for p in procedures} - closed.names_in(train)
+        if idle and self.bank.statistics is not None:
+            raise DataError(f"no examples of {', '.join(sorted(idle))}", "some of each", "add some")
         new = [p for p in procedures if p.name not in self.bank]
         if new:
             self._add(new)

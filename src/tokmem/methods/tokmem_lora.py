@@ -79,7 +79,7 @@ class TokMemLora(TokMem):
         options["settings"] = (
             options.get("settings") or FitSettings()
         )  # the adapter's rate is relative to its rate
-        super().__init__(adapted, seed=seed, **options)
+        super().__init__(adapted, seed=seed, **{"addresses": "trained", **options})
         check_negatives(self.negatives, freeze_after_first)
         if self.bank.statistics is not None:
             raise ConfigError(

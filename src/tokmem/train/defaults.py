@@ -21,7 +21,9 @@ _VALIDATIONS = 15
 _SHARE, _LOW = 0.75, 0.5
 
 
-def settings_for(examples: int, backbone: Backbone, given: Mapping[str, Any] | None = None) -> FitSettings:
+def settings_for(
+    examples: int, backbone: Backbone, given: Mapping[str, Any] | None = None, side_by_side: int = 0
+) -> FitSettings:
     """Chooses rate, batch size and epochs by the number of examples and the size of the backbone.
 
     A memory token needs about 150 optimizer steps, however few examples there are. So few examples are read
@@ -31,6 +33,8 @@ def settings_for(examples: int, backbone: Backbone, given: Mapping[str, Any] | N
         examples: how many examples there are to train on.
         backbone: the frozen model; a smaller one takes a higher rate.
         given: settings that the user chose, by name; they stand, and the others are chosen to fit them.
+        side_by_side: how many procedures train side by side, with one example of each in a step; 0 if steps
+            take batches.
 
     Raises:
         ConfigError: there is no such setting, or a value is out of range.
@@ -39,7 +43,7 @@ def settings_for(examples: int, backbone: Backbone, given: Mapping[str, Any] | N
     lr = next((rate for bound, rate in RATES if count <= bound), FitSettings().lr)
     start = {"lr": lr, "batch_size": max(1, min(BATCH, examples))}
     settings = with_changes(FitSettings(), {**start, **(given or {})})
-    in_epoch = steps_of(examples, settings, epochs=1)
+    in_epoch = steps_of(examples, settings, side_by_side, epochs=1)
     epochs = ceil(STEPS / in_epoch)
     chosen = {"epochs": epochs, "validate_every": STEPS // _VALIDATIONS if epochs > _VALIDATIONS else 0}
     return with_changes(
@@ -47,30 +51,37 @@ def settings_for(examples: int, backbone: Backbone, given: Mapping[str, Any] | N
     )
 
 
-def steps_of(examples: int, settings: FitSettings, epochs: int | None = None) -> int:
+def steps_of(
+    examples: int, settings: FitSettings, side_by_side: int = 0, *, epochs: int | None = None
+) -> int:
     """Counts the optimizer steps of a run, or of the given number of epochs."""
-    in_epoch = ceil(max(1, examples) / (settings.batch_size * settings.accumulation))
+    in_epoch = ceil(max(1, examples) / (side_by_side or settings.batch_size * settings.accumulation))
     return in_epoch * (settings.epochs if epochs is None else epochs)
 
 
-def describe(settings: FitSettings, examples: int, backbone: Backbone) -> str:
+def describe(settings: FitSettings, examples: int, backbone: Backbone, side_by_side: int = 0) -> str:
     """Says in one line how training goes, and why."""
     passes = f"{settings.epochs} passes" if settings.epochs > 1 else "one pass"
+    how = "with one of each procedure in a step" if side_by_side else f"in batches of {settings.batch_size}"
     return (
-        f"{passes} over {examples} examples in batches of {settings.batch_size} make "
-        f"{steps_of(examples, settings)} steps (a memory token needs about {STEPS}); "
+        f"{passes} over {examples} examples {how} make "
+        f"{steps_of(examples, settings, side_by_side)} steps (a memory token needs about {STEPS}); "
         f"rate {settings.lr:g}, for the size of {backbone.id}"
     )
 
 
 def settled(
-    own: FitSettings | None, changes: Mapping[str, Any], examples: int, backbone: Backbone
+    own: FitSettings | None,
+    changes: Mapping[str, Any],
+    examples: int,
+    backbone: Backbone,
+    side_by_side: int = 0,
 ) -> FitSettings:
     """The settings of one call: the user's own with changes; without own ones those of `settings_for`."""
     if own is not None:
         return with_changes(own, changes)
-    settings = settings_for(examples, backbone, changes)
-    logger.info("%s", describe(settings, examples, backbone))
+    settings = settings_for(examples, backbone, changes, side_by_side)
+    logger.info("%s", describe(settings, examples, backbone, side_by_side))
     return settings
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from tokmem.data.stream import Order
 from tokmem.records import Encoded
 from tokmem.train.fit import Run, reading
 from tokmem.train.objective import Objective
@@ -46,6 +47,12 @@ class DryRun:
             f"about {spoken(self.seconds)} on this machine."
         )
 
+    @classmethod
+    def together(cls, parts: Sequence[DryRun]) -> DryRun:
+        """What several runs with equally many epochs would do, one after the other."""
+        sums = ("examples", "steps", "prompt_tokens", "learned_tokens", "seconds")
+        return replace(parts[0], **{name: sum(getattr(part, name) for part in parts) for name in sums})
+
 
 def spoken(seconds: float) -> str:
     """A duration in words: seconds, minutes or hours."""
@@ -56,7 +63,11 @@ def spoken(seconds: float) -> str:
 
 
 def dry_run(
-    objective: Objective, examples: Sequence[Encoded], settings: FitSettings, text_of: Callable[[int], str]
+    objective: Objective,
+    examples: Sequence[Encoded],
+    settings: FitSettings,
+    text_of: Callable[[int], str],
+    order: Order | None = None,
 ) -> DryRun:
     """Counts what `fit` would do, and estimates its time from two steps whose gradients are thrown away.
 
@@ -65,12 +76,13 @@ def dry_run(
         examples: encoded training examples.
         settings: how to train.
         text_of: the text of a token.
+        order: as `fit` takes it.
 
     Raises:
         TrainingError: there is nothing to train.
     """
     with reading(objective, settings):
-        run = Run(objective, examples, settings)
+        run = Run(objective, examples, settings, order=order)
         first, again = run.timed_step(), run.timed_step()  # the first one also reads a window of prompts
     reads = len(run.windows) * (1 if settings.frozen_prefix else 0)
     learned = sum(sum(one.supervised) for one in examples)
