@@ -22,9 +22,13 @@ from rich.console import Console
 from bench.routing_learners import Closed, Learner, NearestMean, Tasks, Trained, closed_bank
 from bench.routing_reject import reject_rows
 from bench.routing_states import PROMPTS, Reader, TaskStates, read_tasks
+from bench.routing_texts import NearestExample, read_texts, text_kinds, text_tasks
 from tokmem.bank.init import start_rows
 from tokmem.bank.policy import ClosedForm
+from tokmem.data.corpus import Corpus
+from tokmem.data.encode import PromptMode
 from tokmem.files import atomic_write_json
+from tokmem.methods.retrieval.text_encoder import SentenceEncoder
 from tokmem.model.backbone import Backbone, load_backbone
 from tokmem.provenance import provenance
 from tokmem.records import Example
@@ -98,6 +102,22 @@ def routing_rows(
     return found, lr
 
 
+def text_rows(
+    vectors: Mapping[str, Any], prompt: PromptMode, sizes: Sequence[int], examples: Sequence[int]
+) -> list[dict[str, Any]]:
+    """Sentence-BERT by number of tasks and examples, with and without instructions in its pool."""
+    found = []
+    for pool, names in text_kinds(prompt):
+        tasks = text_tasks(vectors, prompt, pool)
+        for size in sizes:
+            for count in examples:
+                chosen = cut(tasks[:size], count)
+                if len(chosen) == size:
+                    row = {**names, "tasks": size, "examples": count, "prompt": prompt, "order": 0}
+                    found.append({**row, **follow(NearestExample(), chosen)})
+    return found
+
+
 def order_rows(
     tasks: Tasks, prompt: str, start: torch.Tensor, lr: float, size: int, examples: int
 ) -> list[dict[str, Any]]:
@@ -163,9 +183,20 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--test", type=int, default=20)
     parser.add_argument("--few", type=int, nargs=2, default=[16, 10], help="read of tasks beyond --deep")
     parser.add_argument("--deep", type=int, default=50, help="of so many tasks all examples are read")
+    parser.add_argument("--text-tasks", type=int, default=0, help="of so many, Sentence-BERT reads the texts")
+    parser.add_argument("--text-examples", type=int, default=16, help="most training texts of each")
     options = parser.parse_args(arguments)
     backbone = load_backbone(options.backbone, dtype=options.dtype)
     measure(options, backbone)
+
+
+def embedded(options: argparse.Namespace, corpus: Corpus) -> dict[str, Any]:
+    """What Sentence-BERT makes of the texts, if it is asked for."""
+    if not options.text_tasks:
+        return {}
+    encoder = SentenceEncoder()
+    folder = options.states / encoder.name.replace("/", "-")
+    return read_texts(encoder, folder, corpus, options.text_examples, options.text_tasks)
 
 
 def measure(options: argparse.Namespace, backbone: Backbone) -> None:
@@ -175,11 +206,12 @@ def measure(options: argparse.Namespace, backbone: Backbone) -> None:
     weight = backbone.model.get_output_embeddings().weight
     start = start_rows("mean", weight, 1, generator=generator(0, "start"))[0]
     chat = reader.read("chat", "query", [Example(line) for line in CHAT.read_text("utf-8").splitlines()])
+    vectors = embedded(options, corpus)
     found, orders, reject, rates = [], [], [], {}
     for prompt in PROMPTS:
         tasks = read_tasks(reader, corpus, prompt, tuple(options.few), options.deep)[: max(options.sizes)]
         more, rates[prompt] = routing_rows(tasks, prompt, start, options.sizes, options.examples)
-        found += more
+        found += more + text_rows(vectors, prompt, options.sizes, options.examples)
         examples = min(options.few[0], max(options.examples))
         size = sorted(options.sizes)[len(options.sizes) // 2]
         orders += order_rows(tasks, prompt, start, rates[prompt], size, examples)

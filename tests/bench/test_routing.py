@@ -1,17 +1,21 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 import torch
 
-from bench.routing import cut, follow, main, order_rows, spread
+from bench.routing import cut, follow, main, order_rows, spread, text_rows
 from bench.routing_learners import Closed, Learner, NearestMean, Trained, _loss
 from bench.routing_reject import reject_rows
 from bench.routing_states import Read, TaskStates
+from bench.routing_texts import read_texts
 from tests.bank.gaussians import clouds
 from tests.tiny import tiny_lm
+from tokmem.data.corpus import Corpus
+from tokmem.records import Example, Procedure, Turn
 from tokmem.report.page import page_sections
 from tokmem.report.read import read_result
 from tokmem.seeds import generator
@@ -48,6 +52,32 @@ def test_trained_addresses_learn_a_block() -> None:
     assert follow(Trained(start, 0.05, epochs=30), tasks(8))["routing_accuracy"] > 80
     alone, kept = Trained(start, 0.05, epochs=30), Trained(start, 0.05, epochs=30, kept=8)
     assert follow(kept, tasks(30))["routing_accuracy"] > follow(alone, tasks(30))["routing_accuracy"]
+
+
+class Words:
+    """Stands for Sentence-BERT: a text is the words that it holds."""
+
+    name = "words"
+
+    def __call__(self, texts: Sequence[str]) -> torch.Tensor:
+        known = ("count", "add", "one", "two", "three")
+        return torch.tensor([[float(word in text) for word in known] for text in texts])
+
+
+def test_texts_are_read_once_and_an_instructed_pool_knows_the_task(tmp_path: Path) -> None:
+    """By the query alone both tasks are alike; with the instruction on both sides they are not."""
+    procedures = tuple(Procedure(name) for name in ("count", "add"))
+    examples = {
+        p.name: tuple(Example(q, (Turn(p.name, "x"),), p.name) for q in ("one", "two")) for p in procedures
+    }
+    corpus = Corpus(procedures, examples, {}, examples)
+    vectors = read_texts(Words(), tmp_path, corpus, 2, 2)
+    again = read_texts(lambda _: pytest.fail("read again"), tmp_path, corpus, 2, 2)  # type: ignore[arg-type]
+    assert torch.equal(again["add"]["query"][0], vectors["add"]["query"][0])
+    rows = text_rows(vectors, "instruction+query", (2, 3), (1, 2))
+    scores = {(row["method"], row["examples"]): row["routing_accuracy"] for row in rows}
+    assert scores == {("rag", 1): 50, ("rag", 2): 50, ("rag_instructed", 1): 100, ("rag_instructed", 2): 100}
+    assert {row["method"] for row in text_rows(vectors, "query", (2,), (2,))} == {"rag"}
 
 
 def test_orders_leave_computed_routes_as_they_are() -> None:
