@@ -34,7 +34,6 @@ CHEAPER = {
         *("--train-size", "40", "--val-size", "4", "--test-size", "4", "--samples-per-tool", "6")
     ],
     "bank add": ["--epochs", "1"],
-    "learn": ["--max-new-tokens", "2", "--epochs", "1", "--yes", "--backbone", "mini"],
 }
 # What a page needs that is made on another page.
 BEFORE = {
@@ -70,7 +69,6 @@ def write_corpora(folder: Path) -> None:
             for word in WORDS
         ]
         (folder / name).write_text("".join(json.dumps(row) + "\n" for row in rows))
-    (folder / "prompt.txt").write_text("Write the text in capital letters.")
     (folder / "queries.txt").write_text("One tea, please.\nDear Ann, hello. Bob\n")
     (folder / "natural-instructions").mkdir()
     for number in range(10):
@@ -130,7 +128,7 @@ def run_block(block: Block, names: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize(
-    "page", ["README", *"api backbones cli data learn procedures reject report routing serving tools".split()]
+    "page", ["README", *"api backbones cli data procedures reject report routing serving tools".split()]
 )
 def test_a_page_runs_from_top_to_bottom(page: str, stage: Path) -> None:
     for line in BEFORE.get(page, []):
