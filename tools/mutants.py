@@ -35,7 +35,7 @@ PACKAGES: Mapping[str, Sequence[str]] = {
     "bank": ("bank", "train"),
     "model": ("model", "train"),
     "train": ("train", "methods/test_closed.py"),
-    "recall": ("recall",),
+    "recall": ("recall", "methods/test_tokmem.py", "methods/test_memory.py"),
     "export": ("export",),
 }
 SURVIVED, UNTESTED = 0, 33  # mutmut's notes for a change that no test noticed, or that no test runs
