@@ -72,6 +72,7 @@ def distil_loss(
     address: Tensor,
     examples: Sequence[Encoded],
     teacher: Callable[[str, int], dict[int, float]],
+    reverse: bool = False,
 ) -> Tensor:
     """Mean over supervised tokens of the divergence from a teacher; cross-entropy for memory tokens.
 
@@ -92,8 +93,13 @@ def distil_loss(
                 continue
             p = teacher(example.id, responses.index(place))
             others = [i for i in range(len(q)) if i not in p and i not in bank.slots.token_ids]
-            loss = sum(value * (math.log(value) - q[i]) for i, value in p.items())
             rest = 1 - sum(p.values())
+            if reverse:
+                other = q[[i for i in range(len(q)) if i not in p]].logsumexp(0)
+                loss = sum(q[i].exp() * (q[i] - math.log(value)) for i, value in p.items())
+                losses.append(loss + other.exp() * (other - math.log(rest)))
+                continue
+            loss = sum(value * (math.log(value) - q[i]) for i, value in p.items())
             losses.append(loss + rest * (math.log(rest) - q[others].logsumexp(0)))
     return torch.stack(losses).mean()
 

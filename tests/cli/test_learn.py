@@ -42,8 +42,9 @@ def test_a_prompt_becomes_a_memory_token_of_mini(cli: Cli, prompt: Path) -> None
     answered = cli("recall", QUERIES[0], "--bank", "bank", "--json")
     assert json.loads(answered.stdout)["turns"][0]["procedure"] == "shout"
     before = {path.name: path.read_bytes() for path in Path("bank").iterdir()}
-    again = cli("learn", prompt, "--bank", "bank", "--yes", *FAST)
+    again = cli("learn", prompt, "--bank", "bank", "--yes", "--price", 2, *FAST)
     assert "learned already" in again.stdout
+    assert f"{card['saved_tokens'] * 2 / 1000:.4f}" in again.stdout
     assert {path.name: path.read_bytes() for path in Path("bank").iterdir()} == before
 
 

@@ -39,13 +39,15 @@ def some_targets(lm: MemoryLM, examples: list[Encoded]) -> Targets:
     return Targets(ids.int(), logs[:, :K].contiguous(), logs[:, K].contiguous(), counts)
 
 
-def oracle(lm: MemoryLM, examples: list[Encoded], made: Targets) -> tuple[torch.Tensor, list[torch.Tensor]]:
+def oracle(
+    lm: MemoryLM, examples: list[Encoded], made: Targets, reverse: bool = False
+) -> tuple[torch.Tensor, list[torch.Tensor]]:
     def teacher(example: str, place: int) -> dict[int, float]:
         row = made.rows(example)[place]
         return {int(i): math.exp(x) for i, x in zip(made.ids[row], made.logs[row].tolist(), strict=True)}
 
     tables = [table.rows().requires_grad_() for table in lm.bank.tables]
-    loss = oracles.distil_loss(lm.model, lm.bank, tables[-1], tables[0], examples, teacher)
+    loss = oracles.distil_loss(lm.model, lm.bank, tables[-1], tables[0], examples, teacher, reverse)
     first = lm.bank.steering.frozen.shape[0]
     return loss.detach(), [g[first:] for g in torch.autograd.grad(loss, tables)]
 
@@ -66,16 +68,19 @@ def ours(lm: MemoryLM, objective: DistilObjective, examples: list[Encoded]) -> t
 @pytest.mark.parametrize("policy", ["auto", "append"])
 @pytest.mark.parametrize("coupled", [True, False], ids=["coupled", "decoupled"])
 @pytest.mark.parametrize("frozen", [True, False], ids=["frozen", "plain"])
-@pytest.mark.parametrize("name", ["llama-tied", "gemma2"])
+@pytest.mark.parametrize(
+    ("name", "reverse"), [("llama-tied", False), ("gemma2", False), ("llama-tied", True)]
+)
 def test_value_and_gradient_equal_the_plain_loop(
-    name: str, frozen: bool, coupled: bool, policy: str, monkeypatch: pytest.MonkeyPatch
+    name: str, reverse: bool, frozen: bool, coupled: bool, policy: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(distil, "MAX_LOGITS", 3 * VOCAB)  # several parts
     lm = tiny_lm(name, coupled, policy, width=2)
     examples = tiny_examples(lm.bank, 7)
     made = some_targets(lm, examples)
-    loss = ours(lm, DistilObjective(lm, frozen_prefix=frozen, targets=made, **OPTIONS), examples)
-    want, wanted = oracle(lm, examples, made)
+    options = {"frozen_prefix": frozen, "targets": made, "reverse": reverse, **OPTIONS}
+    loss = ours(lm, DistilObjective(lm, **options), examples)
+    want, wanted = oracle(lm, examples, made, reverse)
     torch.testing.assert_close(loss, want, rtol=1e-5, atol=1e-6)
     for table, right in zip(lm.bank.tables, wanted, strict=True):
         assert right.abs().max() > 1e-4
@@ -92,6 +97,22 @@ def test_hard_adds_the_cross_entropy_of_responses() -> None:
     plain = oracles.plain_loss(lm.model, lm.bank, lm.bank.steering.rows(), lm.bank.address.rows(), examples)
     memory = oracle_of_memory(lm, examples)
     torch.testing.assert_close(both - soft, 2 * (plain - memory), rtol=1e-4, atol=1e-5)
+
+
+def test_an_anchor_pulls_steering_rows_to_their_start() -> None:
+    lm = tiny_lm("llama", False)
+    examples = tiny_examples(lm.bank, 7)
+    made, options = some_targets(lm, examples), {"frozen_prefix": True, **OPTIONS}
+    fresh = lm.bank.steering.fresh
+    start = fresh.detach() + 1
+    free, held = (
+        ours(lm, DistilObjective(lm, targets=made, anchor=weight, start=start, **options), examples)
+        for weight in (0.0, 3.0)
+    )
+    torch.testing.assert_close(held - free, 3.0 * fresh.numel() / start.square().sum())
+    slope = fresh.grad.clone()
+    ours(lm, DistilObjective(lm, targets=made, start=start, **options), examples)
+    torch.testing.assert_close(slope - fresh.grad, 6.0 * (fresh.detach() - start) / start.square().sum())
 
 
 def oracle_of_memory(lm: MemoryLM, examples: list[Encoded]) -> torch.Tensor:

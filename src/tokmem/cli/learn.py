@@ -48,6 +48,7 @@ _COLUMNS = {
     "kl": "KL",
     "kl_no_prompt": "KL no prompt",
     "saved_tokens": "tokens saved /query",
+    "worth": "worth /1000 queries",
     "seconds": "s",
 }
 
@@ -71,6 +72,9 @@ def learn(
     top_k: Annotated[int, typer.Option(help="Tokens of the teacher's predictions to keep.")] = 32,
     hard: Annotated[float, typer.Option(help="Weight of the cross-entropy of the responses.")] = 0.0,
     seed: Annotated[int, typer.Option(help="Of all draws.")] = 0,
+    price: Annotated[
+        float, typer.Option(help="Of a million prompt tokens; the card then says what is saved.")
+    ] = 0.0,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before long work.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print a card as JSON for each procedure.")] = False,
@@ -105,7 +109,7 @@ def learn(
             card = _teach(memory, lesson, settings, asked, training, bank)
             cards[lesson.name] = asdict(card)
             memory.save(bank, training={**notes, "lessons": cards})
-    rows = [cards[lesson.name] for lesson in lessons]
+    rows = [_worth(cards[lesson.name], price) for lesson in lessons]
     if json:
         show_json(rows)
     else:
@@ -196,9 +200,15 @@ def _teach(
     return teach(memory, lesson, settings, queries=queries, training=training, folder=beside)
 
 
+def _worth(card: dict[str, Any], price: float) -> dict[str, Any]:
+    """The card, and what 1000 queries save at a price of a million prompt tokens, if there is one."""
+    return {**card, "worth": card["saved_tokens"] * 1000 * price / 1e6} if price else card
+
+
 def _show_cards(cards: Sequence[dict[str, Any]], bank: Path) -> None:
     """Prints what was learned, and the next command."""
-    table = Table(list(cards), _COLUMNS, {"kl": ".3f", "kl_no_prompt": ".3f"})
+    columns = {name: title for name, title in _COLUMNS.items() if name in cards[0]}
+    table = Table(list(cards), columns, {"kl": ".3f", "kl_no_prompt": ".3f", "worth": ".4f"})
     show_table(table, ("procedure",))
     line = command_line("recall", "QUERY", "--bank", bank)
     console().print(f"Bank: {bank}\nTry:  {line}", markup=False)

@@ -7,6 +7,10 @@ a lower bound of the forward KL divergence, and equals it where k covers the voc
 share in p, so the student learns not to write them inside a response. The position that predicts a memory
 token is never taught by the teacher: Eq. 3 applies there, or nothing if addresses are computed.
 
+On responses of the student itself the reverse divergence may stand instead, with p and q exchanged: it keeps
+the student from what its teacher would not say. An anchor adds anchor * |r - r0|^2 / |r0|^2 for each target;
+r are the steering rows, and r0 their start (arXiv 2506.14248).
+
 Letters: N response positions, k tokens, d hidden size, V rows of the backbone, P procedures.
 """
 
@@ -36,13 +40,27 @@ class DistilObjective(BankObjective):
     Args:
         lm: the frozen backbone and its bank.
         targets: what the teacher predicts, by example.
-        hard: weight of the cross-entropy of the teacher's own responses; 0 leaves it out.
+        hard: weight of the cross-entropy of the responses; 0 leaves it out.
+        anchor: weight of the pull of the fresh steering rows to `start`; 0 leaves it out.
+        start: (S, d) the rows that they started from; needed beside an anchor.
+        reverse: whether the reverse divergence is taken.
         options: those of `BankObjective`.
     """
 
-    def __init__(self, lm: MemoryLM, *, targets: Targets, hard: float = 0.0, **options: Any) -> None:
+    def __init__(
+        self,
+        lm: MemoryLM,
+        *,
+        targets: Targets,
+        hard: float = 0.0,
+        anchor: float = 0.0,
+        start: Tensor | None = None,
+        reverse: bool = False,
+        **options: Any,
+    ) -> None:
         super().__init__(lm, **options)
-        self.targets, self.hard = targets, hard
+        self.targets, self.hard, self.reverse = targets, hard, reverse
+        self.anchor, self.start = anchor, start
 
     def begin(self, train: Sequence[Encoded], validation: Sequence[Encoded]) -> None:
         """Checks that the teacher has answered every example, and plans the prefixes.
@@ -69,9 +87,12 @@ class DistilObjective(BankObjective):
             part[rows].to(hidden.device) for part in (self.targets.ids, self.targets.logs, self.targets.rest)
         )
         ids, logs, rest = parts
-        total = divergences(self.lm.head, taught, (ids.long(), logs, rest)).sum()
+        total = divergences(self.lm.head, taught, (ids.long(), logs, rest), reverse=self.reverse).sum()
         if self.hard:
             total = total + self.hard * token_losses(self.lm.head, taught, tokens[flags]).sum()
+        if self.anchor and self.start is not None:
+            away = (self.lm.read.steering.fresh - self.start).square().sum() / self.start.square().sum()
+            total = total + self.anchor * len(tokens) * away
         return LossSum(own.total + total, own.memory, len(tokens), own.memory_count)
 
     def _taught(self, example: Encoded) -> list[bool]:
@@ -82,23 +103,25 @@ class DistilObjective(BankObjective):
     def identity(self) -> tuple[Mapping[str, Any], Sequence[Tensor]]:
         """Also the targets."""
         facts, tensors = super().identity()
-        own = (self.targets.ids, self.targets.logs, self.targets.rest)
-        return {**facts, "hard": self.hard}, [*tensors, *own]
+        own = [self.targets.ids, self.targets.logs, self.targets.rest]
+        own += [] if self.start is None else [self.start]
+        return {**facts, "hard": self.hard, "anchor": self.anchor, "reverse": self.reverse}, [*tensors, *own]
 
 
-def divergences(head: MemoryHead, hidden: Tensor, top: Top) -> Tensor:
+def divergences(head: MemoryHead, hidden: Tensor, top: Top, *, reverse: bool = False) -> Tensor:
     """The divergence at each position: (N,), with graph.
 
     Args:
         head: the output head with the bank.
         hidden: (N, d) states of the student.
         top: what the teacher predicts there.
+        reverse: whether to take KL(q || p) in place of KL(p || q). Memory tokens count among the others.
 
     Raises:
         TrainingError: a parameter of the output head trains.
     """
     check_frozen(head)
-    found: Tensor = _Divergences.apply(hidden, head.memory(hidden), head, *top)  # type: ignore[no-untyped-call]
+    found: Tensor = _Divergences.apply(hidden, head.memory(hidden), head, reverse, *top)  # type: ignore[no-untyped-call]
     return found
 
 
@@ -109,10 +132,13 @@ class _Divergences(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, hidden: Tensor, memory: Tensor, head: MemoryHead, *top: Tensor) -> Tensor:
+    def forward(
+        ctx: Any, hidden: Tensor, memory: Tensor, head: MemoryHead, reverse: bool, *top: Tensor
+    ) -> Tensor:
         size = max(1, MAX_LOGITS // head.model_rows)
         parts = [
-            _part(head, *some) for some in zip(*(x.split(size) for x in (hidden, memory, *top)), strict=True)
+            _part(head, reverse, *some)
+            for some in zip(*(x.split(size) for x in (hidden, memory, *top)), strict=True)
         ]
         losses, slope, memory_slope = (torch.cat(column) for column in zip(*parts, strict=True))
         ctx.save_for_backward(slope, memory_slope)
@@ -123,19 +149,28 @@ class _Divergences(torch.autograd.Function):
     def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor | None, ...]:
         slope, memory_slope = ctx.saved_tensors
         states = (upstream[:, None] * slope).to(slope.dtype)
-        return states, upstream[:, None] * memory_slope, None, None, None, None
+        return states, upstream[:, None] * memory_slope, None, None, None, None, None
 
 
 def _part(
-    head: MemoryHead, hidden: Tensor, memory: Tensor, ids: Tensor, logs: Tensor, rest: Tensor
+    head: MemoryHead,
+    reverse: bool,
+    hidden: Tensor,
+    memory: Tensor,
+    ids: Tensor,
+    logs: Tensor,
+    rest: Tensor,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Losses (n,) and their gradients by states (n, d) and by memory logits (n, P)."""
     leaves = hidden.detach().requires_grad_(), memory.detach().requires_grad_()
     with torch.enable_grad():
         logits = head.frozen(leaves[0]).index_fill(1, head.replaced(head.model_rows), -torch.inf)
         best, others = logits.gather(1, ids), logits.scatter(1, ids, -torch.inf).logsumexp(1)
-        whole = torch.cat([others[:, None], best, leaves[1]], 1).logsumexp(1)
-        on_best = (logs.exp() * (logs - best + whole[:, None])).sum(1)
-        losses = on_best + rest.exp() * (rest - others + whole)
+        with_memory = torch.cat([others[:, None], leaves[1]], 1).logsumexp(1)
+        whole = torch.cat([with_memory[:, None], best], 1).logsumexp(1, keepdim=True)
+        own = torch.cat([best, (with_memory if reverse else others)[:, None]], 1) - whole
+        taught = torch.cat([logs, rest[:, None]], 1)
+        left, right = (own, taught) if reverse else (taught, own)
+        losses = (left.exp() * (left - right)).sum(1)
     slope, memory_slope = torch.autograd.grad(losses, leaves, torch.ones_like(losses))
     return losses.detach(), slope, memory_slope

@@ -73,6 +73,25 @@ def test_the_divergence_falls(backbone: Backbone) -> None:
     assert card.kl < 0.8 * card.kl_no_prompt
 
 
+@pytest.mark.parametrize("addresses", ["closed", "trained"])
+def test_a_round_on_its_own_responses_moves_the_steering_alone(backbone: Backbone, addresses: str) -> None:
+    alone, again = memory(backbone, addresses=addresses), memory(backbone, addresses=addresses)
+    lesson(alone)
+    lesson(again, settings=replace(SHORT, own_epochs=2))
+    (address, steering), (same, moved) = alone.bank.rows("upper"), again.bank.rows("upper")
+    assert torch.equal(address, same)
+    assert not torch.equal(steering, moved)
+
+
+def test_an_anchor_keeps_the_steering_near_its_start(backbone: Backbone) -> None:
+    free, held, unmoved = (memory(backbone) for _ in range(3))
+    lesson(free, training={**TRAINING, "epochs": 20})
+    lesson(held, settings=replace(SHORT, anchor=100.0), training={**TRAINING, "epochs": 20})
+    lesson(unmoved, training={"epochs": 1, "lr": 0.0})
+    rows, near, start = (made.bank.rows("upper")[1] for made in (free, held, unmoved))
+    assert (near - start).norm() < 0.7 * (rows - start).norm()
+
+
 def test_a_lesson_is_measured_against_references_if_there_are_any(backbone: Backbone) -> None:
     own = lesson(memory(backbone))
     assert (own.measured_by, own.teacher) == ("teacher", pytest.approx(100))
@@ -100,7 +119,7 @@ def test_an_interrupted_lesson_goes_on(
 ) -> None:
     whole = lesson(memory(backbone))
     with monkeypatch.context() as patch:
-        patch.setattr(module, "_train", interrupt)
+        patch.setattr(module, "train_student", interrupt)
         with pytest.raises(KeyboardInterrupt):
             lesson(memory(backbone), folder=tmp_path)
     monkeypatch.setattr(Teacher, "responses", None)  # neither the responses nor the targets are made again

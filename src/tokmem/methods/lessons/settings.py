@@ -23,13 +23,13 @@ class LessonSettings(Config):
     top_k: int = setting(32, "tokens of the teacher's predictions that are kept; the rest count as one")
     start_tries: int = setting(16, "stretches of the text that are tried as a start; 0 keeps the bank's own")
     hard: float = setting(0.0, "weight of the cross-entropy of the teacher's own responses")
+    anchor: float = setting(0.0, "weight of the pull of the steering rows to their start")
+    own_epochs: int = setting(0, "passes over the student's own responses, by the reverse divergence")
     seed: int = setting(0, "of all draws")
 
     def __post_init__(self) -> None:
         least = {"queries": FEWEST, "max_query_tokens": 1, "max_new_tokens": 1, "top_k": 1}
-        check_least(
-            vars(self),
-            least | {"query_temperature": 0, "teacher_temperature": 0, "hard": 0, "start_tries": 0},
-        )
+        zero = ("query_temperature", "teacher_temperature", "hard", "start_tries", "anchor", "own_epochs")
+        check_least(vars(self), least | dict.fromkeys(zero, 0))
         if not 0 < self.held_out < 1:
             raise ConfigError(f"held_out {self.held_out}", "above 0 and below 1")

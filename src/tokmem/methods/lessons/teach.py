@@ -14,41 +14,28 @@ from dataclasses import asdict, fields, replace
 from functools import partial
 from pathlib import Path
 from statistics import fmean
-from typing import Any, Protocol, TypeAlias
+from typing import Any, TypeAlias
 
-from tokmem.data.coerce import ProcedureLike, as_query
+from tokmem.data.coerce import as_query
 from tokmem.data.fields import take, take_texts
 from tokmem.data.lessons.lesson import Lesson
 from tokmem.data.lessons.sources import read_lessons
 from tokmem.eval.rouge import check_scorer
 from tokmem.files import atomic_write_json, read_json
-from tokmem.methods.closed import ClosedMemory, learn_taught
 from tokmem.methods.lessons.card import Card, rouge, saved
 from tokmem.methods.lessons.divergence import mean_divergence
 from tokmem.methods.lessons.queries import given_queries, make_queries, variety
 from tokmem.methods.lessons.settings import LessonSettings
 from tokmem.methods.lessons.start import choose_start
+from tokmem.methods.lessons.student import Student, banned_ids, train_student
 from tokmem.methods.lessons.teacher import Teacher
 from tokmem.recall.answer import answer_examples
 from tokmem.recall.settings import RecallSettings
 from tokmem.records import Answer, Example, Turn
 from tokmem.seeds import stream
-from tokmem.train.defaults import settled
-from tokmem.train.distil import DistilObjective
-from tokmem.train.fit import fit
-from tokmem.train.settings import FitSettings
 from tokmem.train.targets import Targets
 
 Sources: TypeAlias = str | Path | Lesson | Sequence[str | Path | Lesson]
-
-
-class Student(ClosedMemory, Protocol):
-    """The parts of `TokMem` that teaching uses."""
-
-    given_settings: FitSettings | None
-
-    def add(self, procedures: ProcedureLike) -> None:
-        """Adds a procedure with its starting rows."""
 
 
 def teach(
@@ -90,7 +77,7 @@ def teach(
     memory.add(lesson.procedure)
     targets = _targets(memory, teacher, examples, place, mark)
     choose_start(memory, lesson.name, lesson.text, train, targets, settings.start_tries)
-    _train(memory, lesson, train, targets, settings, training or {}, place)
+    train_student(memory, teacher, train, targets, training or {}, place)
     card = _card(memory, teacher, held, targets)
     return Card(
         **card,
@@ -194,8 +181,7 @@ def _targets(
     memory: Student, teacher: Teacher, examples: Sequence[Example], folder: Path | None, mark: str
 ) -> Targets:
     """The teacher's predictions; ids that stand for memory tokens get no probability."""
-    rows = memory.lm.head.model_rows
-    banned = sorted(i for ids in memory.bank.memory.values() for i in ids if i < rows)
+    banned = banned_ids(memory)
     path = folder / "targets.safetensors" if folder else None
     found = Targets.load(path, f"{mark} {banned}") if path else None
     if found is None:
@@ -203,28 +189,6 @@ def _targets(
         if path is not None:
             found.save(path, f"{mark} {banned}")
     return found
-
-
-def _train(
-    memory: Student,
-    lesson: Lesson,
-    train: Sequence[Example],
-    targets: Targets,
-    settings: LessonSettings,
-    training: Mapping[str, Any],
-    folder: Path | None,
-) -> None:
-    """Trains the steering alone and computes the address; or trains both, if addresses are trained."""
-    how = settled(memory.given_settings, training, len(train), memory.backbone)
-    objective = partial(DistilObjective, targets=targets, hard=settings.hard)
-    facts = [asdict(how), memory.bank.memory[lesson.name], settings.hard]
-    run = hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:8]
-    checkpoint = folder / f"checkpoint-{run}" if folder else None
-    if memory.bank.statistics is not None:
-        learn_taught(memory, lesson.procedure, train, how, objective, checkpoint)
-        return
-    encoded = [memory.encoder.encode(example) for example in train]
-    fit(objective(memory.lm, **how.prefixes, seed=how.seed), encoded, how, checkpoint=checkpoint)
 
 
 def _card(memory: Student, teacher: Teacher, held: Sequence[Example], targets: Targets) -> dict[str, Any]:
