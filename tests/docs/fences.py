@@ -33,7 +33,7 @@ def commands(block: Block) -> Iterator[list[str]]:
         lines = [line.removeprefix("$ ") for line in lines if line.startswith("$ ")]
     for line in lines:
         words = shlex.split(line, comments=True)
-        while words and re.fullmatch(r"[A-Z_]+=.*", words[0]):
+        while words and re.fullmatch(r"[A-Z0-9_]+=.*", words[0]):
             words.pop(0)
         if words:
             yield words
