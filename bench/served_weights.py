@@ -65,7 +65,7 @@ def served(
 
 
 def row(
-    engine: str, weights: str, tools: bool, examples: Sequence[Example], calls: Calls, own: Calls
+    engine: str, weights: str, schema: bool, examples: Sequence[Example], calls: Calls, own: Calls
 ) -> dict[str, Any]:
     """Scores of calls, and how many requests are answered as our own recall answers them."""
     rates = score_calls([expected_calls(e) for e in examples], calls).overall
@@ -75,7 +75,7 @@ def row(
     return {
         "engine": engine,
         "weights": weights,
-        "schema": tools,
+        "schema": schema,
         "requests": len(examples),
         "tool_f1": rates.tool_f1,
         "call_f1": rates.call_f1,

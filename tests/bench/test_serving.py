@@ -70,6 +70,7 @@ def test_a_row_says_how_many_requests_are_answered_alike(data: Data) -> None:
     calls = [tuple(own) for own in right]
     other = [calls[0], (), *calls[2:]]
     made = row("llama.cpp", "Q8_0", False, data.test, other, calls)
+    assert (made["weights"], made["schema"]) == ("Q8_0", False)
     assert (made["tool_f1"], made["call_exact"]) == (75.0, 75.0)
     assert (made["same_tools"], made["same_calls"]) == (75.0, 75.0)
     unread = [(call_of(Turn("weather", "{"), data.tools[0]),), *calls[1:]]

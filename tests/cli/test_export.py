@@ -26,6 +26,13 @@ def test_every_form_has_its_option() -> None:
     assert [spelled.value for spelled in Spelled] == list(SPELLINGS)
 
 
+def test_a_bank_of_another_backbone_is_refused(cli: Cli, bank: Path) -> None:
+    done = cli("export", bank, "--to", "hf", "--out", "served", "--backbone", "mini")
+    assert done.exit_code == 2
+    assert "backbone" in done.stderr
+    assert not Path("served").exists()
+
+
 def test_mistakes_are_told(cli: Cli, bank: Path, model: Path) -> None:
     Path("mine").mkdir()
     Path("mine/notes.txt").write_text("x")

@@ -35,6 +35,20 @@ def test_sequence_and_supervision_are_those_of_eq_2_and_3(chat):
     assert encoder.truncated == 0
 
 
+def test_a_response_is_learned_with_the_text_behind_it_and_read_without(chat):
+    end = "}\n</tool_call>"
+    encoder = Encoder(chat, MEMORY, ends={"weather": end})
+    encoded = encoder.encode(EXAMPLE)
+    paris, sun = chat.text_ids(" Paris "), chat.text_ids("sun" + end)
+    assert encoded.ids[encoded.prefix :] == (900, *paris, 901, 902, 903, *sun, *chat.tail)
+    assert all(encoded.supervised[-len(sun) - len(chat.tail) :])
+    assert encoder.response_of("weather", "{}" + end) == "{}"
+    assert encoder.response_of("weather", "{}") == "{}"
+    assert encoder.response_of("capital", "{}" + end) == "{}" + end
+    so_far = [encoder.response_of("weather", ("{}" + end)[:size], whole=False) for size in range(1, 20)]
+    assert so_far == ["{", "{", *["{}"] * 14, *["{}"] * 3]
+
+
 def test_plain_sequence_holds_no_memory_token(chat):
     encoded = Encoder(chat, {}).encode_plain(EXAMPLE)
     prompt = Encoder(chat, {}).prompt(EXAMPLE)

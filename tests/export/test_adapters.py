@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from peft import PeftModel
+from safetensors import SafetensorError
 
 from tests.export.tiny_memory import KINDS, logit_gap, tiny_memory
 from tokmem.errors import ExportError
@@ -46,6 +47,19 @@ def test_a_folder_passes_its_own_checks(form: str, tmp_path: Path) -> None:
     assert (facts["kind"], facts["fingerprint"]) == (form, memory.backbone.fingerprint)
     size = (made.folder / "adapter_model.safetensors").stat().st_size
     assert size < 60_000 if form == "lora" else size < 2_000
+
+
+@pytest.mark.parametrize("form", ["peft", "lora"])
+def test_a_full_disk_leaves_nothing_behind(
+    form: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
+
+    monkeypatch.setattr("tokmem.export.adapter.save_file", full)
+    with pytest.raises(ExportError, match=r"cannot be written .*No space left"):
+        export(tiny_memory(policy="spare"), tmp_path / "adapter", to=form)  # type: ignore[arg-type]
+    assert not [path for path in tmp_path.iterdir() if path.is_dir()]
 
 
 @pytest.mark.parametrize("form", ["peft", "lora"])

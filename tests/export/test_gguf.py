@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 
 import numpy as np
@@ -13,22 +14,30 @@ from gguf.quants import quantize
 from tests.export.tiny_memory import PROCEDURES, logit_gap, randomise
 from tests.tiny_gguf import write_gguf
 from tokmem.bank.slots import IdPolicy
-from tokmem.errors import ExportError
+from tokmem.data.calls.text import CallStyle
+from tokmem.errors import ExportError, TokMemError
 from tokmem.export import export
 from tokmem.export.gguf import Weights, quantised
 from tokmem.export.vocabulary import plan_vocabulary
 from tokmem.methods.tokmem import TokMem
 from tokmem.model.backbone import load_backbone
-from tokmem.model.gguf import read_model
+from tokmem.model.gguf import read_model, read_tokenizer
 
 
 def gguf_memory(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, coupled: bool, policy: IdPolicy = "auto"
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    kind: str,
+    coupled: bool,
+    policy: IdPolicy = "auto",
+    call_style: CallStyle = "plain",
 ) -> tuple[TokMem, Path]:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     path = tmp_path / "tiny.gguf"
     write_gguf(path, kind=kind)
-    memory = TokMem(load_backbone(str(path)), coupled=coupled, policy=policy, addresses="trained")
+    memory = TokMem(
+        load_backbone(str(path)), coupled=coupled, policy=policy, call_style=call_style, addresses="trained"
+    )
     memory.add(PROCEDURES)
     randomise(memory)
     return memory, path
@@ -73,6 +82,18 @@ def test_tools_are_shown_and_other_tokens_are_hidden(tmp_path: Path, monkeypatch
     assert "tokmem.messages" in fields["tokenizer.chat_template"].contents()
 
 
+def test_texts_with_blanks_and_line_ends_are_read_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    memory, path = gguf_memory(tmp_path, monkeypatch, "Q8_0", True, call_style="hermes")
+    made = export(memory, tmp_path / "served", to="gguf", source=path)
+    text = '<tool_call>\n{"name": "weather", "arguments": '
+    assert made.texts["weather"] == text
+    file = made.folder / "model.gguf"
+    read = read_tokenizer(file, GGUFReader(file))
+    assert read.encode(f"say{text}", add_special_tokens=False)[-1] == plan_vocabulary(memory).ids["weather"]
+
+
 def test_rows_that_cannot_be_quantised_are_float16(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     memory, path = gguf_memory(tmp_path, monkeypatch, "Q8_0", False)
 
@@ -113,6 +134,18 @@ def test_weights_are_those_of_a_gguf_file(tmp_path: Path, monkeypatch: pytest.Mo
     with pytest.raises(ExportError, match="one of F16, Q8_0"):
         export(memory, tmp_path / "served", to="gguf", source=path, weights="Q4_K")  # type: ignore[arg-type]
     assert not (tmp_path / "served").exists()
+
+
+def test_a_full_disk_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    memory, path = gguf_memory(tmp_path, monkeypatch, "Q8_0", True)
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("gguf.GGUFWriter.write_tensor_data", full)
+    with pytest.raises(TokMemError, match="disk full"):
+        export(memory, tmp_path / "served", to="gguf", source=path)
+    assert not list(tmp_path.glob("*served*"))
 
 
 def test_another_file_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,7 +14,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 from tests.data.tiny_chat import LLAMA, QWEN
 from tests.export.tiny_memory import KINDS, PROCEDURES, logit_gap, tiny_memory
 from tokmem.data.chat import Chat
-from tokmem.errors import ExportError, TokMemError
+from tokmem.errors import BankError, ExportError, TokMemError
 from tokmem.export import export
 from tokmem.export.checks import check_logits, check_parsing, check_prompts, check_tokens
 from tokmem.export.model import plain_model
@@ -86,6 +86,19 @@ def test_private_spelling_is_read_too(tmp_path: Path) -> None:
     assert made.texts["maps.find"] == "<|tokmem|>maps.find<|args|>"
 
 
+@pytest.mark.parametrize("template", [LLAMA, QWEN])
+def test_calls_that_learned_their_end_are_read_as_hermes(template: str, tmp_path: Path) -> None:
+    memory = tiny_memory(template=template, call_style="hermes")
+    made = export(memory, tmp_path / "served")
+    assert made.texts["maps.find"] == '<tool_call>\n{"name": "maps.find", "arguments": '
+    tokenizer = AutoTokenizer.from_pretrained(made.folder)
+    call = {"function": {"name": "maps.find", "arguments": {"place": "Lima"}}}
+    turns = [{"role": "user", "content": "hi"}, {"role": "assistant", "tool_calls": [call]}]
+    written = tokenizer.apply_chat_template(turns, tokenize=False)
+    shown = '<tool_call>\n{"name": "maps.find", "arguments": {"place": "Lima"}}\n</tool_call>'
+    assert shown in written
+
+
 def test_a_system_prompt_is_part_of_the_export(tmp_path: Path) -> None:
     memory = tiny_memory()
     memory.chat = Chat(memory.backbone.tokenizer, 'Answer in "one" word.')
@@ -130,6 +143,17 @@ def test_what_no_engine_can_serve_is_refused(memory: TokMem, match: str, tmp_pat
     with pytest.raises(ExportError, match=match):
         export(memory, tmp_path / "served")
     assert not list(tmp_path.iterdir())
+
+
+def test_awkward_names_are_served(tmp_path: Path) -> None:
+    schema = PROCEDURES[0].parameters
+    names = ('say "no"', "f[0]", "<|im_end|>", "a|>b")
+    memory = tiny_memory(procedures=[Procedure(name, "", schema) for name in names])
+    texts = export(memory, tmp_path / "served").texts
+    assert texts['say "no"'] == "[TOOL_CALLS]say%20%22no%22[ARGS]"
+    assert len(set(texts.values())) == len(names)
+    with pytest.raises(BankError, match="on one line"):
+        tiny_memory(procedures=[Procedure("two\nlines", "", schema)])
 
 
 def test_an_unknown_form_is_refused(tmp_path: Path) -> None:

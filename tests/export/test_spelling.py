@@ -5,7 +5,14 @@ from __future__ import annotations
 import pytest
 
 from tokmem.errors import ExportError
-from tokmem.export.spelling import SPELLINGS, choose_spelling, escaped, spell_all
+from tokmem.export.spelling import (
+    SPELLINGS,
+    Spelling,
+    choose_spelling,
+    escaped,
+    spell_all,
+    spelled_calls,
+)
 from tokmem.records import Procedure
 
 MISTRAL = SPELLINGS["mistral"]
@@ -45,5 +52,24 @@ def test_the_spelling_is_one_that_the_backbone_does_not_use() -> None:
     assert choose_spelling(None, {"[TOOL_CALLS]"}).name == "private"
     with pytest.raises(ExportError, match="whose own token"):
         choose_spelling("mistral", {"[TOOL_CALLS]"})
-    with pytest.raises(ExportError, match="one of mistral, private"):
+    with pytest.raises(ExportError, match="one of mistral, hermes, private"):
+        choose_spelling("openai", ())
+
+
+def test_hermes_needs_calls_that_learned_their_end() -> None:
+    assert choose_spelling(None, (), "hermes").name == "hermes"
+    with pytest.raises(ExportError, match="spelling hermes, and a bank trained with call_style plain"):
         choose_spelling("hermes", ())
+    with pytest.raises(ExportError, match="spelling mistral, and a bank trained with call_style hermes"):
+        choose_spelling("mistral", (), "hermes")
+
+
+@pytest.mark.parametrize("spelling", SPELLINGS.values(), ids=list(SPELLINGS))
+def test_calls_in_a_text_are_read_back(spelling: Spelling) -> None:
+    calls = [("a b", '{"c": {"d": 1}}'), ("e", "{}")]
+    text = "".join(
+        spelling.spell(Procedure(name, parameters={})) + arguments + spelling.ends
+        for name, arguments in calls
+    )
+    assert spelled_calls(f"Well: {text}") == ("Well: ", calls)
+    assert spelled_calls("Well.") == ("Well.", [])

@@ -10,6 +10,7 @@ from torch import nn
 from tests.data.tiny_chat import QWEN, tiny_tokenizer
 from tests.tiny import CONFIGS, randomised
 from tokmem.bank.slots import IdPolicy
+from tokmem.data.calls.text import CallStyle
 from tokmem.methods.tokmem import TokMem
 from tokmem.model.backbone import wrap_backbone
 from tokmem.records import Procedure
@@ -32,6 +33,7 @@ def tiny_memory(
     template: str | None = QWEN,
     procedures: Sequence[Procedure] = PROCEDURES,
     width: int = 1,
+    call_style: CallStyle = "plain",
 ) -> TokMem:
     """A memory of random rows; the backbone has four rows that its tokenizer does not name."""
     ends = {"bos": "<|im_start|>", "eos": "<|im_end|>"} if template == QWEN else {}
@@ -41,7 +43,8 @@ def tiny_memory(
     config.tie_word_embeddings = tied
     torch.manual_seed(0)
     backbone = wrap_backbone(randomised(config), tokenizer, "tiny")
-    memory = TokMem(backbone, coupled=coupled, policy=policy, width=width, addresses="trained")
+    options = {"width": width, "call_style": call_style, "addresses": "trained"}
+    memory = TokMem(backbone, coupled=coupled, policy=policy, **options)  # type: ignore[arg-type]
     memory.add(procedures)
     randomise(memory)
     return memory

@@ -12,7 +12,9 @@ from tests.data.tiny_chat import LLAMA, tiny_tokenizer
 from tests.methods.test_tokmem import memory
 from tests.tiny import tiny_backbone
 from tokmem.bank.facts import FILES
-from tokmem.errors import BackboneError, BankError, DataError
+from tokmem.bank.store import load_bank
+from tokmem.data.lessons.lesson import Lesson
+from tokmem.errors import BackboneError, BankError, ConfigError, DataError
 from tokmem.methods.memory import bank_folder
 from tokmem.methods.tokmem import TokMem
 from tokmem.model.backbone import Backbone
@@ -99,6 +101,25 @@ def test_a_tool_with_a_broken_schema_is_refused_before_it_is_added(backbone: Bac
         made.add(Procedure("tool", "", {"type": "objekt"}))
     assert len(made) == 0
     assert bool(made)
+
+
+def test_banks_keep_the_style_of_their_calls(backbone: Backbone, tmp_path: Path) -> None:
+    made = memory(backbone, call_style="hermes")
+    made.add([Procedure("tool", "", {"type": "object"}), Procedure("text")])
+    assert dict(made.encoder.ends) == {"tool": "}\n</tool_call>"}
+    made.save(tmp_path / "bank")
+    assert TokMem.load(tmp_path / "bank", backbone).call_style == "hermes"
+    with pytest.raises(ConfigError, match="call_style plain and a bank trained with hermes"):
+        TokMem.load(tmp_path / "bank", backbone, call_style="plain")
+    memory(backbone).save(tmp_path / "plain")
+    origins = [load_bank(tmp_path / name)[1] for name in ("bank", "plain")]
+    assert origins[0].merged(origins[0]).training["call_style"] == "hermes"
+    with pytest.raises(BankError, match="call styles hermes and plain"):
+        origins[0].merged(origins[1])
+    with pytest.raises(ConfigError, match="constrained recall"):
+        made.recall("which city", mode="chain", constrained=True)
+    with pytest.raises(ConfigError, match="one of call_style plain"):
+        made.teach(Lesson(Procedure("shout"), "Write the text in capitals."))
 
 
 def test_a_bank_in_the_tokenizers_place_is_named(backbone: Backbone) -> None:

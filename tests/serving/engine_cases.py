@@ -10,12 +10,14 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 
 from tests.serving.memorised import AGAIN, ASKED, CASES, LIMA, PROCEDURES, RESULT, TEN, memorised
+from tokmem.data.calls.text import CallStyle
 from tokmem.export import export
+from tokmem.export.card import FACTS
 from tokmem.export.spelling import spelled_calls, unescaped
-from tokmem.files import atomic_write_json
+from tokmem.files import atomic_write_json, read_json
 from tokmem.methods.tokmem import TokMem
 from tokmem.provenance import provenance
 from tokmem.records import Turn
@@ -26,6 +28,7 @@ from tokmem.serving.server import Server, serving
 OUT = Path(__file__).parents[2] / "results/serving/engines.json"
 PACKAGES = {"llama.cpp": "xllamacpp", "transformers": "transformers"}
 TOOLS = tool_list(PROCEDURES)
+LONGEST = 200  # tokens of an answer
 HISTORY = (
     {"role": "user", "content": ASKED},
     {
@@ -55,7 +58,7 @@ def own_answers(memory: TokMem) -> dict[str, Said]:
     """What our own recall answers; the conversation was learned by heart."""
     tools = {tool.name for tool in PROCEDURES if tool.parameters}
     answers = {
-        name: memory.recall(example.query, mode="chain", reject=True, max_new_tokens=64)
+        name: memory.recall(example.query, mode="chain", reject=True, max_new_tokens=LONGEST)
         for name, example in CASES.items()
     }
     return {
@@ -85,7 +88,7 @@ def asked(server: Server, messages: Sequence[Any], tools: Sequence[Any], stream:
             messages=list(messages),
             tools=list(tools) or NOT_GIVEN,
             temperature=0,
-            max_tokens=64,
+            max_tokens=LONGEST,
             stream=stream,
         )
         calls, text = _streamed(made) if stream else _whole(made.choices[0].message)
@@ -112,7 +115,8 @@ def _streamed(chunks: Any) -> tuple[list[tuple[str, str]], str]:
 
 def rows(engine: Engine, folder: Path, wanted: Mapping[str, Said], log: Path) -> Iterator[dict[str, Any]]:
     """Asks an engine every case: with and without tools, whole and streamed."""
-    facts = {"engine": engine.name, "version": version(PACKAGES[engine.name]), "spelling": "mistral"}
+    spelling = read_json(folder / FACTS, dict, "export again")["spelling"]
+    facts = {"engine": engine.name, "version": version(PACKAGES[engine.name]), "spelling": spelling}
     with serving(engine, folder, log, load=Load(threads=1)) as server:
         for case, expected in wanted.items():
             messages = HISTORY if case == "history" else [{"role": "user", "content": CASES[case].query}]
@@ -130,15 +134,14 @@ def export_for(engine: Engine, memory: TokMem, home: Path) -> Path:
 
 
 def main() -> None:
-    with tempfile.TemporaryDirectory() as folder:
-        home = Path(folder)
-        memory = memorised(home)
-        wanted = own_answers(memory)
-        found = [
-            row
-            for engine in ENGINES.values()
-            for row in rows(engine, export_for(engine, memory, home), wanted, home / "log")
-        ]
+    found: list[dict[str, Any]] = []
+    for style in get_args(CallStyle):
+        with tempfile.TemporaryDirectory() as folder:
+            home = Path(folder)
+            memory = memorised(home, style)
+            wanted = own_answers(memory)
+            for engine in ENGINES.values():
+                found += rows(engine, export_for(engine, memory, home), wanted, home / "log")
     facts = provenance(0, "", memory.backbone.fingerprint, "cpu")
     atomic_write_json(OUT, {"rows": found, "provenance": facts})
 

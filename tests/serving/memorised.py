@@ -14,9 +14,11 @@ from torch.nn.functional import cross_entropy
 from tests.tiny_gguf import chat_tokenizer, tiny_tied_llama, write_gguf
 from tokmem.bank.bank import Bank
 from tokmem.bank.slots import IdSpace
+from tokmem.data.calls.text import CallStyle
 from tokmem.data.chat import Chat
 from tokmem.data.encode import Encoder
 from tokmem.export.probes import TEXT
+from tokmem.methods.memory_settings import call_ends
 from tokmem.methods.tokmem import TokMem
 from tokmem.model.backbone import load_backbone
 from tokmem.records import Example, Procedure, Turn
@@ -40,13 +42,13 @@ CASES = {
 ASKED, RESULT, AGAIN = CASES["single"].query, '{"sky": "grey"}', "and a timer"
 
 
-def memorised(folder: Path) -> TokMem:
+def memorised(folder: Path, style: CallStyle = "plain") -> TokMem:
     """Trains the backbone, writes it as `folder/tiny.gguf`, and gives a memory on it."""
     tokenizer = chat_tokenizer()
     old, names = len(tokenizer), [procedure.name for procedure in PROCEDURES]
     ids = {name: (old + i,) for i, name in enumerate(names)}
     whole = tiny_tied_llama(old + len(ids))
-    _learn(whole, list(_texts(Encoder(Chat(tokenizer), ids))))
+    _learn(whole, list(_texts(Encoder(Chat(tokenizer), ids, ends=call_ends(style, PROCEDURES)))))
     rows = whole.get_input_embeddings().weight.detach()
     model = tiny_tied_llama(old)
     model.load_state_dict({k: v[:old] if len(v) == len(rows) else v for k, v in whole.state_dict().items()})
@@ -54,7 +56,7 @@ def memorised(folder: Path) -> TokMem:
     write_gguf(path, kind="F32", model=model)
     bank = Bank(rows.shape[1], IdSpace(old, ()), policy="append")
     bank.add(PROCEDURES, rows[old:, None].clone())
-    return TokMem(load_backbone(str(path)), bank=bank, prompt="query")
+    return TokMem(load_backbone(str(path)), bank=bank, prompt="query", call_style=style)
 
 
 def _texts(encoder: Encoder) -> Iterator[list[int]]:

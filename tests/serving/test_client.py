@@ -25,6 +25,7 @@ class Fake:
     def __init__(self) -> None:
         self.reply: Any = {}
         self.status = 200
+        self.dies = False
         self.asked: list[Any] = []
         self.url = ""
 
@@ -42,6 +43,8 @@ def fake() -> Iterator[Fake]:
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             made.asked.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+            if made.dies:
+                return
             self.send_response(made.status)
             self.end_headers()
             self.wfile.write(json.dumps(made.reply).encode())
@@ -103,6 +106,13 @@ def test_mistakes_are_told(fake: Fake, tools: Path, cli: Cli) -> None:
         done = cli("recall", "hi", *arguments)
         assert done.exit_code == 2
         assert said in done.stderr
+
+
+def test_a_server_that_dies_before_it_answers_is_told(fake: Fake, cli: Cli) -> None:
+    fake.dies = True
+    done = cli("recall", "hi", "--url", fake.url)
+    assert done.exit_code == 2
+    assert "wanted: a server of chat completions" in done.stderr
 
 
 @pytest.mark.parametrize("reply", [[], {"choices": []}, {"choices": [{"message": {"tool_calls": [{}]}}]}])

@@ -12,9 +12,10 @@ from pathlib import Path
 import pytest
 
 from tests.cli.conftest import Cli
-from tests.serving.engine_cases import PACKAGES, export_for, own_answers, rows
+from tests.serving.engine_cases import LONGEST, PACKAGES, export_for, own_answers, rows
+from tests.serving.memorised import CASES, memorised
 from tokmem.methods.tokmem import TokMem
-from tokmem.serving.engines import ENGINES
+from tokmem.serving.engines import ENGINES, Engine
 
 pytest.importorskip("openai")
 with_each = pytest.mark.parametrize("engine", ENGINES.values(), ids=list(ENGINES))
@@ -28,6 +29,26 @@ def test_answers_are_those_of_recall(engine, memory: TokMem, home: Path, tmp_pat
     assert [len(said.calls) for said in wanted.values()] == [1, 2, 3, 0, 0, 1]
     found = list(rows(engine, export_for(engine, memory, home), wanted, tmp_path / "log"))
     assert len(found) == 4 * len(wanted)
+    assert [row for row in found if not row["ok"]] == []
+
+
+@pytest.mark.parametrize(
+    "engine",
+    [ENGINES["llama.cpp"], pytest.param(ENGINES["transformers"], marks=pytest.mark.slow)],
+    ids=lambda engine: engine.name,
+)
+def test_calls_in_the_style_hermes_are_read_too(
+    engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not engine.installed():
+        pytest.skip(f"needs {PACKAGES[engine.name]}")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    memory = memorised(tmp_path, "hermes")
+    wanted = own_answers(memory)
+    assert [len(said.calls) for said in wanted.values()] == [1, 2, 3, 0, 0, 1]
+    query, options = CASES["single"].query, {"mode": "chain", "max_new_tokens": LONGEST}
+    assert "".join(memory.stream(query, **options)) == memory.recall(query, **options).response
+    found = list(rows(engine, export_for(engine, memory, tmp_path), wanted, tmp_path / "log"))
     assert [row for row in found if not row["ok"]] == []
 
 

@@ -42,9 +42,16 @@ class Origin:
     source_sha256: str = ""
 
     def merged(self, other: Origin) -> Origin:
-        """The origin of a bank that was merged with another: both trainings, and what they have in common."""
+        """The origin of a bank that was merged with another: both trainings, and what they have in common.
+
+        Raises:
+            BankError: calls end otherwise in the other bank.
+        """
+        styles = [one.training.get("call_style", "plain") for one in (self, other)]
+        if styles[0] != styles[1]:
+            raise BankError(f"banks of the call styles {' and '.join(styles)}", "banks of one call style")
         training: dict[str, Any] = {"merged": [dict(self.training), dict(other.training)]}
-        for name in ("prompt", "adapter"):
+        for name in ("prompt", "adapter", "call_style"):
             values = {one.training.get(name) for one in (self, other)}
             if len(values) == 1 and None not in values:
                 training[name] = values.pop()

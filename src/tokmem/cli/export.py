@@ -29,6 +29,7 @@ class Spelled(str, Enum):
     """Spellings of tools."""
 
     mistral = "mistral"
+    hermes = "hermes"
     private = "private"
 
 
@@ -47,7 +48,7 @@ def export(
     spelling: Annotated[
         Spelled | None,
         typer.Option(
-            help="How tools are spelled. \\[default: mistral, unless the backbone has it itself]",
+            help="How tools are spelled. \\[default: the one that fits the bank]",
             show_default=False,
         ),
     ] = None,

@@ -9,7 +9,7 @@ from tokmem.data.chat import Chat
 from tokmem.data.fields import did_you_mean
 from tokmem.errors import ConfigError, DataError
 from tokmem.log import logger
-from tokmem.records import Encoded, Example
+from tokmem.records import Encoded, Example, Turn
 
 PromptMode = Literal["instruction+query", "query"]
 
@@ -39,6 +39,8 @@ class Encoder:
             predicts the first, and the rest are forced.
         prompt: whether the user's text is the instruction and the query, or the query alone.
         max_length: the most tokens in a sequence; the end of a longer query is cut.
+        ends: text behind each response of a procedure, by procedure name. The model learns to write it, and
+            `response_of` takes it off an answer.
 
     Attributes:
         truncated: how many queries were cut so far.
@@ -54,6 +56,7 @@ class Encoder:
         *,
         prompt: PromptMode = "instruction+query",
         max_length: int = 1024,
+        ends: Mapping[str, str] | None = None,
     ) -> None:
         if max_length < 1:
             raise ConfigError(f"max_length={max_length}", "at least 1 token", "raise it")
@@ -61,6 +64,7 @@ class Encoder:
         self.memory = memory
         self.mode = as_mode(prompt)
         self.max_length = max_length
+        self.ends = ends or {}
         self.truncated = 0
         self._told = 0
 
@@ -83,7 +87,7 @@ class Encoder:
         supervised: list[bool] = []
         for turn in _with_turns(example).turns:
             memory = self._memory_ids(turn.procedure, example)
-            response = self.chat.text_ids(turn.response)
+            response = self.response_ids(turn)
             body += [*memory, *response]
             supervised += [True] + [False] * (len(memory) - 1) + [True] * len(response)
         body += self.chat.tail
@@ -101,6 +105,17 @@ class Encoder:
         encoded = [self.encode(example) for example in examples]
         self.report_cuts()
         return encoded
+
+    def response_ids(self, turn: Turn) -> list[int]:
+        """The ids that the model writes after a turn's memory token: the response, and the text behind it."""
+        return self.chat.text_ids(turn.response + self.ends.get(turn.procedure, ""))
+
+    def response_of(self, procedure: str, written: str, *, whole: bool = True) -> str:
+        """Takes the text behind a response off what was written; `whole` is False while more may come."""
+        end = self.ends.get(procedure, "")
+        sizes = (len(end),) if whole else range(len(end), 0, -1)
+        begun = next((end[:size] for size in sizes if size and written.endswith(end[:size])), "")
+        return written.removesuffix(begun)
 
     def encode_plain(self, example: Example) -> Encoded:
         """Encodes the sequence without memory tokens: the prompt, the first turn's response, then the tail.

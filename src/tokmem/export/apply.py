@@ -21,7 +21,7 @@ def apply(memory: TokMem, spelling: str | None = None) -> tuple[PreTrainedModel,
 
     Args:
         memory: the memory.
-        spelling: `mistral` or `private`; None takes `mistral` unless the backbone has its markers itself.
+        spelling: `mistral`, `hermes` or `private`; None takes the one that fits (see `choose_spelling`).
 
     Returns:
         A causal LM whose vocabulary has the memory tokens, and its tokenizer.

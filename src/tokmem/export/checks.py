@@ -16,6 +16,7 @@ from tokmem.export.vocabulary import Vocabulary
 from tokmem.log import logger
 from tokmem.methods.tokmem import TokMem
 from tokmem.model.backbone import input_embedding
+from tokmem.records import Turn
 from tokmem.strict_json import parse_json
 
 # Largest difference of two logits, relative to the largest logit (at least 1). The weights are the same;
@@ -73,7 +74,8 @@ def check_tokens(memory: TokMem, vocabulary: Vocabulary, tokenizer: PreTrainedTo
         token = vocabulary.ids[name]
         _require(f"ids of {text}", tokenizer.encode(text, add_special_tokens=False), [token])
         shown = text if token in vocabulary.tools else ""
-        _require(f"text of {token}", str(tokenizer.decode([token], skip_special_tokens=True)).strip(), shown)
+        written = str(tokenizer.decode([token], skip_special_tokens=True))
+        _require(f"text of {token}", written.strip(), shown.strip())
 
 
 def _require(what: str, got: Any, wanted: Any) -> None:
@@ -141,8 +143,9 @@ def _chains(memory: TokMem, vocabulary: Vocabulary) -> list[list[str]]:
 
 def _response_ids(memory: TokMem, vocabulary: Vocabulary, names: Sequence[str]) -> list[int]:
     """What the model writes: memory tokens and responses, and the end."""
-    turns = [(vocabulary.ids[name], response(memory.bank.procedures[name])) for name in names]
-    body = [i for token, text in turns for i in (token, *memory.chat.text_ids(text))]
+    turns = [Turn(name, response(memory.bank.procedures[name])) for name in names]
+    encoder = memory.encoder
+    body = [i for turn in turns for i in (vocabulary.ids[turn.procedure], *encoder.response_ids(turn))]
     return [*(body or memory.chat.text_ids(TEXT)), memory.chat.stop]
 
 

@@ -255,5 +255,10 @@ def quantised(memory: TokMem, vocabulary: Vocabulary, reader: GGUFReader) -> Tok
         listed, steering[:, None].float(), address.float(), ids=[old.slots.ids(name) for name in old.names]
     )
     return TokMem(
-        memory.backbone, bank=bank, prompt=memory.prompt, max_length=memory.max_length, chat=memory.chat
+        memory.backbone,
+        bank=bank,
+        prompt=memory.prompt,
+        max_length=memory.max_length,
+        chat=memory.chat,
+        call_style=memory.call_style,
     )

@@ -12,10 +12,11 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 from urllib.parse import quote, unquote
 
+from tokmem.data.calls.text import HERMES_END, CallStyle
 from tokmem.errors import ExportError
 from tokmem.records import Procedure
 
-SpellingName = Literal["mistral", "private"]
+SpellingName = Literal["mistral", "hermes", "private"]
 FREE_OPENS, FREE_CLOSES = "<|tokmem:", "|>"
 LONGEST_TOOL, LONGEST = 64, 256  # letters; chat-completions clients take no longer name of a tool
 _SAFE = "_-./:"
@@ -23,17 +24,21 @@ _SAFE = "_-./:"
 
 @dataclass(frozen=True)
 class Spelling:
-    """How tools are spelled: `opens`, the name, `closes`; the JSON object of the arguments follows.
+    """How tools are spelled: `opens`, the name, `closes`, the JSON object of the arguments, and `ends`.
+
+    The memory token has the text up to the arguments. The model writes the rest: it must have learned `ends`.
 
     Attributes:
         name: name of the spelling.
         opens: text before a tool's name.
         closes: text after it.
+        ends: text after the arguments.
     """
 
     name: SpellingName
     opens: str
     closes: str
+    ends: str = ""
 
     def spell(self, procedure: Procedure) -> str:
         """Spells the memory token of a procedure.
@@ -54,13 +59,15 @@ class Spelling:
 
 SPELLINGS: Mapping[str, Spelling] = {
     "mistral": Spelling("mistral", "[TOOL_CALLS]", "[ARGS]"),
+    "hermes": Spelling("hermes", '<tool_call>\n{"name": "', '", "arguments": ', HERMES_END),
     "private": Spelling("private", "<|tokmem|>", "<|args|>"),
 }
 
 
-# A tool's name in any spelling: a group for each of the two.
+NAME = r"[^\s\[\]<>|\"]+"  # a tool's name as it is spelled, for regular expressions
+# A call's beginning in any spelling: a group for the name in each.
 _SPELLED = re.compile(
-    "|".join(rf"{re.escape(s.opens)}([^\s\[\]<>|]+){re.escape(s.closes)}" for s in SPELLINGS.values())
+    "|".join(rf"{re.escape(s.opens)}({NAME}){re.escape(s.closes)}" for s in SPELLINGS.values())
 )
 
 
@@ -88,28 +95,43 @@ def spelled_calls(text: str) -> tuple[str, list[tuple[str, str]]]:
         text: what the model wrote, with the texts of memory tokens in it.
 
     Returns:
-        The text before the first call, and for each call the procedure's name and the text after it.
+        The text before the first call, and for each call the procedure's name and its arguments.
     """
-    before, *calls = re.split(_SPELLED, text)
-    names = (unescaped(one or other) for one, other in zip(calls[::3], calls[1::3], strict=True))
-    return before, list(zip(names, calls[2::3], strict=True))
+    starts = list(_SPELLED.finditer(text))
+    bounds = [*(match.start() for match in starts), len(text)]
+    calls = []
+    for match, stop in zip(starts, bounds[1:], strict=True):
+        spelled = zip(SPELLINGS.values(), match.groups(), strict=True)
+        spelling, name = next((spelling, name) for spelling, name in spelled if name)
+        calls.append((unescaped(name), text[match.end() : stop].strip().removesuffix(spelling.ends)))
+    return text[: bounds[0]], calls
 
 
-def choose_spelling(name: str | None, vocabulary: Container[str]) -> Spelling:
+def choose_spelling(name: str | None, vocabulary: Container[str], style: CallStyle = "plain") -> Spelling:
     """Finds a spelling by its name.
 
     Args:
-        name: name of a spelling; None takes `mistral`, or `private` if the backbone itself has its markers.
+        name: name of a spelling; None takes that of the calls' style: `hermes`, or `mistral`, or `private` if
+            the backbone itself has the markers of `mistral`.
         vocabulary: tokens of the backbone.
+        style: how the bank's calls end.
 
     Raises:
-        ExportError: there is no such spelling, or the backbone gives its markers another meaning.
+        ExportError: there is no such spelling, the backbone gives its markers another meaning, or the bank's
+            calls end otherwise.
     """
     if name is None:
-        name = "private" if SPELLINGS["mistral"].opens in vocabulary else "mistral"
+        plain = "private" if SPELLINGS["mistral"].opens in vocabulary else "mistral"
+        name = "hermes" if style == "hermes" else plain
     if name not in SPELLINGS:
         raise ExportError(f"spelling {name!r}", f"one of {', '.join(get_args(SpellingName))}")
     spelling = SPELLINGS[name]
+    if bool(spelling.ends) != (style == "hermes"):
+        raise ExportError(
+            f"spelling {name}, and a bank trained with call_style {style}",
+            "hermes for banks of call_style hermes, and for no other",
+            "train the bank with the call style that the spelling needs",
+        )
     if spelling.opens in vocabulary:
         raise ExportError(
             f"spelling {name}, and a backbone whose own token is {spelling.opens}",

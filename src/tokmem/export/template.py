@@ -7,7 +7,7 @@ import re
 from typing import Any
 
 from tokmem.data.chat import PINNED, STOPPED_CLOCK, Chat
-from tokmem.export.spelling import FREE_CLOSES, FREE_OPENS, Spelling
+from tokmem.export.spelling import FREE_CLOSES, FREE_OPENS, NAME, Spelling
 
 # Calls in the history become the text that the model wrote, so that prompts are those of the training; the
 # tools of a request are dropped, for the memory tokens stand for them.
@@ -18,7 +18,7 @@ _CALLS = """{%%- set tokmem = namespace(messages=[], text='') -%%}
 {%%- for call in message.tool_calls -%%}
 {%%- set function = call.function or call -%%}
 {%%- set arguments = function.arguments if function.arguments is string else function.arguments | tojson -%%}
-{%%- set tokmem.text = tokmem.text + %(opens)s + function.name + %(closes)s + arguments -%%}
+{%%- set tokmem.text = tokmem.text + %(opens)s + function.name + %(closes)s + arguments + %(ends)s -%%}
 {%%- endfor -%%}
 {%%- set tokmem.messages = tokmem.messages + [{'role': 'assistant', 'content': tokmem.text}] -%%}
 {%%- else -%%}
@@ -46,6 +46,7 @@ def chat_template(chat: Chat, spelling: Spelling) -> str:
         "system": system,
         "opens": _literal(spelling.opens),
         "closes": _literal(spelling.closes),
+        "ends": _literal(spelling.ends),
     }
     pins = "".join(f"{{%- set {name} = {_literal(value)} -%}}\n" for name, value in PINNED.items())
     return calls + pins + STOPPED_CLOCK + chat.template
@@ -63,7 +64,7 @@ def response_template(chat: Chat, spelling: Spelling) -> dict[str, Any]:
         chat: chat format of the memory.
         spelling: how calls are spelled.
     """
-    opens, closes = re.escape(spelling.opens), re.escape(spelling.closes)
+    opens, closes, end = (re.escape(text) for text in (spelling.opens, spelling.closes, spelling.ends))
     free, stop = re.escape(FREE_OPENS), re.escape(str(chat.tokenizer.convert_ids_to_tokens(chat.stop)))
     anchor = chat.generation_prompt
     return {
@@ -72,8 +73,8 @@ def response_template(chat: Chat, spelling: Spelling) -> dict[str, Any]:
         **({"start_anchor": anchor} if anchor else {"start_anchor_pattern": r"\Z"}),
         "fields": {
             "tool_calls": {
-                "open_pattern": rf"{opens}(?P<name>[^\[\]<>|]+){closes}",
-                "close_pattern": rf"(?={opens})|(?={free})|{stop}",
+                "open_pattern": rf"{opens}(?P<name>{NAME}){closes}",
+                "close_pattern": rf"{end}(?={opens})|{end}(?={free})|{end}{stop}|{stop}",
                 "repeats": True,
                 "content": "json",
                 "content_args": {"allow_non_json": True},

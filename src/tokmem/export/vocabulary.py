@@ -62,7 +62,7 @@ def plan_vocabulary(memory: TokMem, spelling: str | None = None) -> Vocabulary:
     check_servable(memory)
     bank, tokenizer = memory.bank, memory.backbone.tokenizer
     held = tokenizer.get_vocab()
-    chosen = choose_spelling(spelling, held)
+    chosen = choose_spelling(spelling, held, memory.call_style)
     texts = spell_all((bank.procedures[name] for name in bank.names), chosen, held)
     ids = {name: bank.slots.ids(name)[0] for name in bank.names}
     old = bank.slots.space.rows

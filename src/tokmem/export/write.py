@@ -78,7 +78,7 @@ def export(
         folder: folder to write; an older export there is replaced as a whole.
         to: `hf`, a plain Hugging Face folder; `peft`, trainable tokens of PEFT; `lora`, a LoRA adapter;
             `gguf`, the backbone's GGUF file with the bank in it.
-        spelling: `mistral` or `private`; None takes `mistral` unless the backbone has its markers itself.
+        spelling: `mistral`, `hermes` or `private`; None takes the one that fits (see `choose_spelling`).
         source: the GGUF file that the backbone comes from, for `gguf`; None takes that of a named backbone.
         weights: for `gguf`, the type that all its matrices get, `F16` or `Q8_0`; None leaves their bytes.
         check: whether to load the export again and compare it with the memory.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -13,6 +13,7 @@ from tokmem.bank.init import Start
 from tokmem.bank.policy import ClosedForm, Shared
 from tokmem.bank.store import load_bank
 from tokmem.config import Config, check_least, setting
+from tokmem.data.calls.text import HERMES_END, CallStyle
 from tokmem.data.chat import Chat
 from tokmem.data.encode import PromptMode
 from tokmem.data.fields import did_you_mean
@@ -49,6 +50,7 @@ class TokMemSettings(Config):
 
     start: Start = setting("mean", "starting rows of memory tokens")
     width: int = setting(1, "memory tokens of each procedure")
+    call_style: CallStyle = setting("plain", "how calls of tools end: plain, or hermes for that spelling")
     renorm: Renorm = setting("off", "rescale new rows to the norm of the old: off, stage or step")
     negatives: int = setting(0, "query states to keep of each procedure, to train newcomers against")
     addresses: Addresses = setting("trained", "addresses of decoupled tokens: trained, or computed (closed)")
@@ -65,7 +67,7 @@ class TokMemSettings(Config):
 
     def options(self, setup: Setup) -> dict[str, Any]:
         """The arguments of `TokMem`."""
-        names = ["start", "width", "renorm", "negatives", "addresses"]
+        names = ["start", "width", "renorm", "negatives", "addresses", "call_style"]
         if self.addresses == "closed":
             names += ["shared", "ridge", "false_accept"]
         given = {name: getattr(self, name) for name in names}
@@ -91,6 +93,24 @@ class CoupledSettings(TokMemSettings):
                 "decoupled ones",
                 "name the method tokmem_dc, such as tokmem_dc+addresses=closed beside tokmem",
             )
+
+
+def call_ends(style: CallStyle, procedures: Iterable[Procedure]) -> dict[str, str]:
+    """The text behind each tool's arguments, by the tool's name."""
+    return {p.name: HERMES_END for p in procedures if style == "hermes" and p.parameters is not None}
+
+
+def as_trained(origin: Origin, options: Mapping[str, Any]) -> dict[str, Any]:
+    """The options of a memory; where none is given, those that its bank was trained with.
+
+    Raises:
+        ConfigError: the options name another call style.
+    """
+    known = {name: origin.training[name] for name in ("prompt", "call_style") if name in origin.training}
+    style = known.setdefault("call_style", "plain")
+    if (asked := options.get("call_style", style)) != style:
+        raise ConfigError(f"call_style {asked} and a bank trained with {style}", style, "name that one")
+    return known | dict(options)
 
 
 def check_kind(bank: Bank, wanted: Bank) -> None:

@@ -20,6 +20,7 @@ from tokmem.bank.slots import IdPolicy
 from tokmem.bank.store import load_bank, save_bank
 from tokmem.data.calls.schema import start_text
 from tokmem.data.calls.schema_check import check_schema
+from tokmem.data.calls.text import CallStyle
 from tokmem.data.chat import Chat
 from tokmem.data.coerce import ExamplesLike, ProcedureLike, as_examples, as_procedures, names_given
 from tokmem.data.encode import Encoder, PromptMode
@@ -35,6 +36,8 @@ from tokmem.methods.memory_settings import (
     PromptSettings,
     Renorm,
     TokMemSettings,
+    as_trained,
+    call_ends,
     check_bank,
     check_grammars,
     check_kind,
@@ -75,6 +78,7 @@ class TokMem(Memory, Trained):
         recall: how `answer` and `recall` generate.
         start: starting rows of new memory tokens.
         width: memory tokens a procedure.
+        call_style: how calls of tools end: `plain`, or `hermes`, which exports of that spelling need.
         renorm: when to rescale new rows to the mean norm of old ones (Eqs. 5-6): `off`, `stage` or `step`.
         negatives: how many states to keep of each procedure when its stage ends: states before its memory
             token, anywhere in a chain. Newcomers train against the states kept of earlier procedures. 0
@@ -107,6 +111,7 @@ class TokMem(Memory, Trained):
         recall: RecallSettings | None = None,
         start: Start = "mean",
         width: int = 1,
+        call_style: CallStyle = "plain",
         renorm: Renorm = "off",
         negatives: int = 0,
         addresses: Addresses | None = None,
@@ -115,7 +120,7 @@ class TokMem(Memory, Trained):
         false_accept: float = 0.05,
         seed: int = 0,
     ) -> None:
-        TokMemSettings(start, width, renorm, negatives)  # refuses wrong values before the backbone loads
+        TokMemSettings(start, width, call_style, renorm, negatives)  # refuses wrong values early
         PromptSettings(prompt, max_length)
         self.backbone = as_backbone(backbone, tokenizer, device, dtype)
         if bank is None:
@@ -126,7 +131,7 @@ class TokMem(Memory, Trained):
         self.chat = chat or Chat(self.backbone.tokenizer)
         self.prompt, self.max_length, self.given_settings = prompt, max_length, settings
         self.settings, self.recall_settings = settings or FitSettings(), recall or RecallSettings()
-        self.start, self.width, self.seed = start, width, seed
+        self.start, self.width, self.call_style, self.seed = start, width, call_style, seed
         self.renorm, self.negatives = renorm, negatives
         if addresses == "closed":
             closed.compute_addresses(self, ClosedForm(shared, ridge, false_accept))
@@ -150,6 +155,7 @@ class TokMem(Memory, Trained):
 
         Raises:
             BankError: the bank is damaged, or of another backbone or chat format.
+            ConfigError: it was trained with another call style.
             BackboneError: the backbone cannot be loaded.
         """
         if backbone is None:
@@ -157,9 +163,7 @@ class TokMem(Memory, Trained):
         loaded = load_backbone(backbone, device=device) if isinstance(backbone, str) else backbone
         chat = options.get("chat") or Chat(loaded.tokenizer)
         bank, origin = load_own(Path(folder), loaded, chat)
-        if "prompt" in origin.training and "prompt" not in options:
-            options["prompt"] = origin.training["prompt"]
-        return cls(loaded, bank=bank, **options)
+        return cls(loaded, bank=bank, **as_trained(origin, options))
 
     @classmethod
     def from_pretrained(
@@ -170,7 +174,7 @@ class TokMem(Memory, Trained):
 
     def save(self, folder: Path | str, training: Mapping[str, Any] | None = None) -> None:
         """Saves the bank as a folder; `training` goes into its provenance."""
-        notes = {"prompt": self.prompt, **(training or {})}
+        notes = {"prompt": self.prompt, "call_style": self.call_style, **(training or {})}
         own = self.backbone
         origin = Origin(
             own.id, own.fingerprint, self.chat.fingerprint, notes, own.configuration, own.source_sha256
@@ -190,7 +194,7 @@ class TokMem(Memory, Trained):
     @property
     def notes(self) -> dict[str, Any]:
         """The settings that a result must name."""
-        names = ("start", "width", "renorm", "negatives")
+        names = ("start", "width", "renorm", "negatives", "call_style")
         held: dict[str, Any] = {"constrained": True} if self.recall_settings.guided else {}
         if self.bank.statistics is not None:
             held |= {"addresses": "closed", **asdict(self.bank.statistics.policy)}
@@ -199,7 +203,8 @@ class TokMem(Memory, Trained):
     @property
     def encoder(self) -> Encoder:
         """Examples to token ids, with the bank as it is now."""
-        return Encoder(self.chat, self.bank.memory, prompt=self.prompt, max_length=self.max_length)
+        ends = call_ends(self.call_style, self.bank.procedures.values())
+        return Encoder(self.chat, self.bank.memory, prompt=self.prompt, max_length=self.max_length, ends=ends)
 
     def add(
         self,
@@ -319,12 +324,9 @@ class TokMem(Memory, Trained):
 
     def _objective(self) -> Objective:
         """The objective of `fit`."""
+        own = self.settings
         return BankObjective(
-            self.lm,
-            **self.settings.prefixes,
-            negatives=self.negatives > 0,
-            renorm=self.renorm == "step",
-            seed=self.settings.seed,
+            self.lm, **own.prefixes, negatives=self.negatives > 0, renorm=self.renorm == "step", seed=own.seed
         )
 
     def teach(self, sources: Sources, queries: Sequence[str | Example] = (), **changes: Any) -> list[Card]:
@@ -377,7 +379,7 @@ def _build(setup: Setup, own: TokMemSettings, coupled: bool) -> Method:
     return method
 
 
-_OF_TOKENS = ("renorm", "negatives", "start", "width")
+_OF_TOKENS = ("renorm", "negatives", "start", "width", "call_style")
 _CLOSED = ("addresses", "shared", "ridge", "false_accept")
 SPECS = tuple(
     MethodSpec(

@@ -12,7 +12,7 @@ from tokmem.config import setting
 from tokmem.errors import BankError, ConfigError
 from tokmem.log import Callbacks
 from tokmem.methods.adapted import adapter_shape_of, check_adapter, saved_stage
-from tokmem.methods.memory_settings import TokMemSettings, check_grammars
+from tokmem.methods.memory_settings import TokMemSettings, as_trained, check_grammars
 from tokmem.methods.protocol import Learned, Method, MethodSpec, Setup
 from tokmem.methods.tokmem import TokMem
 from tokmem.model.backbone import Backbone, load_backbone
@@ -108,14 +108,13 @@ class TokMemLora(TokMem):
             BankError: the bank is damaged, or of another adapter or chat format.
         """
         saved, origin = load_bank(Path(folder) / BANK)
-        known = {"prompt": origin.training["prompt"]} if "prompt" in origin.training else {}
         name = origin.backbone if backbone is None else backbone
         loaded = cls(
             load_backbone(name, device=device) if isinstance(name, str) else name,
             freeze_after_first=freeze_after_first,
             lora=adapter_shape(Path(folder) / ADAPTER),
             coupled=saved.coupled,
-            **known | options,
+            **as_trained(origin, options),
         )
         loaded.restore(Path(folder))
         return loaded

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -138,13 +140,12 @@ def read_tokenizer(path: Path, reader: GGUFReader) -> PreTrainedTokenizerBase:
         number = _field(reader, f"tokenizer.ggml.{role}_token_id")
         if number is not None:
             setattr(tokenizer, f"{role}_token", facts["tokens"][number])
-    whole = [
-        t
-        for t, kind in zip(facts["tokens"], facts["token_type"] or (), strict=False)
-        if kind == _USER_DEFINED
-    ]
+    kinds = facts["token_type"] or ()
+    whole = {i: facts["tokens"][i] for i, kind in enumerate(kinds) if kind == _USER_DEFINED}
+    _name_rows(tokenizer, whole)
     known = tokenizer.get_added_vocab()
-    tokenizer.add_tokens([AddedToken(t, special=False, normalized=False) for t in whole if t not in known])
+    added = [AddedToken(t, special=False, normalized=False) for t in whole.values() if t not in known]
+    tokenizer.add_tokens(added)
     if facts["pre"] in _DIGITS_APART:
         from tokenizers import pre_tokenizers
 
@@ -152,6 +153,20 @@ def read_tokenizer(path: Path, reader: GGUFReader) -> PreTrainedTokenizerBase:
             [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
         )
     return tokenizer
+
+
+def _name_rows(tokenizer: PreTrainedTokenizerBase, texts: Mapping[int, str]) -> None:
+    """Gives rows their texts where transformers has changed blanks in them, as it does in ordinary tokens."""
+    vocabulary = tokenizer.get_vocab()
+    if all(vocabulary.get(text) == token for token, text in texts.items()):
+        return
+    from tokenizers import Tokenizer
+
+    spec = json.loads(tokenizer.backend_tokenizer.to_str())
+    if isinstance(spec["model"]["vocab"], list):  # of texts and scores, in the order of their ids
+        return
+    spec["model"]["vocab"] = {texts.get(i, text): i for text, i in spec["model"]["vocab"].items()}
+    tokenizer.backend_tokenizer.model = Tokenizer.from_str(json.dumps(spec)).model
 
 
 def _field(reader: GGUFReader, name: str) -> Any:

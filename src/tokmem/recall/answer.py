@@ -8,6 +8,7 @@ from transformers import PreTrainedModel
 
 from tokmem.data.chat import Chat
 from tokmem.data.encode import Encoder
+from tokmem.errors import ConfigError
 from tokmem.model.memory_lm import MemoryLM
 from tokmem.recall.constrained import Guides
 from tokmem.recall.generate import Generation, Recaller
@@ -33,14 +34,14 @@ def answer_examples(
 
     Raises:
         ConfigError: the settings ask for constrained recall, but llguidance is not installed, or it cannot
-            read the tokenizer.
+            read the tokenizer, or calls have a text behind them.
         RecallError: llguidance cannot compile the schema of a procedure.
     """
     prompts = [encoder.prompt(example) for example in examples]
     encoder.report_cuts()
-    generations = _recaller(lm, encoder.chat, settings)(prompts, procedures)
+    generations = _recaller(lm, encoder, settings)(prompts, procedures)
     return [
-        _answer(example, len(prompt), generation, encoder.chat)
+        _answer(example, len(prompt), generation, encoder)
         for example, prompt, generation in zip(examples, prompts, generations, strict=True)
     ]
 
@@ -67,13 +68,23 @@ def stream_answer(
     """
     prompt = encoder.prompt(example)
     encoder.report_cuts()
-    for generation in _recaller(lm, encoder.chat, settings).stream(prompt, procedures):
-        yield _answer(example, len(prompt), generation, encoder.chat)
+    generation = None
+    for generation in _recaller(lm, encoder, settings).stream(prompt, procedures):
+        yield _answer(example, len(prompt), generation, encoder, whole=generation.finished)
+    if encoder.ends and generation is not None and not generation.finished:
+        yield _answer(example, len(prompt), generation, encoder)
 
 
-def _recaller(lm: MemoryLM, chat: Chat, settings: RecallSettings) -> Recaller:
+def _recaller(lm: MemoryLM, encoder: Encoder, settings: RecallSettings) -> Recaller:
     """Builds a recaller with the stop ids of chat format and backbone, and with guides if it needs them."""
-    stops, guides = stop_ids(lm.model, chat), None
+    chat, guides = encoder.chat, None
+    stops = stop_ids(lm.model, chat)
+    if settings.guided and encoder.ends:
+        raise ConfigError(
+            "constrained recall of calls in the style hermes",
+            "calls in the style plain, which end with their JSON object",
+            "leave --constrained out",
+        )
     if settings.guided:
         guides = Guides(lm.bank.procedures.values(), chat.tokenizer, lm.head.model_rows, stops)
     return Recaller(lm, stops, settings, guides)
@@ -86,10 +97,16 @@ def stop_ids(model: PreTrainedModel, chat: Chat) -> tuple[int, ...]:
     return tuple({chat.stop, *(eos if isinstance(eos, list) else [] if eos is None else [eos])})
 
 
-def _answer(example: Example, prompt_tokens: int, generation: Generation, chat: Chat) -> Answer:
+def _answer(
+    example: Example, prompt_tokens: int, generation: Generation, encoder: Encoder, *, whole: bool = True
+) -> Answer:
+    chat = encoder.chat
     return Answer(
         query=example.query,
-        turns=tuple(Turn(name, chat.decode(ids)) for name, ids in generation.turns),
+        turns=tuple(
+            Turn(name, encoder.response_of(name, chat.decode(ids), whole=whole))
+            for name, ids in generation.turns
+        ),
         text=chat.decode(generation.text),
         route=generation.route,
         finished=generation.finished,

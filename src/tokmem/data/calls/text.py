@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, Literal
 
 from tokmem.records import Call
+
+CallStyle = Literal["plain", "hermes"]
+HERMES_END = "}\n</tool_call>"
+"""What closes a call that a Hermes parser opened with `<tool_call>` and an object of name and arguments."""
 
 
 def arguments_json(arguments: Mapping[str, Any]) -> str:

@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
+from tokmem.data.calls.text import CallStyle
 from tokmem.data.coerce import ProcedureLike
 from tokmem.log import logger
 from tokmem.methods.closed import ClosedMemory, given, learn_taught, reader
@@ -30,6 +31,7 @@ class Student(ClosedMemory, Protocol):
     """The parts of `TokMem` that teaching uses."""
 
     given_settings: FitSettings | None
+    call_style: CallStyle
 
     def add(self, procedures: ProcedureLike) -> None:
         """Adds a procedure with its starting rows."""

@@ -20,6 +20,7 @@ from tokmem.data.coerce import as_query
 from tokmem.data.fields import take, take_texts
 from tokmem.data.lessons.lesson import Lesson
 from tokmem.data.lessons.sources import read_lessons
+from tokmem.errors import ConfigError
 from tokmem.eval.rouge import check_scorer
 from tokmem.files import atomic_write_json, read_json
 from tokmem.methods.lessons.card import Card, rouge, saved
@@ -59,12 +60,19 @@ def teach(
 
     Raises:
         BankError: the memory has a procedure of this name.
+        ConfigError: its calls are of a style that a teacher does not write.
         DataError: the lesson leaves no room, or there are too few queries or responses.
         TrainingError: training failed.
         TokMemError: rouge_score is not installed.
     """
     started = time.monotonic()
     check_scorer()
+    if memory.call_style != "plain":
+        raise ConfigError(
+            f"a lesson for a bank of call_style {memory.call_style}",
+            "one of call_style plain",
+            "train on calls",
+        )
     teacher = Teacher(memory.backbone, memory.chat, lesson, settings)
     mark = identity(memory, lesson, settings, queries)
     place = folder / f"{lesson.name}-{mark[:8]}" if folder else None

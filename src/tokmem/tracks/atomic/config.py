@@ -10,6 +10,7 @@ from tokmem.bank.init import Start
 from tokmem.bank.policy import Shared
 from tokmem.config import Config, check_least, check_once, same_as, setting
 from tokmem.data import PromptMode
+from tokmem.data.calls.text import CallStyle
 from tokmem.data.probes import Probe
 from tokmem.data.schedule import Schedule
 from tokmem.errors import ConfigError
@@ -68,6 +69,7 @@ class AtomicConfig(Config):
     rates: tuple[float, ...] = setting((), "rates to choose from on validation loss; none: training.lr")
     start: Start = same_as(TokMemSettings, "start")
     width: int = same_as(TokMemSettings, "width")
+    call_style: CallStyle = same_as(TokMemSettings, "call_style")
     renorm: Renorm = same_as(TokMemSettings, "renorm")
     negatives: int = same_as(TokMemSettings, "negatives")
     addresses: Addresses = same_as(TokMemSettings, "addresses")

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from tokmem.bank.init import Start
 from tokmem.config import Config, changed, check_least, check_once, same_as, setting
+from tokmem.data.calls.text import CallStyle
 from tokmem.data.replay import check_ratio
 from tokmem.errors import ConfigError
 from tokmem.methods.adaptation import Adaptation, AdaptationSettings
@@ -83,6 +84,7 @@ class CompositionalConfig(Config):
     rates: tuple[float, ...] = setting((), "rates to choose from on validation loss; none: training.lr")
     start: Start = same_as(TokMemSettings, "start")
     width: int = same_as(TokMemSettings, "width", "memory tokens of each tool")
+    call_style: CallStyle = same_as(TokMemSettings, "call_style")
     renorm: Renorm = same_as(
         TokMemSettings, "renorm", "rescale new rows to the norm of the old: off, stage (round) or step"
     )
