@@ -1,8 +1,10 @@
 """What numbers of few bits cost a served bank: llama.cpp beside our own recall, on the same requests.
 
-Q4_1 is the backbone's own file, whose matrices and new rows have four bits a number. The others are whole new
-files. All runs are greedy. Requests name no tools, for llama.cpp would hold arguments to their schemas; where
-they do name them, our own recall is constrained too.
+Q4_1 is the backbone's own file: its layers have four bits a number, its embedding and the new rows eight
+(Q8_0). The others are whole new files. Where addresses are computed, our recall has a gate that no export
+has: recall and llama.cpp then differ by more than bits, so compare the files with each other. All runs are
+greedy. Requests name no tools, for llama.cpp would hold arguments to their schemas; where they do name them,
+our own recall is constrained too.
 """
 
 from __future__ import annotations
