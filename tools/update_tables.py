@@ -4,8 +4,8 @@ A page marks them with `<!-- KIND: FILE -->`: `table` shows a whole result, `cha
 calls alone, `rounds` what is left of each round of tools, `rates` the loss of each rate that was tried,
 `forgetting` and `probes` what is left of tasks, `kernels` what moves between processors, `addresses`,
 `orders` and `reject` how computed addresses route, `engines` what engines answer right, `trials` what a
-campaign tried, `throughput` and in short `speed` how fast engines answer, and `weights` what numbers of few
-bits cost.
+campaign tried, `throughput` and in short `speed` how fast engines answer, `weights` what numbers of few bits
+cost, and `lessons` what students keep of their teachers.
 """
 
 from __future__ import annotations
@@ -24,14 +24,28 @@ from tokmem.report.tables import Spread, Table
 ROOT = Path(__file__).parents[1]
 PAGES = (
     ROOT / "README.md",
-    *(ROOT / f"docs/{name}.md" for name in ("results", "performance", "routing", "reliability", "serving")),
+    *(
+        ROOT / f"docs/{name}.md"
+        for name in ("results", "performance", "routing", "reliability", "serving", "learn")
+    ),
 )
 BLOCK = re.compile(
     r"(<!-- (table|chains|rounds|rates|forgetting|probes|kernels|addresses|orders|reject|engines"
-    r"|throughput|speed|weights|trials): (\S+) -->\n)"
+    r"|throughput|speed|weights|trials|lessons): (\S+) -->\n)"
     r".*?(<!-- end -->)",
     re.DOTALL,
 )
+LESSONS = {
+    "procedure": "task",
+    "method": "learned from",
+    "tokens": "tokens",
+    "teacher": "teacher",
+    "student": "student",
+    "no_prompt": "no prompt",
+    "kl": "KL",
+    "kl_no_prompt": "KL no prompt",
+    "saved_tokens": "tokens saved",
+}
 TRIALS = {name: name for name in ("what", "tried", "failed", "seed", "seconds")}
 WEIGHTS = {
     "engine": "engine",
@@ -116,6 +130,10 @@ def table(kind: str, path: Path) -> str:
         formats = dict.fromkeys(TWO_DIGITS, ".2f") | {"bank_gb": ".4f", "identical": ".1%"}
         formats |= {"seconds": ".3f", "share": ".1%", "gflops": ".0f"}
         return Table(result["rows"], BENCH[path.stem.removesuffix("_mini")], formats).markdown()
+    if kind == "lessons":
+        return Table(
+            result["rows"], LESSONS, {"kl": ".2f", "kl_no_prompt": ".2f", "saved_tokens": ".0f"}
+        ).markdown()
     if kind == "trials":
         return Table(result["rows"], TRIALS, {"seconds": ".0f"}).markdown()
     if kind == "mutants":
