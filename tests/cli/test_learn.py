@@ -95,7 +95,7 @@ def test_the_example_of_the_docs_runs(cli: Cli) -> None:
     prompt, queries = [text for kind, text in blocks if kind == "text"]
     Path("prompt.txt").write_text(prompt, "utf-8")
     Path("queries.txt").write_text(queries, "utf-8")
-    (commands,) = [text.splitlines() for kind, text in blocks if kind == "bash"]
+    commands = next(text.splitlines() for kind, text in blocks if kind == "bash")  # the other one measures
     cheap = ["--yes", "--backbone", "mini", "--max-new-tokens", 4, "--epochs", 1]
     for command, more in zip(commands, (cheap, ["--max-new-tokens", 4]), strict=True):
         done = cli(*shlex.split(command)[1:], *more)
