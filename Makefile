@@ -63,7 +63,6 @@ campaigns: $(STAMP) ## Kill, fuzz and break what saves and reads: hours; goes on
 mutants: $(STAMP) ## Change the code in small ways and count what the tests notice: hours for SHARE=1
 	@$(BIN)/python -m pip install --quiet -e '.[dev,campaigns]' -c constraints.txt
 	$(BIN)/python tools/mutants.py --share $(SHARE)
-	$(BIN)/python tools/update_tables.py
 
 lint: $(STAMP) ## Check format, style, types and the direction of imports
 	$(BIN)/ruff format --check .

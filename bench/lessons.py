@@ -44,9 +44,7 @@ def lesson_of(corpus: Corpus, task: str) -> tuple[Lesson, list[Example]]:
 
 
 def empty(backbone: Backbone, width: int) -> TokMem:
-    return TokMem(
-        backbone, coupled=False, addresses="closed", prompt="query", start="description", width=width
-    )
+    return TokMem(backbone, prompt="query", start="description", width=width)
 
 
 def taught(

@@ -127,10 +127,11 @@ def only_words(functions: dict[str, ast.FunctionDef], name: str) -> bool:
 def difference(functions: dict[str, ast.FunctionDef], name: str) -> list[str]:
     """The lines of a change: what was removed, what was added."""
     original = f"{name.rpartition('__mutmut_')[0]}__mutmut_orig"
-    before, after = (ast.unparse(functions[key]).splitlines()[1:] for key in (original, name))
-    return [f"- {x.strip()}" for x in before if x not in after] + [
-        f"+ {x.strip()}" for x in after if x not in before
-    ]
+    before, after = (
+        [line.strip() for part in functions[key].body for line in ast.unparse(part).splitlines()]
+        for key in (original, name)
+    )
+    return [f"- {x}" for x in before if x not in after] + [f"+ {x}" for x in after if x not in before]
 
 
 def _without_words(function: ast.FunctionDef) -> str:

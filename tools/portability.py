@@ -8,16 +8,13 @@ results/portability.json.
 
 from __future__ import annotations
 
-import argparse
-import json
-import subprocess
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 from kernels import KERNELS, environment
+from repeated import facts_of, read_arguments, run_experiment
 
 from tokmem.files import atomic_write_json
 
@@ -38,15 +35,10 @@ def measure(experiment: Path, overrides: Sequence[str], folder: Path) -> dict[st
     Returns:
         the result of each kind.
     """
-    results = {}
-    for kernel in KERNELS:
-        target = folder / f"{kernel}.json"
-        command = [sys.executable, "-m", "tokmem", "run", str(experiment)]
-        command += [part for override in overrides for part in ("--set", override)]
-        command += ["--out", str(folder / kernel), "--results", str(target)]
-        subprocess.run(command, env=environment(kernel, 1), check=True)
-        results[kernel] = json.loads(target.read_text("utf-8"))
-    return results
+    return {
+        kernel: run_experiment(experiment, overrides, folder / kernel, environment(kernel, 1))
+        for kernel in KERNELS
+    }
 
 
 def compared(results: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -65,17 +57,11 @@ def compared(results: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
 
 def main() -> None:
     """Measures and writes the result file."""
-    parser = argparse.ArgumentParser(description="Measure what moves between processors.")
-    parser.add_argument("experiment", type=Path)
-    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change a setting")
-    given = parser.parse_args()
+    given = read_arguments("Measure what moves between processors.")
     with TemporaryDirectory() as folder:
         results = measure(given.experiment, given.set, Path(folder))
-    native = results["native"]
-    shared = {
-        key: native[key] for key in ("name", "track", "experiment", "overrides", "backbone", "provenance")
-    }
-    atomic_write_json(OUT, {**shared, "kernels": KERNELS, "rows": compared(results)})
+    facts = {**facts_of(results["native"]), "overrides": given.set}
+    atomic_write_json(OUT, {**facts, "kernels": KERNELS, "rows": compared(results)})
 
 
 if __name__ == "__main__":

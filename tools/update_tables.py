@@ -67,14 +67,6 @@ SHORT = (
     "prompt_mb",
     "tool_f1",
 )
-MUTANTS = {
-    "what": "package",
-    "tried": "changes tried",
-    "killed": "noticed",
-    "killed_share": "share",
-    "share": "part of all changes",
-    "seed": "seed",
-}
 PROBES = {"method": "method", "instruction": "instruction"}
 SCORES = {"rouge_l": "ROUGE-L", "routing_accuracy": "routing %"}
 BENCH = {
@@ -136,8 +128,6 @@ def table(kind: str, path: Path) -> str:
         ).markdown()
     if kind == "trials":
         return Table(result["rows"], TRIALS, {"seconds": ".0f"}).markdown()
-    if kind == "mutants":
-        return Table(result["rows"], MUTANTS, {"killed_share": ".0%"}).markdown()
     if kind == "table":
         return results_table(result).markdown()
     if kind == "chains":

@@ -151,7 +151,7 @@ def dry_run_closed(stage: Stage, text_of: Callable[[int], str]) -> DryRun:
     memory, settings = stage.memory, stage.settings
     if _chains(memory):
         objective = BankObjective(reader(memory), **settings.prefixes, seed=settings.seed)
-        return dry_run(objective, _given(memory, memory.encoder.encode_all(stage.train)), settings, text_of)
+        return dry_run(objective, encode_given(memory, stage.train), settings, text_of)
     alone, found = replace(settings, accumulation=1), list[DryRun]()
     for group in stage.groups():
         memory.bank.freeze()
@@ -316,8 +316,7 @@ def _by_procedure(
         DataError: an example has several turns, or is of no procedure of this stage.
     """
     found = {name: list[Encoded]() for name in procedures}
-    encoded = _given(memory, memory.encoder.encode_all(examples))
-    for example, its in zip(examples, encoded, strict=True):
+    for example, its in zip(examples, encode_given(memory, examples), strict=True):
         names = [turn.procedure for turn in example.turns]
         if len(names) != 1 or names[0] not in procedures:
             raise DataError(
@@ -327,6 +326,11 @@ def _by_procedure(
             )
         found[names[0]].append(its)
     return found
+
+
+def encode_given(memory: ClosedMemory, examples: Sequence[Example]) -> list[Encoded]:
+    """Encodes examples with their memory tokens given."""
+    return _given(memory, memory.encoder.encode_all(examples))
 
 
 def _given(memory: ClosedMemory, encoded: Sequence[Encoded]) -> list[Encoded]:

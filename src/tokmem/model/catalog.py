@@ -116,7 +116,7 @@ def locate(name: str, dtype: torch.dtype | None, device: str) -> Source:
 
 
 def is_local(name: str) -> bool:
-    """Whether a backbone needs no hub: it is in the catalog, or a folder or file of this machine."""
+    """Returns whether a backbone needs no hub: a name of the catalog, or a local folder or file."""
     return name in CATALOG or Path(name).exists()
 
 

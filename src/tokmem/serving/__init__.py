@@ -1,1 +1,1 @@
-"""Starts inference engines on exported banks, and asks their servers."""
+"""Starts inference engines on exported banks, and sends queries to them."""

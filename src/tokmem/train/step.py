@@ -22,9 +22,10 @@ MAX_TOKENS, CPU_TOKENS = 16_384, 2_048
 
 
 def portions(examples: Sequence[Encoded], device: torch.device) -> Iterator[list[Encoded]]:
-    """Cuts examples, in order, into parts of bounded size; a longer example is a part by itself.
+    """Cuts examples, in their order, into parts of a limited number of tokens.
 
-    The states that a part keeps for its gradient are most of what it holds in memory.
+    An example that is longer than the limit makes a part of its own. The states that a part keeps for its
+    gradient are most of what it holds in memory, so the limit bounds the memory.
 
     Args:
         examples: of one micro-batch.

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import torch
 
-from tokmem.methods.closed import ClosedMemory, given, reader
+from tokmem.methods.closed import ClosedMemory, encode_given, reader
 from tokmem.records import Example
 from tokmem.train.distil import DistilObjective
 from tokmem.train.targets import Targets
@@ -25,8 +25,7 @@ def mean_divergence(
         alone: whether to measure the backbone without the memory token instead.
     """
     encoder, lm = memory.encoder, reader(memory)
-    heads = {ids[0] for ids in memory.bank.memory.values()}
-    encoded = [encoder.encode_plain(e) if alone else given(encoder.encode(e), heads) for e in examples]
+    encoded = [encoder.encode_plain(e) for e in examples] if alone else encode_given(memory, examples)
     objective = DistilObjective(lm, targets=targets, frozen_prefix=False, cache_bytes=0)
     sums = list(objective.validation(encoded, 8, len(encoded)))
     return sum(float(one.total) for one in sums) / sum(one.count for one in sums)

@@ -1,7 +1,7 @@
-"""The start of a student: that stretch of the lesson's own tokens which says the most by itself.
+"""Chooses the rows that a student starts from, among stretches of the lesson's own tokens.
 
-Memory tokens that start as copies of one row stay alike for long, and a mean of many rows says little. Rows
-of real tokens in their order are a prompt already, and training goes on from the best of several.
+Several tokens that start as copies of one row stay alike during most of the training. Rows of real tokens are
+a short prompt already. So this module tries several stretches of the text, and keeps the best one.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tokmem.methods.closed import ClosedMemory, given, reader
+from tokmem.methods.closed import ClosedMemory, encode_given, reader
 from tokmem.records import Example
 from tokmem.train.distil import DistilObjective
 from tokmem.train.targets import Targets
@@ -40,8 +40,7 @@ def choose_start(
     bank.freeze()
     bank.thaw([name])
     rows = bank.steering.fresh.data
-    heads = {ids[0] for ids in bank.memory.values()}
-    encoded = [given(memory.encoder.encode(example), heads) for example in examples[:_QUERIES]]
+    encoded = encode_given(memory, examples[:_QUERIES])
     objective = DistilObjective(reader(memory), targets=targets, frozen_prefix=True, cache_bytes=_CACHE)
     objective.begin(encoded, [])
 

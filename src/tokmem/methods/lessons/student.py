@@ -13,11 +13,11 @@ from typing import Any, Protocol
 from tokmem.data.calls.text import CallStyle
 from tokmem.data.coerce import ProcedureLike
 from tokmem.log import logger
-from tokmem.methods.closed import ClosedMemory, given, learn_taught, reader
+from tokmem.methods.closed import ClosedMemory, encode_given, learn_taught, reader
 from tokmem.methods.lessons.teacher import Teacher
 from tokmem.recall.answer import answer_examples
 from tokmem.recall.settings import RecallSettings
-from tokmem.records import Encoded, Example, Turn
+from tokmem.records import Example, Turn
 from tokmem.train.defaults import settled
 from tokmem.train.distil import DistilObjective
 from tokmem.train.fit import fit
@@ -73,8 +73,8 @@ def train_student(
     if memory.bank.statistics is not None:
         learn_taught(memory, teacher.lesson.procedure, train, how, objective, checkpoint)
     else:
-        encoded = [memory.encoder.encode(example) for example in train]
-        fit(objective(memory.lm, **how.prefixes, seed=how.seed), encoded, how, checkpoint=checkpoint)
+        made, encoded = objective(memory.lm, **how.prefixes, seed=how.seed), memory.encoder.encode_all(train)
+        fit(made, encoded, how, checkpoint=checkpoint)
     if own.own_epochs:
         again = replace(how, epochs=own.own_epochs, validate_every=0)
         _train_on_own(memory, teacher, train, again, partial(objective, reverse=True, hard=0.0))
@@ -97,10 +97,4 @@ def _train_on_own(
         return
     targets = teacher.targets(own, banned_ids(memory))
     made = objective(reader(memory), targets=targets, **how.prefixes, seed=how.seed)
-    fit(made, _given(memory, own), how)
-
-
-def _given(memory: Student, examples: Sequence[Example]) -> list[Encoded]:
-    """The encoded examples with their memory tokens given."""
-    heads = {ids[0] for ids in memory.bank.memory.values()}
-    return [given(memory.encoder.encode(example), heads) for example in examples]
+    fit(made, encode_given(memory, own), how)
