@@ -4,8 +4,8 @@ A page marks them with `<!-- KIND: FILE -->`: `table` shows a whole result, `cha
 calls alone, `rounds` what is left of each round of tools, `rates` the loss of each rate that was tried,
 `forgetting` and `probes` what is left of tasks, `kernels` what moves between processors, `addresses`,
 `orders` and `reject` how computed addresses route, `engines` what engines answer right, `trials` what a
-campaign tried, `throughput` and in short `speed` how fast engines answer, `weights` what numbers of few bits
-cost, and `lessons` what students keep of their teachers.
+campaign tried, `throughput` and in short `speed` how fast engines answer, `lessons` what students keep of
+their teachers, and `precision` what the type of numbers changes.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ PAGES = (
     ROOT / "README.md",
     *(
         ROOT / f"docs/{name}.md"
-        for name in ("results", "performance", "routing", "reliability", "serving", "learn")
+        for name in ("results", "performance", "routing", "reliability", "serving", "learn", "backbones")
     ),
 )
 BLOCK = re.compile(
     r"(<!-- (table|chains|rounds|rates|forgetting|probes|kernels|addresses|orders|reject|engines"
-    r"|throughput|speed|weights|trials|lessons): (\S+) -->\n)"
+    r"|throughput|speed|trials|lessons|precision): (\S+) -->\n)"
     r".*?(<!-- end -->)",
     re.DOTALL,
 )
@@ -46,17 +46,15 @@ LESSONS = {
     "kl_no_prompt": "KL no prompt",
     "saved_tokens": "tokens saved",
 }
-TRIALS = {name: name for name in ("what", "tried", "failed", "seed", "seconds")}
-WEIGHTS = {
-    "engine": "engine",
-    "weights": "weights",
-    "schema": "held to schemas",
-    "tool_f1": "tool F1",
-    "call_f1": "call F1",
-    "call_exact": "exact %",
-    "same_tools": "same tools as recall %",
-    "same_calls": "same calls as recall %",
+PRECISION = {
+    "method": "method",
+    "trained_in": "trained in",
+    "measured_in": "measured in",
+    "routing_accuracy": "routing %",
+    "rouge_l": "ROUGE-L",
+    "exact_match": "exact %",
 }
+TRIALS = {name: name for name in ("what", "tried", "failed", "seed", "seconds")}
 SHORT = (
     "cache",
     "clients",
@@ -126,6 +124,8 @@ def table(kind: str, path: Path) -> str:
         return Table(
             result["rows"], LESSONS, {"kl": ".2f", "kl_no_prompt": ".2f", "saved_tokens": ".0f"}
         ).markdown()
+    if kind == "precision":
+        return Table(result["rows"], PRECISION).markdown()
     if kind == "trials":
         return Table(result["rows"], TRIALS, {"seconds": ".0f"}).markdown()
     if kind == "table":
@@ -146,9 +146,6 @@ def table(kind: str, path: Path) -> str:
         return engines_table(result["rows"]).markdown()
     if kind in ("throughput", "speed"):
         return throughput_table(result["rows"], short=kind == "speed").markdown()
-    if kind == "weights":
-        lines = [{**row, "schema": "yes" if row["schema"] else "no"} for row in result["rows"]]
-        return Table(lines, WEIGHTS).markdown()
     if kind == "kernels":
         return kernels_table(result).markdown()
     return (forgetting_table if kind == "forgetting" else probes_table)(result[kind]).markdown()
