@@ -197,10 +197,13 @@ class Answer:
         return next((t.response for t in self.turns if t.response), "") if self.turns else self.text
 
     def __str__(self) -> str:
-        """The response; of several turns, a line each with its procedure."""
-        if len(self.turns) < 2:
-            return self.response
-        return "\n".join(f"{turn.procedure}: {turn.response}" for turn in self.turns)
+        """The response; of several turns, the transcript."""
+        return self.response if len(self.turns) < 2 else self.transcript
+
+    @property
+    def transcript(self) -> str:
+        """A line for each turn, with its procedure and response; the plain text if there is no turn."""
+        return "\n".join(f"{turn.procedure}: {turn.response}" for turn in self.turns) or self.text
 
     @property
     def procedure(self) -> str | None:

@@ -118,7 +118,10 @@ def test_what_does_not_exist_is_said_before_the_imports(
 ) -> None:
     monkeypatch.setattr("tokmem.cli.train.track_config", lambda *_: pytest.fail("torch was imported"))
     refused(cli("train", "missing.jsonl"), "missing.jsonl does not exist", "tokmem init")
-    refused(cli("recall", bank), "neither --bank nor --url", f"add --bank {bank}")
+    refused(cli("recall", "hi"), "neither a bank nor --url", 'tokmem recall FOLDER "hi"')
+    refused(cli("eval"), "no bank", "tokmem eval BANK")
+    refused(cli("eval", "a", "--bank", "b"), "a and --bank b", "one of them")
+    refused(cli("recall", bank, "say", "hi"), "3 arguments", "quotes")
 
 
 def test_bad_experiments(cli: Cli) -> None:

@@ -186,3 +186,10 @@ def test_the_command_for_a_trained_bank_learns_the_corrections(cli: Cli, bank: P
     assert done.exit_code == 0, done.output
     learned = json.loads(Path("again/banks/tokmem-query-0/bank.json").read_text())
     assert [one["name"] for one in learned["procedures"]] == ["capital", "upper"]
+
+
+def test_the_bank_may_stand_before_the_query(cli: Cli, bank: Path, model: Path) -> None:
+    common = ("--backbone", model, "--json", "--max-new-tokens", 4)
+    named = cli("recall", "France?", "--bank", bank, *common)
+    assert cli("recall", bank, "France?", *common).stdout == named.stdout
+    assert cli("recall", bank, *common, input="France?\n").stdout == named.stdout

@@ -171,7 +171,8 @@ def test_preset_plain_and_explicit_values_reach_the_config(cli: Cli, model: Path
     )
     assert done.exit_code == 0, done.output
     bank = "'my run/banks/tokmem-instruction-query-0'"
-    assert f"--instruction answer --bank {bank} --backbone {model}\n" in done.stdout
+    assert f"tokmem recall {bank} " in done.stdout
+    assert f" --instruction answer --backbone {model}\n" in done.stdout
     assert "training has hardly learned anything" in " ".join(done.stderr.split())
     training = yaml.safe_load(Path("my run/config.yaml").read_text())["training"]
     assert (training["lr"], training["weight_decay"], training["frozen_prefix"]) == (1e-3, 0.01, False)
@@ -266,7 +267,7 @@ def test_demo_prints_its_table_and_recalls_aloud(
     ]
     assert "Without rag: no sentence-transformers; install it" in done.stdout
     assert done.stdout.count("recalled  ") == done.stdout.count("reference  ") == 5
-    assert "tokmem recall --bank runs/demo/banks/tokmem_dc+addresses=closed-query-0" in done.stdout
+    assert "tokmem recall runs/demo/banks/tokmem_dc+addresses=closed-query-0" in done.stdout
     assert cli("demo", *args).exit_code == 0, "an earlier demo is replaced"
     Path("mine").mkdir()
     Path("mine/thesis.txt").write_text("precious")

@@ -131,7 +131,20 @@ def test_forced_procedures_and_chains_are_streamed_as_text(backbone: Backbone) -
     made = memory(backbone)
     made.add(["a", "b"])
     whole = made.recall("which city", mode="chain", max_new_tokens=6)
-    assert "".join(made.stream("which city", mode="chain", max_new_tokens=6)) == str(whole)
+    assert "".join(made.stream("which city", mode="chain", max_new_tokens=6)) == whole.transcript
+
+
+def test_a_stream_keeps_what_it_said_when_a_second_turn_starts(
+    backbone: Backbone, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = memory(backbone)
+    made.add(["a", "b"])
+    turns = Turn("a", "x"), Turn("a", "xy"), Turn("b", "z")
+    grown = [Answer("q", turns[:1]), Answer("q", turns[1:2]), Answer("q", turns[1:])]
+    monkeypatch.setattr("tokmem.methods.memory.stream_answer", lambda *given: iter(grown))
+    assert list(made.stream("q", mode="chain")) == ["a: x", "y", "\nb: z", ""]
+    grown.pop()
+    assert list(made.stream("q")) == ["x", "y", ""]
 
 
 def test_chains_are_scored_by_their_calls(backbone: Backbone, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -101,7 +101,7 @@ def test_mistakes_are_told(fake: Fake, tools: Path, cli: Cli) -> None:
         (("--url", "localhost:80"), "address 'localhost:80'"),
         (("--url", fake.url, "--chain"), "--chain beside --url"),
         (("--url", fake.url, "--top-k", 2), "--top-k beside --url"),
-        ((), "neither --bank nor --url"),
+        ((), "neither a bank nor --url"),
     ):
         done = cli("recall", "hi", *arguments)
         assert done.exit_code == 2

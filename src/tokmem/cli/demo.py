@@ -76,7 +76,7 @@ def demo(
     bank = out / "banks" / learner_name(ours, "query", config.seeds[0])
     _recall_aloud(config, backbone, bank)
     _write_page(summary, bank, out / "report")
-    console().print(f'Try next:  {command_line("recall", "--bank", bank)} "..."', markup=False)
+    console().print(f'Try next:  {command_line("recall", bank)} "..."', markup=False)
 
 
 def _with_what_is_here(config: AtomicConfig) -> AtomicConfig:

@@ -9,14 +9,14 @@ from typing import Annotated, Any
 import typer
 
 from tokmem.cli.flags import Flags, given, track_config
-from tokmem.cli.memory import FASTEST, OF_BANK, Prompt, backbone_of, for_speed, open_memory
+from tokmem.cli.memory import FASTEST, OF_BANK, Prompt, backbone_of, for_speed, one_bank, open_memory
 from tokmem.cli.shared import Out, Resume, load, run_folder, show_results
 from tokmem.cli.train import choose_source
 from tokmem.config import parse_yaml
 from tokmem.config.texts import quoted
 from tokmem.errors import ConfigError
 
-EXAMPLE = "tokmem eval --bank runs/demo/banks/tokmem-query-0 --families everyday --test-size 5"
+EXAMPLE = "tokmem eval runs/demo/banks/tokmem-query-0 --families everyday --test-size 5"
 FLAGS = Flags(
     "atomic",
     keys=("data.*", "backbone.*", "recall.*", "max_length"),
@@ -29,7 +29,10 @@ _OF_CALLS = ("data.corpus", "data.test_size", "backbone.", "recall.", "max_lengt
 
 def evaluate(
     ctx: typer.Context,
-    bank: Annotated[Path, typer.Option("--bank", help="Folder of the bank.", show_default=False)],
+    bank: Annotated[Path | None, typer.Argument(help="Folder of the bank.", show_default=False)] = None,
+    named: Annotated[
+        Path | None, typer.Option("--bank", help="The same as BANK.", show_default=False)
+    ] = None,
     prompt: Prompt = None,
     out: Out = None,
     resume: Resume = False,
@@ -45,7 +48,7 @@ def evaluate(
     from tokmem.tracks.atomic.data import check_corpus
     from tokmem.tracks.run import run
 
-    settings = given(ctx)
+    bank, settings = one_bank(bank, named), given(ctx)
     corpus = parse_yaml(settings.get("data.corpus", "null"), "--corpus")
     if corpus is not None and corpus.endswith(".json"):
         if resume:

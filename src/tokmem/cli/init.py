@@ -41,7 +41,7 @@ def init(
     out, bank = console(), free_folder(RUN) / "banks" / "tokmem_dc-query-0"
     out.print(f"Wrote {', '.join(map(str, written))}.", markup=False)
     out.print(f"Learn:   {command_line('train', folder / CORPUS)}", markup=False)
-    out.print(f"Recall:  {command_line('recall', _QUERY, '--bank', bank)}", markup=False)
+    out.print(f"Recall:  {command_line('recall', bank, _QUERY)}", markup=False)
 
 
 def _text(name: str, folder: Path) -> str:

@@ -210,5 +210,5 @@ def _show_cards(cards: Sequence[dict[str, Any]], bank: Path) -> None:
     columns = {name: title for name, title in _COLUMNS.items() if name in cards[0]}
     table = Table(list(cards), columns, {"kl": ".3f", "kl_no_prompt": ".3f", "worth": ".4f"})
     show_table(table, ("procedure",))
-    line = command_line("recall", "QUERY", "--bank", bank)
+    line = command_line("recall", bank, "QUERY")
     console().print(f"Bank: {bank}\nTry:  {line}", markup=False)

@@ -65,7 +65,7 @@ def recall_line(bank: Path, config: Any, corpus: Corpus, backbone: str) -> str:
     model = config.backbone.model_name
     named = [] if model == backbone else ["--backbone", model]
     asked = ["--instruction", _shown(example.instruction)] if _instructed(config, example) else []
-    return command_line("recall", _shown(example.query), *asked, "--bank", bank, *named)
+    return command_line("recall", bank, _shown(example.query), *asked, *named)
 
 
 def _instructed(config: Any, example: Example) -> bool:

@@ -13,6 +13,7 @@ import typer
 from tokmem.cli.flags import Flags, given
 from tokmem.cli.memory import FASTEST, OF_BANK, Prompt, open_memory
 from tokmem.cli.shared import complain, console, show_answer, show_json
+from tokmem.config.texts import quoted
 from tokmem.errors import BankError, ConfigError, DataError, TokMemError
 from tokmem.log import logger
 from tokmem.records import Answer, Example, Procedure
@@ -20,7 +21,7 @@ from tokmem.records import Answer, Example, Procedure
 if TYPE_CHECKING:  # importing it takes seconds
     from tokmem.methods.tokmem import TokMem
 
-EXAMPLE = 'tokmem recall "Selling my lamp, 35 euros, in Madrid." --bank runs/demo/banks/tokmem-query-0'
+EXAMPLE = 'tokmem recall runs/demo/banks/tokmem-query-0 "Selling my lamp, 35 euros, in Madrid."'
 FLAGS = Flags(
     "atomic",
     keys=("recall.*", "backbone.*", "max_length"),
@@ -32,13 +33,15 @@ FLAGS = Flags(
 
 def recall(
     ctx: typer.Context,
-    bank: Annotated[
-        Path | None,
-        typer.Option(
-            "--bank", help="Folder of a saved bank; with --url its tools are named.", show_default=False
+    words: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[BANK] [QUERY]",
+            help="Folder of a saved bank, and a query. With --url the bank's tools are named.",
+            show_default=False,
         ),
     ] = None,
-    query: Annotated[str | None, typer.Argument(help="The query.", show_default=False)] = None,
+    bank: Annotated[Path | None, typer.Option("--bank", help="The same as BANK.", show_default=False)] = None,
     file: Annotated[
         Path | None,
         typer.Option(help="Queries: one a line, JSON lines (.jsonl), or composed ones (.json)."),
@@ -62,6 +65,7 @@ def recall(
     """
     from tokmem.report.answers import answer_record
 
+    bank, query = _bank_and_query(words or [], bank, served=url is not None)
     if query is not None and file is not None:
         raise ConfigError("a query and a --file", "one of them", "leave one out")
     settings = {"recall.top_k": "3", "recall.mode": "chain" if chain else "atomic", **given(ctx)}
@@ -76,8 +80,11 @@ def recall(
         _refuse_own(given(ctx), {"--procedure": bool(forced), "--chain": chain})
         voice = _server(url, bank, settings, prompt, instruction)
     elif bank is None:
-        folder = query if query and Path(query).is_dir() else "FOLDER"
-        raise ConfigError("neither --bank nor --url", "a bank, or a server of one", f"add --bank {folder}")
+        raise ConfigError(
+            "neither a bank nor --url",
+            "a bank, or a server of one",
+            f"write tokmem recall FOLDER {quoted(query or 'QUERY')}",
+        )
     else:
         memory = open_memory(bank, settings, prompt)
         _note_missing_instruction(memory, [q.instruction for q in queries] or [instruction])
@@ -89,6 +96,26 @@ def recall(
     else:
         for answer in voice.ask(queries):
             show_answer(answer, voice.procedures, forced=bool(forced))
+
+
+def _bank_and_query(
+    words: Sequence[str], bank: Path | None, *, served: bool
+) -> tuple[Path | None, str | None]:
+    """Finds the bank and the query among the arguments.
+
+    The first of two is the bank. A single one is the bank if it is a folder, unless a server or --bank is
+    given.
+
+    Raises:
+        ConfigError: there are more arguments.
+    """
+    rest = list(words)
+    if bank is None and rest and (len(rest) == 2 or (not served and Path(rest[0]).is_dir())):
+        bank = Path(rest.pop(0))
+    if len(rest) > 1:
+        got = f"{len(words)} arguments, the last {words[-1]!r}"
+        raise ConfigError(got, "a bank and a query", "put the query in quotes")
+    return bank, rest[0] if rest else None
 
 
 class _Voice(NamedTuple):

@@ -118,7 +118,7 @@ def _show(server: Server, bank: Path, folder: Path) -> None:
         f'-d \'{{"model": "{server.model}", "messages": [{{"role": "user", "content": "Hello"}}]}}\'',
         f'OpenAI(base_url="{server.url}", api_key="none").chat.completions.create('
         f'model="{server.model}", messages=[{{"role": "user", "content": "Hello"}}])',
-        command_line("recall", "Hello", "--url", server.url, "--bank", bank),
+        command_line("recall", bank, "Hello", "--url", server.url),
         "",
         "Ctrl-C ends it.",
     ]

@@ -174,12 +174,14 @@ class Memory:
     def stream(self, query: Query, **options: Any) -> Iterator[str]:
         """Yields the text of an answer piece by piece, as it is written.
 
+        The pieces join to the response; in mode `chain`, to the answer's `transcript`.
+
         Raises:
             TokMemError: as `recall`, when the first piece is asked for.
         """
         settings, shown = self._recall_settings(options), ""
         for answer in stream_answer(self.lm, self.encoder, as_query(query), settings):
-            text = str(answer)
+            text = answer.transcript if settings.mode == "chain" else answer.response
             if text.startswith(shown) and not text.endswith("\ufffd"):  # half a character is held back
                 yield text[len(shown) :]
                 shown = text

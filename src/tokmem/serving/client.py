@@ -78,7 +78,7 @@ class Client:
             raise ServingError(
                 f"{base} answers with status {error.code}: {error.read().decode(errors='replace')[:300]}",
                 "an answer",
-                "see what the server logged; a bank's tools belong in the request: give --bank",
+                "see what the server logged; a bank's tools belong in the request: name the bank",
             ) from error
         except (OSError, HTTPException, ValueError) as error:
             raise ServingError(
