@@ -81,13 +81,9 @@ class DistilObjective(BankObjective):
     def score(self, examples: Sequence[Encoded], hidden: Tensor, tokens: Tensor) -> LossSum:
         """The divergence on responses, with Eq. 3 where a memory token is to be predicted."""
         flags = torch.tensor([on for e in examples for on in self._taught(e)], device=hidden.device)
-        rows = torch.tensor([row for e in examples for row in self.targets.rows(e.id)])
         taught, own = hidden[flags], memory_loss(self.lm.head, hidden[~flags], tokens[~flags])
-        parts = (
-            part[rows].to(hidden.device) for part in (self.targets.ids, self.targets.logs, self.targets.rest)
-        )
-        ids, logs, rest = parts
-        total = divergences(self.lm.head, taught, (ids.long(), logs, rest), reverse=self.reverse).sum()
+        top = self.targets.of(examples, hidden.device)
+        total = divergences(self.lm.head, taught, top, reverse=self.reverse).sum()
         if self.hard:
             total = total + self.hard * token_losses(self.lm.head, taught, tokens[flags]).sum()
         if self.anchor and self.start is not None:

@@ -60,6 +60,16 @@ class Targets:
         start = self._starts[example]
         return range(start, start + self.counts[example])
 
+    def of(self, examples: Sequence[Encoded], device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
+        """Token ids (N, k), log-probabilities (N, k) and the rest's (N,) of N rows, example by example.
+
+        Raises:
+            TrainingError: the teacher did not answer one of them.
+        """
+        rows = torch.tensor([row for example in examples for row in self.rows(example.id)])
+        ids, logs, rest = (part[rows].to(device) for part in (self.ids, self.logs, self.rest))
+        return ids.long(), logs, rest
+
     def save(self, path: Path, identity: str) -> None:
         """Writes a file; it appears whole or not at all. `identity` says what the targets are of."""
         tensors = {"ids": self.ids, "logs": self.logs, "rest": self.rest}

@@ -13,15 +13,15 @@ import torch
 from torch import Tensor
 
 from tokmem.methods.closed import ClosedMemory, encode_given, reader
-from tokmem.records import Example
+from tokmem.records import Encoded, Example
 from tokmem.train.distil import DistilObjective
+from tokmem.train.objective import Objective
 from tokmem.train.targets import Targets
 
 _QUERIES = 8  # that compare the stretches
 _CACHE = 1 << 28  # bytes for their prefixes
 
 
-@torch.no_grad()
 def choose_start(
     memory: ClosedMemory, name: str, text: str, examples: Sequence[Example], targets: Targets, tries: int
 ) -> None:
@@ -36,20 +36,41 @@ def choose_start(
         tries: how many stretches of the text to compare; 0 leaves the start as it is.
     """
     bank = memory.bank
-    weight: Any = memory.backbone.model.get_input_embeddings().weight
     bank.freeze()
     bank.thaw([name])
-    rows = bank.steering.fresh.data
     encoded = encode_given(memory, examples[:_QUERIES])
     objective = DistilObjective(reader(memory), targets=targets, frozen_prefix=True, cache_bytes=_CACHE)
     objective.begin(encoded, [])
+    weight: Any = memory.backbone.model.get_input_embeddings().weight
+    start_from_text(bank.steering.fresh.data, memory.chat.text_ids(text), weight, objective, encoded, tries)
+
+
+@torch.no_grad()
+def start_from_text(
+    rows: Tensor,
+    ids: Sequence[int],
+    weight: Tensor,
+    objective: Objective,
+    encoded: Sequence[Encoded],
+    tries: int,
+) -> None:
+    """Sets rows to the stretch of a text with the lowest loss, unless they have a lower one already.
+
+    Args:
+        rows: (S, d) soft prompt that the objective reads; changed in place.
+        ids: tokens of the text.
+        weight: (V, d) input embeddings.
+        objective: the loss.
+        encoded: examples; the first few compare.
+        tries: how many stretches to compare.
+    """
+    some = encoded[:_QUERIES]
 
     def loss(start: Tensor) -> float:
         rows.copy_(start)
-        return sum(float(one.total) for one in objective.validation(encoded, _QUERIES, _QUERIES))
+        return sum(float(one.total) for one in objective.validation(some, _QUERIES, _QUERIES))
 
-    stretches = _stretches(memory.chat.text_ids(text), len(rows), tries)
-    starts = [rows.clone(), *(weight[ids].to(rows) for ids in stretches)]
+    starts = [rows.clone(), *(weight[part].to(rows) for part in _stretches(ids, len(rows), tries))]
     rows.copy_(min(starts, key=loss))
 
 

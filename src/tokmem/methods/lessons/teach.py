@@ -10,7 +10,7 @@ import hashlib
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, fields, replace
+from dataclasses import asdict, dataclass, fields, replace
 from functools import partial
 from pathlib import Path
 from statistics import fmean
@@ -67,6 +67,52 @@ def teach(
     """
     started = time.monotonic()
     check_scorer()
+    ready = prepare(memory, lesson, settings, queries=queries, folder=folder)
+    choose_start(memory, lesson.name, lesson.text, ready.train, ready.targets, settings.start_tries)
+    train_student(memory, ready.teacher, ready.train, ready.targets, training or {}, ready.place)
+    card = _card(memory, ready.teacher, ready.held, ready.targets)
+    return Card(
+        **card,
+        queries=len(ready.train),
+        variety=variety([*ready.held, *ready.train]),
+        seconds=time.monotonic() - started,
+        identity=ready.identity,
+    )
+
+
+@dataclass(frozen=True)
+class Ready:
+    """What there is before a student learns.
+
+    Attributes:
+        teacher: has the lesson.
+        held: the queries that measure, with the teacher's responses.
+        train: the queries that teach, likewise.
+        targets: the teacher's predictions for all of them.
+        place: the folder that keeps them, if there is one.
+        identity: a digest of what they depend on.
+    """
+
+    teacher: Teacher
+    held: Sequence[Example]
+    train: Sequence[Example]
+    targets: Targets
+    place: Path | None
+    identity: str
+
+
+def prepare(
+    memory: Student,
+    lesson: Lesson,
+    settings: LessonSettings,
+    *,
+    queries: Sequence[Example] = (),
+    folder: Path | None = None,
+) -> Ready:
+    """Adds the procedure of a lesson, and lets the teacher answer the queries; takes what a folder keeps.
+
+    Args and errors are those of `teach`.
+    """
     if memory.call_style != "plain":
         raise ConfigError(
             f"a lesson for a bank of call_style {memory.call_style}",
@@ -84,16 +130,7 @@ def teach(
         memory.bank.freeze()
     memory.add(lesson.procedure)
     targets = _targets(memory, teacher, examples, place, mark)
-    choose_start(memory, lesson.name, lesson.text, train, targets, settings.start_tries)
-    train_student(memory, teacher, train, targets, training or {}, place)
-    card = _card(memory, teacher, held, targets)
-    return Card(
-        **card,
-        queries=len(train),
-        variety=variety(examples),
-        seconds=time.monotonic() - started,
-        identity=mark,
-    )
+    return Ready(teacher, held, train, targets, place, mark)
 
 
 def teach_all(
