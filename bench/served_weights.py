@@ -2,9 +2,10 @@
 
 Q4_1 is the backbone's own file: its layers have four bits a number, its embedding and the new rows eight
 (Q8_0). The others are whole new files. Where addresses are computed, our recall has a gate that no export
-has: recall and llama.cpp then differ by more than bits, so compare the files with each other. All runs are
-greedy. Requests name no tools, for llama.cpp would hold arguments to their schemas; where they do name them,
-our own recall is constrained too.
+has. So recall runs with the gate and without it; the files are compared with recall without it. Lines of
+plain chat show what the gate is for: a call there is a mistake. All runs are greedy. Requests name no tools,
+for llama.cpp would hold arguments to their schemas; where they do name them, our own recall is constrained
+too.
 """
 
 from __future__ import annotations
@@ -32,7 +33,8 @@ from tokmem.serving.engines import ENGINES, Load
 from tokmem.serving.server import serving
 
 OUT = Path("results/serving/weights.json")
-REQUESTS, CONTEXT = 60, 512
+CHAT = Path(__file__).with_name("chat.txt")
+REQUESTS, CONTEXT = 150, 512
 FILES: tuple[Weights | None, ...] = (None, "Q8_0", "F16")
 KEPT = "Q4_1"  # the type of the backbone's own file
 Calls = list[tuple[ParsedCall, ...]]
@@ -49,6 +51,13 @@ def recalled(memory: TokMem, data: Data, examples: Sequence[Example], constraine
         max_new_tokens=LONGEST,
     )
     return [tuple(call_of(turn, tools[turn.procedure]) for turn in answer.turns) for answer in answers]
+
+
+def calls_chat(memory: TokMem) -> float:
+    """The share of lines of plain chat, in percent, that our own recall answers with a call."""
+    lines = CHAT.read_text("utf-8").splitlines()
+    answers = memory.recall(lines, mode="chain", reject=True, max_new_tokens=1)
+    return 100 * fmean(bool(answer.turns) for answer in answers)
 
 
 def served(
@@ -69,7 +78,7 @@ def served(
 def row(
     engine: str, weights: str, schema: bool, examples: Sequence[Example], calls: Calls, own: Calls
 ) -> dict[str, Any]:
-    """Scores of calls, and how many requests are answered as our own recall answers them."""
+    """Scores of calls, and how many requests are answered as our own recall answers them without its gate."""
     rates = score_calls([expected_calls(e) for e in examples], calls).overall
     pairs = list(zip(calls, own, strict=True))
     same = [[p.call or p.text for p in a] == [p.call or p.text for p in b] for a, b in pairs]
@@ -79,6 +88,7 @@ def row(
         "weights": weights,
         "schema": schema,
         "requests": len(examples),
+        "no_call": 100 * fmean(not one for one in calls),
         "tool_f1": rates.tool_f1,
         "call_f1": rates.call_f1,
         "call_exact": rates.call_exact,
@@ -91,8 +101,12 @@ def run(source: str, bank: Path, out: Path, requests: int) -> None:
     """Measures our own recall, and llama.cpp on each file."""
     data = read_data(source)
     memory, examples = trained(bank, data), data.test[:requests]
+    gated, chat = recalled(memory, data, examples), calls_chat(memory)
+    memory.bank.statistics = None  # and with them the gate
     own = {schema: recalled(memory, data, examples, schema) for schema in (False, True)}
-    rows = [row("recall", DTYPE, schema, examples, calls, calls) for schema, calls in own.items()]
+    rows = [row("recall, gate", DTYPE, False, examples, gated, own[False]) | {"calls_chat": chat}]
+    rows += [row("recall", DTYPE, schema, examples, calls, calls) for schema, calls in own.items()]
+    rows[1]["calls_chat"] = calls_chat(memory)
     backbone = memory.backbone
     facts = {
         "tools": len(data.tools),

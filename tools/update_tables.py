@@ -31,7 +31,7 @@ PAGES = (
 )
 BLOCK = re.compile(
     r"(<!-- (table|chains|rounds|rates|forgetting|probes|kernels|addresses|orders|reject|engines"
-    r"|throughput|speed|trials|lessons|precision): (\S+) -->\n)"
+    r"|throughput|speed|trials|lessons|precision|weights): (\S+) -->\n)"
     r".*?(<!-- end -->)",
     re.DOTALL,
 )
@@ -53,6 +53,17 @@ PRECISION = {
     "routing_accuracy": "routing %",
     "rouge_l": "ROUGE-L",
     "exact_match": "exact %",
+}
+WEIGHTS = {
+    "engine": "engine",
+    "weights": "weights",
+    "schema": "arguments held to schemas",
+    "tool_f1": "tool F1",
+    "call_exact": "calls exact %",
+    "no_call": "no call %",
+    "same_tools": "tools as recall %",
+    "same_calls": "calls as recall %",
+    "calls_chat": "chat taken for a call %",
 }
 TRIALS = {name: name for name in ("what", "tried", "failed", "seed", "seconds")}
 SHORT = (
@@ -126,6 +137,9 @@ def table(kind: str, path: Path) -> str:
         ).markdown()
     if kind == "precision":
         return Table(result["rows"], PRECISION).markdown()
+    if kind == "weights":
+        rows = [{**row, "schema": "yes" if row["schema"] else "no"} for row in result["rows"]]
+        return Table(rows, WEIGHTS).markdown()
     if kind == "trials":
         return Table(result["rows"], TRIALS, {"seconds": ".0f"}).markdown()
     if kind == "table":

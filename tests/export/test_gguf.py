@@ -63,7 +63,11 @@ def test_old_bytes_stay_and_logits_are_equal(
         ]
         assert np.array_equal(held[tensor.name].data[same], tensor.data[same])
     model = read_model(made.folder / "model.gguf", torch.float32).eval()
-    assert logit_gap(quantised(memory, plan_vocabulary(memory), new), model) < 1e-4
+    rounded = not coupled and kind in ("Q8_0", "Q4_1")
+    if not coupled:
+        assert held["output.weight"].tensor_type.name == ("F16" if rounded else kind)
+    gap = logit_gap(quantised(memory, plan_vocabulary(memory), new), model)
+    assert gap < (1e-2 if rounded else 1e-4)
     assert made.difference is not None
 
 
@@ -120,7 +124,9 @@ def test_all_matrices_get_a_new_type(
     made = export(memory, tmp_path / "served", to="gguf", source=path, weights=weights)
     reader = GGUFReader(made.folder / "model.gguf")
     kinds = {tensor.name: tensor.tensor_type.name for tensor in reader.tensors}
-    assert {kind for name, kind in kinds.items() if "norm" not in name} == {weights}
+    heads = set() if coupled else {"output.weight"}
+    assert {kind for name, kind in kinds.items() if "norm" not in name and name not in heads} == {weights}
+    assert {kinds[name] for name in heads} <= {"F16"}
     assert {kind for name, kind in kinds.items() if "norm" in name} == {"F32"}
     assert reader.fields["tokmem.weights"].contents() == weights
     assert made.difference is not None

@@ -172,27 +172,43 @@ def weight_fields(weights: Weights | None) -> dict[str, Any]:
 
 
 def new_matrices(memory: TokMem, vocabulary: Vocabulary, held: Mapping[str, Stored]) -> dict[str, Stored]:
-    """Input embedding and, unless it is the same, output head, with the bank's rows in the file's types."""
+    """Input embedding and, unless it is the same, output head, with the bank's rows.
+
+    The embedding keeps the file's type. The head is float16 if the file has fewer bits: an engine multiplies
+    such a matrix with states of eight bits, and then procedures with similar addresses are confused
+    (`results/serving/weights.json`).
+    """
     unlikely = least_likely(memory) if vocabulary.new_fillers else 0
     bank = memory.bank
     made = {INPUTS: _extended(held[INPUTS], bank.steering.rows()[bank.head_slots], vocabulary, unlikely)}
     if not (bank.coupled and is_tied(memory.backbone.model)):
-        made[OUTPUTS] = _extended(held.get(OUTPUTS, held[INPUTS]), bank.addresses(), vocabulary, unlikely)
+        head = _at_least_half(held.get(OUTPUTS, held[INPUTS]))
+        made[OUTPUTS] = _extended(head, bank.addresses(), vocabulary, unlikely)
     return made
+
+
+def _at_least_half(matrix: Stored) -> Stored:
+    """The matrix as float16, unless its numbers have sixteen bits or more."""
+    if matrix.kind.name in ("F16", "BF16", "F32"):
+        return matrix
+
+    import numpy as np
+    from gguf import GGMLQuantizationType
+    from gguf.quants import dequantize
+
+    return Stored(dequantize(matrix.data, matrix.kind).astype(np.float16), GGMLQuantizationType.F16)
 
 
 def _extended(old: Stored, rows: torch.Tensor, vocabulary: Vocabulary, unlikely: int) -> Stored:
     """A matrix with new rows; as float16 where the reference code cannot quantise rows to the file's type."""
     import numpy as np
-    from gguf import GGMLQuantizationType
-    from gguf.quants import dequantize, quantize
+    from gguf.quants import quantize
 
     try:
         new = quantize(rows.cpu().numpy(), old.kind)
     except NotImplementedError:
         logger.warning("%s rows cannot be written; this matrix is float16 instead", old.kind.name)
-        whole = Stored(dequantize(old.data, old.kind).astype(np.float16), GGMLQuantizationType.F16)
-        return _extended(whole, rows, vocabulary, unlikely)
+        return _extended(_at_least_half(old), rows, vocabulary, unlikely)
     data = np.zeros((vocabulary.rows, old.data.shape[1]), old.data.dtype)
     data[: len(old.data)] = old.data
     data[list(vocabulary.ids.values())] = new
