@@ -59,6 +59,7 @@ def _terminal_handler() -> logging.Handler:
 
 
 _LINE = 0
+_HIDDEN = False
 
 
 def bars_on_line(line: int) -> None:
@@ -67,16 +68,22 @@ def bars_on_line(line: int) -> None:
     _LINE = line
 
 
+def hide_bars() -> None:
+    """Shows no bars in this process from now on."""
+    global _HIDDEN
+    _HIDDEN = True
+
+
 def progress(total: int | None, desc: str, *, force: bool = False, **options: Any) -> tqdm[Any]:
     """A progress bar on stderr; it is silent if stderr is no terminal.
 
     Args:
         total: number of steps; None if unknown.
         desc: text before the bar.
-        force: show the bar in any case.
+        force: show the bar also if stderr is no terminal.
         options: arguments of tqdm (`unit`, `initial`, `leave`).
     """
-    shown = force or sys.stderr.isatty()
+    shown = not _HIDDEN and (force or sys.stderr.isatty())
     if _LINE:
         options |= {"position": _LINE, "leave": False}
     return tqdm(total=total, desc=desc, file=sys.stderr, disable=not shown, dynamic_ncols=True, **options)

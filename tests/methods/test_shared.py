@@ -18,7 +18,6 @@ from tokmem.methods.shared import answer_shared
 from tokmem.methods.tokmem import TokMem
 from tokmem.recall.settings import RecallSettings
 from tokmem.records import Example, Procedure
-from tokmem.train.parallel import Processes, join_processes
 
 QUERIES = ["France", "Chad is", "Peru", "Göteborg", "Today"]
 
@@ -31,8 +30,8 @@ def memory() -> TokMem:
     return made
 
 
-def answered(processes: Processes) -> str:
-    answers = answer_shared(memory(), [Example(query) for query in QUERIES], processes)
+def answered() -> str:
+    answers = answer_shared(memory(), [Example(query) for query in QUERIES])
     return json.dumps([asdict(answer) for answer in answers])
 
 
@@ -42,16 +41,16 @@ def main(index: int, port: int, folder: Path) -> None:
     os.environ |= {name: str(value) for name, value in names.items()}
     os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     torch.set_num_threads(1)
-    (folder / f"{index}.json").write_text(answered(join_processes()))
+    (folder / f"{index}.json").write_text(answered())
     torch.distributed.destroy_process_group()
 
 
 def test_alone_it_is_the_methods_own() -> None:
     made, examples = memory(), [Example(query) for query in QUERIES]
-    assert answer_shared(made, examples, Processes()) == made.answer(examples)
+    assert answer_shared(made, examples) == made.answer(examples)
     base = Base(made.backbone, recall=RecallSettings(max_new_tokens=2))
-    assert answer_shared(base, examples, Processes()) == base.answer(examples), "without a route"
-    assert answer_shared(base, [], Processes()) == []
+    assert answer_shared(base, examples) == base.answer(examples), "without a route"
+    assert answer_shared(base, []) == []
 
 
 @pytest.mark.slow
@@ -59,7 +58,7 @@ def test_two_processes_give_all_answers_in_order(tmp_path: Path) -> None:
     torch.multiprocessing.spawn(main, (free_port(), tmp_path), nprocs=2)
     first, second = (json.loads((tmp_path / f"{i}.json").read_text()) for i in (0, 1))
     assert first == second
-    alone = json.loads(answered(Processes()))
+    alone = json.loads(answered())
     assert [a["query"] for a in first] == QUERIES == [a["query"] for a in alone]
     assert [a["turns"] for a in first] == [a["turns"] for a in alone]
     for got, wanted in zip(first, alone, strict=True):

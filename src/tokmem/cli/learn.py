@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from tokmem.cli import launched
 from tokmem.cli.flags import Flags, given, track_config, training_given
 from tokmem.cli.memory import backbone_of
 from tokmem.cli.shared import command_line, console, load, show_json, show_table
@@ -108,7 +109,8 @@ def learn(
         for lesson in todo:
             card = _teach(memory, lesson, settings, asked, training, bank)
             cards[lesson.name] = asdict(card)
-            memory.save(bank, training={**notes, "lessons": cards})
+            if not launched.index():
+                memory.save(bank, training={**notes, "lessons": cards})
     rows = [_worth(cards[lesson.name], price) for lesson in lessons]
     if json:
         show_json(rows)
@@ -120,7 +122,7 @@ def learn(
 def _locked(bank: Path) -> Iterator[None]:
     """Keeps other commands off the bank; makes the folder above it if there is none."""
     bank.parent.mkdir(parents=True, exist_ok=True)
-    with lock_folder(bank):
+    with nullcontext() if launched.index() else lock_folder(bank):
         yield
 
 
@@ -181,6 +183,7 @@ def _agreed(costs: Sequence[Cost], yes: bool) -> bool:
     seconds = sum(cost.seconds for cost in costs)
     return (
         yes
+        or launched.count() > 1  # they have no common terminal to answer at
         or seconds <= _ASK
         or typer.confirm(f"Begin about {seconds / 60:.0f} minutes of work?", abort=True)
     )

@@ -23,6 +23,7 @@ from tokmem.cli import (
     evaluate,
     export,
     init,
+    launched,
     learn,
     recall,
     report,
@@ -80,7 +81,8 @@ def _stopped(error: KeyboardInterrupt) -> typer.Exit:
     """Says that a signal came, and how to go on; gives the end of the command."""
     ended = isinstance(error, Terminated)
     got = "terminated" if ended else "interrupted"
-    complain(TokMemError(got, do="a run goes on with --resume and the --out of its folder"))
+    if not launched.index():
+        complain(TokMemError(got, do="a run goes on with --resume and the --out of its folder"))
     return typer.Exit(_TERMINATED if ended else _INTERRUPTED)
 
 
@@ -111,6 +113,7 @@ def _add(
     *,
     tables: bool = False,
     models: bool = False,
+    together: bool = False,
 ) -> None:
     """Registers a command: its settings are options, and its help ends with an example.
 
@@ -123,6 +126,7 @@ def _add(
         flags: the settings that are its options.
         tables: whether it shows tables, which `--explain` explains.
         models: whether it loads a backbone; if so, it says at once that this takes a while.
+        together: whether several launched processes can run it together.
     """
     kind = flags.command() if flags else TyperCommand
     group.command(
@@ -132,14 +136,18 @@ def _add(
         help=_unwrapped(function.__doc__ or ""),
         epilog=f"Example: {example}",
         rich_help_panel=panel,
-    )(_announced(function) if models else function)
+    )(_begun(function, models, together))
 
 
-def _announced(function: Callable[..., None]) -> Callable[..., None]:
+def _begun(function: Callable[..., None], models: bool, together: bool) -> Callable[..., None]:
+    """The function of a command, with what comes before it."""
+
     @wraps(function)
     def run(*args: Any, **options: Any) -> None:
-        logger.info("loading torch and transformers")
-        function(*args, **options)
+        if models and not launched.index():
+            logger.info("loading torch and transformers")
+        with launched.joined(together):
+            function(*args, **options)
 
     return run
 
@@ -156,11 +164,11 @@ _add(app, "init", init.init, init.EXAMPLE, _START)
 _add(app, "recall", recall.recall, recall.EXAMPLE, _START, recall.FLAGS, models=True)
 _add(app, "ui", ui.ui, ui.EXAMPLE, _START, ui.FLAGS, models=True)
 _add(app, "doctor", doctor.doctor, doctor.EXAMPLE, _START)
-_add(app, "train", train.train, train.EXAMPLE, _TRAIN, train.FLAGS, tables=True, models=True)
-_add(app, "learn", learn.learn, learn.EXAMPLE, _TRAIN, learn.FLAGS, models=True)
-_add(app, "tools", tools.tools, tools.EXAMPLE, _TRAIN, tools.FLAGS, tables=True, models=True)
+_add(app, "train", train.train, train.EXAMPLE, _TRAIN, train.FLAGS, tables=True, models=True, together=True)
+_add(app, "learn", learn.learn, learn.EXAMPLE, _TRAIN, learn.FLAGS, models=True, together=True)
+_add(app, "tools", tools.tools, tools.EXAMPLE, _TRAIN, tools.FLAGS, tables=True, models=True, together=True)
 _add(app, "eval", evaluate.evaluate, evaluate.EXAMPLE, _TRAIN, evaluate.FLAGS, tables=True, models=True)
-_add(app, "run", run.run, run.EXAMPLE, _TRAIN, tables=True, models=True)
+_add(app, "run", run.run, run.EXAMPLE, _TRAIN, tables=True, models=True, together=True)
 _add(app, "report", report.report, report.EXAMPLE, _TRAIN)
 _add(data.app, "compose", data.compose, data.EXAMPLE, flags=data.FLAGS)
 app.add_typer(data.app, name="data", rich_help_panel=_TRAIN)

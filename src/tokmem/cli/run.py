@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
+from tokmem.cli import launched
 from tokmem.cli.shared import Resume, Workers, console, load, run_folder, show_results
 from tokmem.files import atomic_write_json
 from tokmem.provenance import public_override
@@ -52,7 +53,7 @@ def run(
     summary = run_experiment(config, folder, resume=resume, workers=workers, backbone=backbone)
     show_results(summary, folder)
     target = results or _result_file(experiment)
-    if target is not None:
+    if target is not None and not launched.index():
         atomic_write_json(target, _result(summary, experiment, overrides))
         console().print(f"Result file: {target}", markup=False)
 

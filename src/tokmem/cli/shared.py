@@ -15,6 +15,7 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
+from tokmem.cli import launched
 from tokmem.cli.explain import explanations
 from tokmem.errors import ConfigError, TokMemError
 from tokmem.log import logger
@@ -68,8 +69,9 @@ def show_table(table: Table, whole: Sequence[str] = (), *, lines: bool = True) -
 
 def complain(error: Exception) -> None:
     """Prints an error on stderr: what was got, what was wanted and what to do."""
-    known = _described(error)
-    text = Text.assemble(("error: ", "bold red"), known.got)
+    known, index = _described(error), launched.index()
+    label = f"error in process {index}: " if index else "error: "
+    text = Text.assemble((label, "bold red"), known.got)
     for label, part in (("wanted: ", known.wanted), ("to do: ", known.do)):
         if part:
             text.append_text(Text.assemble("\n  ", (label, "bold"), part))
@@ -128,13 +130,13 @@ def free_folder(folder: Path) -> Path:
 
 
 def run_folder(out: Path | None, resume: bool, default: Path) -> Path:
-    """Chooses the folder of a run: `out`, or the first free one like `default`.
+    """Chooses the folder of a run, the same in every process: `out`, or the first free one like `default`.
 
     Raises:
         ConfigError: a run is to be resumed, and its folder is not named or does not exist.
     """
     if not resume:
-        return out or free_folder(default)
+        return out or Path(launched.from_first(lambda: str(free_folder(default))))
     if out is None:
         raise ConfigError("--resume without --out", "the folder of the run", "name it with --out")
     if not out.is_dir():

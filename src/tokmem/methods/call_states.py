@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import torch
 from torch import Tensor
 
+from tokmem.data.collate import on_device
 from tokmem.data.stream import Order
 from tokmem.model.memory_lm import MemoryLM
 from tokmem.records import Encoded
 from tokmem.seeds import stream
 from tokmem.train.bank_objective import BankObjective
 from tokmem.train.loss import MAX_LOGITS
+from tokmem.train.parallel import Processes, Shares, join_processes
 from tokmem.train.settings import FitSettings
 from tokmem.train.step import frozen_prefix_states, plain_states
 
@@ -38,29 +40,61 @@ def elsewhere(targets: Tensor, calls: Collection[int], seed: int) -> Tensor:
 
 @torch.no_grad()
 def prompt_states(objective: BankObjective, encoded: Sequence[Encoded], order: Order) -> Tensor:
-    """(N, d) states at the ends of the prompts: those that training has read, where they are still kept."""
-    found: dict[int, Tensor] = {}
+    """(N, d) states at the ends of the prompts: those that training has read, where they are still kept.
+
+    Each process reads the prompts of its own examples.
+    """
+    shares, found = Shares(join_processes(), order), dict[int, Tensor]()
     for number, window in enumerate(order.windows()):
-        prefixes = objective.cache.window(("train", number), [encoded[i] for i in window])
-        found |= zip(window, (prefix.hidden for prefix in prefixes), strict=True)
-    return torch.stack([found[i] for i in range(len(encoded))])
+        own = shares.own(window)
+        prefixes = objective.cache.window(("train", number), [encoded[i] for i in own])
+        found |= zip(own, (prefix.hidden[None] for prefix in prefixes), strict=True)
+    return _gathered(found, dict.fromkeys(range(len(encoded)), 1), objective.lm, shares.processes)
 
 
 @torch.no_grad()
 def states_of_targets(
     objective: BankObjective, encoded: Sequence[Encoded], settings: FitSettings
 ) -> tuple[Tensor, Tensor]:
-    """States (N, d) before all N supervised tokens, and these tokens (N,)."""
-    found: list[tuple[Tensor, Tensor]] = []
-    for number, window in enumerate(settings.stream(len(encoded)).windows()):
-        some = [encoded[i] for i in window]
+    """States (N, d) before all N supervised tokens, and these tokens (N,), by window and example.
+
+    Each process reads its own examples.
+    """
+    order = settings.stream(len(encoded))
+    shares = Shares(join_processes(), order)
+    tokens = [[t for t, on in zip(e.ids, e.supervised, strict=True) if on] for e in encoded]
+    found: dict[int, Tensor] = {}
+    for number, window in enumerate(order.windows()):
+        own = shares.own(window)
+        some = [encoded[i] for i in own]
+        if not some:
+            continue
         if objective.frozen_prefix:
             prefixes = objective.cache.window(("train", number), some)
-            found.append(frozen_prefix_states(objective.lm, some, prefixes))
+            states, _ = frozen_prefix_states(objective.lm, some, prefixes)
         else:
-            found.append(plain_states(objective.lm, some))
-    states, targets = zip(*found, strict=True)
-    return torch.cat(states), torch.cat(targets)
+            states, _ = plain_states(objective.lm, some)
+        found |= zip(own, states.split([len(tokens[i]) for i in own]), strict=True)
+    examples = [i for window in order.windows() for i in window]
+    targets = on_device([t for i in examples for t in tokens[i]], objective.lm.device)
+    counts = {i: len(tokens[i]) for i in examples}
+    return _gathered(found, counts, objective.lm, shares.processes), targets
+
+
+def _gathered(
+    found: Mapping[int, Tensor], counts: Mapping[int, int], lm: MemoryLM, processes: Processes
+) -> Tensor:
+    """The states (N, d) of examples, one example after the other.
+
+    Args:
+        found: states (n, d) of each example of this process.
+        counts: n of each example, in the order of the result.
+        lm: the model that read them.
+        processes: each has its share of the examples.
+    """
+    missing = torch.zeros(0, lm.bank.dim, dtype=lm.model.dtype, device=lm.device)
+    parts = [found[i] if i in found else missing.new_zeros(n, lm.bank.dim) for i, n in counts.items()]
+    return processes.add(torch.cat(parts))  # all but one add zeros, so no bit changes
 
 
 @torch.no_grad()

@@ -40,6 +40,7 @@ from tokmem.seeds import stream
 from tokmem.train.bank_objective import BankObjective
 from tokmem.train.dry_run import DryRun, dry_run
 from tokmem.train.fit import fit
+from tokmem.train.parallel import join_processes
 from tokmem.train.settings import FitReport, FitSettings
 from tokmem.train.steering import SteeringObjective
 from tokmem.train.trackers import trackers
@@ -229,8 +230,11 @@ def _held_loss(objective: SteeringObjective, held: Sequence[Encoded], settings: 
     """The mean loss of held-out examples; None if there are none."""
     if not held:
         return None
-    sums = objective.validation(held, settings.batch_size, settings.window)
-    return float(sum(one.total.item() for one in sums)) * len(objective.lm.read.fresh_names) / len(held)
+    processes = join_processes()
+    own = [example for number, example in enumerate(held) if processes.own(number)]
+    sums = objective.validation(own, settings.batch_size, settings.window)
+    (total,) = processes.totals([float(sum(one.total.item() for one in sums))])
+    return total * len(objective.lm.read.fresh_names) / len(held)
 
 
 def _chained(stage: Stage) -> FitReport:

@@ -9,20 +9,20 @@ from typing import Any
 
 from tokmem.methods.protocol import Method
 from tokmem.records import Answer, Choice, Example, Route, Turn
-from tokmem.train.parallel import Processes
+from tokmem.train.parallel import join_processes
 
 
-def answer_shared(
-    method: Method, examples: Sequence[Example], processes: Processes, *, forced: bool = False
-) -> list[Answer]:
+def answer_shared(method: Method, examples: Sequence[Example], *, forced: bool = False) -> list[Answer]:
     """As `method.answer`, in the order of the examples. Call it in every process.
 
     Args:
         method: the same in every process.
         examples: likewise; a process answers every `count`-th, starting at its index.
-        processes: of `join_processes`.
         forced: whether to give the right procedures.
     """
+    processes = join_processes()
+    if processes.count == 1:
+        return method.answer(examples, forced=forced)
     own = examples[processes.index :: processes.count]
     answers = method.answer(own, forced=forced) if own else []
     parts = [json.loads(text) for text in processes.gather(json.dumps([asdict(a) for a in answers]))]

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
-from functools import lru_cache
+import json
+from collections.abc import Callable, Hashable, Sequence
+from functools import lru_cache, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
+from tokmem.errors import ConfigError
 from tokmem.model.backbone import Backbone
 from tokmem.provenance import RunFolder
 from tokmem.tracks.experiment import Experiment
 from tokmem.tracks.registry import track_of_config
 from tokmem.tracks.settings import provenance_of
 from tokmem.tracks.workers import share
+from tokmem.train.parallel import Processes, alone, join_processes
+
+Spread: TypeAlias = Callable[[Sequence[Sequence[int]]], None]
+"""Runs jobs, each the numbers of its parts, somewhere else; the run's folder then holds their files."""
 
 
 def run(
@@ -25,24 +31,41 @@ def run(
 ) -> dict[str, Any]:
     """Runs an experiment and writes its folder.
 
+    Call it in every launched process (see `tokmem.train.parallel`). If there are several jobs, each process
+    runs its share of them, as one process would; it writes the files of its parts. A single job is trained
+    and measured by all processes together, and the first one writes.
+
     Args:
         config: the config of a track.
         folder: receives `config.yaml`, `summary.json`, and the files of each part: metrics, checkpoints,
             progress (`cells/`), predictions and saved knowledge.
         resume: continue the run that the folder holds; finished parts are not run again.
-        workers: processes that share the parts; each loads the backbone.
+        workers: processes to start that share the parts; each loads the backbone.
         backbone: the backbone that the config names, if it is loaded already.
 
     Returns:
         the summary as written, with `rows` and what else the track's `summarise` tells.
 
     Raises:
-        ConfigError: the folder holds a run and `resume` is not set, or it holds a run of another config.
+        ConfigError: the folder holds a run and `resume` is not set, or it holds a run of another config; or
+            launched processes are to start workers.
         TokMemError: the backbone or the data cannot be used.
     """
+    processes = join_processes()
+    if processes.count > 1 and workers > 1:
+        raise ConfigError(f"{workers} workers of each of {processes.count} processes", "one of the two")
     backbone = backbone or config.backbone.load()
-    experiment = track_of_config(config).prepare(config, folder, backbone)
-    return carry_out(experiment, config, folder, backbone, resume=resume, workers=workers)
+    prepare = track_of_config(config).prepare
+    experiment = prepare(config, folder, backbone)
+    if processes.count > 1 and len(_jobs(experiment)) > 1:
+        return _take_shares(experiment, config, folder, backbone, resume, processes)
+    spread = partial(_start_workers, workers, config, folder) if workers > 1 else None
+    with processes.own_folder(folder, "checkpoints") as own:
+        if not processes.first:
+            experiment = prepare(config, own, backbone)
+        summary = carry_out(experiment, config, own, backbone, resume=resume, spread=spread)
+        told: dict[str, Any] = json.loads(processes.from_first(lambda: json.dumps(summary)))
+    return told
 
 
 def carry_out(
@@ -52,14 +75,14 @@ def carry_out(
     backbone: Backbone,
     *,
     resume: bool = False,
-    workers: int = 1,
+    spread: Spread | None = None,
 ) -> dict[str, Any]:
-    """`run` with an experiment that is prepared already."""
+    """`run` with an experiment that is prepared already; `spread` runs its jobs elsewhere."""
     with RunFolder(folder, resume=resume) as out:
         out.write_config(config)
         experiment.begin()
-        if workers > 1:
-            share(workers, _run_parts, [(config, folder, numbers) for numbers in _jobs(experiment)])
+        if spread is not None:
+            spread(_jobs(experiment))
         summary = {
             "name": config.name,
             "track": config.track,
@@ -79,6 +102,37 @@ def _jobs(experiment: Experiment) -> list[list[int]]:
     for number, part in enumerate(experiment.parts):
         jobs.setdefault(experiment.job(part), []).append(number)
     return list(jobs.values())
+
+
+def _start_workers(workers: int, config: Any, folder: Path, jobs: Sequence[Sequence[int]]) -> None:
+    share(workers, _run_parts, [(config, folder, numbers) for numbers in jobs])
+
+
+def _take_shares(
+    experiment: Experiment,
+    config: Any,
+    folder: Path,
+    backbone: Backbone,
+    resume: bool,
+    processes: Processes,
+) -> dict[str, Any]:
+    """Runs the jobs of this process; the first process begins, ends and tells the others the summary."""
+
+    def spread(jobs: Sequence[Sequence[int]]) -> None:
+        processes.wait()  # until the first process has begun
+        for numbers in jobs[processes.index :: processes.count]:
+            for number in numbers:
+                experiment.run(experiment.parts[number])
+        processes.wait()
+
+    summary: dict[str, Any] = {}
+    with alone():
+        if processes.first:
+            summary = carry_out(experiment, config, folder, backbone, resume=resume, spread=spread)
+        else:
+            spread(_jobs(experiment))
+    told: dict[str, Any] = json.loads(processes.from_first(lambda: json.dumps(summary)))
+    return told
 
 
 def _run_parts(config: Any, folder: Path, numbers: Sequence[int]) -> None:

@@ -23,7 +23,7 @@ from tokmem.train.checkpoint import RunState, run_identity
 from tokmem.train.loss import LossSum
 from tokmem.train.objective import Objective, Piece, supervised_tokens
 from tokmem.train.optim import build_adamw, rate, set_rate
-from tokmem.train.parallel import join_processes
+from tokmem.train.parallel import Shares, join_processes
 from tokmem.train.prefix_cache import Usage
 from tokmem.train.settings import NO_MATTER, FitReport, FitSettings
 from tokmem.train.speed import SpeedMeter, shown
@@ -98,9 +98,8 @@ class Run:
         self.ends = list(accumulate(len(self._steps(epoch)) for epoch in range(settings.epochs)))
         self.steps = self.ends[-1]
         self._epoch, self._batches = -1, list[list[MicroBatch]]()
-        # Examples go to processes in the first epoch's order, so each of its batches is shared evenly.
-        turns = enumerate(i for batch in self.order.epoch(0) for i in batch.indices)
-        self.owners = {i: turn for turn, i in turns}
+        self.shares = Shares(self.processes, self.order)
+        self.processes.copy_first(parameters)
         self.meter = SpeedMeter()
 
     def go(self) -> FitReport:
@@ -205,8 +204,8 @@ class Run:
         return self.objective.losses([piece for piece in pieces if piece.examples])
 
     def _piece(self, batch: MicroBatch, draw: tuple[int, int]) -> Piece:
-        window = self._own(batch.indices if batch.window is None else self.windows[batch.window])
-        indices = self._own(batch.indices)
+        window = self.shares.own(batch.indices if batch.window is None else self.windows[batch.window])
+        indices = self.shares.own(batch.indices)
         places = {index: place for place, index in enumerate(window)}
         return Piece(
             examples=[self.examples[i] for i in indices],
@@ -218,19 +217,12 @@ class Run:
             turns=[turn for turn, i in enumerate(batch.indices) if i in places],
         )
 
-    def _own(self, indices: Sequence[int]) -> list[int]:
-        """Those of this process."""
-        return [i for i in indices if self.processes.own(self.owners.get(i, i))]
-
     def _totals(self, sums: Sequence[LossSum]) -> tuple[float, float, int]:
         """The summed loss, its part at memory positions, and the number of these; over all processes."""
         # One transfer, so that the host waits for the device once in a step.
         parts = [torch.stack([loss.total.detach(), loss.memory, loss.memory_count]) for loss in sums]
         columns = zip(*torch.stack(parts).tolist(), strict=True) if parts else [()] * 3
-        totals = [sum(column) for column in columns]
-        if self.processes.count > 1:
-            device = self.state.parameters[0].device
-            totals = self.processes.add(torch.tensor(totals, dtype=torch.float64, device=device)).tolist()
+        totals = self.processes.totals([sum(column) for column in columns])
         return totals[0], totals[1], int(totals[2])
 
     def _finite(self, loss: float, what: str) -> float:

@@ -9,12 +9,25 @@ the step of a single process up to the order of a sum.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+import shutil
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
+from datetime import timedelta
+from functools import cached_property
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import torch
 from torch import Tensor, nn
+
+from tokmem.data.stream import Order
+from tokmem.errors import TrainingError
+
+PATIENCE = timedelta(days=30)
+"""How long a process waits for the others: a part of an experiment may take days."""
+_ALONE = ContextVar("alone", default=False)
 
 
 @dataclass(frozen=True)
@@ -44,8 +57,18 @@ class Processes:
             return tensor
         from accelerate.utils import reduce
 
-        total: Tensor = reduce(tensor, "sum")
+        with _not_left():
+            total: Tensor = reduce(tensor, "sum")
         return total
+
+    def totals(self, values: Sequence[float]) -> list[float]:
+        """The sum of each number over all processes."""
+        if self.count == 1:
+            return [*values]
+        from accelerate import PartialState
+
+        numbers = torch.tensor(values, dtype=torch.float64, device=PartialState().device)
+        return self.add(numbers).tolist()
 
     def add_gradients(self, parameters: Sequence[nn.Parameter]) -> None:
         """Replaces each gradient by its sum over all processes; a missing gradient counts as zero."""
@@ -62,7 +85,7 @@ class Processes:
             return [text]
         from accelerate import PartialState
 
-        device, own = PartialState().device, torch.frombuffer(bytearray(text.encode()), dtype=torch.uint8)
+        device, own = PartialState().device, torch.tensor(list(text.encode()), dtype=torch.uint8)
         lengths = torch.zeros(self.count, dtype=torch.long, device=device)
         lengths[self.index] = len(own)
         longest = self.add(lengths).tolist()
@@ -70,6 +93,38 @@ class Processes:
         table[self.index, : len(own)] = own.to(device)
         rows = self.add(table).cpu()
         return [bytes(row[:n].tolist()).decode() for row, n in zip(rows, longest, strict=True)]
+
+    def from_first(self, make: Callable[[], str]) -> str:
+        """A text that the first process makes; every process gets it."""
+        return self.gather(make() if self.first else "")[0]
+
+    @torch.no_grad()
+    def copy_first(self, tensors: Sequence[Tensor]) -> None:
+        """Gives tensors in every process the values that they have in the first."""
+        for tensor in tensors if self.count > 1 else ():
+            tensor.copy_(self.add(tensor if self.first else torch.zeros_like(tensor)))
+
+    @contextmanager
+    def own_folder(self, folder: Path, common: str) -> Iterator[Path]:
+        """Gives each process a folder to write; only that of the first process stays.
+
+        Args:
+            folder: what the first process writes. The others write a copy, which is dropped at the end.
+            common: the name of a folder inside it that all processes read and only the first one writes.
+        """
+        if self.first:
+            self.wait()  # until the others have their copies
+            yield folder
+            return
+        with TemporaryDirectory() as place:
+            own = Path(place) / folder.name
+            own.mkdir()
+            if folder.is_dir():
+                skip = shutil.ignore_patterns(common)
+                shutil.copytree(folder, own, ignore=skip, dirs_exist_ok=True)
+            (own / common).symlink_to(folder.absolute() / common, target_is_directory=True)
+            self.wait()
+            yield own
 
     @contextmanager
     def in_turn(self) -> Iterator[None]:
@@ -87,7 +142,55 @@ class Processes:
         if self.count > 1:
             from accelerate import PartialState
 
-            PartialState().wait_for_everyone()
+            with _not_left():
+                PartialState().wait_for_everyone()
+
+
+@dataclass(frozen=True)
+class Shares:
+    """Which examples belong to a process.
+
+    Examples go to processes in the first epoch's order, so each of its batches is shared evenly.
+
+    Args:
+        processes: of the run.
+        order: of the training examples.
+    """
+
+    processes: Processes
+    order: Order
+
+    @cached_property
+    def _turns(self) -> dict[int, int]:
+        indices = (i for batch in self.order.epoch(0) for i in batch.indices)
+        return {i: turn for turn, i in enumerate(indices)}
+
+    def own(self, indices: Sequence[int]) -> list[int]:
+        """Those of this process, in their order."""
+        return [i for i in indices if self.processes.own(self._turns.get(i, i))]
+
+
+@contextmanager
+def _not_left() -> Iterator[None]:
+    """Says what it means when a process waits for one that has ended."""
+    try:
+        yield
+    except RuntimeError as error:
+        raise TrainingError(
+            f"another process of this run has ended ({str(error).splitlines()[0]:.200})",
+            "all processes of the run",
+            "read the error of the process that ended first",
+        ) from error
+
+
+@contextmanager
+def alone() -> Iterator[None]:
+    """Within it, this process works without the others: `join_processes` finds no others."""
+    token = _ALONE.set(True)
+    try:
+        yield
+    finally:
+        _ALONE.reset(token)
 
 
 def join_processes() -> Processes:
@@ -95,9 +198,9 @@ def join_processes() -> Processes:
 
     Sets the current device of the process, so call it before a backbone is loaded.
     """
-    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+    if _ALONE.get() or int(os.environ.get("WORLD_SIZE", "1")) == 1:
         return Processes()
     from accelerate import PartialState
 
-    state = PartialState(cpu=not torch.accelerator.is_available())
+    state = PartialState(cpu=not torch.accelerator.is_available(), timeout=PATIENCE)
     return Processes(state.process_index, state.num_processes)

@@ -21,6 +21,7 @@ from tokmem.records import Example, Turn
 from tokmem.train.defaults import settled
 from tokmem.train.distil import DistilObjective
 from tokmem.train.fit import fit
+from tokmem.train.parallel import join_processes
 from tokmem.train.settings import FitSettings
 from tokmem.train.targets import Targets
 
@@ -86,11 +87,15 @@ def _train_on_own(
     """Trains the steering on sampled responses of the student; addresses stay as they are."""
     name, most = teacher.lesson.name, teacher.settings.max_new_tokens
     recall = RecallSettings(temperature=1.0, max_new_tokens=most, seed=how.seed)
-    answers = answer_examples(memory.lm, memory.encoder, train, recall, [[name]] * len(train))
+
+    def said() -> str:
+        answers = answer_examples(memory.lm, memory.encoder, train, recall, [[name]] * len(train))
+        return json.dumps([answer.response for answer in answers])
+
     own = [
-        replace(example, turns=(Turn(name, answer.response),))
-        for example, answer in zip(train, answers, strict=True)
-        if answer.response.strip()
+        replace(example, turns=(Turn(name, response),))
+        for example, response in zip(train, json.loads(join_processes().from_first(said)), strict=True)
+        if response.strip()
     ]
     if not own:
         logger.warning("the student of %r says nothing: it learns from the teacher's responses alone", name)

@@ -34,6 +34,7 @@ from tokmem.recall.answer import answer_examples
 from tokmem.recall.settings import RecallSettings
 from tokmem.records import Answer, Example, Turn
 from tokmem.seeds import stream
+from tokmem.train.parallel import join_processes
 from tokmem.train.targets import Targets
 
 Sources: TypeAlias = str | Path | Lesson | Sequence[str | Path | Lesson]
@@ -185,15 +186,20 @@ def _queries(
 def _stage(
     folder: Path | None, file: str, procedure: str, make: Callable[[], list[Example]]
 ) -> list[Example]:
-    """Examples that an earlier call has kept, or makes and keeps them."""
+    """Examples that an earlier call has kept, or that the first process makes and keeps."""
     path = folder / file if folder else None
-    if path is not None and path.is_file():
-        return [_example(row, procedure, str(path)) for row in read_json(path, list, "remove it")]
-    made = make()
-    if path is not None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        atomic_write_json(path, [_row(example) for example in made])
-    return made
+
+    def rows() -> str:
+        if path is not None and path.is_file():
+            return json.dumps(read_json(path, list, "remove it"))
+        made = [_row(example) for example in make()]
+        if path is not None:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            atomic_write_json(path, made)
+        return json.dumps(made)
+
+    found = json.loads(join_processes().from_first(rows))
+    return [_example(row, procedure, str(path or file)) for row in found]
 
 
 def _row(example: Example) -> dict[str, Any]:
@@ -228,11 +234,12 @@ def _targets(
     """The teacher's predictions; ids that stand for memory tokens get no probability."""
     banned = banned_ids(memory)
     path = folder / "targets.safetensors" if folder else None
-    found = Targets.load(path, f"{mark} {banned}") if path else None
-    if found is None:
-        found = teacher.targets(examples, banned)
-        if path is not None:
-            found.save(path, f"{mark} {banned}")
+    with join_processes().in_turn():  # the others read what the first one keeps
+        found = Targets.load(path, f"{mark} {banned}") if path else None
+        if found is None:
+            found = teacher.targets(examples, banned)
+            if path is not None:
+                found.save(path, f"{mark} {banned}")
     return found
 
 

@@ -15,6 +15,7 @@ from tokmem.eval.answers import ProcedureAnswers, score_answers
 from tokmem.files import atomic_write_json
 from tokmem.log import logger
 from tokmem.methods.protocol import Learned, Method
+from tokmem.methods.shared import answer_shared
 from tokmem.records import Example
 from tokmem.tracks.progress import Learner, Progress, learn
 
@@ -104,9 +105,9 @@ class BlockLearner(Learner[BlockProgress]):
         if not examples:
             return ProcedureAnswers([], [], [], 0.0)
         started = perf_counter()
-        answers = method.answer(examples)
+        answers = answer_shared(method, examples)
         seconds = perf_counter() - started
-        forced = method.answer(examples, forced=True) if method.forces else answers
+        forced = answer_shared(method, examples, forced=True) if method.forces else answers
         return ProcedureAnswers(examples, answers, forced, seconds / len(examples))
 
     def _stage(
@@ -134,7 +135,7 @@ class BlockLearner(Learner[BlockProgress]):
 
     def _probe(self, method: Method, examples: Sequence[Example], kind: Probe) -> dict[str, Any]:
         probed = probe(examples, kind, self.corpus.wordings)
-        answers = method.answer(probed)
+        answers = answer_shared(method, probed)
         scores = score_answers(probed, answers, answers)
         return {name: scores[name] for name in ("rouge_l", "routing_accuracy")}
 

@@ -10,6 +10,7 @@ from tokmem.data.calls.parse import calls_of, written_calls
 from tokmem.data.calls.text import write_calls_text
 from tokmem.eval.tool_answers import ToolAnswers, expected_calls
 from tokmem.methods.protocol import Method
+from tokmem.methods.shared import answer_shared
 from tokmem.records import Answer, Example, ParsedCall, Procedure, Turn
 from tokmem.report.tables import grouped_means
 from tokmem.tracks.means import Rows, mean_rows
@@ -38,9 +39,9 @@ def ask(method: Method, examples: Sequence[Example], tools: Mapping[str, Procedu
         tools: those that may be called, by name.
     """
     started = perf_counter()
-    answers = method.answer(examples)
+    answers = answer_shared(method, examples)
     seconds = perf_counter() - started
-    forced = method.answer(examples, forced=True) if method.forces else []
+    forced = answer_shared(method, examples, forced=True) if method.forces else []
     calls, given = ([read_calls(method, a, tools) for a in part] for part in (answers, forced))
     return ToolAnswers(examples, answers, calls, given, seconds, method.retrieves)
 

@@ -14,6 +14,7 @@ from tokmem.data.gsm8k import PROCEDURE, training_part
 from tokmem.eval.reasoning import predictions, score_reasoning
 from tokmem.files import atomic_write_json
 from tokmem.methods.protocol import Method, Setup
+from tokmem.methods.shared import answer_shared
 from tokmem.model.backbone import Backbone
 from tokmem.tracks.experiment import Experiment
 from tokmem.tracks.means import mean_rows
@@ -83,7 +84,7 @@ class Reasoning(Experiment):
             )
         tests = self.corpus.examples("test")
         started = perf_counter()
-        answers = method.answer(tests, forced=True)  # one procedure: there is nothing to route
+        answers = answer_shared(method, tests, forced=True)  # one procedure: there is nothing to route
         seconds = perf_counter() - started
         atomic_write_json(self.folder / "predictions" / f"{part.name}.json", predictions(tests, answers))
         scores = score_reasoning([e.accepted[0] for e in tests], [a.response for a in answers])
