@@ -14,6 +14,7 @@ same stored predictions of the teacher.
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -234,36 +235,44 @@ def wanted(methods: Sequence[str], tokens: Sequence[int]) -> list[tuple[str, int
     ]
 
 
-def measure_courses(
-    courses: Iterable[Course], chosen: Sequence[tuple[str, int]], out: Path, facts: Row, source: Row
-) -> None:
-    """Measures each course in each way, and writes the result after each row.
+def measure_courses(courses: Iterable[Course], chosen: Sequence[tuple[str, int]], result: Result) -> None:
+    """Measures each course in each way: methods, and their numbers of tokens. Rows that are there stay."""
+    for course in courses:
+        for method, width in chosen:
+            if not result.has(method, course.lesson.name, width):
+                result.add(METHODS[method](course, width))
+
+
+class Result:
+    """A result file that grows row by row.
 
     Args:
-        courses: what to learn.
-        chosen: methods, and their numbers of tokens.
-        out: the result file; rows of an earlier run with the same facts stay.
+        out: the file; rows of an earlier run stay if it has the same facts, and the method still exists.
         facts: what the rows depend on.
         source: provenance.
     """
-    rows = finished(out, facts)
-    for course in courses:
-        done = {(r["method"], r["tokens"]) for r in rows if r["procedure"] == course.lesson.name}
-        for method, width in chosen:
-            if (method, width) not in done:
-                rows.append(METHODS[method](course, width))
-                write_rows(out, facts, rows, source)
+
+    def __init__(self, out: Path, facts: Row, source: Row) -> None:
+        self.out, self.facts, self.source = out, facts, source
+        found = read_json(out, dict, "remove it") if out.is_file() else {"rows": []}
+        same = all(found.get(name) == value for name, value in facts.items())
+        self.rows: list[Row] = [row for row in found["rows"] if same and row["method"] in METHODS]
+
+    def has(self, *key: str | int) -> bool:
+        """Whether there is a row of a method, a procedure and a number of tokens."""
+        return any(_key(row) == key for row in self.rows)
+
+    def add(self, row: Row) -> None:
+        """Adds a row, or replaces the one of the same key, and writes the file."""
+        self.rows = [*(old for old in self.rows if _key(old) != _key(row)), row]
+        self.out.parent.mkdir(parents=True, exist_ok=True)
+        atomic_write_json(self.out, {**self.facts, "rows": self.rows, "provenance": self.source})
 
 
-def write_rows(out: Path, facts: Row, rows: Sequence[Row], source: Row) -> None:
-    out.parent.mkdir(parents=True, exist_ok=True)
-    atomic_write_json(out, {**facts, "rows": list(rows), "provenance": source})
+def _key(row: Row) -> tuple[str | int, ...]:
+    return row["method"], row["procedure"], row["tokens"]
 
 
-def finished(out: Path, facts: Row) -> list[Row]:
-    """The rows of an earlier run with the same facts, by methods that there are."""
-    if not out.is_file():
-        return []
-    found = read_json(out, dict, "remove it")
-    same = all(found.get(name) == value for name, value in facts.items())
-    return [row for row in found["rows"] if row["method"] in METHODS] if same else []
+def checksum(paths: Iterable[Path]) -> str:
+    """SHA-256 of the files' contents, one after the other."""
+    return hashlib.sha256(b"".join(path.read_bytes() for path in paths)).hexdigest()

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from bench.lesson_methods import METHODS, Course, measure_courses, wanted
+from bench.lesson_methods import METHODS, Course, Result, measure_courses, wanted
 from tokmem.data.corpus import Corpus
 from tokmem.data.lessons.lesson import Lesson
 from tokmem.data.sni import SniSpec, load_tasks
@@ -87,7 +87,7 @@ def measure(options: argparse.Namespace, backbone: Backbone) -> None:
     courses = [
         Course(backbone, *lesson_of(corpus, task), settings, training, options.work) for task in corpus.names
     ]
-    measure_courses(courses, wanted(options.methods, options.tokens), options.out, facts, source)
+    measure_courses(courses, wanted(options.methods, options.tokens), Result(options.out, facts, source))
 
 
 if __name__ == "__main__":

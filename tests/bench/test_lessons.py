@@ -15,6 +15,7 @@ from bench.lesson_methods import (
     AdapterDistillation,
     Course,
     PromptDistillation,
+    Result,
     measure_courses,
     wanted,
 )
@@ -120,8 +121,8 @@ def test_a_stopped_measurement_goes_on(
         monkeypatch.setitem(METHODS, name, lambda c, t, name=name: maker(c, t, name))  # type: ignore[misc]
     out, one = tmp_path / "result.json", course(backbone, work)
     two = replace(one, lesson=replace(UPPER, procedure=Procedure("lower")))
-    measure_courses([one], wanted(["lesson"], [1, 8]), out, {"facts": 1}, {})
-    measure_courses([one, two], wanted(["lesson", "lora_r1"], [1, 8]), out, {"facts": 1}, {})
+    measure_courses([one], wanted(["lesson"], [1, 8]), Result(out, {"facts": 1}, {}))
+    measure_courses([one, two], wanted(["lesson", "lora_r1"], [1, 8]), Result(out, {"facts": 1}, {}))
     assert made == [
         ("lesson", 1),
         ("lesson", 8),
@@ -131,5 +132,5 @@ def test_a_stopped_measurement_goes_on(
         ("lora_r1", 0),
     ]
     assert len(json.loads(out.read_text("utf-8"))["rows"]) == 6
-    measure_courses([one], wanted(["lora_r1"], [1]), out, {"facts": 2}, {})
+    measure_courses([one], wanted(["lora_r1"], [1]), Result(out, {"facts": 2}, {}))
     assert len(json.loads(out.read_text("utf-8"))["rows"]) == 1, "other facts, another result"
