@@ -27,8 +27,8 @@ ENGINES = (
     "transformers",
     "vllm",
     "sglang",
-    "accelerate",
 )  # the page says which of them were run
+LAUNCHERS = ("torchrun", "accelerate")
 LANGUAGES = {"bash", "python", "json", "yaml", "console", "text"}
 
 
@@ -41,6 +41,11 @@ def test_every_block_names_its_language(page: Path) -> None:
 @every_page
 def test_commands_and_options_exist(page: Path) -> None:
     for program, *words in (*page_commands(page), *prose_commands(page)):
+        if program in LAUNCHERS:  # of a script, or of a module
+            if "-m" in words:
+                _, program, *words = words[words.index("-m") :]
+            else:
+                continue
         if program == "tokmem":
             value = (
                 ["x"] if words[-1].startswith("--") else []
