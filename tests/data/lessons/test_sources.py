@@ -100,6 +100,17 @@ def test_a_bfcl_file_gives_each_function_once_with_standard_types(tmp_path: Path
     assert lesson.procedure.parameters == {**SCHEMA, "properties": properties}
 
 
+@pytest.mark.parametrize("key", ["function", None])
+def test_lines_of_bfcl_may_use_a_name_twice(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, key: str | None
+) -> None:
+    tools = [{"name": name, "description": text} for name, text in (("a", "1"), ("b", "2"), ("a", "3"))]
+    lines = "\n".join(json.dumps({key: tool} if key else tool) for tool in tools)
+    lessons = read_lessons([write(tmp_path / "b.json", lines)])
+    assert [(one.name, one.procedure.description) for one in lessons] == [("a", "1"), ("b", "2")]
+    assert "['a']" in caplog.text
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [

@@ -4,7 +4,7 @@
 |---|---|
 | OpenAI | `{"type": "function", "function": {"name", "description", "parameters"}}`, or the inner object |
 | MCP | an entry of `{"tools": [{"name", "description", "inputSchema"}]}`, the result of `tools/list` |
-| BFCL | JSON lines with such objects under `function`; their schemas say `dict` for `object` |
+| BFCL | JSON lines of such objects, or with such objects under `function`; schemas say `dict` for `object` |
 """
 
 from __future__ import annotations
@@ -19,11 +19,12 @@ from tokmem.data.coerce import as_procedures
 from tokmem.data.fields import expect, parse_object, read_bytes, text_lines
 from tokmem.data.lessons.lesson import Lesson
 from tokmem.errors import DataError
+from tokmem.log import logger
 from tokmem.records import Procedure
 from tokmem.strict_json import parse_json
 
 _BFCL_TYPES = {"dict": "object", "float": "number", "tuple": "array"}
-_WANTED = "a list of tools, an MCP result with `tools`, or JSON lines with `function`"
+_WANTED = "a list of tools, an MCP result with `tools`, or JSON lines of tools or with `function`"
 _TEXT = (
     "This function can be called:\n{tool}\n"
     "Answer the request with the arguments of one call, as a JSON object and nothing else."
@@ -31,7 +32,9 @@ _TEXT = (
 
 
 def read_tools(path: Path) -> tuple[Lesson, ...]:
-    """Reads the tools of a file, in order; of a BFCL file, each function once.
+    """Reads the tools of a file, in order, each once.
+
+    The lines of a BFCL file are separate tasks. They may use a name for several functions; the first counts.
 
     Raises:
         DataError: the file cannot be read, holds no tools or only a page of them, a schema is none, or two
@@ -39,11 +42,18 @@ def read_tools(path: Path) -> tuple[Lesson, ...]:
     """
     where = str(path)
     found: dict[str, Lesson] = {}
-    for number, raw in enumerate(_raw_tools(read_bytes(path), where)):
+    twice: dict[str, None] = {}
+    raw_tools, separate = _raw_tools(read_bytes(path), where)
+    for number, raw in enumerate(raw_tools):
         lesson = tool_lesson(expect(raw, dict, f"{where}, tool {number}"), f"{where}, tool {number}")
-        if lesson.name in found and found[lesson.name].procedure != lesson.procedure:
-            raise DataError(f"{where}: two tools {lesson.name!r}", "different names", "rename one")
-        found[lesson.name] = lesson
+        if found.setdefault(lesson.name, lesson).procedure != lesson.procedure:
+            twice[lesson.name] = None
+    if twice and not separate:
+        raise DataError(f"{where}: two tools {next(iter(twice))!r}", "different names", "rename one")
+    if twice:
+        logger.warning(
+            "%s: %d names have several functions; the first is taken: %s", where, len(twice), [*twice]
+        )
     if not found:
         raise DataError(f"{where}: no tools", _WANTED, "check the file")
     return tuple(found.values())
@@ -69,20 +79,21 @@ def tool_lesson(raw: Mapping[str, Any], where: str) -> Lesson:
     return Lesson(procedure, _TEXT.format(tool=_shown(procedure)), source=where)
 
 
-def _raw_tools(content: bytes, where: str) -> Iterable[object]:
-    """The tools of a file as they stand there."""
+def _raw_tools(content: bytes, where: str) -> tuple[Iterable[object], bool]:
+    """The tools of a file as they stand there, and whether its lines are separate tasks."""
     try:
         value = parse_json(content)
     except ValueError as error:
         rows = [(parse_object(line, f"{where}, line {n}"), n) for n, line in text_lines(content, where)]
-        if any("function" not in row for row, _ in rows):
+        if not all("function" in row or "name" in row for row, _ in rows):
             raise DataError(f"{where}: {error}", _WANTED, "check the file") from error
-        return [tool for row, n in rows for tool in _several(row["function"], f"{where}, line {n}")]
+        given = [(row.get("function", row), f"{where}, line {n}") for row, n in rows]
+        return [tool for value, line in given for tool in _several(value, line)], True
     if isinstance(value, dict) and value.get("nextCursor"):
         raise DataError(f"{where}: one page of tools", "all of them", "ask the server for the next pages too")
     if isinstance(value, dict) and "name" not in value:
         value = value.get("tools", value.get("function"))
-    return _several(value, where)
+    return _several(value, where), False
 
 
 def _several(value: object, where: str) -> list[object]:
