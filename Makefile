@@ -6,6 +6,8 @@
 #   THREADS   numbers of threads that it repeats them with
 #   SHARE     part of the trials that campaigns and mutants run, 1 for all of them
 #   PORTABLE  the tests that it repeats
+#   VERSIONS  sets of versions that `compatible` repeats tests with: oldest, newest
+#   COMPATIBLE  the tests that it repeats
 # pip reads its own variables: PIP_EXTRA_INDEX_URL may name an index of torch builds without CUDA.
 
 PYTHON ?= python3
@@ -15,11 +17,13 @@ KERNELS ?= avx2,sse
 THREADS ?= 1,2
 SHARE ?= 1
 PORTABLE ?= tests/bank tests/model tests/train tests/recall tests/methods tests/tracks tests/test_end_to_end.py
+VERSIONS ?= oldest,newest
+COMPATIBLE ?= tests/train/test_oracle.py tests/model tests/recall
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test coverage test-all test-portable campaigns mutants lint format docs bench clean
+.PHONY: help setup demo test coverage test-all test-portable compatible campaigns mutants lint format docs bench clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -54,6 +58,9 @@ test-all: $(STAMP) ## Run every test, also the slow ones and those on real data
 
 test-portable: $(STAMP) ## Run what trains with the kernels of other processors, on one thread and on two
 	$(BIN)/python tools/kernels.py --kernels $(KERNELS) --threads $(THREADS) $(BIN)/pytest $(PORTABLE) $(ARGS)
+
+compatible: $(STAMP) ## Run a sample of the tests with the oldest and the newest transformers, accelerate and PEFT
+	$(BIN)/python tools/compatible.py $(VERSIONS) $(COMPATIBLE) $(ARGS)
 
 campaigns: $(STAMP) ## Kill, fuzz and break what saves and reads: hours; goes on where it stopped
 	@$(BIN)/python -m pip install --quiet -e '.[dev,campaigns]' -c constraints.txt

@@ -136,8 +136,8 @@ def read_tokenizer(path: Path, reader: GGUFReader) -> PreTrainedTokenizerBase:
             "convert the file to safetensors with another tool",
         ) from error
     facts = {name: _field(reader, f"tokenizer.ggml.{name}") for name in ("tokens", "token_type", "pre")}
-    for role in ("bos", "eos"):  # some versions take another token
-        number = _field(reader, f"tokenizer.ggml.{role}_token_id")
+    for role, key in {"bos": "bos", "eos": "eos", "pad": "padding"}.items():  # some versions take another
+        number = _field(reader, f"tokenizer.ggml.{key}_token_id")
         if number is not None:
             setattr(tokenizer, f"{role}_token", facts["tokens"][number])
     kinds = facts["token_type"] or ()
