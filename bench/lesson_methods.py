@@ -243,6 +243,18 @@ def measure_courses(courses: Iterable[Course], chosen: Sequence[tuple[str, int]]
                 result.add(METHODS[method](course, width))
 
 
+def learned_in_one(courses: Sequence[Course], width: int, bank: Path, result: Result) -> TokMem:
+    """Teaches all courses to one memory, and saves it after each; skips those of an earlier run."""
+    backbone = courses[0].backbone
+    options: Row = {"start": "description", "width": width}
+    memory = TokMem.load(bank, backbone, **options) if bank.is_dir() else empty(backbone, width)
+    for course in courses:
+        if course.lesson.name not in memory:
+            result.add(taught(course, width, memory))
+            memory.save(bank)
+    return memory
+
+
 class Result:
     """A result file that grows row by row.
 
@@ -265,8 +277,12 @@ class Result:
     def add(self, row: Row) -> None:
         """Adds a row, or replaces the one of the same key, and writes the file."""
         self.rows = [*(old for old in self.rows if _key(old) != _key(row)), row]
+        self.write()
+
+    def write(self, **more: Any) -> None:
+        """Writes the file, with further facts of the whole run."""
         self.out.parent.mkdir(parents=True, exist_ok=True)
-        atomic_write_json(self.out, {**self.facts, "rows": self.rows, "provenance": self.source})
+        atomic_write_json(self.out, {**self.facts, **more, "rows": self.rows, "provenance": self.source})
 
 
 def _key(row: Row) -> tuple[str | int, ...]:

@@ -16,7 +16,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from bench.lesson_methods import Course, Result, checksum, empty, taught
+from bench.lesson_methods import Course, Result, checksum, learned_in_one
 from bench.lessons import parser_of
 from tokmem.data.lessons.skill import SKILL, read_skill
 from tokmem.data.queries import read_queries
@@ -61,20 +61,8 @@ def measure(options: argparse.Namespace, backbone: Backbone) -> None:
     )
     result = Result(options.out, facts, source)
     for width in options.tokens:
-        memory = learned(courses, width, options.work / f"bank-{width}", result)
+        memory = learned_in_one(courses, width, options.work / f"bank-{width}", result)
         result.add(routed(memory, courses, width))
-
-
-def learned(courses: Sequence[Course], width: int, bank: Path, result: Result) -> TokMem:
-    """Teaches all skills to one memory, and saves it after each; skips those of an earlier run."""
-    backbone = courses[0].backbone
-    options = {"start": "description", "width": width}
-    memory = TokMem.load(bank, backbone, **options) if bank.is_dir() else empty(backbone, width)
-    for course in courses:
-        if course.lesson.name not in memory:
-            result.add(taught(course, width, memory))
-            memory.save(bank)
-    return memory
 
 
 def routed(memory: TokMem, courses: Sequence[Course], width: int) -> dict[str, Any]:

@@ -1,0 +1,241 @@
+"""Measures tools as tokens on the Berkeley function-calling leaderboard, without one labelled call.
+
+    pip install --no-deps --target FOLDER bfcl-eval
+    python -m bench.bfcl_tools --bfcl FOLDER --work FOLDER
+
+Functions of `simple_python` become memory tokens of one bank: they are spread evenly over those of different
+names, because neighbours of the list are often two names of one thing. Queries and calls are made from their
+schemas. Then the leaderboard's own request for each function is answered, and its own checker of syntax trees
+judges the call. `calls` in the result has a row for each way of giving the tools:
+
+- `tokens`: memory tokens, chosen by the bank.
+- `tokens, given`: the right memory token is forced.
+- `text, own`: the teacher, whose prompt has the JSON schema of the right tool alone.
+- `text, five`: a line for the right tool and four others, and two demonstrations of other tools.
+- `text, all`: a line for every tool, as many as fit, and the same demonstrations.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from importlib import import_module
+from pathlib import Path
+from statistics import fmean
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+from bench.lesson_methods import Course, Result, checksum, learned_in_one
+from bench.lessons import parser_of
+from tokmem.data.calls.parse import calls_of, written_calls
+from tokmem.data.lessons.lesson import Lesson
+from tokmem.data.lessons.tools import tool_lesson
+from tokmem.methods.lessons.settings import LessonSettings
+from tokmem.methods.lessons.teacher import Teacher
+from tokmem.methods.tokmem import TokMem
+from tokmem.methods.tool_prompt import ToolPrompt
+from tokmem.model.backbone import Backbone, load_backbone
+from tokmem.provenance import provenance
+from tokmem.recall.settings import RecallSettings
+from tokmem.records import Answer, Call, Example, ParsedCall, Turn
+from tokmem.seeds import stream
+
+OUT = Path("results/distil/tools.json")
+CATEGORY = "simple_python"
+OTHERS = 4  # tools beside the right one in `text, five`
+_CALL = '{{"name": "{}", "arguments": {}}}'
+SHOWN = [
+    Example(query, (Turn(name, _CALL.format(name, arguments)),))
+    for query, name, arguments in (
+        ("What will the weather be like in Oslo?", "weather", '{"city": "Oslo"}'),
+        ("Order 3 bags of rice.", "add_item", '{"item": "rice", "count": 3}'),
+    )
+]
+
+Judge = Callable[["Case", Call | None], bool]
+
+
+@dataclass(frozen=True)
+class Case:
+    """A function of the leaderboard, the request for it, and what its checker reads.
+
+    Attributes:
+        lesson: the function as a lesson.
+        query: the request.
+        functions: the function as the leaderboard writes it.
+        right: the accepted calls.
+    """
+
+    lesson: Lesson
+    query: str
+    functions: list[dict[str, Any]]
+    right: list[dict[str, Any]]
+
+
+def files_of(folder: Path) -> list[Path]:
+    """The file of requests, and that of accepted calls."""
+    data, name = folder / "bfcl_eval" / "data", f"BFCL_v4_{CATEGORY}.json"
+    return [data / name, data / "possible_answer" / name]
+
+
+def cases_of(folder: Path, count: int) -> list[Case]:
+    """Requests for functions of different names, spread evenly over the file."""
+    asked, right = ([json.loads(line) for line in path.open(encoding="utf-8")] for path in files_of(folder))
+    answers = {row["id"]: row["ground_truth"] for row in right}
+    found: dict[str, Case] = {}
+    for row in asked:
+        lesson = tool_lesson(row["function"][0], row["id"])
+        query = row["question"][0][0]["content"]
+        found.setdefault(lesson.name, Case(lesson, query, row["function"], answers[row["id"]]))
+    cases = [*found.values()]
+    return [cases[number * len(cases) // count] for number in range(count)]
+
+
+def judge_of(folder: Path) -> Judge:
+    """The leaderboard's own checker.
+
+    It asks a table of models whether their names of functions have underscores for dots. That table imports
+    the client of every vendor, so one that always says no stands in for it.
+    """
+    table: dict[str, Any] = defaultdict(lambda: SimpleNamespace(underscore_to_dot=False))
+    stand_in = ModuleType("bfcl_eval.constants.model_config")
+    stand_in.MODEL_CONFIG_MAPPING = table  # type: ignore[attr-defined]
+    sys.path.insert(0, str(folder))
+    sys.modules[stand_in.__name__] = stand_in
+    check = import_module("bfcl_eval.eval_checker.ast_eval.ast_checker").ast_checker
+    python = import_module("bfcl_eval.constants.enums").Language.PYTHON
+
+    def judge(case: Case, call: Call | None) -> bool:
+        said = [] if call is None else [{call.name: dict(call.arguments)}]
+        return bool(check(case.functions, said, case.right, python, CATEGORY, "any")["valid"])
+
+    return judge
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Teaches the tools, answers the requests in every way, and writes the result."""
+    parser = parser_of(__doc__, OUT)
+    parser.add_argument("--bfcl", type=Path, required=True, help="folder with the package bfcl_eval")
+    parser.add_argument("--tools", type=int, default=50)
+    parser.add_argument("--queries", type=int, default=20, help="queries to make for a tool")
+    parser.set_defaults(max_new_tokens=64, tokens=[1])
+    options = parser.parse_args(arguments)
+    measure(options, load_backbone(options.backbone, dtype=options.dtype))
+
+
+def measure(options: argparse.Namespace, backbone: Backbone) -> None:
+    """Writes the lessons' rows one after the other, and then those of the calls."""
+    cases, judge = cases_of(options.bfcl, options.tools), judge_of(options.bfcl)
+    settings = LessonSettings(
+        queries=options.queries, max_new_tokens=options.max_new_tokens, seed=options.seed
+    )
+    training = {"batch_size": options.batch_size, "epochs": options.epochs}
+    facts = {
+        "backbone": backbone.id,
+        "dtype": options.dtype,
+        "settings": asdict(settings),
+        "training": training,
+        "tools": options.tools,
+    }
+    source = provenance(
+        options.seed,
+        checksum(files_of(options.bfcl)),
+        backbone.fingerprint,
+        str(backbone.device),
+        backbone.source_sha256,
+    )
+    result = Result(options.out, facts, source)
+    courses = [Course(backbone, case.lesson, (), settings, training, options.work) for case in cases]
+    calls: list[dict[str, Any]] = []
+    for width in options.tokens:
+        memory = learned_in_one(courses, width, options.work / f"bank-{width}", result)
+        calls += [{"tokens": width, **row} for row in tokens_rows(memory, cases, judge, settings)]
+    calls += [{"tokens": 0, **row} for row in text_rows(backbone, cases, judge, settings)]
+    result.write(calls=calls)
+
+
+def tokens_rows(
+    memory: TokMem, cases: Sequence[Case], judge: Judge, settings: LessonSettings
+) -> list[dict[str, Any]]:
+    """The rows of memory tokens: chosen by the bank, and given."""
+    queries, most = [case.query for case in cases], settings.max_new_tokens
+    forced = [[case.lesson.name] for case in cases]
+    rows = []
+    for how, given in (("tokens", None), ("tokens, given", forced)):
+        answers = memory.recall(queries, given, max_new_tokens=most)
+        calls = [calls_of(answer, memory.procedures) for answer in answers]
+        row = scored(how, cases, answers, calls, judge)
+        tokens = len(memory.bank.memory[cases[0].lesson.name])
+        rows.append({**row, "prompt_tokens": row["prompt_tokens"] + tokens})
+    return rows
+
+
+def text_rows(
+    backbone: Backbone, cases: Sequence[Case], judge: Judge, settings: LessonSettings
+) -> list[dict[str, Any]]:
+    """The rows of the same model with tools in its prompt."""
+    recall = RecallSettings(max_new_tokens=settings.max_new_tokens)
+    context = backbone.model.config.get_text_config().max_position_embeddings
+    prompt = ToolPrompt(backbone, max_length=context, recall=recall)
+    tools = {case.lesson.name: case.lesson.procedure for case in cases}
+    prompt.learn([*tools.values()], SHOWN, [])
+    examples = [Example(case.query) for case in cases]
+    few = [
+        replace(e, turns=_beside(case, [*tools], settings.seed))
+        for e, case in zip(examples, cases, strict=True)
+    ]
+    rows = [_taught_alone(backbone, prompt, cases, judge, settings)]
+    for how, asked, forced in (("text, five", few, True), ("text, all", examples, False)):
+        answers = prompt.answer(asked, forced=forced)
+        rows.append(scored(how, cases, answers, [written_calls(a.text) for a in answers], judge))
+    return [*rows[:-1], {**rows[-1], **prompt.notes}]
+
+
+def _taught_alone(
+    backbone: Backbone, prompt: ToolPrompt, cases: Sequence[Case], judge: Judge, settings: LessonSettings
+) -> dict[str, Any]:
+    """The row of the teacher. It writes arguments alone, so the tool is always right."""
+    answers = []
+    for case in cases:
+        (said,) = Teacher(backbone, prompt.encoder.chat, case.lesson, settings).answers([Example(case.query)])
+        answers.append(replace(said, turns=(Turn(case.lesson.name, said.text),)))
+    tools = {case.lesson.name: case.lesson.procedure for case in cases}
+    return scored("text, own", cases, answers, [calls_of(answer, tools) for answer in answers], judge)
+
+
+def _beside(case: Case, names: Sequence[str], seed: int) -> tuple[Turn, ...]:
+    """Turns that name the right tool and some others, in an order by chance."""
+    draws = stream(seed, "tools beside", case.lesson.name)
+    others = [name for name in names if name != case.lesson.name]
+    chosen = [case.lesson.name, *draws.sample(others, min(OTHERS, len(others)))]
+    return tuple(Turn(name, "") for name in draws.sample(chosen, len(chosen)))
+
+
+def scored(
+    how: str,
+    cases: Sequence[Case],
+    answers: Sequence[Answer],
+    calls: Sequence[Sequence[ParsedCall]],
+    judge: Judge,
+) -> dict[str, Any]:
+    """Right tools and right calls in percent; the first call of an answer counts."""
+    first = [own[0] if own else None for own in calls]
+    named = [
+        call is not None and call.name == case.lesson.name for call, case in zip(first, cases, strict=True)
+    ]
+    right = [judge(case, call.call if call else None) for call, case in zip(first, cases, strict=True)]
+    return {
+        "tools_as": how,
+        "tool_accuracy": 100 * fmean(named),
+        "calls_right": 100 * fmean(right),
+        "prompt_tokens": fmean(answer.prompt_tokens for answer in answers),
+        "queries": len(cases),
+    }
+
+
+if __name__ == "__main__":
+    main()
