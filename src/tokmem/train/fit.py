@@ -20,6 +20,7 @@ from tokmem.errors import TrainingError
 from tokmem.log import Callbacks, logger, postfix, progress
 from tokmem.records import Encoded
 from tokmem.train.checkpoint import RunState, run_identity
+from tokmem.train.heap import EVERY, give_back
 from tokmem.train.loss import LossSum
 from tokmem.train.objective import Objective, Piece, supervised_tokens
 from tokmem.train.optim import build_adamw, rate, set_rate
@@ -183,6 +184,8 @@ class Run:
         self.state.optimizer.step()
         self.objective.after_step()
         done.step += 1
+        if done.step % EVERY == 0:
+            give_back()
         done.supervised += supervised_tokens(chosen)
         # An example without a memory token has its whole sequence as prefix.
         done.prompt += sum(min(e.prefix, len(e.ids) - sum(e.supervised)) for e in chosen)
