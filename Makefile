@@ -90,6 +90,7 @@ bench: $(STAMP) ## Measure a training step, whole epochs, large banks and recall
 	  $(BIN)/python -m bench.$$part --backbone random || exit; done
 	for part in train_step epochs bank_scale; do \
 	  $(BIN)/python -m bench.$$part && $(BIN)/python -m bench.$$part --backbone mini --dtype float32 || exit; done
+	$(BIN)/python -m bench.processes
 	$(BIN)/python -m bench.recall
 	$(BIN)/python -m bench.recall --backbone mini --dtype float32 --out results/bench/recall_float32.json
 	$(BIN)/python tools/update_tables.py

@@ -26,7 +26,16 @@ PAGES = (
     ROOT / "README.md",
     *(
         ROOT / f"docs/{name}.md"
-        for name in ("results", "performance", "routing", "reliability", "serving", "learn", "backbones")
+        for name in (
+            "results",
+            "performance",
+            "gpus",
+            "routing",
+            "reliability",
+            "serving",
+            "learn",
+            "backbones",
+        )
     ),
 )
 BLOCK = re.compile(
@@ -109,6 +118,13 @@ BENCH = {
         "bank_gb": "bank GB",
         "peak_gb": "peak GB",
     },
+    "processes": {
+        "name": "one epoch",
+        "tokens_per_second": "tokens/s",
+        "speedup": "against one thread",
+        "slowest": "slowest round",
+        "fastest": "fastest round",
+    },
     "recall": {
         "name": "recall",
         "queries_per_second": "queries/s",
@@ -118,7 +134,7 @@ BENCH = {
 }
 TWO_DIGITS = (
     *("speedup", "over_bare", "peak_gb", "memory_share", "step_seconds", "step_ratio"),
-    *("suffix_seconds", "suffix_ratio", "routing_ms", "queries_per_second"),
+    *("slowest", "fastest", "suffix_seconds", "suffix_ratio", "routing_ms", "queries_per_second"),
 )
 
 
@@ -130,7 +146,7 @@ def table(kind: str, path: Path) -> str:
     if "bench" in path.parts:
         formats = dict.fromkeys(TWO_DIGITS, ".2f") | {"bank_gb": ".4f", "identical": ".1%"}
         formats |= {"seconds": ".3f", "share": ".1%", "gflops": ".0f"}
-        return Table(result["rows"], BENCH[path.stem.removesuffix("_mini")], formats).markdown()
+        return Table(result["rows"], BENCH[re.sub("_(mini|smollm2)$", "", path.stem)], formats).markdown()
     if kind == "lessons":
         return Table(
             result["rows"], LESSONS, {"kl": ".2f", "kl_no_prompt": ".2f", "saved_tokens": ".0f"}
