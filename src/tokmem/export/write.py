@@ -15,6 +15,7 @@ from tokmem.export.card import CARD, FACTS, card, facts
 from tokmem.export.vocabulary import Vocabulary, plan_vocabulary
 from tokmem.files import atomic_write_json, atomic_write_text, check_replaceable, replace_folder
 from tokmem.methods.tokmem import TokMem
+from tokmem.model.placed import check_undivided
 
 Kind = Literal["hf", "peft", "lora", "gguf"]
 
@@ -87,9 +88,11 @@ def export(
         What was written, and how exact it is.
 
     Raises:
+        BackboneError: the backbone is divided among devices.
         ExportError: the form cannot carry the bank, or the export does something else than the memory.
         TokMemError: the disk is full, or the folder may hold somebody's own files.
     """
+    check_undivided(memory.backbone.model, "an export")
     if to not in FORMS:
         raise ExportError(f"form {to!r}", f"one of {', '.join(get_args(Kind))}")
     given = {"source": source and Path(source), "weights": weights}

@@ -45,9 +45,10 @@ from tokmem.methods.memory_settings import (
     load_own,
 )
 from tokmem.methods.protocol import Learned, Method, MethodSpec, Setup, Trained
-from tokmem.model.backbone import Backbone, DTypeName, as_backbone, load_backbone
+from tokmem.model.backbone import Backbone, DeviceMap, DTypeName, as_backbone, load_backbone
 from tokmem.model.catalog import SMOLLM2
 from tokmem.model.memory_lm import MemoryLM
+from tokmem.model.placed import values_of
 from tokmem.recall.settings import RecallSettings
 from tokmem.records import Example, Procedure
 from tokmem.seeds import generator
@@ -66,8 +67,7 @@ class TokMem(Memory, Trained):
     Args:
         backbone: a loaded backbone, what `load_backbone` takes as a name, or a causal LM of transformers.
         tokenizer: that of the causal LM; only beside one.
-        device: where a named backbone goes; `auto` takes an accelerator if there is one.
-        dtype: of a named backbone's weights; `auto` takes the checkpoint's own.
+        device: where a named backbone goes; likewise `dtype` and `device_map` (see `load_backbone`).
         bank: an existing bank of this backbone; None starts an empty one.
         coupled: whether a new bank's address and steering are one parameter, as published, or two.
         policy: where a new bank takes its token ids from.
@@ -80,9 +80,8 @@ class TokMem(Memory, Trained):
         width: memory tokens a procedure.
         call_style: how calls of tools end: `plain`, or `hermes`, which exports of that spelling need.
         renorm: when to rescale new rows to the mean norm of old ones (Eqs. 5-6): `off`, `stage` or `step`.
-        negatives: how many states to keep of each procedure when its stage ends: states before its memory
-            token, anywhere in a chain. Newcomers train against the states kept of earlier procedures. 0
-            keeps and uses none.
+        negatives: how many states before memory tokens to keep of each procedure when its stage ends.
+            Newcomers train against the states of earlier procedures. 0 keeps and uses none.
         addresses: whether a new decoupled bank's addresses are `trained`, or computed in `closed` form from
             statistics of frozen states. Then every procedure's steering is trained alone, `negatives` is
             the number of states that calibrate (0: eight), and nothing is renormed. None: closed, unless
@@ -101,6 +100,7 @@ class TokMem(Memory, Trained):
         *,
         device: str = "auto",
         dtype: DTypeName = "auto",
+        device_map: DeviceMap = "none",
         bank: Bank | None = None,
         coupled: bool = False,
         policy: IdPolicy = "auto",
@@ -122,7 +122,7 @@ class TokMem(Memory, Trained):
     ) -> None:
         TokMemSettings(start, width, call_style, renorm, negatives)  # refuses wrong values early
         PromptSettings(prompt, max_length)
-        self.backbone = as_backbone(backbone, tokenizer, device, dtype)
+        self.backbone = as_backbone(backbone, tokenizer, device, dtype, device_map)
         if bank is None:
             bank = Bank(self.backbone.dim, self.backbone.id_space(), coupled=coupled, policy=policy)
             addresses = addresses or default_addresses(coupled, renorm, negatives)
@@ -232,7 +232,7 @@ class TokMem(Memory, Trained):
     def _add(self, procedures: Sequence[Procedure]) -> None:
         """Adds procedures whose schemas are checked."""
         model = self.backbone.model
-        inputs, outputs = model.get_input_embeddings().weight, model.get_output_embeddings().weight
+        inputs, outputs = map(values_of, (model.get_input_embeddings(), model.get_output_embeddings()))
         described = [self.chat.text_ids(start_text(p)) for p in procedures]
 
         def rows(weight: Any, role: str, width: int) -> Tensor:

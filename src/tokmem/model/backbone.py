@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -25,10 +26,12 @@ from tokmem.model.catalog import NAMES, SMOLLM2, locate
 from tokmem.model.converted import Converted
 from tokmem.model.fingerprint import fingerprint
 from tokmem.model.gradient import check_once
+from tokmem.model.placed import device_of
 
 SAVED = "tokmem_backbone.json"  # marks a folder that `save_backbone` wrote
 DTypeName = Literal["auto", "fastest", "float32", "bfloat16", "float16"]
 Quantization = Literal["none", "8bit", "4bit"]
+DeviceMap = Literal["none", "auto", "balanced", "balanced_low_0", "sequential"]
 # Settings that change the states of the same weights; the names of all architectures side by side.
 _CONFIGURATION = (
     *("hidden_act", "hidden_activation", "rms_norm_eps", "layer_norm_eps", "layer_norm_epsilon"),
@@ -61,7 +64,7 @@ class Backbone:
     @property
     def device(self) -> torch.device:
         """Where the input embedding lives."""
-        return input_embedding(self.model).weight.device
+        return device_of(input_embedding(self.model))
 
     @property
     def dim(self) -> int:
@@ -92,6 +95,7 @@ def load_backbone(
     *,
     dtype: DTypeName = "auto",
     device: str = "auto",
+    device_map: DeviceMap | Mapping[str, str | int | torch.device] = "none",
     quantization: Quantization = "none",
     attention: str | None = None,
     check: bool = True,
@@ -106,6 +110,9 @@ def load_backbone(
             a bundled backbone on a CPU it takes float32. ``fastest`` takes bfloat16 where the device
             multiplies it in hardware, else float32.
         device: ``auto`` takes an accelerator if there is one.
+        device_map: divides a model that is larger than one device, through accelerate: ``auto`` and the other
+            names choose the places by themselves, a mapping names the place of each module. ``none`` loads
+            the model to `device` as a whole.
         quantization: ``8bit`` and ``4bit`` load through bitsandbytes, which must be installed.
         attention: attention implementation of transformers; None lets it choose.
         check: whether to compare a gradient with a finite difference, once for these weights in this form.
@@ -130,6 +137,8 @@ def load_backbone(
 
         options["quantization_config"] = BitsAndBytesConfig(**{f"load_in_{quantization}": True})
         options["device_map"] = {"": place}
+    if device_map != "none":
+        options["device_map"] = device_map
     try:
         config = AutoConfig.from_pretrained(source.path, trust_remote_code=False)
         if config.is_encoder_decoder:
@@ -151,7 +160,7 @@ def load_backbone(
             f"{NAMES}; a hub has to be reached",
             "check the name, or download the model first and give its folder",
         ) from error
-    if quantization == "none":
+    if "device_map" not in options:
         nn.Module.to(model, place)
     backbone = wrap_backbone(model, tokenizer, source.id)
     if source.converted is not None:
@@ -185,6 +194,7 @@ def as_backbone(
     tokenizer: PreTrainedTokenizerBase | None,
     device: str,
     dtype: DTypeName,
+    device_map: DeviceMap = "none",
 ) -> Backbone:
     """Makes a backbone of a name, or of a model in memory with its tokenizer; returns a backbone as it is.
 
@@ -193,6 +203,7 @@ def as_backbone(
         tokenizer: that of the causal LM.
         device: where a named backbone goes.
         dtype: of a named backbone's weights.
+        device_map: how to divide a named backbone among devices.
 
     Raises:
         BackboneError: a model comes without a tokenizer, or the backbone cannot be loaded or used.
@@ -213,7 +224,7 @@ def as_backbone(
         )
     if isinstance(given, Backbone):
         return given
-    return load_backbone(given, device=device, dtype=dtype)
+    return load_backbone(given, device=device, dtype=dtype, device_map=device_map)
 
 
 def _check_weights(backbone: Backbone, held: Converted) -> None:

@@ -8,6 +8,8 @@ import json
 import torch
 from torch import Tensor, nn
 
+from tokmem.model.placed import values_of
+
 
 @torch.no_grad()
 def fingerprint(model: nn.Module) -> str:
@@ -26,7 +28,9 @@ def fingerprint(model: nn.Module) -> str:
         }
         digest.update(json.dumps(facts, sort_keys=True).encode())
     for name, parameter in sorted(model.named_parameters()):
-        digest.update(f"{name}{tuple(parameter.shape)}{_checksum(parameter)}".encode())
+        owner, _, leaf = name.rpartition(".")
+        values = values_of(model.get_submodule(owner), leaf)
+        digest.update(f"{name}{tuple(parameter.shape)}{_checksum(values)}".encode())
     return digest.hexdigest()[:32]
 
 

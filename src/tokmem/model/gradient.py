@@ -24,6 +24,7 @@ from transformers import PreTrainedModel
 from tokmem.errors import BackboneError
 from tokmem.files import atomic_write_json, cache_folder
 from tokmem.log import logger
+from tokmem.model.placed import device_of
 
 FOLDER = "checks"
 OFF = "TOKMEM_NO_CHECK"
@@ -87,7 +88,7 @@ def _loss_of_row(model: PreTrainedModel) -> tuple[Callable[[Tensor], Tensor], Te
     """The mean loss of a fixed sequence as a function of one of its input rows (d,), and that row."""
     embedding = model.get_input_embeddings()
     assert isinstance(embedding, nn.Embedding), "checked when the backbone is wrapped"
-    rows, device = embedding.num_embeddings, embedding.weight.device
+    rows, device = embedding.num_embeddings, device_of(embedding)
     ids = torch.linspace(rows * 0.1, rows * 0.9, _TOKENS).long().to(device)[None]
     with torch.no_grad():
         inputs = embedding(ids)

@@ -10,7 +10,6 @@ Letters: B batch, T positions, N chosen positions, d hidden size, V rows of the 
 
 from __future__ import annotations
 
-import copy
 from typing import Any
 
 import torch
@@ -23,6 +22,7 @@ from transformers.modeling_outputs import BaseModelOutputWithPast
 from tokmem.bank.bank import Bank
 from tokmem.errors import BackboneError
 from tokmem.model.backbone import input_embedding
+from tokmem.model.placed import bare_copy
 
 _PART = 8192  # rows of a large bank that are cast at a time
 
@@ -34,7 +34,7 @@ class MemoryLookup:
         embedding = input_embedding(model)
         self.bank, self.embedding = bank, embedding
         # The same module with other weights. padding_idx would block the gradient of one row.
-        rows = copy.copy(embedding)
+        rows = bare_copy(embedding)
         rows._parameters = dict(embedding._parameters)
         rows.padding_idx = None
         self._as_rows = rows
@@ -129,14 +129,14 @@ class MemoryHead:
                 "a causal LM of one body and one head",
             )
         self.model_rows = input_embedding(model).num_embeddings
-        self._frozen = copy.copy(model)
+        self._frozen = bare_copy(model)
         self._frozen._modules = {**model._modules, body: _Hidden()}
         self._output: Any = model.get_output_embeddings()
         self._part = _Part()
-        self._divided = copy.copy(model)
+        self._divided = bare_copy(model)
         self._divided._modules = {**self._frozen._modules, head: self._part}
         self._rows = _Rows()
-        self._memory = copy.copy(model)
+        self._memory = bare_copy(model)
         self._memory._modules = {**self._frozen._modules, head: self._rows}
 
     @property
@@ -171,7 +171,8 @@ class MemoryHead:
     def native(self, hidden: Tensor) -> Tensor:
         """(N, d) hidden states -> (N, V) logits of the backbone in its dtype, including replaced rows."""
         logits: Tensor = self._frozen(inputs_embeds=hidden[None], use_cache=False).logits
-        return logits.flatten(0, 1)  # the gradient of logits[0] would be a copy
+        # The gradient of logits[0] would be a copy. The head may stand on another device.
+        return logits.flatten(0, 1).to(hidden.device)
 
     def frozen(self, hidden: Tensor) -> Tensor:
         """The same as `native`, in float32."""

@@ -28,6 +28,7 @@ from tokmem.config import Config, check_least
 from tokmem.errors import AdapterError, ConfigError, TokMemError
 from tokmem.files import check_format, read_object, recover_folder, replace_folder
 from tokmem.model.backbone import Backbone
+from tokmem.model.placed import check_undivided
 from tokmem.seeds import generator
 from tokmem.tensors import check_shapes, read_tensors
 
@@ -107,12 +108,14 @@ class Adapter:
         parameters: A and B of each adapted layer, float32; nothing else takes a gradient.
 
     Raises:
+        BackboneError: the backbone is divided among devices.
         ConfigError: a target names no linear layer of the backbone.
         TokMemError: PEFT is not installed.
     """
 
     def __init__(self, backbone: Backbone, settings: LoraSettings, seed: int = 0) -> None:
         peft = peft_library()
+        check_undivided(backbone.model, "an adapter")
         _check_targets(backbone.model, settings.target_modules)
         _check_layers(backbone.model, settings.lora_layer_indices)
         self.backbone, self.settings = backbone, settings

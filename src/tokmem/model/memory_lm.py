@@ -16,6 +16,7 @@ from tokmem.errors import BankError
 from tokmem.model.backbone import check_supported, input_embedding
 from tokmem.model.layers import MemoryHead, MemoryLookup
 from tokmem.model.packed import PackedRow, Past, longest_packed, run_packed
+from tokmem.model.placed import device_of
 
 
 class MemoryLM:
@@ -51,7 +52,7 @@ class MemoryLM:
     @property
     def device(self) -> torch.device:
         """Where the backbone's input embedding lives."""
-        return input_embedding(self.model).weight.device
+        return device_of(input_embedding(self.model))
 
     def hidden(self, ids: Tensor, mask: Tensor, positions: Tensor, cache: Cache | None = None) -> Tensor:
         """Runs the body.
@@ -74,7 +75,7 @@ class MemoryLM:
             use_cache=cache is not None,
         )
         state: Tensor = output.last_hidden_state
-        return state
+        return state.to(ids.device)
 
     @cached_property
     def longest_packed(self) -> float:

@@ -22,6 +22,7 @@ from transformers import AttentionInterface, Cache, PreTrainedConfig, PreTrained
 
 from tokmem.data.collate import on_device
 from tokmem.model.backbone import input_embedding, is_recurrent
+from tokmem.model.placed import device_of
 
 NAME = "tokmem_packed"
 Past = Sequence[tuple[Tensor, Tensor]]
@@ -74,6 +75,8 @@ class PackedRow:
             keys, values = self.past[index][layer]
             key, value = torch.cat([keys[None], key], 2), torch.cat([values[None], value], 2)
             causal, mask = False, self.masks[index]
+            if mask is not None:
+                mask = mask.to(query.device)  # layers may stand on several devices
         kind = query.dtype
         if query.requires_grad and query.device.type == "cpu":
             # On a CPU the backward pass of the kernel takes twice as long in half precision.
@@ -158,7 +161,7 @@ def run_packed(
     finally:
         body.config._attn_implementation = own
     states: Tensor = output.last_hidden_state.flatten(0, 1)
-    return states
+    return states.to(embedded.device)
 
 
 @torch.no_grad()
@@ -178,7 +181,7 @@ def longest_packed(model: PreTrainedModel) -> float:
     if is_recurrent(model) or chunked or not getattr(model, "_supports_attention_backend", False):
         return 0
     embedding = input_embedding(model)
-    embedded = embedding(torch.arange(sum(_TRIAL), device=embedding.weight.device))
+    embedded = embedding(torch.arange(sum(_TRIAL), device=device_of(embedding)))
     row, body = PackedRow(_TRIAL), getattr(model, model.base_model_prefix)
     with _evaluating(model):
         try:
@@ -190,7 +193,7 @@ def longest_packed(model: PreTrainedModel) -> float:
         alone = [
             body(inputs_embeds=x[None], use_cache=False).last_hidden_state[0] for x in embedded.split(_TRIAL)
         ]
-    apart = (packed - torch.cat(alone)).float().norm() / packed.float().norm()
+    apart = (packed - torch.cat(alone).to(packed.device)).float().norm() / packed.float().norm()
     return min(row.window, _same_rotation(config)) if apart < _CLOSE.get(packed.dtype, 0.05) else 0
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tokmem.config import Config, setting
-from tokmem.model.backbone import Backbone, DTypeName, Quantization, load_backbone
+from tokmem.model.backbone import Backbone, DeviceMap, DTypeName, Quantization, load_backbone
 from tokmem.model.catalog import NAMES, SMOLLM2
 
 
@@ -20,6 +20,9 @@ class BackboneConfig(Config):
         "the device multiplies it in hardware, else float32",
     )
     device: str = setting("auto", "'auto', 'cpu', 'cuda', ...")
+    device_map: DeviceMap = setting(
+        "none", "divide a backbone that is larger than one device, through accelerate"
+    )
     quantization: Quantization = setting("none", "'8bit' or '4bit', through bitsandbytes")
 
     def load(self) -> Backbone:
@@ -29,5 +32,9 @@ class BackboneConfig(Config):
             BackboneError: it cannot be found, or cannot carry memory tokens.
         """
         return load_backbone(
-            self.model_name, dtype=self.dtype, device=self.device, quantization=self.quantization
+            self.model_name,
+            dtype=self.dtype,
+            device=self.device,
+            device_map=self.device_map,
+            quantization=self.quantization,
         )

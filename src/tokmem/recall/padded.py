@@ -28,7 +28,7 @@ def decode_padded(lm: MemoryLM, writer: Writer, rows: Sequence[Row]) -> Iterator
     while any(going):
         if not all(going):
             keep = [i for i, goes in enumerate(going) if goes]
-            index = torch.tensor(keep, device=mask.device)
+            index = torch.tensor(keep)  # on the host: layers may stand on several devices
             cache.batch_select_indices(index)
             mask, positions = mask[index], positions[index]
             rows = [rows[i] for i in keep]

@@ -106,13 +106,15 @@ class Step(PackedRow):
     def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, scale: float | None) -> Tensor:
         """(1, H, B, D) queries, (1, G, B, D) keys and values -> (1, B, H, D)."""
         keys, values = self.cache.keys[layer], self.cache.values[layer]
-        keys[self.row, :, self.place] = key[0].transpose(0, 1)
-        values[self.row, :, self.place] = value[0].transpose(0, 1)
+        # Layers may stand on several devices.
+        row, place, shown = (x.to(keys.device) for x in (self.row, self.place, self.seen))
+        keys[row, :, place] = key[0].transpose(0, 1)
+        values[row, :, place] = value[0].transpose(0, 1)
         rows, groups = len(self.starts), key.shape[1]
         # Heads that share keys become queries of one head, so the keys are not copied for each head.
         grouped = query[0].transpose(0, 1).reshape(rows, groups, -1, query.shape[-1])
         seen = slice(rows), slice(None), slice(self.longest)
-        out = scaled_dot_product_attention(grouped, keys[seen], values[seen], self.seen, scale=scale)
+        out = scaled_dot_product_attention(grouped, keys[seen], values[seen], shown, scale=scale)
         return out.reshape(1, rows, -1, out.shape[-1])
 
 

@@ -17,6 +17,7 @@ from tokmem.log import logger
 from tokmem.model.backbone import is_recurrent
 from tokmem.model.fingerprint import fingerprint
 from tokmem.model.memory_lm import MemoryLM
+from tokmem.model.placed import is_divided
 from tokmem.model.prefix import Prefix, suitable_tokens
 from tokmem.model.prefix_tree import pack
 from tokmem.records import Encoded
@@ -61,7 +62,9 @@ class BankObjective:
     ) -> None:
         self.lm, self.frozen_prefix, self.renorm, self.seed = lm, frozen_prefix, renorm, seed
         files = None
-        if disk_bytes and frozen_prefix and not is_recurrent(lm.model):  # its constructor reads every weight
+        if disk_bytes and is_divided(lm.model):
+            logger.warning("no prefixes are kept on disk: the backbone is divided among devices")
+        elif disk_bytes and frozen_prefix and not is_recurrent(lm.model):  # reads every weight
             files = PrefixFiles(lm, disk_folder or cache_folder("prefixes"), disk_bytes)
         self.cache = PrefixCache(lm, cache_bytes, share=share, files=files)
         self.states, self.calls_for = lm.bank.frozen_states()

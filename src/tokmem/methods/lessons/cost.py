@@ -10,6 +10,8 @@ from transformers import PreTrainedModel
 
 from tokmem.methods.lessons.settings import LessonSettings
 from tokmem.methods.lessons.teacher import Teacher
+from tokmem.model.backbone import input_embedding
+from tokmem.model.placed import device_of
 from tokmem.records import Example
 from tokmem.train.defaults import steps_of
 from tokmem.train.settings import FitSettings
@@ -59,7 +61,7 @@ def cost_of(
 def seconds_a_token(model: PreTrainedModel) -> float:
     """Times one forward pass: how long this machine takes to read a token."""
     most = getattr(model.config.get_text_config(), "max_position_embeddings", None) or _PROBE
-    ids = torch.zeros(1, min(_PROBE, most), dtype=torch.long, device=model.device)
+    ids = torch.zeros(1, min(_PROBE, most), dtype=torch.long, device=device_of(input_embedding(model)))
     model(ids)  # the first pass is slow
     started = time.perf_counter()
     model(ids).logits.sum().item()

@@ -7,12 +7,13 @@ a short prompt already. So this module tries several stretches of the text, and 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from tokmem.methods.closed import ClosedMemory, encode_given, reader
+from tokmem.model.backbone import input_embedding
+from tokmem.model.placed import values_of
 from tokmem.records import Encoded, Example
 from tokmem.train.distil import DistilObjective
 from tokmem.train.objective import Objective
@@ -41,7 +42,7 @@ def choose_start(
     encoded = encode_given(memory, examples[:_QUERIES])
     objective = DistilObjective(reader(memory), targets=targets, frozen_prefix=True, cache_bytes=_CACHE)
     objective.begin(encoded, [])
-    weight: Any = memory.backbone.model.get_input_embeddings().weight
+    weight = values_of(input_embedding(memory.backbone.model))
     start_from_text(bank.steering.fresh.data, memory.chat.text_ids(text), weight, objective, encoded, tries)
 
 
