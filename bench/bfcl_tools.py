@@ -122,6 +122,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--bfcl", type=Path, required=True, help="folder with the package bfcl_eval")
     parser.add_argument("--tools", type=int, default=50)
     parser.add_argument("--queries", type=int, default=20, help="queries to make for a tool")
+    parser.add_argument("--start-tries", type=int, default=16, help="stretches that are tried as a start")
     parser.set_defaults(max_new_tokens=64, tokens=[1])
     options = parser.parse_args(arguments)
     measure(options, load_backbone(options.backbone, dtype=options.dtype))
@@ -131,7 +132,10 @@ def measure(options: argparse.Namespace, backbone: Backbone) -> None:
     """Writes the lessons' rows one after the other, and then those of the calls."""
     cases, judge = cases_of(options.bfcl, options.tools), judge_of(options.bfcl)
     settings = LessonSettings(
-        queries=options.queries, max_new_tokens=options.max_new_tokens, seed=options.seed
+        queries=options.queries,
+        max_new_tokens=options.max_new_tokens,
+        start_tries=options.start_tries,
+        seed=options.seed,
     )
     training = {"batch_size": options.batch_size, "epochs": options.epochs}
     facts = {
@@ -152,7 +156,7 @@ def measure(options: argparse.Namespace, backbone: Backbone) -> None:
     courses = [Course(backbone, case.lesson, (), settings, training, options.work) for case in cases]
     calls: list[dict[str, Any]] = []
     for width in options.tokens:
-        memory = learned_in_one(courses, width, options.work / f"bank-{width}", result)
+        memory = learned_in_one(courses, width, result)
         calls += [{"tokens": width, **row} for row in tokens_rows(memory, cases, judge, settings)]
     calls += [{"tokens": 0, **row} for row in text_rows(backbone, cases, judge, settings)]
     result.write(calls=calls)

@@ -243,9 +243,10 @@ def measure_courses(courses: Iterable[Course], chosen: Sequence[tuple[str, int]]
                 result.add(METHODS[method](course, width))
 
 
-def learned_in_one(courses: Sequence[Course], width: int, bank: Path, result: Result) -> TokMem:
+def learned_in_one(courses: Sequence[Course], width: int, result: Result) -> TokMem:
     """Teaches all courses to one memory, and saves it after each; skips those of an earlier run."""
-    backbone = courses[0].backbone
+    backbone, mark = courses[0].backbone, hashlib.sha256(repr(result.facts).encode()).hexdigest()
+    bank = courses[0].work / f"bank-{width}-{mark[:8]}"
     options: Row = {"start": "description", "width": width}
     memory = TokMem.load(bank, backbone, **options) if bank.is_dir() else empty(backbone, width)
     for course in courses:

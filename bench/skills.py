@@ -61,7 +61,7 @@ def measure(options: argparse.Namespace, backbone: Backbone) -> None:
     )
     result = Result(options.out, facts, source)
     for width in options.tokens:
-        memory = learned_in_one(courses, width, options.work / f"bank-{width}", result)
+        memory = learned_in_one(courses, width, result)
         result.add(routed(memory, courses, width))
 
 

@@ -71,7 +71,9 @@ def learn(
     make: Annotated[int, typer.Option(help="How many queries to make.")] = 64,
     max_new_tokens: Annotated[int, typer.Option(help="Most tokens of a response.")] = 64,
     top_k: Annotated[int, typer.Option(help="Tokens of the teacher's predictions to keep.")] = 32,
-    hard: Annotated[float, typer.Option(help="Weight of the cross-entropy of the responses.")] = 0.0,
+    hard: Annotated[
+        float, typer.Option(help="Weight of the cross-entropy of responses. 0: none, or 1 for drawn calls.")
+    ] = 0.0,
     seed: Annotated[int, typer.Option(help="Of all draws.")] = 0,
     price: Annotated[
         float, typer.Option(help="Of a million prompt tokens; the card then says what is saved.")

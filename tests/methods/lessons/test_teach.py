@@ -15,6 +15,7 @@ from tests.tiny import tiny_backbone
 from tokmem.data.lessons.lesson import Lesson
 from tokmem.data.lessons.tools import tool_lesson
 from tokmem.errors import BankError, ConfigError, DataError
+from tokmem.methods.lessons import student
 from tokmem.methods.lessons import teach as module
 from tokmem.methods.lessons.settings import LessonSettings
 from tokmem.methods.lessons.teach import teach
@@ -24,6 +25,7 @@ from tokmem.model.backbone import Backbone
 from tokmem.model.fingerprint import fingerprint
 from tokmem.recall.settings import RecallSettings
 from tokmem.records import Example, Procedure, Turn
+from tokmem.train.distil import DistilObjective
 
 QUERIES = [Example(q) for q in ("France", "a country", "Today", "Italy", "a river", "Japan", "Peru", "Chad")]
 SHORT = LessonSettings(max_new_tokens=6, queries=6, max_query_tokens=8, held_out=0.25)
@@ -112,6 +114,24 @@ def test_a_tool_is_learned_from_its_schema(backbone: Backbone, tmp_path: Path) -
     assert card.measured_by == "references"
     (queries,) = tmp_path.glob("weather-*/queries.json")
     assert '{\\"city\\": ' in queries.read_text("utf-8")
+
+
+@pytest.mark.parametrize(("tool", "given", "used"), [(True, 0.0, 1.0), (True, 0.5, 0.5), (False, 0.0, 0.0)])
+def test_drawn_calls_are_learned_by_their_cross_entropy_too(
+    backbone: Backbone, monkeypatch: pytest.MonkeyPatch, tool: bool, given: float, used: float
+) -> None:
+    weights = []
+
+    class Spy(DistilObjective):
+        def __init__(self, *args: Any, **options: Any) -> None:
+            super().__init__(*args, **options)
+            weights.append(self.hard)
+
+    monkeypatch.setattr(student, "DistilObjective", Spy)
+    of, queries = (tool_lesson(TOOL, "here"), ()) if tool else (UPPER, QUERIES)
+    settings = replace(SHORT, hard=given, max_new_tokens=20)
+    lesson(memory(backbone), of, queries=queries, settings=settings)
+    assert weights == [used]
 
 
 def test_an_interrupted_lesson_goes_on(

@@ -22,7 +22,7 @@ class LessonSettings(Config):
     max_new_tokens: int = setting(64, "most tokens of a response of teacher and student")
     top_k: int = setting(32, "tokens of the teacher's predictions that are kept; the rest count as one")
     start_tries: int = setting(16, "stretches of the text that are tried as a start; 0 keeps the bank's own")
-    hard: float = setting(0.0, "weight of the cross-entropy of the teacher's own responses")
+    hard: float = setting(0.0, "weight of the cross-entropy of responses; 0: none, or 1 if they are right")
     anchor: float = setting(0.0, "weight of the pull of the steering rows to their start")
     own_epochs: int = setting(0, "passes over the student's own responses, by the reverse divergence")
     seed: int = setting(0, "of all draws")
