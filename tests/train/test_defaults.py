@@ -53,6 +53,9 @@ def test_what_the_user_gives_stands_and_the_rest_fits_it() -> None:
     assert settings_for(80, of_size(SMALL), {"epochs": 1, "validate_every": 3}) == FitSettings(
         lr=0.02, batch_size=16, epochs=1, validate_every=3
     )
+    small = settings_for(80, of_size(SMALL), batch=4)
+    assert (small.batch_size, small.epochs) == (4, 8)
+    assert settings_for(80, of_size(SMALL), {"batch_size": 6}, batch=4).batch_size == 6
     with pytest.raises(ConfigError, match="epoch"):
         settings_for(80, of_size(SMALL), {"epoch": 1})
 

@@ -35,7 +35,7 @@ FLAGS = Flags(
         "backbone.model_name": "the bank's, or smollm2",
         "training.lr": "by the size of the backbone",
         "training.epochs": "as many as make 150 steps",
-        "training.batch_size": "16, or as many queries as there are",
+        "training.batch_size": "4, or as many queries as there are",
     },
 )
 _ASK = 60  # seconds of work that need no question
@@ -155,6 +155,7 @@ def _cost(
     pace: float,
 ) -> Cost:
     from tokmem.methods.lessons.cost import cost_of
+    from tokmem.methods.lessons.settings import BATCH
     from tokmem.methods.lessons.teacher import Teacher
     from tokmem.train.defaults import settings_for
 
@@ -164,7 +165,7 @@ def _cost(
             "a new name, or the same lesson with the same settings",
             f"rename it, or: {command_line('bank', 'remove', 'BANK', lesson.name)}",
         )
-    how = settings_for(given or settings.queries, memory.backbone, training)
+    how = settings_for(given or settings.queries, memory.backbone, training, batch=BATCH)
     return cost_of(Teacher(memory.backbone, memory.chat, lesson, settings), settings, how, given, pace)
 
 

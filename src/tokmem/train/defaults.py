@@ -22,7 +22,11 @@ _SHARE, _LOW = 0.75, 0.5
 
 
 def settings_for(
-    examples: int, backbone: Backbone, given: Mapping[str, Any] | None = None, side_by_side: int = 0
+    examples: int,
+    backbone: Backbone,
+    given: Mapping[str, Any] | None = None,
+    side_by_side: int = 0,
+    batch: int = BATCH,
 ) -> FitSettings:
     """Chooses rate, batch size and epochs by the number of examples and the size of the backbone.
 
@@ -35,13 +39,14 @@ def settings_for(
         given: settings that the user chose, by name; they stand, and the others are chosen to fit them.
         side_by_side: how many procedures train side by side, with one example of each in a step; 0 if steps
             take batches.
+        batch: most examples in a step, unless the user chose a number.
 
     Raises:
         ConfigError: there is no such setting, or a value is out of range.
     """
     count = sum(parameter.numel() for parameter in backbone.model.parameters())
     lr = next((rate for bound, rate in RATES if count <= bound), FitSettings().lr)
-    start = {"lr": lr, "batch_size": max(1, min(BATCH, examples))}
+    start = {"lr": lr, "batch_size": max(1, min(batch, examples))}
     settings = with_changes(FitSettings(), {**start, **(given or {})})
     in_epoch = steps_of(examples, settings, side_by_side, epochs=1)
     epochs = ceil(STEPS / in_epoch)
@@ -76,11 +81,12 @@ def settled(
     examples: int,
     backbone: Backbone,
     side_by_side: int = 0,
+    batch: int = BATCH,
 ) -> FitSettings:
     """The settings of one call: the user's own with changes; without own ones those of `settings_for`."""
     if own is not None:
         return with_changes(own, changes)
-    settings = settings_for(examples, backbone, changes, side_by_side)
+    settings = settings_for(examples, backbone, changes, side_by_side, batch)
     logger.info("%s", describe(settings, examples, backbone, side_by_side))
     return settings
 

@@ -134,6 +134,14 @@ def test_drawn_calls_are_learned_by_their_cross_entropy_too(
     assert weights == [used]
 
 
+def test_a_step_takes_few_queries(backbone: Backbone, monkeypatch: pytest.MonkeyPatch) -> None:
+    taken = []
+    monkeypatch.setattr(student, "learn_taught", lambda *given: taken.append(given[3]))
+    lesson(memory(backbone), training={})
+    lesson(memory(backbone), training={"batch_size": 6})
+    assert [(how.batch_size, how.epochs) for how in taken] == [(4, 75), (6, 150)]
+
+
 def test_an_interrupted_lesson_goes_on(
     backbone: Backbone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -8,6 +8,8 @@ from tokmem.config import Config, check_least, setting
 from tokmem.errors import ConfigError
 
 FEWEST = 4  # queries that a lesson needs
+# Most queries in a step, unless the user chose a number: as in the measured lessons.
+BATCH = 4
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from tokmem.data.calls.text import CallStyle
 from tokmem.data.coerce import ProcedureLike
 from tokmem.log import logger
 from tokmem.methods.closed import ClosedMemory, encode_given, learn_taught, reader
+from tokmem.methods.lessons.settings import BATCH
 from tokmem.methods.lessons.teacher import Teacher
 from tokmem.recall.answer import answer_examples
 from tokmem.recall.settings import RecallSettings
@@ -68,7 +69,8 @@ def train_student(
         training: changes to the training settings.
         folder: keeps checkpoints.
     """
-    own, how = teacher.settings, settled(memory.given_settings, training, len(train), memory.backbone)
+    own = teacher.settings
+    how = settled(memory.given_settings, training, len(train), memory.backbone, batch=BATCH)
     start = memory.bank.steering.fresh.detach().clone() if own.anchor else None
     right = all(example.references == (example.turns[0].response,) for example in train)
     hard = own.hard or float(right)
