@@ -22,6 +22,7 @@ _EXTRAS = (
     "pyarrow",
     "xllamacpp",
     "openai",
+    "ray",
     "mcp",
 )
 # Variables that change kernels, threads, or where files go.

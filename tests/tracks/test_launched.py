@@ -67,7 +67,7 @@ def test_a_process_that_fails_ends_the_others(tmp_path: Path) -> None:
 
 def test_launched_processes_start_no_workers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tokmem.tracks.run.join_processes", lambda: Processes(0, 2))
-    with pytest.raises(ConfigError, match="3 workers of each of 2 processes"):
+    with pytest.raises(ConfigError, match="2 launched processes, 3 workers"):
         run(CONFIGS["jobs"], tmp_path, workers=3)
 
 

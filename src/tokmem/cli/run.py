@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -31,6 +31,14 @@ def run(
     ] = None,
     resume: Resume = False,
     workers: Workers = 1,
+    on: Annotated[
+        Literal["ray"] | None,
+        typer.Option(
+            help="ray: the machines of a Ray cluster share the parts.",
+            rich_help_panel="Output",
+            show_default=False,
+        ),
+    ] = None,
     results: Annotated[
         Path | None,
         typer.Option(
@@ -50,7 +58,9 @@ def run(
         config = replace(config, name=experiment.stem)
     folder = run_folder(out or Path("runs") / config.name, resume, Path())
     backbone = load(config.backbone)
-    summary = run_experiment(config, folder, resume=resume, workers=workers, backbone=backbone)
+    summary = run_experiment(
+        config, folder, resume=resume, workers=workers, cluster=on == "ray", backbone=backbone
+    )
     show_results(summary, folder)
     target = results or _result_file(experiment)
     if target is not None and not launched.index():

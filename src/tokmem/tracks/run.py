@@ -11,6 +11,7 @@ from typing import Any, TypeAlias
 from tokmem.errors import ConfigError
 from tokmem.model.backbone import Backbone
 from tokmem.provenance import RunFolder
+from tokmem.tracks.cluster import share_on_cluster
 from tokmem.tracks.experiment import Experiment
 from tokmem.tracks.registry import track_of_config
 from tokmem.tracks.settings import provenance_of
@@ -27,6 +28,7 @@ def run(
     *,
     resume: bool = False,
     workers: int = 1,
+    cluster: bool = False,
     backbone: Backbone | None = None,
 ) -> dict[str, Any]:
     """Runs an experiment and writes its folder.
@@ -41,6 +43,7 @@ def run(
             progress (`cells/`), predictions and saved knowledge.
         resume: continue the run that the folder holds; finished parts are not run again.
         workers: processes to start that share the parts; each loads the backbone.
+        cluster: whether the machines of a Ray cluster share the parts (see `tokmem.tracks.cluster`).
         backbone: the backbone that the config names, if it is loaded already.
 
     Returns:
@@ -48,18 +51,21 @@ def run(
 
     Raises:
         ConfigError: the folder holds a run and `resume` is not set, or it holds a run of another config; or
-            launched processes are to start workers.
+            several ways to share the parts are asked for; or Ray is not installed.
         TokMemError: the backbone or the data cannot be used.
     """
     processes = join_processes()
-    if processes.count > 1 and workers > 1:
-        raise ConfigError(f"{workers} workers of each of {processes.count} processes", "one of the two")
+    if sum((processes.count > 1, workers > 1, cluster)) > 1:
+        got = f"{processes.count} launched processes, {workers} workers{', a cluster' if cluster else ''}"
+        raise ConfigError(got, "one way to share the parts", "leave the others out")
     backbone = backbone or config.backbone.load()
     prepare = track_of_config(config).prepare
     experiment = prepare(config, folder, backbone)
     if processes.count > 1 and len(_jobs(experiment)) > 1:
         return _take_shares(experiment, config, folder, backbone, resume, processes)
-    spread = partial(_start_workers, workers, config, folder) if workers > 1 else None
+    spread: Spread | None = partial(_start_workers, workers, config, folder) if workers > 1 else None
+    if cluster:
+        spread = partial(share_on_cluster, _run_parts, config, folder)
     with processes.own_folder(folder, "checkpoints") as own:
         if not processes.first:
             experiment = prepare(config, own, backbone)
