@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from tokmem.bank.init import start_rows, typical_norm
+from tokmem.bank.init import start_rows, typical_norm, wide_rows
 from tokmem.errors import BankError
 from tokmem.seeds import generator
 
@@ -57,3 +57,16 @@ def test_orthogonal_rows_are_orthogonal_as_far_as_they_can_be(weight: torch.Tens
 def test_an_unknown_start_is_refused(weight: torch.Tensor) -> None:
     with pytest.raises(BankError, match="one of mean, description, sampled, orthogonal"):
         rows("median", weight, 1)
+
+
+def test_wide_procedures_share_their_description_out(weight: torch.Tensor) -> None:
+    made = wide_rows("description", weight, [[1, 2, 3, 4], [5], []], 2, generator=generator(0, "start"))
+    norm = typical_norm(weight)
+
+    def scaled(row: torch.Tensor) -> torch.Tensor:
+        return row * norm / row.norm()
+
+    torch.testing.assert_close(made[0, 0], scaled((weight[1] + weight[2]) / 2))
+    torch.testing.assert_close(made[0, 1], scaled((weight[3] + weight[4]) / 2))
+    torch.testing.assert_close(made[1], scaled(weight[5]).expand(2, -1))
+    torch.testing.assert_close(made[2], scaled(weight.mean(0)).expand(2, -1))

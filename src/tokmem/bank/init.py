@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Literal, get_args
 
 import torch
@@ -79,6 +80,8 @@ def wide_rows(
 ) -> Tensor:
     """Computes the starting rows (P, width, d), float32, of procedures `width` memory tokens wide.
 
+    For ``description`` each row is the mean of its own part of the description: equal rows would stay alike.
+
     Args:
         start: as in `start_rows`.
         weight: (V, d) pretrained weight.
@@ -86,9 +89,15 @@ def wide_rows(
         width: number of memory tokens of a procedure.
         generator: source of randomness.
     """
-    each = [ids for ids in descriptions for _ in range(width)]
+    each = [part for ids in descriptions for part in _parts(ids, width)]
     rows = start_rows(start, weight, len(each), generator=generator, descriptions=each)
     return rows.view(len(descriptions), width, rows.shape[-1])
+
+
+def _parts(ids: Sequence[int], width: int) -> list[Sequence[int]]:
+    """Cuts token ids into `width` parts in their order; a token stands in several parts if there are few."""
+    cuts = [i * len(ids) // width for i in range(width + 1)]
+    return [ids[first : max(last, first + 1)] for first, last in pairwise(cuts)]
 
 
 def _trained_rows(weight: Tensor, count: int, generator: torch.Generator) -> Tensor:
