@@ -4,8 +4,8 @@ A page marks them with `<!-- KIND: FILE -->`: `table` shows a whole result, `cha
 calls alone, `rounds` what is left of each round of tools, `rates` the loss of each rate that was tried,
 `forgetting` and `probes` what is left of tasks, `kernels` what moves between processors, `addresses`,
 `orders` and `reject` how computed addresses route, `engines` what engines answer right, `trials` what a
-campaign tried, `throughput` and in short `speed` how fast engines answer, `lessons` what students keep of
-their teachers, and `precision` what the type of numbers changes.
+campaign tried, `throughput` and in short `speed` how fast engines answer, `lessons` and `skills` what
+students keep of their teachers, and `precision` and `weights` what the type of numbers changes.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ PAGES = (
 )
 BLOCK = re.compile(
     r"(<!-- (table|chains|rounds|rates|forgetting|probes|kernels|addresses|orders|reject|engines"
-    r"|throughput|speed|trials|lessons|precision|weights): (\S+) -->\n)"
+    r"|throughput|speed|trials|lessons|skills|precision|weights): (\S+) -->\n)"
     r".*?(<!-- end -->)",
     re.DOTALL,
 )
@@ -54,6 +54,11 @@ LESSONS = {
     "kl": "KL",
     "kl_no_prompt": "KL no prompt",
     "saved_tokens": "tokens saved",
+}
+SKILLS = {name: title for name, title in LESSONS.items() if name not in ("teacher", "method")} | {
+    "procedure": "skill",
+    "routing": "routing %",
+    "recalled": "recalled %",
 }
 PRECISION = {
     "method": "method",
@@ -147,10 +152,9 @@ def table(kind: str, path: Path) -> str:
         formats = dict.fromkeys(TWO_DIGITS, ".2f") | {"bank_gb": ".4f", "identical": ".1%"}
         formats |= {"seconds": ".3f", "share": ".1%", "gflops": ".0f"}
         return Table(result["rows"], BENCH[re.sub("_(mini|smollm2)$", "", path.stem)], formats).markdown()
-    if kind == "lessons":
-        return Table(
-            result["rows"], LESSONS, {"kl": ".2f", "kl_no_prompt": ".2f", "saved_tokens": ".0f"}
-        ).markdown()
+    if kind in ("lessons", "skills"):
+        formats = {"kl": ".2f", "kl_no_prompt": ".2f", "saved_tokens": ".0f"}
+        return Table(result["rows"], SKILLS if kind == "skills" else LESSONS, formats).markdown()
     if kind == "precision":
         return Table(result["rows"], PRECISION).markdown()
     if kind == "weights":
