@@ -6,6 +6,7 @@ import json
 import os
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 import torch
@@ -17,7 +18,8 @@ from tokmem.methods.base import Base
 from tokmem.methods.shared import answer_shared
 from tokmem.methods.tokmem import TokMem
 from tokmem.recall.settings import RecallSettings
-from tokmem.records import Example, Procedure
+from tokmem.records import Answer, Choice, Example, Procedure, Route, Turn
+from tokmem.train.parallel import Processes
 
 QUERIES = ["France", "Chad is", "Peru", "Göteborg", "Today"]
 
@@ -65,3 +67,16 @@ def test_two_processes_give_all_answers_in_order(tmp_path: Path) -> None:
         likely = wanted["route"]["choices"][0]
         assert got["route"]["choices"][0]["procedure"] == likely["procedure"]
         assert got["route"]["choices"][0]["probability"] == pytest.approx(likely["probability"], rel=1e-4)
+
+
+def test_answers_come_in_the_order_of_the_examples(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Echo:
+        def answer(self, examples: Any, *, forced: bool = False) -> list[Answer]:
+            route = Route((Choice("a", 1.0),), rejected=forced, memory_mass=0.5)
+            return [Answer(e.query, (Turn("a", e.query),), route=route, routes=(route,)) for e in examples]
+
+    examples, method = [Example(word) for word in ("one", "two", "three")], cast(Any, Echo())
+    others = json.dumps([asdict(answer) for answer in method.answer(examples[1::2])])
+    monkeypatch.setattr("tokmem.methods.shared.join_processes", lambda: Processes(0, 2))
+    monkeypatch.setattr(Processes, "gather", lambda self, text: [text, others])
+    assert answer_shared(method, examples) == method.answer(examples)

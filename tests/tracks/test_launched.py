@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
@@ -14,7 +14,7 @@ from tests.tracks.launched_run import CONFIGS, fail, main, run_all
 from tests.tracks.test_killed import TIMED
 from tests.train.test_parallel import free_port
 from tokmem.errors import ConfigError
-from tokmem.tracks.run import run
+from tokmem.tracks.run import _take_shares, run
 from tokmem.train import parallel
 from tokmem.train.parallel import Processes, alone
 
@@ -94,3 +94,35 @@ def test_alone_is_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WORLD_SIZE", "2")
     with alone():
         assert parallel.join_processes() == Processes()
+
+
+class Listed:
+    """An experiment of five parts in three jobs, which lists what has run."""
+
+    parts = ("a1", "a2", "b1", "c1", "c2")
+
+    def __init__(self) -> None:
+        self.ran: list[str] = []
+
+    def job(self, part: str) -> str:
+        return part[0]
+
+    def run(self, part: str) -> None:
+        self.ran.append(part)
+
+
+class Unlinked(Processes):
+    """A process that waits for nobody and hears a summary."""
+
+    def wait(self) -> None:
+        pass
+
+    def from_first(self, make: Any) -> str:
+        return '{"rows": []}'
+
+
+@pytest.mark.parametrize(("index", "own"), [(1, ["b1"]), (2, ["c1", "c2"])])
+def test_a_process_runs_every_nth_job(index: int, own: list[str], tmp_path: Path) -> None:
+    made: Any = Listed()
+    assert _take_shares(made, None, tmp_path, cast(Any, None), False, Unlinked(index, 3)) == {"rows": []}
+    assert made.ran == own

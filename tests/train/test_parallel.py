@@ -73,3 +73,44 @@ def test_the_others_go_on_where_the_first_one_raises(monkeypatch: pytest.MonkeyP
     with pytest.raises(ValueError, match="no checkpoint"), Processes(0, 2).in_turn():
         raise ValueError("no checkpoint")
     assert waits == [0]
+
+
+class FakeState:
+    """What accelerate knows of two processes, of which the other one adds zeros."""
+
+    device = torch.device("cpu")
+    waited = 0
+
+    def wait_for_everyone(self) -> None:
+        FakeState.waited += 1
+
+
+@pytest.fixture
+def pair(monkeypatch: pytest.MonkeyPatch) -> tuple[Processes, Processes]:
+    """Two processes; the sum over both is what the asked one has."""
+    monkeypatch.setattr("accelerate.PartialState", FakeState)
+    monkeypatch.setattr("accelerate.utils.reduce", lambda tensor, kind: tensor.clone())
+    return Processes(0, 2), Processes(1, 2)
+
+
+def test_sums_and_texts_of_two_processes(pair: tuple[Processes, Processes]) -> None:
+    first, second = pair
+    assert second.totals([1.5, 2.0]) == [1.5, 2.0]
+    assert second.gather("héllo") == ["", "héllo"]
+    assert first.from_first(lambda: "told") == "told"
+    assert second.from_first(lambda: pytest.fail("the first one makes it")) == ""
+    before = FakeState.waited
+    second.wait()
+    assert FakeState.waited == before + 1
+
+
+def test_gradients_are_added_and_values_are_copied(pair: tuple[Processes, Processes]) -> None:
+    first, second = pair
+    one, two = (torch.nn.Parameter(torch.ones(2)) for _ in range(2))
+    one.grad = torch.tensor([1.0, 2.0])
+    second.add_gradients([one, two])
+    assert [p.grad.tolist() for p in (one, two) if p.grad is not None] == [[1.0, 2.0], [0.0, 0.0]]
+    first.copy_first([one])
+    assert one.tolist() == [1.0, 1.0]
+    second.copy_first([one])
+    assert one.tolist() == [0.0, 0.0], "it has what the first one gave"
