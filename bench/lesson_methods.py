@@ -45,6 +45,7 @@ from tokmem.train.defaults import settings_for
 from tokmem.train.distil import divergences
 from tokmem.train.fit import fit
 from tokmem.train.loss import LossSum
+from tokmem.train.settings import FitSettings
 from tokmem.train.step import whole_states
 from tokmem.train.targets import Targets
 
@@ -79,6 +80,10 @@ class Course:
     @property
     def recall(self) -> RecallSettings:
         return RecallSettings(max_new_tokens=self.settings.max_new_tokens)
+
+    def options(self, how: FitSettings) -> dict[str, Any]:
+        """The arguments that every rival takes."""
+        return {"prompt": "query", "settings": how, "recall": self.recall, "seed": self.settings.seed}
 
 
 Row = dict[str, Any]
@@ -126,15 +131,7 @@ def prompt_tuned(course: Course, width: int) -> Row:
     memory, ready = course.ready(1)
     started = time.monotonic()
     how = settings_for(len(ready.train), course.backbone, course.training)
-    method = PeftPrompt(
-        course.backbone,
-        "prompt_tuning",
-        width=width,
-        prompt="query",
-        settings=how,
-        recall=course.recall,
-        seed=course.settings.seed,
-    )
+    method = PeftPrompt(course.backbone, "prompt_tuning", width=width, **course.options(how))
     objective = PromptDistillation(method, ready.targets)
     train, held = ([method.encoder.encode_plain(e) for e in part] for part in (ready.train, ready.held))
     weight: Any = course.backbone.model.get_input_embeddings().weight
@@ -150,15 +147,7 @@ def adapted(course: Course, tokens: int, *, rank: int) -> Row:
     _, ready = course.ready(1)
     started = time.monotonic()
     how = settings_for(len(ready.train), course.backbone, {**course.training, "lr": LORA_RATE})
-    method = LoRA(
-        course.backbone,
-        lora_r=rank,
-        lora_alpha=4 * rank,
-        prompt="query",
-        settings=how,
-        recall=course.recall,
-        seed=course.settings.seed,
-    )
+    method = LoRA(course.backbone, lora_r=rank, lora_alpha=4 * rank, **course.options(how))
     objective = AdapterDistillation(method, ready.targets)
     train, held = ([method.encoder.encode_plain(e) for e in part] for part in (ready.train, ready.held))
     fit(objective, train, how)

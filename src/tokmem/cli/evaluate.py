@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from tokmem.cli.flags import Flags, given, track_config
-from tokmem.cli.memory import FASTEST, OF_BANK, Prompt, backbone_of, for_speed, one_bank, open_memory
+from tokmem.cli.memory import FASTEST, OF_BANK, Prompt, backbone_of, for_speed, open_memory
 from tokmem.cli.shared import Out, Resume, load, run_folder, show_results
 from tokmem.cli.train import choose_source
 from tokmem.config import parse_yaml
@@ -48,7 +48,7 @@ def evaluate(
     from tokmem.tracks.atomic.data import check_corpus
     from tokmem.tracks.run import run
 
-    bank, settings = one_bank(bank, named), given(ctx)
+    bank, settings = _one_bank(bank, named), given(ctx)
     corpus = parse_yaml(settings.get("data.corpus", "null"), "--corpus")
     if corpus is not None and corpus.endswith(".json"):
         if resume:
@@ -61,6 +61,20 @@ def evaluate(
     check_corpus(config.data)  # its errors need not wait for the backbone
     folder = run_folder(out, resume, Path("runs/eval"))
     show_results(run(config, folder, resume=resume, backbone=load(config.backbone)), folder)
+
+
+def _one_bank(bank: Path | None, named: Path | None) -> Path:
+    """Returns the folder that was given as an argument or as --bank.
+
+    Raises:
+        ConfigError: none was given, or two.
+    """
+    if bank and named:
+        raise ConfigError(f"{bank} and --bank {named}", "one of them", "leave one out")
+    found = bank or named
+    if found is None:
+        raise ConfigError("no bank", "the folder of one", "write tokmem eval BANK")
+    return found
 
 
 def _config(bank: Path, settings: dict[str, str], prompt: str | None) -> Any:

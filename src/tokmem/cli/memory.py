@@ -12,7 +12,7 @@ from tokmem.cli.flags import track_config
 from tokmem.cli.shared import load
 from tokmem.config import parse_yaml
 from tokmem.config.texts import quoted
-from tokmem.errors import BankError, ConfigError
+from tokmem.errors import BankError
 
 if TYPE_CHECKING:  # importing it takes seconds
     from tokmem.methods.tokmem import TokMem
@@ -42,20 +42,6 @@ def backbone_of(bank: Path, origin: Any) -> str:
     """Finds the backbone of a bank: the one that its run adapted and saved beside it; else the name."""
     adapted = bank.parent.parent / origin.backbone
     return str(adapted) if (adapted / "config.json").is_file() else str(origin.backbone)
-
-
-def one_bank(bank: Path | None, named: Path | None) -> Path:
-    """Returns the folder that was given as an argument or as --bank.
-
-    Raises:
-        ConfigError: none was given, or two.
-    """
-    if bank and named:
-        raise ConfigError(f"{bank} and --bank {named}", "one of them", "leave one out")
-    found = bank or named
-    if found is None:
-        raise ConfigError("no bank", "the folder of one", "write tokmem eval BANK")
-    return found
 
 
 def open_memory(bank: Path, settings: Mapping[str, str], prompt: str | None) -> TokMem:

@@ -174,9 +174,8 @@ def weight_fields(weights: Weights | None) -> dict[str, Any]:
 def new_matrices(memory: TokMem, vocabulary: Vocabulary, held: Mapping[str, Stored]) -> dict[str, Stored]:
     """Input embedding and, unless it is the same, output head, with the bank's rows.
 
-    The embedding keeps the file's type. The head is float16 if the file has fewer bits: an engine multiplies
-    such a matrix with states of eight bits, and then procedures with similar addresses are confused
-    (`results/serving/weights.json`).
+    The embedding keeps the file's type. The head is float16 if the file has fewer bits. For a matrix of fewer
+    bits an engine rounds the states too, and then it confuses procedures with similar addresses.
     """
     unlikely = least_likely(memory) if vocabulary.new_fillers else 0
     bank = memory.bank

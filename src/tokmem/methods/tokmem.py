@@ -67,7 +67,7 @@ class TokMem(Memory, Trained):
     Args:
         backbone: a loaded backbone, what `load_backbone` takes as a name, or a causal LM of transformers.
         tokenizer: that of the causal LM; only beside one.
-        device: where a named backbone goes; likewise `dtype` and `device_map` (see `load_backbone`).
+        device, dtype, device_map: for a named backbone; see `load_backbone`.
         bank: an existing bank of this backbone; None starts an empty one.
         coupled: whether a new bank's address and steering are one parameter, as published, or two.
         policy: where a new bank takes its token ids from.
