@@ -95,6 +95,11 @@ def test_the_clock_of_a_resumed_run_goes_on_from_its_last_file(tmp_path: Path) -
     assert 100 <= RunFolder(tmp_path, resume=True).seconds < 160
 
 
+def test_a_run_that_moved_names_all_its_devices(tmp_path: Path) -> None:
+    RunFolder(tmp_path, device="cuda:1").write_config(Config())
+    assert RunFolder(tmp_path, resume=True).devices == ["cpu", "cuda"]
+
+
 @pytest.mark.parametrize(
     "text", ["{}", '{"seconds_before": [1], "began": 2}', '{"seconds_before": 1, "began": null}']
 )

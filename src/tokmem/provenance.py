@@ -97,48 +97,56 @@ def _version(package: str) -> str | None:
         return None
 
 
-def _earlier_seconds(folder: Path) -> float:
-    """Seconds that the run of a folder had taken when it wrote its last file; 0 if unknown.
+def _earlier(folder: Path) -> tuple[float, set[str]]:
+    """Seconds that the run of a folder had taken when it wrote its last file, and the devices it ran on.
 
     The time of its config does not count: it is written first, and a person may edit it between two parts of
     the run.
     """
     if not (folder / _CLOCK).is_file():
-        return 0.0
+        return 0.0, set()
     do = f"remove {folder / _CLOCK}: wall time is counted again"
     clock = read_json(folder / _CLOCK, dict, do)
     files = (path for path in folder.rglob("*") if path.is_file() and path.name not in (_CONFIG, _CLOCK))
     last = max((path.stat().st_mtime for path in files), default=0.0)
-    before, began = (clock.get(name) for name in ("seconds_before", "began"))
-    if not isinstance(before, int | float) or not isinstance(began, int | float):
+    before, began, devices = clock.get("seconds_before"), clock.get("began"), clock.get("devices", [])
+    named = isinstance(devices, list) and all(isinstance(device, str) for device in devices)
+    if not isinstance(before, int | float) or not isinstance(began, int | float) or not named:
         raise damaged(folder / _CLOCK, f"{clock!r:.80}", do)
-    return before + max(0.0, last - began)
+    return before + max(0.0, last - began), {*devices}
 
 
 class RunFolder:
     """The folder of one run: `config.yaml`, `metrics.jsonl` and `summary.json`. Its clock starts at once.
 
     The clock of a resumed run continues from where the run ended: `clock.json` holds the time at which the
-    last part began, and the latest file in the folder shows when it ended.
+    last part began, and the latest file in the folder shows when it ended. It also names every device that a
+    part of the run used.
 
     Args:
         path: the folder; it is made if it is missing.
         resume: whether to continue the run in the folder.
+        device: torch device of this part, such as "cuda:0"; only its kind is kept.
+
+    Attributes:
+        devices: kinds of devices of all parts, in order of name.
 
     Raises:
         ConfigError: the folder holds a run, and `resume` is not set.
     """
 
-    def __init__(self, path: Path, *, resume: bool = False) -> None:
+    def __init__(self, path: Path, *, resume: bool = False, device: str = "cpu") -> None:
         self.path = path
         if not resume and any((path / name).exists() for name in (_CONFIG, "metrics.jsonl", "summary.json")):
             raise ConfigError(
                 f"{path} already holds a run", "a new folder", "name another one, or resume the run"
             )
         path.mkdir(parents=True, exist_ok=True)
-        earlier = _earlier_seconds(path)
+        earlier, devices = _earlier(path)
         self._started = time.monotonic() - earlier
-        atomic_write_json(path / _CLOCK, {"seconds_before": round(earlier, 2), "began": time.time()})
+        self.devices = sorted(devices | {device.partition(":")[0]})
+        clock = {"seconds_before": round(earlier, 2), "began": time.time(), "devices": self.devices}
+        atomic_write_json(path / _CLOCK, clock)
 
     @property
     def seconds(self) -> float:

@@ -1,16 +1,19 @@
 from __future__ import annotations
 
+from itertools import pairwise
 from math import inf
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import scaled_dot_product_attention
 from transformers import AutoModelForCausalLM, DynamicCache, PreTrainedModel
 
 from tests.tiny import CONFIGS, tiny_bank, tiny_lm, tiny_model
 from tokmem.model.memory_lm import MemoryLM
 from tokmem.model.packed import longest_packed
+from tokmem.model.prefix import read_prefixes
 
 LIMITS = {"gemma2": 0, "gemma3": 6, "mistral": 5}
 SEQUENCES = [(2, 7, 30), (5,), (11, 90, 3, 44, 8)]
@@ -110,3 +113,53 @@ def test_attention_over_a_past_has_the_kernels_gradient_in_half_precision() -> N
     assert gradients[1].abs().max() > 1e-2
     apart = (gradients[0] - gradients[1]).norm() / gradients[1].norm()
     assert apart < 0.05
+
+
+def states_and_gradient(lm: MemoryLM, *, given: bool) -> tuple[Tensor, Tensor]:
+    """States of sequences with a memory token in each, and the gradient of its row of a weighted sum."""
+    sequences = [(ids[0], *lm.read.slots.ids(f"new{n}"), *ids[1:]) for n, ids in enumerate(SEQUENCES)]
+    past = [read_prefixes(lm, [ids])[0].joined() for ids in ((3, 4), (9, 1, 7), (6,))] if given else ()
+    states = lm.packed(sequences, past).float()
+    weights = torch.randn(states.shape, generator=torch.Generator().manual_seed(0)).to(states.device)
+    (gradient,) = torch.autograd.grad((states * weights).sum(), [lm.read.steering.fresh])
+    assert gradient.norm() > 0
+    return states, gradient.float()
+
+
+def together(
+    query: Tensor, key: Tensor, value: Tensor, queries: Tensor, keys: Tensor, *most: int, **options: Any
+) -> Tensor:
+    """What FlashAttention of variable length computes, sequence by sequence: causal from the last key."""
+    assert options.get("window_size") == (-1, 0)
+    assert most == (int(queries.diff().max()), int(keys.diff().max()))
+    out = []
+    for q, (a, b) in zip(query.split(queries.diff().tolist()), pairwise(keys.tolist()), strict=True):
+        places = torch.arange(b - a)
+        seen = places <= places[-len(q) :, None]
+        parts = (x.transpose(0, 1)[None] for x in (q, key[a:b], value[a:b]))
+        found = scaled_dot_product_attention(*parts, seen, scale=options["scale"], enable_gqa=True)
+        out.append(found[0].transpose(0, 1))
+    return torch.cat(out)
+
+
+@pytest.mark.parametrize("given", [False, True])
+def test_one_kernel_attends_as_many_calls_do(monkeypatch: pytest.MonkeyPatch, given: bool) -> None:
+    lm = MemoryLM(tiny_model("qwen3"), tiny_bank(True, "auto"))
+    wanted = states_and_gradient(lm, given=given)
+    monkeypatch.setattr("tokmem.model.packed._flash_takes", lambda query: True)
+    monkeypatch.setattr("tokmem.model.packed.varlen_attn", together)
+    for found, expected in zip(states_and_gradient(lm, given=given), wanted, strict=True):
+        torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("given", [False, True])
+def test_flash_attention_gives_the_states_and_gradients_of_float32(given: bool) -> None:
+    exact, half = (
+        states_and_gradient(
+            MemoryLM(tiny_model("qwen3").to("cuda", dtype), tiny_bank(True, "auto")), given=given
+        )
+        for dtype in (torch.float32, torch.bfloat16)
+    )
+    for found, expected in zip(half, exact, strict=True):
+        assert (found - expected).norm() < 0.03 * expected.norm()

@@ -4,7 +4,11 @@ Attention stays within each sequence: causal and dense, over the sequence's own 
 values from before it. It replaces the model's attention through the attention interface of `transformers`;
 `longest_packed` computes for which models and lengths this is exact.
 
-Letters: N tokens in the row, S sequences, H heads, G key-value heads, D head size, L given positions.
+On a GPU one kernel attends within all sequences of the row (FlashAttention, of variable length); elsewhere,
+and in float32, each sequence has a call of its own.
+
+Letters: N tokens in the row, S sequences, H heads, G key-value heads, D head size, L given positions, K keys
+of all sequences: N and the given positions.
 """
 
 from __future__ import annotations
@@ -13,10 +17,13 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
+from inspect import signature
+from itertools import accumulate
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.attention.varlen import varlen_attn
 from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface, Cache, PreTrainedConfig, PreTrainedModel
 
@@ -33,6 +40,8 @@ _HARMLESS = frozenset(
 # Lengths of the trial's sequences. Short ones cost little and fit into any window.
 _TRIAL = (2, 3)
 _CLOSE = {torch.float32: 1e-3, torch.float64: 1e-3}  # else 0.05: half precision
+# What FlashAttention takes: compute capability, dtypes, and head sizes that are multiples of 8.
+_FLASH = (8, 0), (torch.float16, torch.bfloat16), 256
 
 
 class _Unpackable(Exception):
@@ -49,20 +58,23 @@ class PackedRow:
             nothing stands before it.
         layers: indices of the layers that have run.
         window: the shortest sliding window of these layers.
+        made: what `ends` has made for each device.
     """
 
     lengths: Sequence[int]
     past: Sequence[Past] = ()
     layers: list[int] = field(default_factory=list)
     window: float = float("inf")
+    made: dict[torch.device, tuple[Tensor, Tensor]] = field(default_factory=dict)
 
     def positions(self) -> list[int]:
         """(N,) position of each token in its own sequence."""
-        starts = [_length(past) for past in self.past] or [0] * len(self.lengths)
-        return [s + i for s, n in zip(starts, self.lengths, strict=True) for i in range(n)]
+        return [i for keys, n in zip(self.spans, self.lengths, strict=True) for i in range(keys - n, keys)]
 
     def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, scale: float | None) -> Tensor:
         """(1, H, N, D) queries, (1, G, N, D) keys and values -> (1, N, H, D)."""
+        if _flash_takes(query):
+            return self._together(layer, *(x[0].transpose(0, 1) for x in (query, key, value)), scale)
         parts = zip(*(x.split(list(self.lengths), 2) for x in (query, key, value)), strict=True)
         out = [self._one(i, layer, q, k, v, scale) for i, (q, k, v) in enumerate(parts)]
         return torch.cat([x.transpose(1, 2) for x in out], 1)
@@ -86,6 +98,42 @@ class PackedRow:
         )
         return out.to(kind)
 
+    def _together(
+        self, layer: int, query: Tensor, key: Tensor, value: Tensor, scale: float | None
+    ) -> Tensor:
+        """(N, H, D) queries, (N, G, D) keys and values -> (1, N, H, D), by one kernel."""
+        if any(self.past):
+            key, value = (self._after_past(layer, i, own) for i, own in enumerate((key, value)))
+        grouped: dict[str, Any] = {"enable_gqa": True}
+        if "enable_gqa" not in signature(varlen_attn).parameters:  # torch 2.11
+            shared, grouped = query.shape[1] // key.shape[1], {}
+            key, value = (x.repeat_interleave(shared, 1) for x in (key, value))
+        most = max(self.lengths), max(self.spans)
+        ends = self.ends(query.device)
+        out = varlen_attn(query, key, value, *ends, *most, scale=scale, window_size=(-1, 0), **grouped)
+        return out[None]  # type: ignore[index]
+
+    def _after_past(self, layer: int, which: int, own: Tensor) -> Tensor:
+        """(N, G, D) keys or values of the row -> (K, G, D): behind those given for each sequence."""
+        parts = []
+        for past, new in zip(self.past, own.split(list(self.lengths)), strict=True):
+            parts += [past[layer][which].transpose(0, 1), new] if past else [new]
+        return torch.cat(parts)
+
+    @cached_property
+    def spans(self) -> list[int]:
+        """(S,) number of keys of each sequence, including the given ones."""
+        given = [_length(past) for past in self.past] or [0] * len(self.lengths)
+        return [g + n for g, n in zip(given, self.lengths, strict=True)]
+
+    def ends(self, device: torch.device) -> tuple[Tensor, Tensor]:
+        """(S + 1,) where each sequence's queries begin and end in N, and its keys in K; made once a device."""
+        if device not in self.made:
+            counts = (self.lengths, self.spans)
+            queries, keys = (on_device([*accumulate(n, initial=0)], device).int() for n in counts)
+            self.made[device] = queries, keys
+        return self.made[device]
+
     @cached_property
     def masks(self) -> list[Tensor | None]:
         """For each sequence (T, L + T): which keys its T tokens see after a past of L; None: all keys."""
@@ -97,6 +145,18 @@ class PackedRow:
             places = torch.arange(_length(past) + n, device=past[0][0].device)
             masks.append(places <= places[-n:, None])
         return masks
+
+
+def _flash_takes(query: Tensor) -> bool:
+    """Whether FlashAttention of variable length runs on these queries' device, in their dtype and size."""
+    capability, kinds, most = _FLASH
+    return (
+        query.is_cuda
+        and query.dtype in kinds
+        and query.shape[-1] % 8 == 0
+        and query.shape[-1] <= most
+        and torch.cuda.get_device_capability(query.device) >= capability
+    )
 
 
 def _length(past: Past) -> int:

@@ -84,18 +84,19 @@ def carry_out(
     spread: Spread | None = None,
 ) -> dict[str, Any]:
     """`run` with an experiment that is prepared already; `spread` runs its jobs elsewhere."""
-    with RunFolder(folder, resume=resume) as out:
+    with RunFolder(folder, resume=resume, device=str(backbone.device)) as out:
         out.write_config(config)
         experiment.begin()
         if spread is not None:
             spread(_jobs(experiment))
+        came = provenance_of(config.seeds[0], experiment.checksum, backbone)
         summary = {
             "name": config.name,
             "track": config.track,
             # Parts that other processes ran are read back here.
             **experiment.summarise([experiment.run(part) for part in experiment.parts]),
             "backbone": backbone.id,
-            "provenance": provenance_of(config.seeds[0], experiment.checksum, backbone),
+            "provenance": came | {"device": ", ".join(out.devices)},  # a resumed run may have moved
         }
         out.write_summary(summary)
         experiment.end(summary)
