@@ -42,6 +42,8 @@ _TRIAL = (2, 3)
 _CLOSE = {torch.float32: 1e-3, torch.float64: 1e-3}  # else 0.05: half precision
 # What FlashAttention takes: compute capability, dtypes, and head sizes that are multiples of 8.
 _FLASH = (8, 0), (torch.float16, torch.bfloat16), 256
+# Later than torch 2.11, several query heads may share a key-value head.
+_GROUPED: dict[str, Any] = {"enable_gqa": True} if "enable_gqa" in signature(varlen_attn).parameters else {}
 
 
 class _Unpackable(Exception):
@@ -74,7 +76,8 @@ class PackedRow:
     def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, scale: float | None) -> Tensor:
         """(1, H, N, D) queries, (1, G, N, D) keys and values -> (1, N, H, D)."""
         if _flash_takes(query):
-            return self._together(layer, *(x[0].transpose(0, 1) for x in (query, key, value)), scale)
+            query, key, value = (x[0].transpose(0, 1) for x in (query, key, value))
+            return self._together(layer, query, key, value, scale)
         parts = zip(*(x.split(list(self.lengths), 2) for x in (query, key, value)), strict=True)
         out = [self._one(i, layer, q, k, v, scale) for i, (q, k, v) in enumerate(parts)]
         return torch.cat([x.transpose(1, 2) for x in out], 1)
@@ -98,20 +101,16 @@ class PackedRow:
         )
         return out.to(kind)
 
-    def _together(
-        self, layer: int, query: Tensor, key: Tensor, value: Tensor, scale: float | None
-    ) -> Tensor:
+    def _together(self, layer: int, query: Tensor, key: Tensor, value: Tensor, scale: float | None) -> Tensor:
         """(N, H, D) queries, (N, G, D) keys and values -> (1, N, H, D), by one kernel."""
         if any(self.past):
             key, value = (self._after_past(layer, i, own) for i, own in enumerate((key, value)))
-        grouped: dict[str, Any] = {"enable_gqa": True}
-        if "enable_gqa" not in signature(varlen_attn).parameters:  # torch 2.11
-            shared, grouped = query.shape[1] // key.shape[1], {}
-            key, value = (x.repeat_interleave(shared, 1) for x in (key, value))
-        most = max(self.lengths), max(self.spans)
-        ends = self.ends(query.device)
-        out = varlen_attn(query, key, value, *ends, *most, scale=scale, window_size=(-1, 0), **grouped)
-        return out[None]  # type: ignore[index]
+        if not _GROUPED:
+            key, value = (x.repeat_interleave(query.shape[1] // key.shape[1], 1) for x in (key, value))
+        most, ends = (max(self.lengths), max(self.spans)), self.ends(query.device)
+        out = varlen_attn(query, key, value, *ends, *most, scale=scale, window_size=(-1, 0), **_GROUPED)
+        assert isinstance(out, Tensor)  # a pair only if asked for
+        return out[None]
 
     def _after_past(self, layer: int, which: int, own: Tensor) -> Tensor:
         """(N, G, D) keys or values of the row -> (K, G, D): behind those given for each sequence."""
@@ -127,7 +126,7 @@ class PackedRow:
         return [g + n for g, n in zip(given, self.lengths, strict=True)]
 
     def ends(self, device: torch.device) -> tuple[Tensor, Tensor]:
-        """(S + 1,) where each sequence's queries begin and end in N, and its keys in K; made once a device."""
+        """(S + 1,) where each sequence's queries begin and end in N, and its keys in K; kept by device."""
         if device not in self.made:
             counts = (self.lengths, self.spans)
             queries, keys = (on_device([*accumulate(n, initial=0)], device).int() for n in counts)
