@@ -106,7 +106,7 @@ def test_attention_over_a_past_has_the_kernels_gradient_in_half_precision() -> N
         with torch.no_grad():
             each.packed([(3, 4, 5, 6)], cache=cache)
         past = [(x.keys[0], x.values[0]) for x in cache.layers]
-        states = each.packed([(92, 8, 9), (93, 7)], [past, ()])
+        states = each.packed([(92, 8, 9), (93, 7)], [[past], ()])
         weights = torch.randn(states.shape, generator=torch.Generator().manual_seed(0))
         (states.float() * weights).sum().backward()
         gradients.append(each.bank.steering.fresh.grad)
@@ -118,7 +118,7 @@ def test_attention_over_a_past_has_the_kernels_gradient_in_half_precision() -> N
 def states_and_gradient(lm: MemoryLM, *, given: bool) -> tuple[Tensor, Tensor]:
     """States of sequences with a memory token in each, and the gradient of its row of a weighted sum."""
     sequences = [(ids[0], *lm.read.slots.ids(f"new{n}"), *ids[1:]) for n, ids in enumerate(SEQUENCES)]
-    past = [read_prefixes(lm, [ids])[0].joined() for ids in ((3, 4), (9, 1, 7), (6,))] if given else ()
+    past = [read_prefixes(lm, [ids])[0].parts for ids in ((3, 4), (9, 1, 7), (6,))] if given else ()
     states = lm.packed(sequences, past).float()
     weights = torch.randn(states.shape, generator=torch.Generator().manual_seed(0)).to(states.device)
     (gradient,) = torch.autograd.grad((states * weights).sum(), [lm.read.steering.fresh])

@@ -92,15 +92,18 @@ class MemoryLM:
             self.longest_packed = longest
 
     def packed(
-        self, sequences: Sequence[Sequence[int]], past: Sequence[Past] = (), cache: Cache | None = None
+        self,
+        sequences: Sequence[Sequence[int]],
+        past: Sequence[Sequence[Past]] = (),
+        cache: Cache | None = None,
     ) -> Tensor:
         """Runs the body over sequences that stand side by side in one row, without padding.
 
         Args:
             sequences: token ids, with memory ids among them. A sequence with its past is at most
                 `longest_packed` tokens long.
-            past: for each sequence the keys and values before it, a pair (G, L, D) for each layer; empty if
-                nothing stands before it.
+            past: for each sequence the parts before it, in order; each has keys and values, a pair (G, L, D)
+                for each layer. Empty if nothing stands before any sequence.
             cache: receives the keys and values of the row, (1, G, N, D) for each layer.
 
         Returns:

@@ -56,15 +56,15 @@ class PackedRow:
 
     Attributes:
         lengths: (S,) number of tokens of each sequence in the row.
-        past: for each sequence the keys and values before it, a pair (G, L, D) for each layer; empty if
-            nothing stands before it.
+        past: for each sequence the parts before it, in order; each has keys and values, a pair (G, L, D) for
+            each layer. Empty if nothing stands before any sequence.
         layers: indices of the layers that have run.
         window: the shortest sliding window of these layers.
         made: what `ends` has made for each device.
     """
 
     lengths: Sequence[int]
-    past: Sequence[Past] = ()
+    past: Sequence[Sequence[Past]] = ()
     layers: list[int] = field(default_factory=list)
     window: float = float("inf")
     made: dict[torch.device, tuple[Tensor, Tensor]] = field(default_factory=dict)
@@ -87,8 +87,9 @@ class PackedRow:
     ) -> Tensor:
         causal, mask = query.shape[2] > 1, None
         if self.past and self.past[index]:
-            keys, values = self.past[index][layer]
-            key, value = torch.cat([keys[None], key], 2), torch.cat([values[None], value], 2)
+            before = [part[layer] for part in self.past[index]]
+            key = torch.cat([*(keys for keys, _ in before), key[0]], 1)[None]
+            value = torch.cat([*(values for _, values in before), value[0]], 1)[None]
             causal, mask = False, self.masks[index]
             if mask is not None:
                 mask = mask.to(query.device)  # layers may stand on several devices
@@ -114,15 +115,15 @@ class PackedRow:
 
     def _after_past(self, layer: int, which: int, own: Tensor) -> Tensor:
         """(N, G, D) keys or values of the row -> (K, G, D): behind those given for each sequence."""
-        parts = []
-        for past, new in zip(self.past, own.split(list(self.lengths)), strict=True):
-            parts += [past[layer][which].transpose(0, 1), new] if past else [new]
-        return torch.cat(parts)
+        rows: list[Tensor] = []
+        for parts, new in zip(self.past, own.split(list(self.lengths)), strict=True):
+            rows += [*(part[layer][which].transpose(0, 1) for part in parts), new]
+        return torch.cat(rows)
 
     @cached_property
     def spans(self) -> list[int]:
         """(S,) number of keys of each sequence, including the given ones."""
-        given = [_length(past) for past in self.past] or [0] * len(self.lengths)
+        given = [sum(map(_length, parts)) for parts in self.past] or [0] * len(self.lengths)
         return [g + n for g, n in zip(given, self.lengths, strict=True)]
 
     def ends(self, device: torch.device) -> tuple[Tensor, Tensor]:
@@ -137,11 +138,11 @@ class PackedRow:
     def masks(self) -> list[Tensor | None]:
         """For each sequence (T, L + T): which keys its T tokens see after a past of L; None: all keys."""
         masks: list[Tensor | None] = []
-        for past, n in zip(self.past, self.lengths, strict=True):
-            if n == 1 or not past:
+        for parts, n, span in zip(self.past, self.lengths, self.spans, strict=True):
+            if n == 1 or not parts:
                 masks.append(None)
                 continue
-            places = torch.arange(_length(past) + n, device=past[0][0].device)
+            places = torch.arange(span, device=parts[0][0][0].device)
             masks.append(places <= places[-n:, None])
         return masks
 
@@ -160,7 +161,7 @@ def _flash_takes(query: Tensor) -> bool:
 
 def _length(past: Past) -> int:
     """The number of positions L of a past."""
-    return int(past[0][0].shape[-2]) if past else 0
+    return int(past[0][0].shape[-2])
 
 
 def _attention(

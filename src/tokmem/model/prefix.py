@@ -53,12 +53,19 @@ class Prefix:
         """The number of bytes, without those of the stem."""
         return self.hidden.nbytes + sum(k.nbytes + v.nbytes for k, v in self.layers)
 
+    @property
+    def parts(self) -> tuple[Past, ...]:
+        """The keys and values of each layer: those of the stems, from the first one on, and its own."""
+        return (*(self.stem.parts if self.stem else ()), self.layers)
+
     def joined(self) -> Past:
         """The keys and values of each layer, including those of the stem."""
         if self.stem is None:
             return self.layers
-        pairs = zip(self.stem.joined(), self.layers, strict=True)
-        return [(torch.cat([a, k], 1), torch.cat([b, v], 1)) for (a, b), (k, v) in pairs]
+        return [
+            (torch.cat([k for k, _ in layer], 1), torch.cat([v for _, v in layer], 1))
+            for layer in zip(*self.parts, strict=True)
+        ]
 
 
 def suitable_tokens(lm: MemoryLM) -> int:
@@ -67,7 +74,7 @@ def suitable_tokens(lm: MemoryLM) -> int:
 
 
 def read_packed(
-    lm: MemoryLM, sequences: Sequence[Sequence[int]], past: Sequence[Past] = ()
+    lm: MemoryLM, sequences: Sequence[Sequence[int]], past: Sequence[Sequence[Past]] = ()
 ) -> tuple[list[Past], Tensor]:
     """Runs sequences through the backbone in one packed row.
 
@@ -135,8 +142,7 @@ def _padded(order: Sequence[int], prefixes: Sequence[Sequence[int]], tokens: int
 def _read_packed(
     lm: MemoryLM, prefixes: Sequence[Sequence[int]], stems: Sequence[Prefix | None]
 ) -> list[Prefix]:
-    joined = {id(stem): stem.joined() for stem in stems if stem}
-    past = [joined[id(stem)] if stem else () for stem in stems] if joined else ()
+    past = [stem.parts if stem else () for stem in stems] if any(stems) else ()
     return [
         Prefix(tuple((_copy(k), _copy(v)) for k, v in own), last.clone(), stem)
         for own, last, stem in zip(*read_packed(lm, prefixes, past), stems, strict=True)

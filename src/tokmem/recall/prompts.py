@@ -134,13 +134,5 @@ class PromptReader:
 
     def _read(self, segments: Sequence[Segment]) -> tuple[list[Past], Tensor]:
         """Reads segments whose parents have been read: their own keys and values, and their last states."""
-        return read_packed(self.lm, [segment.ids for segment in segments], _pasts(segments))
-
-
-def _pasts(segments: Sequence[Segment]) -> list[Past]:
-    """The states before each segment. If one segment has a parent, all get a past, some of zero length."""
-    known = next((s.parent.states for s in segments if s.parent), None)
-    if known is None:
-        return []
-    nothing = [(key[:, :0], value[:, :0]) for key, value in known]
-    return [segment.parent.states if segment.parent else nothing for segment in segments]
+        before = [(segment.parent.states,) if segment.parent else () for segment in segments]
+        return read_packed(self.lm, [segment.ids for segment in segments], before if any(before) else ())

@@ -93,7 +93,7 @@ def _packed(
 ) -> tuple[Tensor, Sequence[int]]:
     """States before the tokens that follow each prefix, by example, and the number of each example's."""
     parts = [e.ids[e.prefix : -1] for e in examples]
-    states = lm.packed(parts, [p.joined() for p in prefixes]).split([len(part) for part in parts])
+    states = lm.packed(parts, [p.parts for p in prefixes]).split([len(part) for part in parts])
     pieces = [x for p, own in zip(prefixes, states, strict=True) for x in (p.hidden[None], own)]
     return torch.cat(pieces), [len(part) + 1 for part in parts]
 
