@@ -40,7 +40,7 @@ PAGES = (
 )
 BLOCK = re.compile(
     r"(<!-- (table|chains|rounds|rates|forgetting|probes|kernels|addresses|orders|reject|engines"
-    r"|throughput|speed|trials|lessons|skills|precision|weights): (\S+) -->\n)"
+    r"|throughput|speed|trials|lessons|skills|precision|weights|gpu|gpu_recall): (\S+) -->\n)"
     r".*?(<!-- end -->)",
     re.DOTALL,
 )
@@ -148,6 +148,8 @@ def table(kind: str, path: Path) -> str:
     if "bench" in path.parts and not path.exists():
         return f"`{path.relative_to(ROOT)}`: to be measured with `make bench`.\n"
     result: dict[str, Any] = json.loads(path.read_text("utf-8"))
+    if kind in ("gpu", "gpu_recall"):
+        return gpu_table(result, recall=kind == "gpu_recall").markdown()
     if "bench" in path.parts:
         formats = dict.fromkeys(TWO_DIGITS, ".2f") | {"bank_gb": ".4f", "identical": ".1%"}
         formats |= {"seconds": ".3f", "share": ".1%", "gflops": ".0f"}
@@ -278,6 +280,32 @@ def throughput_table(rows: list[dict[str, Any]], short: bool = False) -> Table:
     lines = [{**row, "cache": "on" if row["cache"] else "off"} for row in rows]
     formats = {"requests_per_second": ".3f", "cpu_seconds": ".2f", "prompt_tokens": ".0f", "requests": "d"}
     return Table(lines, titles, formats | {"server_mb": ".0f"})
+
+
+def gpu_table(result: dict[str, Any], recall: bool) -> Table:
+    """Makes the table of training on a GPU, with ratios to PEFT, or of recall there."""
+    if recall:
+        titles = {"backbone": "backbone", "name": "recall, 256 queries at a time"} | BENCH["recall"]
+        formats = {"speedup": ".2f", "queries_per_second": ".1f", "identical": ".1%"}
+        return Table(result["recall"], titles | {"name": "recall, 256 queries at a time"}, formats)
+    peft = {
+        (r["backbone"], r["batch"]): r["tokens_per_second"] for r in result["rows"] if r["name"] == "peft"
+    }
+    rows = [
+        {**row, "against": row["tokens_per_second"] / peft[row["backbone"], row["batch"]]}
+        for row in result["rows"]
+    ]
+    titles = {
+        "backbone": "backbone",
+        "batch": "queries a step",
+        "name": "training",
+        "tokens_per_second": "tokens/s",
+        "against": "against PEFT",
+        "share_of_peak": "of the card's peak",
+        "peak_gb": "peak GB",
+    }
+    formats = {"batch": "d", "tokens_per_second": ",.0f", "against": ".2f", "share_of_peak": ".1%"}
+    return Table(rows, titles, formats | {"peak_gb": ".1f"})
 
 
 def states_table(kind: str, result: dict[str, Any]) -> Table:
