@@ -12,7 +12,7 @@ import typer
 
 from tokmem.cli import launched
 from tokmem.cli.flags import Flags, given, track_config, training_given
-from tokmem.cli.memory import backbone_of
+from tokmem.cli.memory import FASTEST, backbone_of, for_speed
 from tokmem.cli.shared import command_line, console, load, show_json, show_table
 from tokmem.config.texts import quoted
 from tokmem.errors import ConfigError
@@ -36,6 +36,7 @@ FLAGS = Flags(
         "training.lr": "by the size of the backbone",
         "training.epochs": "as many as make 150 steps",
         "training.batch_size": "4, or as many queries as there are",
+        **FASTEST,
     },
 )
 _ASK = 60  # seconds of work that need no question
@@ -135,13 +136,13 @@ def _open(bank: Path, settings: dict[str, str]) -> tuple[TokMem, dict[str, Any],
 
     start = {"start": "description"}
     if not (bank.is_dir() and any(bank.iterdir())):
-        config = track_config("atomic", {**start, **settings})
+        config = track_config("atomic", for_speed({**start, **settings}))
         options: Any = {"coupled": False, "addresses": "closed", "prompt": "query"}
         backbone = load(config.backbone)
         return TokMem(backbone, start=config.start, width=config.width, **options), {}, config
     origin = load_bank(bank)[1]
     model = {"backbone.model_name": quoted(backbone_of(bank, origin))}
-    config = track_config("atomic", {**start, **model, **settings})
+    config = track_config("atomic", for_speed({**start, **model, **settings}))
     memory = TokMem.load(bank, load(config.backbone), start=config.start, width=config.width)
     return memory, dict(origin.training), config
 
