@@ -20,7 +20,6 @@ from tokmem.errors import ConfigError, DataError
 
 if TYPE_CHECKING:  # importing them takes seconds
     from tokmem.data import Corpus
-    from tokmem.methods.memory_settings import TokMemSettings
     from tokmem.model.backbone import Backbone
     from tokmem.train.settings import FitSettings
 
@@ -106,7 +105,7 @@ def _show_cost(config: Any, corpus: Corpus, backbone: Backbone) -> None:
     variant = config.variants[0]
     if variant.method not in _TOKENS:
         raise ConfigError(f"--dry-run of {variant.method}", f"one of {', '.join(_TOKENS)}")
-    own = _own_settings(config, variant)
+    own = variant.own(config)
     options = {"prompt": config.prompts[0], "max_length": config.max_length, "settings": config.training}
     options |= {"addresses": own.addresses, "start": own.start, "width": own.width}
     memory = TokMem(backbone, coupled=variant.method == "tokmem", **options)
@@ -130,19 +129,11 @@ def _fitting(config: Any, corpus: Corpus, backbone: Backbone, given: Mapping[str
 
     blocks = plan(len(corpus.names), config.stages, config.schedule, config.block_size)
     examples = len(corpus.examples("train")) // len(blocks)
-    closed = all(
-        _own_settings(config, v).addresses == "closed" for v in config.variants if v.method in _TOKENS
-    )
+    closed = all(v.own(config).addresses == "closed" for v in config.variants if v.method in _TOKENS)
     alone = len(corpus.names) // len(blocks) if closed else 0
     settings = settings_for(examples, backbone, training_given(config, given), alone)
     console().print(f"Training: {describe(settings, examples, backbone, alone)}.", markup=False)
     return settings
-
-
-def _own_settings(config: Any, variant: Any) -> TokMemSettings:
-    """The settings of a variant that makes memory tokens."""
-    found: TokMemSettings = config.specs[variant.method].own_settings(config, variant.changes)
-    return found
 
 
 def _take_corpus(settings: dict[str, str], corpus: Path) -> None:

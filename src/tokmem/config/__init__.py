@@ -6,7 +6,7 @@ value of another type.
 """
 
 from tokmem.config.load import load_config, parse_yaml, read_settings
-from tokmem.config.ranges import changed, check_least, check_once
+from tokmem.config.ranges import changed, check_filled, check_least, check_once
 from tokmem.config.settings import REQUIRED, Config, HelpRow, dump_config, help_table, same_as, setting
 
 __all__ = [
@@ -14,6 +14,7 @@ __all__ = [
     "Config",
     "HelpRow",
     "changed",
+    "check_filled",
     "check_least",
     "check_once",
     "dump_config",

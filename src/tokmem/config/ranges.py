@@ -14,7 +14,8 @@ def check_least(values: Mapping[str, Any], least: Mapping[str, float]) -> None:
     """Refuses a setting below its least value, and a number that is not finite.
 
     Args:
-        values: values by name of the setting; may hold others. Each number of a tuple is checked.
+        values: values by name of the setting; may hold others. Each number of a tuple is checked; None is
+            not.
         least: the least value by name, for the settings to check.
 
     Raises:
@@ -22,9 +23,24 @@ def check_least(values: Mapping[str, Any], least: Mapping[str, float]) -> None:
     """
     for name, low in least.items():
         value = values[name]
-        numbers = value if isinstance(value, tuple) else (value,)
+        numbers = value if isinstance(value, tuple) else () if value is None else (value,)
         if not all(low <= number < math.inf for number in numbers):
             raise ConfigError(f"{name} {list(value) if numbers is value else value}", f"at least {low}")
+
+
+def check_filled(values: Mapping[str, Any], names: Iterable[str]) -> None:
+    """Refuses an empty list.
+
+    Args:
+        values: values by name of the setting; may hold others.
+        names: names of the lists to check.
+
+    Raises:
+        ConfigError: a list is empty.
+    """
+    for name in names:
+        if not values[name]:
+            raise ConfigError(f"no {name}", "at least one")
 
 
 def check_once(values: Mapping[str, Any], names: Iterable[str]) -> None:

@@ -131,9 +131,7 @@ def aggregate(rows: Sequence[Row], keys: Sequence[str], values: Sequence[str]) -
     ]
 
 
-def grouped_means(
-    rows: Sequence[Mapping[str, Any]], keys: Sequence[str], measures: Sequence[str]
-) -> list[dict[str, Any]]:
+def grouped_means(rows: Sequence[Row], keys: Sequence[str], measures: Sequence[str]) -> list[dict[str, Any]]:
     """One row for each combination of keys: means, and standard deviations if there are several rows."""
     found = []
     for spread in aggregate(rows, keys, measures):
@@ -144,6 +142,24 @@ def grouped_means(
             if value and value.std is not None:
                 row[f"{name}_std"] = round(value.std, 4)
         found.append(row)
+    return found
+
+
+def mean_rows(
+    rows: Sequence[Row], keys: Sequence[str], measures: Sequence[str], of_one_seed: Sequence[str] = ()
+) -> list[dict[str, Any]]:
+    """`grouped_means` over seeds, with the number of rows of each group as `seeds`.
+
+    Args:
+        rows: of all seeds.
+        keys: what a row of the result is about.
+        measures: numbers to average.
+        of_one_seed: entries that are equal for all seeds or too long to average: the first seed's are shown.
+    """
+    found = grouped_means(rows, keys, measures)
+    for mean in found:
+        members = [row for row in rows if all(row[key] == mean[key] for key in keys)]
+        mean |= {name: members[0][name] for name in of_one_seed} | {"seeds": len(members)}
     return found
 
 

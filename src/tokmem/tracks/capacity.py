@@ -6,10 +6,9 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from tokmem.bank.init import Start
-from tokmem.config import Config, check_least, check_once, setting
+from tokmem.config import Config, check_filled, check_least, check_once, setting
 from tokmem.model.settings import BackboneConfig
 from tokmem.recall.settings import RecallSettings
-from tokmem.tracks.settings import check_filled
 from tokmem.train.settings import FitSettings
 
 
@@ -31,6 +30,6 @@ class CapacityConfig(Config):
     recall: RecallSettings = field(default_factory=RecallSettings)
 
     def __post_init__(self) -> None:
-        check_filled(self, ("methods", "embeddings", "seeds"))
+        check_filled(vars(self), ("methods", "embeddings", "seeds"))
         check_once(vars(self), ("methods", "embeddings", "seeds"))
         check_least(vars(self), {"embeddings": 1})

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from operator import attrgetter
 from typing import Any
 
 from tokmem.errors import ConfigError
 from tokmem.methods.protocol import Learned, MethodSpec
-from tokmem.tracks.settings import value_of
 
 Losses = Mapping[float, float]  # validation loss by rate; empty if there was no search
 
 
 def rates_of(config: Any, spec: MethodSpec) -> tuple[float, ...]:
     """The learning rates that a method searches; empty if its rate is given or it has none."""
-    return value_of(config, spec.rates) if spec.rates else ()
+    return attrgetter(spec.rates)(config) if spec.rates else ()
 
 
 def check_search(rates: Iterable[Sequence[float]]) -> None:

@@ -13,8 +13,8 @@ from tokmem.model.backbone import Backbone
 from tokmem.provenance import RunFolder
 from tokmem.tracks.cluster import share_on_cluster
 from tokmem.tracks.experiment import Experiment
+from tokmem.tracks.origin import provenance_of
 from tokmem.tracks.registry import track_of_config
-from tokmem.tracks.settings import provenance_of
 from tokmem.tracks.workers import share
 from tokmem.train.parallel import Processes, alone, join_processes
 

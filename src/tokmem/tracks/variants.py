@@ -8,6 +8,7 @@ from typing import Any, Literal, get_args, get_origin
 
 from tokmem.data.fields import did_you_mean
 from tokmem.errors import ConfigError
+from tokmem.methods.protocol import MethodSpec
 from tokmem.methods.registry import methods_of
 
 Types = Mapping[str, Any]  # the type of each setting that a variant may change
@@ -53,9 +54,28 @@ class Variant:
         return cls(text, method, changes)
 
 
+@dataclass(frozen=True)
+class MethodVariant(Variant):
+    """A variant of a method in the registry.
+
+    Attributes:
+        spec: how the method is built.
+    """
+
+    spec: MethodSpec
+
+    def own(self, config: Any, **more: Any) -> Any:
+        """The settings of its method: those of the experiment, then `more`, then its own changes.
+
+        Raises:
+            ConfigError: a value is out of range.
+        """
+        return self.spec.own_settings(config, {**more, **self.changes})
+
+
 def parse_variants(
     texts: Iterable[str], track: str, more: Mapping[str, Types] | None = None
-) -> tuple[Variant, ...]:
+) -> tuple[MethodVariant, ...]:
     """Reads the `methods` of an experiment.
 
     Args:
@@ -66,10 +86,10 @@ def parse_variants(
     Raises:
         ConfigError: an unknown method or setting.
     """
-    settings = {
-        name: {**spec.types(track), **(more or {}).get(name, {})} for name, spec in methods_of(track).items()
-    }
-    return tuple(Variant.parse(text, settings) for text in texts)
+    specs = methods_of(track)
+    settings = {name: {**spec.types(track), **(more or {}).get(name, {})} for name, spec in specs.items()}
+    parsed = (Variant.parse(text, settings) for text in texts)
+    return tuple(MethodVariant(**vars(one), spec=specs[one.method]) for one in parsed)
 
 
 def _value(value: str, kind: Any, text: str) -> Any:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
+from operator import attrgetter
 from typing import Literal
 
 from tokmem.bank.init import Start
 from tokmem.bank.policy import Shared
-from tokmem.config import Config, check_least, check_once, same_as, setting
+from tokmem.config import Config, check_filled, check_least, check_once, same_as, setting
 from tokmem.data import PromptMode
 from tokmem.data.calls.text import CallStyle
 from tokmem.data.probes import Probe
@@ -17,16 +17,13 @@ from tokmem.errors import ConfigError
 from tokmem.methods.adapted import AdapterSettings
 from tokmem.methods.icl import IclSettings
 from tokmem.methods.memory_settings import Addresses, Renorm, TokMemSettings
-from tokmem.methods.protocol import MethodSpec
 from tokmem.methods.rag import RagSettings
-from tokmem.methods.registry import methods_of
 from tokmem.methods.replay import ReplaySettings
 from tokmem.model.settings import BackboneConfig
 from tokmem.recall.settings import RecallSettings
 from tokmem.tracks.atomic.data import DataConfig
 from tokmem.tracks.rates import check_search, rates_of
-from tokmem.tracks.settings import check_filled, value_of
-from tokmem.tracks.variants import Variant, parse_variants
+from tokmem.tracks.variants import MethodVariant, parse_variants
 from tokmem.train.settings import FitSettings
 
 
@@ -81,42 +78,36 @@ class AtomicConfig(Config):
     load_task_tokens: str = same_as(TokMemSettings, "load_task_tokens")
 
     def __post_init__(self) -> None:
-        check_filled(self, ("methods", "prompts", "seeds"))
+        check_filled(vars(self), ("methods", "prompts", "seeds"))
         check_once(vars(self), ("methods", "prompts", "seeds", "train_sizes"))
         least = dict.fromkeys(("train_sizes", "block_size", "width", "max_length"), 1)
         check_least(vars(self), {**least, "rates": 0, "negatives": 0})
-        specs = [self.specs[variant.method] for variant in self.variants]
-        for variant, spec in zip(self.variants, specs, strict=True):
-            spec.own_settings(self, variant.changes)
+        variants = self.variants
+        for variant in variants:
+            variant.own(self)
             if self.skip_training:
-                _check_saved(self, variant.name, spec)
-        showing = [
-            v.name for v, s in zip(self.variants, specs, strict=True) if "demonstrations" in s.sections
-        ]
+                _check_saved(self, variant)
+        showing = [one.name for one in variants if "demonstrations" in one.spec.sections]
         if self.data.few_shot and showing:
             raise ConfigError(
                 f"data.few_shot {self.data.few_shot} and {', '.join(showing)}, which show their own",
                 "one of the two",
                 "leave out data.few_shot; theirs are demonstrations.few_shot and demonstrations.retrieval_k",
             )
-        check_search(rates_of(self, spec) for spec in specs if spec.trains)
+        check_search(rates_of(self, one.spec) for one in variants if one.spec.trains)
 
     @property
-    def specs(self) -> Mapping[str, MethodSpec]:
-        """The methods that an experiment may compare."""
-        return methods_of("atomic")
-
-    @property
-    def variants(self) -> tuple[Variant, ...]:
+    def variants(self) -> tuple[MethodVariant, ...]:
         """What the experiment compares."""
         return parse_variants(self.methods, "atomic")
 
 
-def _check_saved(config: AtomicConfig, name: str, spec: MethodSpec) -> None:
+def _check_saved(config: AtomicConfig, variant: MethodVariant) -> None:
     """Refuses to measure without training a method that loads nothing."""
-    if not spec.learns or (spec.starts_from and value_of(config, spec.starts_from)):
+    source = variant.spec.starts_from
+    if not variant.spec.learns or (source and attrgetter(source)(config)):
         return
     wanted, do = "methods that load what they know", "leave it out, or train"
-    if spec.starts_from:
-        wanted, do = "knowledge saved by an earlier run", f"give its folder as {spec.starts_from}"
-    raise ConfigError(f"skip_training and method {name}", wanted, do)
+    if source:
+        wanted, do = "knowledge saved by an earlier run", f"give its folder as {source}"
+    raise ConfigError(f"skip_training and method {variant.name}", wanted, do)

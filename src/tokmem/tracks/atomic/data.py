@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -42,9 +43,7 @@ class DataConfig(Config):
 
     def __post_init__(self) -> None:
         least = dict.fromkeys(("train_size", "val_size", "test_size", "few_shot"), 0)
-        least |= {"num_tasks": 1, "max_instruction_tokens": 1}
-        given = {name: value for name, value in vars(self).items() if value is not None}
-        check_least(given, {name: low for name, low in least.items() if name in given})
+        check_least(vars(self), {**least, "num_tasks": 1, "max_instruction_tokens": 1})
         needed = {"sni": "tasks_dir", "jsonl": "corpus"}.get(self.source)
         if needed and not getattr(self, needed):
             raise ConfigError(
@@ -78,9 +77,8 @@ def load_corpus(config: DataConfig, backbone: Backbone) -> Corpus:
         sizes = (config.train_size, config.val_size, config.test_size)
         return corpus.part(names, dict(zip(SPLITS, sizes, strict=True)))
     if config.source == "procedures":
-        families = FAMILIES[config.families]
-        names = choose_procedures([family.name for family in families], config.tasks, config.num_tasks)
-        picked = [family for family in families if family.name in names]
+        names = choose_procedures(corpus_names(config), config.tasks, config.num_tasks)
+        picked = [family for family in FAMILIES[config.families] if family.name in names]
         return procedures_corpus(picked, **config.sizes, seed=config.seed)
     spec = SniSpec(
         num_tasks=config.num_tasks,
@@ -89,12 +87,8 @@ def load_corpus(config: DataConfig, backbone: Backbone) -> Corpus:
         tasks=config.tasks,
         **config.sizes,
     )
-    tokenizer = backbone.tokenizer
-
-    def length(text: str) -> int:
-        return len(tokenizer.encode(text, add_special_tokens=False, verbose=False))
-
-    return load_tasks(Path(config.tasks_dir), spec, length)
+    encode = partial(backbone.tokenizer.encode, add_special_tokens=False, verbose=False)
+    return load_tasks(Path(config.tasks_dir), spec, lambda text: len(encode(text)))
 
 
 def corpus_names(config: DataConfig) -> tuple[str, ...]:

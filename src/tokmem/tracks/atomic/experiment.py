@@ -14,7 +14,7 @@ from tokmem.errors import ConfigError, DataError
 from tokmem.eval.duplicates import NearDuplicate, near_duplicates
 from tokmem.eval.rouge import check_scorer
 from tokmem.log import logger
-from tokmem.methods.protocol import MethodSpec, Setup
+from tokmem.methods.protocol import Setup
 from tokmem.model.backbone import Backbone
 from tokmem.records import Procedure
 from tokmem.tracks.atomic.config import AtomicConfig
@@ -22,9 +22,9 @@ from tokmem.tracks.atomic.data import load_corpus
 from tokmem.tracks.atomic.learner import BlockLearner
 from tokmem.tracks.atomic.scores import forgetting, mean_scores, probes
 from tokmem.tracks.experiment import Experiment
+from tokmem.tracks.origin import origin_of
 from tokmem.tracks.rates import Losses, best_rate, rates_of, search, searched
-from tokmem.tracks.settings import provenance_of
-from tokmem.tracks.variants import Variant
+from tokmem.tracks.variants import MethodVariant
 
 
 class AtomicPart(NamedTuple):
@@ -32,7 +32,7 @@ class AtomicPart(NamedTuple):
 
     train_size: int | None
     prompt: PromptMode
-    variant: Variant
+    variant: MethodVariant
 
     def label(self, name: str) -> str:
         """A name that tells training sizes apart, if there are several."""
@@ -85,13 +85,18 @@ class AtomicExperiment(Experiment):
 
     @cached_property
     def _near_duplicates(self) -> list[NearDuplicate]:
-        return near_duplicates(_instructions(self.corpus))
+        """Compares procedures by the instruction of their first example, if it has one."""
+        tests = self.corpus.test
+        first = {name: next((e.instruction for e in tests[name]), "") for name in self.corpus.names}
+        return near_duplicates(
+            Procedure(p.name, first[p.name] or p.description) for p in self.corpus.procedures
+        )
 
     def run(self, part: AtomicPart) -> AtomicResult:
         """Chooses the rate if several are given, then learns and measures with each seed."""
         losses = self._try_rates(part)
         known = {"method": part.variant.name, "prompt": part.prompt, "train_size": part.train_size}
-        seeds = self.config.seeds if self._spec(part).trains else self.config.seeds[:1]
+        seeds = self.config.seeds if part.variant.spec.trains else self.config.seeds[:1]
         rows = [self._learner(part, seed, best_rate(losses)).rows() for seed in seeds]
         return AtomicResult([known | row for own in rows for row in own], losses)
 
@@ -113,24 +118,16 @@ class AtomicExperiment(Experiment):
             "examples": {s: len(self._corpora[self.parts[0].train_size].examples(s)) for s in SPLITS},
         }
 
-    def _spec(self, part: AtomicPart) -> MethodSpec:
-        return self.config.specs[part.variant.method]
-
     def _learner(self, part: AtomicPart, seed: int, rate: float | None) -> BlockLearner:
-        config, spec = self.config, self._spec(part)
-        name = part.label(learner_name(part.variant.name, part.prompt, seed))
-        own = spec.own_settings(config, part.variant.changes)
+        config, variant = self.config, part.variant
+        name = part.label(learner_name(variant.name, part.prompt, seed))
         return BlockLearner(
             name=name,
             key=name if rate is None else f"{name}-{rate:g}",
-            build=lambda: spec.build(self._setup(part, seed, rate), own),
+            build=lambda: variant.spec.build(self._setup(part, seed, rate), variant.own(config)),
             out=self.folder,
-            origin={
-                "experiment": config.name,
-                "settings": {"seed": seed},
-                "provenance": provenance_of(seed, self.checksum, self.backbone),
-            },
-            learns=spec.learns and not config.skip_training,
+            origin=origin_of(config.name, seed, self.checksum, self.backbone),
+            learns=variant.spec.learns and not config.skip_training,
             corpus=self._corpora[part.train_size],
             blocks=self.blocks,
             probes=() if part.prompt == "query" else config.probes,
@@ -159,7 +156,7 @@ class AtomicExperiment(Experiment):
         suffix = "" if self.blocks[0] == first else "-choice"
         learners = {
             rate: self._learner(part, self.config.seeds[0], rate)
-            for rate in rates_of(self.config, self._spec(part))
+            for rate in rates_of(self.config, part.variant.spec)
         }
         return search(learners, lambda rate: learners[rate].learn(learners[rate].build(), first, suffix))
 
@@ -174,17 +171,11 @@ def _first(corpus: Corpus, size: int | None) -> Corpus:
     return cut
 
 
-def _instructions(corpus: Corpus) -> list[Procedure]:
-    """The procedures, described by the instruction of their first example if it has one."""
-    first = {name: next((e.instruction for e in corpus.test[name]), "") for name in corpus.names}
-    return [Procedure(p.name, first[p.name] or p.description) for p in corpus.procedures]
-
-
 def _check_corpus(config: AtomicConfig, corpus: Corpus) -> None:
     """Refuses at the start what would fail at the end."""
     if config.rates and not corpus.examples("validation"):
         raise ConfigError("rates to choose from and no validation examples", "val_size of at least 1")
-    if not config.skip_training and any(config.specs[variant.method].learns for variant in config.variants):
+    if not config.skip_training and any(variant.spec.learns for variant in config.variants):
         for name, examples in corpus.train.items():
             if not examples:
                 raise DataError(f"no training examples of {name!r}", "at least one", "raise train_size")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from statistics import fmean
 from time import perf_counter
 from typing import Any
 
@@ -17,6 +16,7 @@ from tokmem.log import logger
 from tokmem.methods.protocol import Learned, Method
 from tokmem.methods.shared import answer_shared
 from tokmem.records import Example
+from tokmem.tracks.atomic.scores import OF_EACH, mean_of_each
 from tokmem.tracks.progress import Learner, Progress, learn
 
 
@@ -124,10 +124,7 @@ class BlockLearner(Learner[BlockProgress]):
         row: dict[str, Any] = {"stage": seen, "settings": dict(method.notes), **scores}
         if len(self.blocks) > 1 and method.continual:
             learned = [progress.when_learned.get(task, {}) for task in self.corpus.names[:seen]]
-            row |= {
-                f"{measure}_when_learned": _mean([scores.get(measure) for scores in learned])
-                for measure in ("rouge_l", "routing_accuracy")
-            }
+            row |= {f"{name}_when_learned": mean for name, mean in mean_of_each(learned).items()}
         row |= progress.costs()
         if seen == self.blocks[-1].end:
             row["probes"] = {kind: self._probe(method, answers.examples, kind) for kind in self.probes}
@@ -137,9 +134,4 @@ class BlockLearner(Learner[BlockProgress]):
         probed = probe(examples, kind, self.corpus.wordings)
         answers = answer_shared(method, probed)
         scores = score_answers(probed, answers, answers)
-        return {name: scores[name] for name in ("rouge_l", "routing_accuracy")}
-
-
-def _mean(values: Sequence[float | None]) -> float | None:
-    known = [v for v in values if v is not None]
-    return fmean(known) if len(known) == len(values) and known else None
+        return {name: scores[name] for name in OF_EACH}

@@ -7,8 +7,7 @@ from statistics import fmean
 from typing import Any
 
 from tokmem.data.schedule import Block
-from tokmem.report.tables import grouped_means
-from tokmem.tracks.means import mean_rows
+from tokmem.report.tables import grouped_means, mean_rows
 
 KEYS = ("method", "prompt", "train_size", "stage")
 MEASURES = (
@@ -24,6 +23,7 @@ MEASURES = (
     "train_seconds",
     "queries_per_second",
 )
+OF_EACH = ("rouge_l", "routing_accuracy")  # what is measured of a single task too
 OF_ONE_SEED = (
     *("settings", "trainable_parameters", "steps", "new_examples", "replayed_examples"),
     *("per_procedure", "most_confused", "confusion", "reliability"),
@@ -45,23 +45,11 @@ def forgetting(
     parts = []
     for row in rows:
         for start, end in zip((0, *ends), ends, strict=False):
-            scores = [row["per_procedure"].get(name) for name in names[start:end]]
+            scores = [row["per_procedure"].get(name, {}) for name in names[start:end]]
             if end <= row["stage"] and all(scores):
-                parts.append(
-                    {
-                        "method": row["method"],
-                        "prompt": row["prompt"],
-                        "train_size": row["train_size"],
-                        "learned_at": end,
-                        "evaluated_at": row["stage"],
-                        "rouge_l": fmean(s["rouge_l"] for s in scores if s),
-                        "routing_accuracy": fmean(s["routing_accuracy"] for s in scores if s)
-                        if scores[0] and "routing_accuracy" in scores[0]
-                        else None,
-                    }
-                )
-    measures = ("rouge_l", "routing_accuracy")
-    return grouped_means(parts, ("method", "prompt", "train_size", "learned_at", "evaluated_at"), measures)
+                stages = {"learned_at": end, "evaluated_at": row["stage"]}
+                parts.append({key: row[key] for key in KEYS[:-1]} | stages | mean_of_each(scores))
+    return grouped_means(parts, (*KEYS[:-1], "learned_at", "evaluated_at"), OF_EACH)
 
 
 def probes(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -71,4 +59,12 @@ def probes(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         for row in rows
         for kind, scores in row.get("probes", {}).items()
     ]
-    return grouped_means(parts, (*KEYS, "instruction"), ("rouge_l", "routing_accuracy"))
+    return grouped_means(parts, (*KEYS, "instruction"), OF_EACH)
+
+
+def mean_of_each(scores: Sequence[Mapping[str, float]]) -> dict[str, float | None]:
+    """Means of the scores of several tasks; None where there are no tasks, or one lacks the score."""
+    return {
+        name: fmean(one[name] for one in scores) if scores and all(name in one for one in scores) else None
+        for name in OF_EACH
+    }

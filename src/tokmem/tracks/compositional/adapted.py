@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from tokmem.data.calls.compose import Composed
 from tokmem.data.calls.portion import check_new_tools
 from tokmem.data.calls.ranges import ToolRange
 from tokmem.files import atomic_write_json, read_json
@@ -41,38 +42,35 @@ def adapted_backbone(
         DataError: there are too few rows, or a round learns an auxiliary tool.
         TokMemError: the file with the facts is damaged.
     """
-    facts = folder.parent / f"{folder.name}.json"
+    out, name = folder.parent, folder.name
+    facts = out / f"{name}.json"
     if not facts.is_file():
-        atomic_write_json(facts, _adapt(config, plain, source, rounds, limit, folder))
+        queries = _queries(config, source, rounds, limit)
+        with Metrics(out / "metrics" / f"{name}.jsonl") as metrics:
+            made = adapt_backbone(
+                plain,
+                queries,
+                folder,
+                config.adaptation,
+                lora=config.lora.shape,
+                training=config.training,
+                start=config.start,
+                max_length=config.max_length,
+                checkpoint=out / "checkpoints" / name,
+                callbacks=[metrics],
+            )
+        atomic_write_json(facts, made)
     again = f"remove {facts} and resume: the backbone is adapted again, from its checkpoint"
-    made: dict[str, Any] = read_json(facts, dict, again)
-    return load_backbone(str(folder), device=str(plain.device)), made
+    return load_backbone(str(folder), device=str(plain.device)), read_json(facts, dict, again)
 
 
-def _adapt(
-    config: CompositionalConfig,
-    plain: Backbone,
-    source: ToolSource,
-    rounds: Sequence[Round],
-    limit: int | None,
-    folder: Path,
-) -> dict[str, Any]:
-    given, out, name = config.adaptation, folder.parent, folder.name
-    data = replace(config.data, train_size=given.auxiliary_train_size, test_size=0, max_samples=None)
-    named = given.auxiliary_tools
+def _queries(
+    config: CompositionalConfig, source: ToolSource, rounds: Sequence[Round], limit: int | None
+) -> Composed:
+    """Makes the auxiliary queries; no round may learn their tools."""
+    named, size = config.adaptation.auxiliary_tools, config.adaptation.auxiliary_train_size
+    data = replace(config.data, train_size=size, test_size=0, max_samples=None)
     auxiliary = source.composed(ToolRange.parse_all(named), data.spec(0, limit))
     check_new_tools({f"{named} (auxiliary)": auxiliary, **{str(one.tools): one.data for one in rounds}})
     logger.info("adaptation on tools %s: %d queries", named, len(auxiliary.train))
-    with Metrics(out / "metrics" / f"{name}.jsonl") as metrics:
-        return adapt_backbone(
-            plain,
-            auxiliary,
-            folder,
-            given,
-            lora=config.lora.shape,
-            training=config.training,
-            start=config.start,
-            max_length=config.max_length,
-            checkpoint=out / "checkpoints" / name,
-            callbacks=[metrics],
-        )
+    return auxiliary

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from tokmem.bank.init import Start
-from tokmem.config import Config, changed, check_least, check_once, same_as, setting
+from tokmem.config import Config, changed, check_filled, check_least, check_once, same_as, setting
+from tokmem.data.calls.ranges import ToolRange, require_disjoint
 from tokmem.data.calls.text import CallStyle
 from tokmem.data.replay import check_ratio
 from tokmem.errors import ConfigError
@@ -22,10 +22,9 @@ from tokmem.model.backbone import Backbone
 from tokmem.model.settings import BackboneConfig
 from tokmem.recall.settings import RecallSettings
 from tokmem.tracks.compositional.data import ToolDataConfig
-from tokmem.tracks.compositional.rounds import RoundsConfig, check_disjoint, check_per_round
+from tokmem.tracks.compositional.rounds import RoundsConfig, check_per_round
 from tokmem.tracks.rates import check_search, rates_of
-from tokmem.tracks.settings import check_filled
-from tokmem.tracks.variants import Types, Variant, parse_variants
+from tokmem.tracks.variants import MethodVariant, Types, parse_variants
 from tokmem.train.settings import FitSettings
 
 # Settings of the track itself that a variant may change, by method.
@@ -100,26 +99,20 @@ class CompositionalConfig(Config):
     )
 
     def __post_init__(self) -> None:
-        check_filled(self, ("methods", "seeds"))
+        check_filled(vars(self), ("methods", "seeds"))
         check_once(vars(self), ("seeds", "call_limits"))
         check_least(vars(self), {"call_limits": 1, "rates": 0, "max_length": 1})
-        self._check_training()
-        self._check_calls()
-        self._check_variants(self.variants)
-
-    def _check_training(self) -> None:
         if self.training.epochs != 1:
             got = f"training.epochs {self.training.epochs}"
             raise ConfigError(got, "epochs of each round", "set rounds.epochs_per_round")
         if self.training.seed:
             raise ConfigError(f"training.seed {self.training.seed}", "seeds of the experiment", "set seeds")
-
-    def _check_calls(self) -> None:
         if self.call_limits and changed(self.data, ("train_max_calls", "train_max_calls_per_round")):
             raise ConfigError("call_limits and data.train_max_calls", "one of them", "leave the other out")
         count = len(self.rounds.plan())
         for name in ("train_max_calls_per_round", "test_max_calls_per_round"):
             check_per_round(f"data.{name}", getattr(self.data, name), count)
+        self._check_variants(self.variants)
 
     def _check_variants(self, variants: tuple[ToolVariant, ...]) -> None:
         for variant in variants:
@@ -130,12 +123,8 @@ class CompositionalConfig(Config):
             raise ConfigError(f"methods {list(self.methods)}", "each once: a mean would count one twice")
         check_search(variant.rates for variant in variants if variant.spec.trains)
         if any(variant.adaptation == "auxiliary" for variant in variants):
-            check_disjoint(self.rounds, self.adaptation.auxiliary_tools)
-
-    @property
-    def specs(self) -> Mapping[str, MethodSpec]:
-        """The methods that an experiment may compare."""
-        return methods_of("compositional")
+            learned = [tools for tools, _ in self.rounds.plan()]
+            require_disjoint([*ToolRange.parse_all(self.adaptation.auxiliary_tools), *learned])
 
     @property
     def variants(self) -> tuple[ToolVariant, ...]:
@@ -143,18 +132,13 @@ class CompositionalConfig(Config):
         parsed = parse_variants(self.methods, "compositional", _VARIABLE)
         return tuple(ToolVariant(self, variant) for variant in parsed)
 
-    @property
-    def chosen_renorm(self) -> Renorm:
-        """When new rows are rescaled; the published switch counts too."""
-        return "stage" if self.renorm_active_tools and self.renorm == "off" else self.renorm
-
 
 @dataclass(frozen=True)
 class ToolVariant:
     """A variant of an experiment: which method it is, and with which settings."""
 
     config: CompositionalConfig
-    variant: Variant
+    variant: MethodVariant
 
     @property
     def name(self) -> str:
@@ -174,7 +158,7 @@ class ToolVariant:
     @property
     def adaptation(self) -> Adaptation:
         """How the variant's backbone is adapted; only memory tokens stand on an adapted one."""
-        if not self.config.specs[self.variant.method].kind.chains:
+        if not self.variant.spec.kind.chains:
             return "none"
         return self.variant.changes.get("adaptation", self.config.adaptation.chosen)
 
@@ -182,7 +166,7 @@ class ToolVariant:
     def spec(self) -> MethodSpec:
         """How its method is built."""
         beside = self.adaptation in ("first_round", "always")
-        return BESIDE_ADAPTER if beside else self.config.specs[self.method]
+        return BESIDE_ADAPTER if beside else methods_of("compositional")[self.method]
 
     @property
     def own(self) -> Any:
@@ -191,8 +175,10 @@ class ToolVariant:
         Raises:
             ConfigError: a value is out of range, or two do not go together.
         """
-        changes = {"renorm": self.config.chosen_renorm, **self.variant.changes}
+        changes = dict(self.variant.changes)
         changes.pop("adaptation", None)
+        if self.config.renorm_active_tools and self.config.renorm == "off":
+            changes.setdefault("renorm", "stage")
         if self.spec is BESIDE_ADAPTER:
             frozen = self.adaptation == "first_round"
             changes |= {"coupled": self.variant.method == "tokmem", "freeze_after_first": frozen}

@@ -62,7 +62,7 @@ class ToolDataConfig(Config):
                 f"source {self.source} with path {self.path!r}",
                 "a path for xlam and files, none for generated tools",
             )
-        check_least(vars(self), {"more_tools": 0})
+        check_least(vars(self), {"more_tools": 0, "max_samples": 1})
         if self.source == "generated":
             check_generated(self.samples_per_tool)
         elif self.more_tools:
@@ -71,8 +71,6 @@ class ToolDataConfig(Config):
             )
         if self.source == "files":
             self._check_files()
-        if self.max_samples is not None and self.max_samples < 1:
-            raise ConfigError(f"max_samples {self.max_samples}", "at least 1")
         lists = [x for x in (self.train_max_calls_per_round, self.test_max_calls_per_round) if x]
         for index in range(min(map(len, lists), default=1)):
             self.spec(index)  # refuses what is out of range

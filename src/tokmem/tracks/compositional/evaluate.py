@@ -33,8 +33,7 @@ class CallsEvalConfig(Config):
     seeds: tuple[int, ...] = setting((0,), "none: nothing is drawn")
 
     def __post_init__(self) -> None:
-        if self.test_size is not None:
-            check_least(vars(self), {"test_size": 1})
+        check_least(vars(self), {"test_size": 1})
 
 
 class CallsEvaluation(Experiment):

@@ -17,8 +17,8 @@ from tokmem.tracks.compositional.learner import RoundLearner
 from tokmem.tracks.compositional.rounds import Round, checksum, make_rounds
 from tokmem.tracks.compositional.scores import forgetting, mean_norms, mean_scores
 from tokmem.tracks.experiment import Experiment
+from tokmem.tracks.origin import origin_of
 from tokmem.tracks.rates import Losses, best_rate, search, searched
-from tokmem.tracks.settings import provenance_of
 
 
 class ToolPart(NamedTuple):
@@ -145,11 +145,7 @@ class CompositionalExperiment(Experiment):
             key=trained if rate is None else f"{trained}-{rate:g}",
             build=lambda: variant.spec.build(variant.setup(backbone, seed, rate), variant.own),
             out=self.folder,
-            origin={
-                "experiment": config.name,
-                "settings": {"seed": seed},
-                "provenance": provenance_of(seed, checksum(rounds), backbone),
-            },
+            origin=origin_of(config.name, seed, checksum(rounds), backbone),
             rounds=rounds,
             eval_all_previous=config.rounds.eval_all_previous,
             save_checkpoints=config.save_checkpoints,

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import fields
 
 from tokmem.errors import ConfigError
+from tokmem.methods.registry import methods_of
 from tokmem.model.lora import LoraSettings
 from tokmem.tracks.compositional.config import CompositionalConfig
 
@@ -37,7 +38,7 @@ def check_read(config: CompositionalConfig, keys: Iterable[str]) -> None:
     present = {variant.method for variant in config.variants}
     present |= {f"adaptation {variant.adaptation}" for variant in config.variants}
     for key in keys:
-        wanted = _readers(config, key)
+        wanted = _readers(key)
         if wanted and not present.intersection(wanted):
             raise ConfigError(
                 f"{key} with methods {', '.join(config.methods)}, none of which reads it",
@@ -48,10 +49,10 @@ def check_read(config: CompositionalConfig, keys: Iterable[str]) -> None:
             )
 
 
-def _readers(config: CompositionalConfig, key: str) -> tuple[str, ...]:
+def _readers(key: str) -> tuple[str, ...]:
     """The methods and adaptations that read a setting; empty if all do."""
     for prefixes, names in _OF_TRACK:
         if key.startswith(prefixes):
             return names
-    methods = tuple(name for name, spec in config.specs.items() if spec.reads(key))
+    methods = tuple(name for name, spec in methods_of("compositional").items() if spec.reads(key))
     return (*methods, *_ADAPTED) if key in _SHAPE else methods

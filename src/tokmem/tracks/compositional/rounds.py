@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from tokmem.config import Config, changed, setting
 from tokmem.data.calls.compose import Composed
 from tokmem.data.calls.portion import check_new_tools
-from tokmem.data.calls.ranges import ToolRange, consecutive_ranges, parse_rounds, require_disjoint
+from tokmem.data.calls.ranges import ToolRange, consecutive_ranges, parse_rounds
 from tokmem.errors import ConfigError
 from tokmem.tracks.compositional.data import PerRound, ToolDataConfig, ToolSource, of_round
 
@@ -125,12 +125,3 @@ def _by_calls(one: Round) -> Round:
 def checksum(rounds: Sequence[Round]) -> str:
     """sha256 (hex) of all tools and queries."""
     return hashlib.sha256(repr([one.data for one in rounds]).encode()).hexdigest()
-
-
-def check_disjoint(rounds: RoundsConfig, auxiliary: str) -> None:
-    """Refuses auxiliary tools that a round learns.
-
-    Raises:
-        ConfigError: they overlap.
-    """
-    require_disjoint([*ToolRange.parse_all(auxiliary), *(tools for tools, _ in rounds.plan())])

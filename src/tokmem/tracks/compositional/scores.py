@@ -12,8 +12,7 @@ from tokmem.eval.tool_answers import ToolAnswers, expected_calls
 from tokmem.methods.protocol import Method
 from tokmem.methods.shared import answer_shared
 from tokmem.records import Answer, Example, ParsedCall, Procedure, Turn
-from tokmem.report.tables import grouped_means
-from tokmem.tracks.means import Rows, mean_rows
+from tokmem.report.tables import Row, grouped_means, mean_rows
 
 KEYS = ("method", "adaptation", "train_max_calls")
 MEASURES = (
@@ -57,12 +56,12 @@ def read_calls(method: Method, answer: Answer, tools: Mapping[str, Procedure]) -
     return calls_of(answer, tools) if method.chains else written_calls(answer.response, tools)
 
 
-def mean_scores(rows: Rows) -> list[dict[str, Any]]:
+def mean_scores(rows: Sequence[Row]) -> list[dict[str, Any]]:
     """Means over seeds, with standard deviations if there are several."""
     return mean_rows(rows, (*KEYS, "round", "tools", "calls"), MEASURES, OF_ONE_SEED)
 
 
-def forgetting(rows: Rows, tools: Sequence[str]) -> list[dict[str, Any]]:
+def forgetting(rows: Sequence[Row], tools: Sequence[str]) -> list[dict[str, Any]]:
     """The scores of each round's tools after that round and after each later one, means over seeds.
 
     Args:
@@ -81,6 +80,6 @@ def forgetting(rows: Rows, tools: Sequence[str]) -> list[dict[str, Any]]:
     )
 
 
-def mean_norms(rows: Rows) -> list[dict[str, Any]]:
+def mean_norms(rows: Sequence[Row]) -> list[dict[str, Any]]:
     """Mean norms of each round's addresses and of earlier ones, means over seeds."""
     return grouped_means(rows, (*KEYS, "round"), ("mean_norm", "old_mean_norm"))

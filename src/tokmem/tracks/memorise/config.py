@@ -8,13 +8,12 @@ from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from tokmem.config import Config, check_least, check_once, setting
+from tokmem.config import Config, check_filled, check_least, check_once, setting
 from tokmem.data.passages import MarkerKind, Passages, read_passages
 from tokmem.data.placement import Placement
 from tokmem.errors import ConfigError
 from tokmem.methods.peft_prompts import KINDS
 from tokmem.tracks.capacity import CapacityConfig
-from tokmem.tracks.settings import check_filled
 from tokmem.tracks.variants import Types, Variant
 from tokmem.train.memorise import MemoriseSettings
 
@@ -45,7 +44,7 @@ class PassagesConfig(Config):
     id_length: int = setting(1, "words in a marker, or groups of eight digits")
 
     def __post_init__(self) -> None:
-        check_filled(self, ("sequences",))
+        check_filled(vars(self), ("sequences",))
         sizes = ("sequence_length", "sequences", "runs", "dimensions", "dimension_embeddings", "id_length")
         check_least(vars(self), dict.fromkeys(sizes, 1))
         check_once(vars(self), ("sequences", "dimensions"))

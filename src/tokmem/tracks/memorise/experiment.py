@@ -13,8 +13,8 @@ from tokmem.eval.memorisation import memory_scores
 from tokmem.eval.perplexity import TokenTally
 from tokmem.methods.passages import PassageLearner, PassageMemory, Run
 from tokmem.model.backbone import Backbone
+from tokmem.report.tables import mean_rows
 from tokmem.tracks.experiment import Experiment
-from tokmem.tracks.means import mean_rows
 from tokmem.tracks.memorise.config import MemoriseConfig, PassagePart
 from tokmem.tracks.progress import rows_once
 from tokmem.train.memorise import RunRecord

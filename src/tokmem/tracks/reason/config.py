@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -11,11 +10,10 @@ from tokmem.config import Config, check_least, check_once, setting
 from tokmem.data import Corpus
 from tokmem.data.gsm8k import load_gsm8k
 from tokmem.errors import ConfigError
-from tokmem.methods.protocol import MethodSpec
 from tokmem.methods.registry import methods_of
 from tokmem.mini.corpus import arithmetic_corpus
 from tokmem.tracks.capacity import CapacityConfig
-from tokmem.tracks.variants import Variant, parse_variants
+from tokmem.tracks.variants import MethodVariant, parse_variants
 
 
 @dataclass(frozen=True)
@@ -79,16 +77,11 @@ class ReasonConfig(CapacityConfig):
         _ = self.variants
 
     @property
-    def specs(self) -> Mapping[str, MethodSpec]:
-        """The methods that an experiment may compare."""
-        return methods_of("reason")
-
-    @property
-    def variants(self) -> tuple[Variant, ...]:
+    def variants(self) -> tuple[MethodVariant, ...]:
         """What the experiment compares; a method that trains may have a learning rate of its own.
 
         Raises:
             ConfigError: an unknown method or setting.
         """
-        rate = {name: {"lr": float} for name, spec in self.specs.items() if spec.trains}
+        rate = {name: {"lr": float} for name, spec in methods_of("reason").items() if spec.trains}
         return parse_variants(self.methods, "reason", rate)

@@ -16,11 +16,11 @@ from tokmem.files import atomic_write_json
 from tokmem.methods.protocol import Method, Setup
 from tokmem.methods.shared import answer_shared
 from tokmem.model.backbone import Backbone
+from tokmem.report.tables import mean_rows
 from tokmem.tracks.experiment import Experiment
-from tokmem.tracks.means import mean_rows
 from tokmem.tracks.progress import learn, rows_once
 from tokmem.tracks.reason.config import ReasonConfig
-from tokmem.tracks.variants import Variant
+from tokmem.tracks.variants import MethodVariant
 
 KEYS = ("method", "embeddings", "train_size")
 MEASURES = ("compliance", "exact_match", "prompt_tokens_per_query", "train_seconds", "queries_per_second")
@@ -30,7 +30,7 @@ OF_ONE_SEED = ("trainable_parameters", "steps", "settings")
 class ProblemPart(NamedTuple):
     """One variant with a number of embeddings, a number of training problems, and one seed."""
 
-    variant: Variant
+    variant: MethodVariant
     embeddings: int
     train_size: int
     seed: int
@@ -60,9 +60,9 @@ class Reasoning(Experiment):
         }
         self.parts = [part for variant in config.variants for part in self._parts_of(variant)]
 
-    def _parts_of(self, variant: Variant) -> list[ProblemPart]:
+    def _parts_of(self, variant: MethodVariant) -> list[ProblemPart]:
         """A part for each size, number of embeddings and seed; one for a method that learns nothing."""
-        if not self.config.specs[variant.method].learns:
+        if not variant.spec.learns:
             return [ProblemPart(variant, 0, 0, self.config.seeds[0])]
         return [
             ProblemPart(variant, embeddings, size, seed)
@@ -104,17 +104,17 @@ class Reasoning(Experiment):
 
     def _build(self, part: ProblemPart) -> Method:
         """A fresh method. All that train have equal epochs and batches; a variant may have its own rate."""
-        config, spec, changes = self.config, self.config.specs[part.variant.method], part.variant.changes
+        config, variant = self.config, part.variant
         setup = Setup(
             self.backbone,
-            fit=replace(config.training, lr=changes.get("lr", config.training.lr)),
+            fit=replace(config.training, lr=variant.changes.get("lr", config.training.lr)),
             recall=replace(config.recall, mode="atomic"),
             prompt="query",
             max_length=config.max_length,
             chat=self.chat,
             seed=part.seed,
         )
-        return spec.build(setup, spec.own_settings(config, {"width": part.embeddings, **changes}))
+        return variant.spec.build(setup, variant.own(config, width=part.embeddings))
 
     def summarise(self, results: Sequence[list[dict[str, Any]]]) -> dict[str, Any]:
         """`rows`, means over seeds."""
