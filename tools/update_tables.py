@@ -248,14 +248,14 @@ def kernels_table(result: dict[str, Any]) -> Table:
 
 
 def engines_table(rows: list[dict[str, Any]]) -> Table:
-    """Makes a row for each engine, a column for each case: how many ways of asking are answered right."""
-    lines: dict[str, dict[str, Any]] = {}
+    """Makes a row for each engine and spelling of calls: how many ways of asking are answered right."""
+    lines: dict[tuple[str, str], dict[str, list[bool]]] = {}
     for row in rows:
-        line = lines.setdefault(row["engine"], {"engine": f"{row['engine']} {row['version']}"})
-        line.setdefault(row["case"], []).append(row["ok"])
+        key = f"{row['engine']} {row['version']}", row["spelling"]
+        lines.setdefault(key, {}).setdefault(row["case"], []).append(row["ok"])
     cells = [
-        {k: v if k == "engine" else f"{sum(v)} of {len(v)}" for k, v in line.items()}
-        for line in lines.values()
+        {"engine": engine, "calls spelled": spelling, **{c: f"{sum(v)} of {len(v)}" for c, v in line.items()}}
+        for (engine, spelling), line in lines.items()
     ]
     return Table(cells)
 
