@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from tokmem.files import atomic_write_json
-from tokmem.log import logger
+from tokmem.data.calls.portion import check_new_tools
+from tokmem.data.calls.ranges import ToolRange
+from tokmem.files import atomic_write_json, read_json
+from tokmem.log import Metrics, logger
+from tokmem.methods.adaptation import adapt_backbone
 from tokmem.methods.adapted import check_adapter
-from tokmem.model.backbone import Backbone
-from tokmem.tracks.compositional.adapted import adapted_backbone
+from tokmem.model.backbone import Backbone, load_backbone
 from tokmem.tracks.compositional.config import CompositionalConfig, ToolVariant
 from tokmem.tracks.compositional.data import ToolSource
 from tokmem.tracks.compositional.learner import RoundLearner
@@ -156,11 +159,36 @@ class CompositionalExperiment(Experiment):
         if part.variant.adaptation != "auxiliary":
             return self.backbone
         if part.limit not in self._adapted:
-            folder, rounds = self.folder / part.label("adapted"), self.rounds[part.limit]
-            self._adapted[part.limit] = adapted_backbone(
-                self.config, self.backbone, self.source, rounds, part.limit, folder
-            )
+            folder = self.folder / part.label("adapted")
+            path = folder.with_name(f"{folder.name}.json")
+            if not path.is_file():
+                atomic_write_json(path, self._adapt(part.limit, folder))
+            again = f"remove {path} and resume: the backbone is adapted again, from its checkpoint"
+            facts = read_json(path, dict, again)
+            self._adapted[part.limit] = load_backbone(str(folder), device=str(self.backbone.device)), facts
         return self._adapted[part.limit][0]
+
+    def _adapt(self, limit: int | None, folder: Path) -> dict[str, Any]:
+        """Writes the backbone, adapted on tools that no round learns; returns the facts of the adaptation."""
+        config, given = self.config, self.config.adaptation
+        data = replace(config.data, train_size=given.auxiliary_train_size, test_size=0, max_samples=None)
+        auxiliary = self.source.composed(ToolRange.parse_all(given.auxiliary_tools), data.spec(0, limit))
+        learned = {str(one.tools): one.data for one in self.rounds[limit]}
+        check_new_tools({f"{given.auxiliary_tools} (auxiliary)": auxiliary, **learned})
+        logger.info("adaptation on tools %s: %d queries", given.auxiliary_tools, len(auxiliary.train))
+        with Metrics(self.folder / "metrics" / f"{folder.name}.jsonl") as metrics:
+            return adapt_backbone(
+                self.backbone,
+                auxiliary,
+                folder,
+                given,
+                lora=config.lora.shape,
+                training=config.training,
+                start=config.start,
+                max_length=config.max_length,
+                checkpoint=self.folder / "checkpoints" / folder.name,
+                callbacks=[metrics],
+            )
 
     def _try_rates(self, part: ToolPart) -> Losses:
         """The validation loss of each rate after the first round with the first seed."""
