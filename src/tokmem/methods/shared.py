@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from time import perf_counter
 from typing import Any
 
 from tokmem.methods.protocol import Method
@@ -27,6 +28,18 @@ def answer_shared(method: Method, examples: Sequence[Example], *, forced: bool =
     answers = method.answer(own, forced=forced) if own else []
     parts = [json.loads(text) for text in processes.gather(json.dumps([asdict(a) for a in answers]))]
     return [_answer(parts[i % processes.count][i // processes.count]) for i in range(len(examples))]
+
+
+def answer_both(method: Method, examples: Sequence[Example]) -> tuple[list[Answer], list[Answer], float]:
+    """Answers freely and, if that may change an answer, with the right procedures given.
+
+    Returns:
+        the free answers, the forced ones (empty if they cannot differ), and the seconds of the free ones.
+    """
+    started = perf_counter()
+    answers = answer_shared(method, examples)
+    seconds = perf_counter() - started
+    return answers, answer_shared(method, examples, forced=True) if method.forces else [], seconds
 
 
 def _answer(facts: Mapping[str, Any]) -> Answer:

@@ -40,7 +40,11 @@ def share_on_cluster(work: Work, config: Any, folder: Path, jobs: Sequence[Seque
         ConfigError: Ray is not installed.
         Exception: a job raised it; other jobs are cancelled.
     """
-    ray = _library()
+    try:
+        import ray
+    except ImportError as error:
+        how = "pip install 'tokmem[ray]', on every machine"
+        raise ConfigError("Ray is not installed", "the extra `ray`", how) from error
     if not ray.is_initialized():
         ray.init(log_to_driver=False)
     gpus = 1 if ray.cluster_resources().get("GPU") else 0
@@ -59,16 +63,6 @@ def share_on_cluster(work: Work, config: Any, folder: Path, jobs: Sequence[Seque
     finally:
         for one in waiting:
             ray.cancel(one, force=True)
-
-
-def _library() -> Any:
-    try:
-        import ray
-    except ImportError as error:
-        raise ConfigError(
-            "Ray is not installed", "the extra `ray`", "pip install 'tokmem[ray]', on every machine"
-        ) from error
-    return ray
 
 
 def _run_job(

@@ -59,13 +59,11 @@ class Progress:
 
     def add(self, method: Method, learned: Learned) -> None:
         """Adds the costs of a portion to the totals."""
-        values = (
-            *(learned.seconds, learned.steps, method.trainable_parameters),
-            *(learned.new_examples, learned.replayed_examples),
-        )
-        for name, value in zip(COSTS, values, strict=True):
-            same = name == "trainable_parameters" and not method.accumulates
-            self.totals[name] = value + (0 if same else self.totals.get(name, 0))
+        parameters = {"trainable_parameters": method.trainable_parameters}
+        costs = {"train_seconds": learned.seconds, **vars(learned), **parameters}
+        for name in COSTS:
+            same = name in parameters and not method.accumulates
+            self.totals[name] = costs[name] + (0 if same else self.totals.get(name, 0))
 
     def costs(self) -> dict[str, float]:
         """What learning has cost so far."""

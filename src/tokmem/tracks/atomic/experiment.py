@@ -121,21 +121,7 @@ class AtomicExperiment(Experiment):
     def _learner(self, part: AtomicPart, seed: int, rate: float | None) -> BlockLearner:
         config, variant = self.config, part.variant
         name = part.label(learner_name(variant.name, part.prompt, seed))
-        return BlockLearner(
-            name=name,
-            key=name if rate is None else f"{name}-{rate:g}",
-            build=lambda: variant.spec.build(self._setup(part, seed, rate), variant.own(config)),
-            out=self.folder,
-            origin=origin_of(config.name, seed, self.checksum, self.backbone),
-            learns=variant.spec.learns and not config.skip_training,
-            corpus=self._corpora[part.train_size],
-            blocks=self.blocks,
-            probes=() if part.prompt == "query" else config.probes,
-        )
-
-    def _setup(self, part: AtomicPart, seed: int, rate: float | None) -> Setup:
-        config = self.config
-        return Setup(
+        setup = Setup(
             self.backbone,
             fit=config.training,
             recall=replace(config.recall, mode="atomic"),
@@ -145,6 +131,17 @@ class AtomicExperiment(Experiment):
             rate=rate,
             asked=self.corpus.names,
             measures_only=config.skip_training,
+        )
+        return BlockLearner(
+            name=name,
+            key=name if rate is None else f"{name}-{rate:g}",
+            build=lambda: variant.spec.build(setup, variant.own(config)),
+            out=self.folder,
+            origin=origin_of(config.name, seed, self.checksum, self.backbone),
+            learns=variant.spec.learns and not config.skip_training,
+            corpus=self._corpora[part.train_size],
+            blocks=self.blocks,
+            probes=() if part.prompt == "query" else config.probes,
         )
 
     def _try_rates(self, part: AtomicPart) -> Losses:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from time import perf_counter
 from typing import Any
 
 from tokmem.data import Corpus
@@ -14,7 +13,7 @@ from tokmem.eval.answers import ProcedureAnswers, score_answers
 from tokmem.files import atomic_write_json
 from tokmem.log import logger
 from tokmem.methods.protocol import Learned, Method
-from tokmem.methods.shared import answer_shared
+from tokmem.methods.shared import answer_both, answer_shared
 from tokmem.records import Example
 from tokmem.tracks.atomic.scores import OF_EACH, mean_of_each
 from tokmem.tracks.progress import Learner, Progress, learn
@@ -62,15 +61,11 @@ class BlockLearner(Learner[BlockProgress]):
         """Runs the blocks in order; a method whose answers do not depend on the order learns all at once."""
         if method.continual:
             super().walk(method, progress)
-        else:
-            self._run_at_once(method, progress)
-
-    def _run_at_once(self, method: Method, progress: BlockProgress) -> None:
-        """Answers every query once; each stage is measured on its part of the answers."""
+            return
         tasks = self.corpus.names[: self.blocks[-1].end]
         if self.learns:
             progress.add(method, self.learn(method, Block(0, len(tasks), measured=True)))
-        whole = self._answers(method, tasks)
+        whole = self._answers(method, tasks)  # each query once: a stage is measured on its part
         for block in (b for b in self.blocks if b.measured):
             part = whole.of(tasks[: block.end])
             self._stage(method, progress, block.end, part, part.scores())
@@ -104,11 +99,8 @@ class BlockLearner(Learner[BlockProgress]):
         examples = [e for name in tasks for e in self.corpus.test[name]]
         if not examples:
             return ProcedureAnswers([], [], [], 0.0)
-        started = perf_counter()
-        answers = answer_shared(method, examples)
-        seconds = perf_counter() - started
-        forced = answer_shared(method, examples, forced=True) if method.forces else answers
-        return ProcedureAnswers(examples, answers, forced, seconds / len(examples))
+        answers, forced, seconds = answer_both(method, examples)
+        return ProcedureAnswers(examples, answers, forced or answers, seconds / len(examples))
 
     def _stage(
         self,

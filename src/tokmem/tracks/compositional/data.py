@@ -69,20 +69,15 @@ class ToolDataConfig(Config):
             raise ConfigError(
                 f"more_tools {self.more_tools} with source {self.source}", "0: only generated tools have more"
             )
-        if self.source == "files":
-            self._check_files()
-        lists = [x for x in (self.train_max_calls_per_round, self.test_max_calls_per_round) if x]
-        for index in range(min(map(len, lists), default=1)):
-            self.spec(index)  # refuses what is out of range
-
-    def _check_files(self) -> None:
-        """Refuses settings on how queries are made: those in files are made already."""
-        for name in changed(self, _MAKING):
+        for name in changed(self, _MAKING) if self.source == "files" else ():
             raise ConfigError(
                 f"{name} {getattr(self, name)!r} with source files",
                 "none: the queries of files are made already",
                 f"make them with `tokmem data compose --{name.replace('_', '-')}`",
             )
+        lists = [x for x in (self.train_max_calls_per_round, self.test_max_calls_per_round) if x]
+        for index in range(min(map(len, lists), default=1)):
+            self.spec(index)  # refuses what is out of range
 
     def spec(self, round_index: int, train_max_calls: int | None = None) -> ComposeSpec:
         """How a round's queries are made; `train_max_calls` replaces the configured limit."""

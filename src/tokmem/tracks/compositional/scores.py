@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from time import perf_counter
 from typing import Any
 
 from tokmem.data.calls.parse import calls_of, written_calls
 from tokmem.data.calls.text import write_calls_text
 from tokmem.eval.tool_answers import ToolAnswers, expected_calls
 from tokmem.methods.protocol import Method
-from tokmem.methods.shared import answer_shared
+from tokmem.methods.shared import answer_both
 from tokmem.records import Answer, Example, ParsedCall, Procedure, Turn
 from tokmem.report.tables import Row, grouped_means, mean_rows
 
@@ -37,10 +36,7 @@ def ask(method: Method, examples: Sequence[Example], tools: Mapping[str, Procedu
         examples: queries and their calls, at least one.
         tools: those that may be called, by name.
     """
-    started = perf_counter()
-    answers = answer_shared(method, examples)
-    seconds = perf_counter() - started
-    forced = answer_shared(method, examples, forced=True) if method.forces else []
+    answers, forced, seconds = answer_both(method, examples)
     calls, given = ([read_calls(method, a, tools) for a in part] for part in (answers, forced))
     return ToolAnswers(examples, answers, calls, given, seconds, method.retrieves)
 

@@ -68,13 +68,8 @@ class Memorisation(Experiment):
         )
         untrained = self.learner.untrained(memory, runs)
         learned = self.learner.learn(memory, runs)
-        return [
-            self._row(part, record, sum(before, TokenTally()), run, texts)
-            | {"train_seconds": learned.seconds}
-            for record, before, run, texts in zip(
-                learned.records, untrained, runs, learned.written, strict=True
-            )
-        ]
+        of_each = zip(learned.records, untrained, runs, learned.written, strict=True)
+        return [self._row(part, *one) | {"train_seconds": learned.seconds} for one in of_each]
 
     def summarise(self, results: Sequence[list[dict[str, Any]]]) -> dict[str, Any]:
         """`rows`, means over runs, and `memorised`: what the best run of each part wrote from memory."""
@@ -97,17 +92,18 @@ class Memorisation(Experiment):
         self,
         part: PassagePart,
         record: RunRecord,
-        untrained: TokenTally,
+        untrained: Sequence[TokenTally],
         run: Run,
         written: Sequence[Sequence[int]],
     ) -> dict[str, Any]:
-        decode, wanted = self.learner.chat.decode, [sequence.ids for sequence in run]
+        decode, before = self.learner.chat.decode, sum(untrained, TokenTally())
+        wanted = [sequence.ids for sequence in run]
         return {
             "method": part.label,
             "embeddings": part.embeddings,
             "sequences": part.sequences,
             "dimension": part.dimension or record.rows.shape[-1],
-            **memory_scores(wanted, written, (untrained, record.best), (record.start, record.rows)),
+            **memory_scores(wanted, written, (before, record.best), (record.start, record.rows)),
             "steps_to_90": record.steps_to(SHARE),
             "best_step": record.best_step,
             "written": [
