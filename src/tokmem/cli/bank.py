@@ -23,13 +23,12 @@ if TYPE_CHECKING:  # importing them takes seconds
 
 app = typer.Typer(no_args_is_help=True, help="List, show, add, remove, rename, merge and slice procedures.")
 
-Folder = Annotated[Path, typer.Argument(metavar="{bank}", help="Folder of a bank.", show_default=False)]
-Names = Annotated[list[str], typer.Argument(help="Procedures.", show_default=False)]
+Folder = Annotated[Path, typer.Argument(metavar="{bank}", help="Folder of a bank.")]
+Names = Annotated[list[str], typer.Argument(help="Procedures.")]
 InPlace = Annotated[
-    Path | None,
-    typer.Option("--out", help="Folder of the new bank. \\[default: the bank itself]", show_default=False),
+    Path | None, typer.Option("--out", help="Folder of the new bank. \\[default: the bank itself]")
 ]
-Out = Annotated[Path, typer.Option("--out", help="Folder of the new bank.", show_default=False)]
+Out = Annotated[Path, typer.Option("--out", help="Folder of the new bank.")]
 FLAGS = Flags(
     "atomic",
     keys=("start", "width", "backbone.*", "training.*"),
@@ -53,7 +52,7 @@ def list_(folder: Folder, json: Json = False) -> None:
 
 def show(
     folder: Folder,
-    name: Annotated[str, typer.Argument(help="A procedure.", show_default=False)],
+    name: Annotated[str, typer.Argument(help="A procedure.")],
     neighbours: Annotated[int, typer.Option(help="How many of the nearest others.")] = 5,
 ) -> None:
     """Show one procedure: its rows' norms, and its nearest neighbours by cosine of addresses."""
@@ -121,8 +120,8 @@ def remove(folder: Folder, names: Names, out: InPlace = None) -> None:
 
 def rename(
     folder: Folder,
-    old: Annotated[str, typer.Argument(help="Its name.", show_default=False)],
-    new: Annotated[str, typer.Argument(help="Its new name.", show_default=False)],
+    old: Annotated[str, typer.Argument(help="Its name.")],
+    new: Annotated[str, typer.Argument(help="Its new name.")],
     out: InPlace = None,
 ) -> None:
     """Rename a procedure; its rows and token ids stay."""
@@ -137,9 +136,7 @@ def slice_(folder: Folder, names: Names, out: Out) -> None:
 
 
 def merge(
-    folder: Folder,
-    other: Annotated[Path, typer.Argument(help="Folder of another bank.", show_default=False)],
-    out: Out,
+    folder: Folder, other: Annotated[Path, typer.Argument(help="Folder of another bank.")], out: Out
 ) -> None:
     """Merge two banks of one backbone; clashing token ids of the second are given again."""
     bank, origin = _load(folder)

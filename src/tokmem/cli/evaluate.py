@@ -29,10 +29,8 @@ _OF_CALLS = ("data.corpus", "data.test_size", "backbone.", "recall.", "max_lengt
 
 def evaluate(
     ctx: typer.Context,
-    bank: Annotated[Path | None, typer.Argument(help="Folder of the bank.", show_default=False)] = None,
-    named: Annotated[
-        Path | None, typer.Option("--bank", help="The same as BANK.", show_default=False)
-    ] = None,
+    bank: Annotated[Path | None, typer.Argument(help="Folder of the bank.")] = None,
+    named: Annotated[Path | None, typer.Option("--bank", help="The same as BANK.")] = None,
     prompt: Prompt = None,
     out: Out = None,
     resume: Resume = False,

@@ -35,35 +35,28 @@ class Spelled(str, Enum):
 
 def export(
     ctx: typer.Context,
-    bank: Annotated[Path, typer.Argument(help="Folder of a bank.", show_default=False)],
+    bank: Annotated[Path, typer.Argument(help="Folder of a bank.")],
     to: Annotated[
         To,
         typer.Option(
             help="hf: a plain Hugging Face folder; peft: trainable tokens of PEFT; lora: a LoRA adapter; "
-            "gguf: the backbone's GGUF file with the bank in it.",
-            show_default=False,
+            "gguf: the backbone's GGUF file with the bank in it."
         ),
     ],
-    out: Annotated[Path, typer.Option("--out", help="Folder of the export.", show_default=False)],
+    out: Annotated[Path, typer.Option("--out", help="Folder of the export.")],
     spelling: Annotated[
-        Spelled | None,
-        typer.Option(
-            help="How tools are spelled. \\[default: the one that fits the bank]",
-            show_default=False,
-        ),
+        Spelled | None, typer.Option(help="How tools are spelled. \\[default: the one that fits the bank]")
     ] = None,
     gguf: Annotated[
         Path | None,
         typer.Option(
-            help="For --to gguf: the file that the backbone comes from. \\[default: a named backbone's]",
-            show_default=False,
+            help="For --to gguf: the file that the backbone comes from. \\[default: a named backbone's]"
         ),
     ] = None,
     weights: Annotated[
         Literal["F16", "Q8_0"] | None,
         typer.Option(
-            help="For --to gguf: the type that all matrices get. \\[default: they keep their bytes]",
-            show_default=False,
+            help="For --to gguf: the type that all matrices get. \\[default: they keep their bytes]"
         ),
     ] = None,
     check: Annotated[bool, typer.Option(help="Load the export and compare it with the bank.")] = True,

@@ -161,7 +161,6 @@ def _parameter(row: HelpRow, flag: str) -> inspect.Parameter:
         metavar=None if yes_no else _metavar(row.type),
         help=_help(row, flag),
         rich_help_panel=_PANELS.get(section, section.capitalize()),
-        show_default=False,
     )
     kind: Any = bool if yes_no else list[str] if several else str
     return inspect.Parameter(

@@ -60,8 +60,7 @@ def learn(
     sources: Annotated[
         list[str],
         typer.Argument(
-            help="Prompts (text), folders with a SKILL.md, tools (JSON), MCP servers (URL, stdio:COMMAND).",
-            show_default=False,
+            help="Prompts (text), folders with a SKILL.md, tools (JSON), MCP servers (URL, stdio:COMMAND)."
         ),
     ],
     bank: Annotated[Path, typer.Option("--bank", help="Folder of the bank; made if there is none.")],

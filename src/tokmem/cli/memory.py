@@ -22,7 +22,6 @@ Prompt = Annotated[
     typer.Option(
         metavar="<name>",
         help="What a prompt holds: instruction+query, or query. \\[default: as the bank was trained]",
-        show_default=False,
     ),
 ]
 # What `--help` shows as the default of options that a bank answers itself.

@@ -61,7 +61,6 @@ Preset = Annotated[
         metavar="<name>",
         help="Train as in the paper (rate 0.005, one epoch, batches of 4), or with the rate and decay of its "
         "scripts (0.001 and 0.01). Without it, settings fit the corpus and the backbone.",
-        show_default=False,
         rich_help_panel=_PANEL,
     ),
 ]

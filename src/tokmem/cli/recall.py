@@ -38,13 +38,11 @@ def recall(
         typer.Argument(
             metavar="[BANK] [QUERY]",
             help="Folder of a saved bank, and a query. With --url the bank's tools are named.",
-            show_default=False,
         ),
     ] = None,
-    bank: Annotated[Path | None, typer.Option("--bank", help="The same as BANK.", show_default=False)] = None,
+    bank: Annotated[Path | None, typer.Option("--bank", help="The same as BANK.")] = None,
     file: Annotated[
-        Path | None,
-        typer.Option(help="Queries: one a line, JSON lines (.jsonl), or composed ones (.json)."),
+        Path | None, typer.Option(help="Queries: one a line, JSON lines (.jsonl), or composed ones (.json).")
     ] = None,
     instruction: Annotated[str, typer.Option(help="Stands before the query, if the bank wants one.")] = "",
     procedure: Annotated[
@@ -52,8 +50,7 @@ def recall(
     ] = None,
     chain: Annotated[bool, typer.Option("--chain", help="Allow several memory tokens.")] = False,
     url: Annotated[
-        str | None,
-        typer.Option(help="Ask this server, which serves an export of the bank.", show_default=False),
+        str | None, typer.Option(help="Ask this server, which serves an export of the bank.")
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print a JSON object a query.")] = False,
     prompt: Prompt = None,

@@ -15,9 +15,7 @@ EXAMPLE = "tokmem report runs/demo --out runs/report"
 def report(
     results: Annotated[
         list[Path],
-        typer.Argument(
-            help="Result files, geometry.json files, or the folders of runs and analyses.", show_default=False
-        ),
+        typer.Argument(help="Result files, geometry.json files, or the folders of runs and analyses."),
     ],
     out: Annotated[
         Path, typer.Option(help="Folder of the page; an earlier report there is replaced.")

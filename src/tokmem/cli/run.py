@@ -21,30 +21,21 @@ EXAMPLE = (
 
 
 def run(
-    experiment: Annotated[Path, typer.Argument(help="YAML file of an experiment.", show_default=False)],
+    experiment: Annotated[Path, typer.Argument(help="YAML file of an experiment.")],
     set_: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="Change a setting; may be repeated."),
     ] = None,
-    out: Annotated[
-        Path | None, typer.Option(help="Folder of the run. \\[default: runs/NAME]", show_default=False)
-    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder of the run. \\[default: runs/NAME]")] = None,
     resume: Resume = False,
     workers: Workers = 1,
     on: Annotated[
         Literal["ray"] | None,
-        typer.Option(
-            help="ray: the machines of a Ray cluster share the parts.",
-            rich_help_panel="Output",
-            show_default=False,
-        ),
+        typer.Option(help="ray: the machines of a Ray cluster share the parts.", rich_help_panel="Output"),
     ] = None,
     results: Annotated[
         Path | None,
-        typer.Option(
-            help="Result file; for experiments/TRACK/NAME.yaml it is results/TRACK/NAME.json.",
-            show_default=False,
-        ),
+        typer.Option(help="Result file; for experiments/TRACK/NAME.yaml it is results/TRACK/NAME.json."),
     ] = None,
 ) -> None:
     """Run an experiment file; print its table and write its result file."""

@@ -31,28 +31,21 @@ class Named(str, Enum):
 
 def serve(
     ctx: typer.Context,
-    bank: Annotated[Path, typer.Argument(help="Folder of a bank, or of an export.", show_default=False)],
+    bank: Annotated[Path, typer.Argument(help="Folder of a bank, or of an export.")],
     engine: Annotated[
         Named | None,
         typer.Option(
             help="llama.cpp: its server, on --to gguf; transformers: `transformers serve`, on --to hf. "
-            "\\[default: the first that is installed and can read the bank]",
-            show_default=False,
+            "\\[default: the first that is installed and can read the bank]"
         ),
     ] = None,
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port of the loopback; 0 finds one.")] = 8080,
     out: Annotated[
-        Path | None,
-        typer.Option(
-            "--out", help="Folder of the export. \\[default: in the user's cache]", show_default=False
-        ),
+        Path | None, typer.Option("--out", help="Folder of the export. \\[default: in the user's cache]")
     ] = None,
     gguf: Annotated[
         Path | None,
-        typer.Option(
-            help="The GGUF file that the backbone comes from. \\[default: a named backbone's]",
-            show_default=False,
-        ),
+        typer.Option(help="The GGUF file that the backbone comes from. \\[default: a named backbone's]"),
     ] = None,
     check: Annotated[bool, typer.Option(help="Compare a new export with the bank.")] = True,
 ) -> None:

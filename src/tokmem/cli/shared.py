@@ -29,10 +29,7 @@ if TYPE_CHECKING:  # importing it takes seconds
 Out = Annotated[
     Path | None,
     typer.Option(
-        "--out",
-        help="Folder of the run. \\[default: the next free one under runs]",
-        rich_help_panel="Output",
-        show_default=False,
+        "--out", help="Folder of the run. \\[default: the next free one under runs]", rich_help_panel="Output"
     ),
 ]
 Resume = Annotated[

@@ -19,9 +19,7 @@ FLAGS = Flags("compositional", skip=("track", "training.epochs", "training.seed"
 
 def tools(
     ctx: typer.Context,
-    experiment: Annotated[
-        Path | None, typer.Argument(help="YAML file to start from.", show_default=False)
-    ] = None,
+    experiment: Annotated[Path | None, typer.Argument(help="YAML file to start from.")] = None,
     out: Out = None,
     resume: Resume = False,
     workers: Workers = 1,

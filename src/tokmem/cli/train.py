@@ -46,14 +46,11 @@ _TOKENS = ("tokmem", "tokmem_dc")
 
 def train(
     ctx: typer.Context,
-    corpus: Annotated[
-        Path | None, typer.Argument(help="JSON lines of your own, as --corpus.", show_default=False)
-    ] = None,
+    corpus: Annotated[Path | None, typer.Argument(help="JSON lines of your own, as --corpus.")] = None,
     out: Out = None,
     resume: Resume = False,
     dry_run: Annotated[
-        bool,
-        typer.Option("--dry-run", help="Show the first example as tokens, and the cost; train nothing."),
+        bool, typer.Option("--dry-run", help="Show the first example as tokens, and the cost; train nothing.")
     ] = False,
     preset: published.Preset = None,
     decouple_embeddings: published.Decouple = False,

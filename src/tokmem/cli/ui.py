@@ -13,15 +13,13 @@ from tokmem.cli.shared import console
 
 EXAMPLE = "tokmem ui runs/demo/banks/tokmem-query-0"
 FLAGS = Flags(
-    "atomic",
-    keys=("recall.reject", "recall.max_new_tokens", "backbone.*", "max_length"),
-    defaults=OF_BANK,
+    "atomic", keys=("recall.reject", "recall.max_new_tokens", "backbone.*", "max_length"), defaults=OF_BANK
 )
 
 
 def ui(
     ctx: typer.Context,
-    bank: Annotated[Path, typer.Argument(help="Folder of a bank.", show_default=False)],
+    bank: Annotated[Path, typer.Argument(help="Folder of a bank.")],
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 takes a free one.")] = 8321,
     prompt: Prompt = None,
 ) -> None:
