@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import get_args
 
 from transformers import AutoModelForCausalLM
 
@@ -22,8 +23,8 @@ def test_a_bank_is_exported_and_checked(cli: Cli, bank: Path, model: Path) -> No
 
 
 def test_every_form_has_its_option() -> None:
-    assert [to.value for to in To] == list(FORMS)
-    assert [spelled.value for spelled in Spelled] == list(SPELLINGS)
+    assert get_args(To) == tuple(FORMS)
+    assert get_args(Spelled) == tuple(SPELLINGS)
 
 
 def test_a_bank_of_another_backbone_is_refused(cli: Cli, bank: Path) -> None:

@@ -17,7 +17,6 @@ from tokmem.report.tables import Table
 
 if TYPE_CHECKING:  # importing them takes seconds
     from tokmem.data.calls.ranges import ToolRange
-    from tokmem.data.calls.xlam import XlamRows
 
 EXAMPLE = "tokmem data compose --tools 51-60 --train-size 100 --test-size 20 --out runs/data"
 _RANGES = tuple(
@@ -55,8 +54,8 @@ def compose(
     """Compose training and test queries for several tools from rows that call one tool each."""
     from tokmem.data.calls.compose import compose_ranges
     from tokmem.data.calls.files import write_calls
-    from tokmem.data.calls.xlam import rank_tools
     from tokmem.report.composed import counts_table
+    from tokmem.tracks.compositional.data import ToolSource
 
     settings = given(ctx)
     ranges = _ranges(settings)
@@ -64,16 +63,16 @@ def compose(
         raise ConfigError(f"--single with {len(ranges)} ranges", "one range", "name one with --tools")
     config = _config(settings, ranges, connector)
     specs = [config.spec(index) for index in range(len(ranges))]
-    data = _read(config)
-    ranked = rank_tools(data.rows, config.exclude)
-    console().print(f"{len(data.rows):,} rows; {len(ranked)} tools have rows of their own")
-    composed = compose_ranges(data.rows, [tools.select(ranked) for tools in ranges], specs)
+    source = ToolSource(config)
+    rows, ranked = source.rows.rows if source.rows else (), source.ranked
+    console().print(f"{len(rows):,} rows; {len(ranked)} tools have rows of their own")
+    composed = compose_ranges(rows, [tools.select(ranked) for tools in ranges], specs)
     names: Sequence[ToolRange | None] = [None] if single else ranges
     made = zip(names, specs, composed, strict=True)
     files = [file for tools, spec, one in made for file in write_calls(out, tools, spec, one)]
     show_table(counts_table(dict(zip(map(str, ranges), composed, strict=True))))
-    if data.broken:
-        reasons = [{"reason": reason, "rows": count} for reason, count in data.broken.items()]
+    if source.broken:
+        reasons = [{"reason": reason, "rows": count} for reason, count in source.broken.items()]
         show_table(Table(reasons, {"reason": "rows left out", "rows": "rows"}))
     console().print("\n".join(map(str, files)), markup=False)
 
@@ -102,13 +101,3 @@ def _config(settings: dict[str, str], ranges: Sequence[ToolRange], connectors: l
     if connectors:
         settings["data.connectors"] = quoted(connectors)
     return track_config("compositional", settings).data
-
-
-def _read(config: Any) -> XlamRows:
-    """Reads the rows of the source, or generates them."""
-    from tokmem.data.calls.xlam import read_xlam
-    from tokmem.mini.tool_rows import mini_tool_rows
-
-    if config.source == "xlam":
-        return read_xlam(config.path)
-    return mini_tool_rows(config.samples_per_tool, config.seed, config.more_tools)

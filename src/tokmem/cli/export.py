@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from enum import Enum
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -16,21 +15,8 @@ EXAMPLE = "tokmem export runs/demo/banks/tokmem-query-0 --to hf --out runs/serve
 FLAGS = Flags("atomic", keys=("backbone.*",), defaults=OF_BANK)
 
 
-class To(str, Enum):
-    """Forms of exports."""
-
-    hf = "hf"
-    peft = "peft"
-    lora = "lora"
-    gguf = "gguf"
-
-
-class Spelled(str, Enum):
-    """Spellings of tools."""
-
-    mistral = "mistral"
-    hermes = "hermes"
-    private = "private"
+To = Literal["hf", "peft", "lora", "gguf"]
+Spelled = Literal["mistral", "hermes", "private"]
 
 
 def export(
@@ -69,14 +55,6 @@ def export(
     from tokmem.export import export as write
 
     memory = open_memory(bank, {"backbone.dtype": "auto", **given(ctx)}, None)
-    made = write(
-        memory,
-        out,
-        to=to.value,
-        spelling=spelling and spelling.value,
-        source=gguf,
-        weights=weights,
-        check=check,
-    )
+    made = write(memory, out, to=to, spelling=spelling, source=gguf, weights=weights, check=check)
     exact = "not checked" if made.difference is None else f"logits differ by at most {made.difference:.1g}"
     console().print(f"{len(made.texts)} procedures in {made.folder} ({made.kind}); {exact}", markup=False)

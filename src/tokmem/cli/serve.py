@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -14,26 +12,17 @@ from tokmem.cli.memory import OF_BANK, open_memory
 from tokmem.cli.shared import command_line, console
 
 if TYPE_CHECKING:  # importing it takes seconds
-    from tokmem.export.write import Kind
-    from tokmem.serving.engines import Engine
     from tokmem.serving.server import Server
 
 EXAMPLE = "tokmem serve runs/demo/banks/tokmem-query-0 --port 8080"
 FLAGS = Flags("atomic", keys=("backbone.*",), defaults=OF_BANK)
 
 
-class Named(str, Enum):
-    """Engines."""
-
-    llama_cpp = "llama.cpp"
-    transformers = "transformers"
-
-
 def serve(
     ctx: typer.Context,
     bank: Annotated[Path, typer.Argument(help="Folder of a bank, or of an export.")],
     engine: Annotated[
-        Named | None,
+        Literal["llama.cpp", "transformers"] | None,
         typer.Option(
             help="llama.cpp: its server, on --to gguf; transformers: `transformers serve`, on --to hf. "
             "\\[default: the first that is installed and can read the bank]"
@@ -53,53 +42,27 @@ def serve(
 
     Exports the bank, starts an engine on the export, and waits until it answers. An interrupt ends it.
     """
+    from tokmem.serving.exported import export_for
     from tokmem.serving.server import choose_port, serving
 
     try:
         port = choose_port(port)  # before the work of an export
-        chosen, folder = _served(bank, engine, out, gguf, given(ctx), check)
+        settings = given(ctx)
+        chosen, folder = export_for(
+            engine,
+            bank,
+            lambda: open_memory(bank, settings, None),
+            settings=settings,
+            out=out,
+            gguf=gguf,
+            check=check,
+        )
         log = folder.with_name(f"{folder.name}.{chosen.name}.log")
         with serving(chosen, folder, log, port) as server:
             _show(server, bank, folder)
             server.wait()
     except KeyboardInterrupt:
         console().print("stopped", markup=False)
-
-
-def _served(
-    bank: Path,
-    engine: Named | None,
-    out: Path | None,
-    gguf: Path | None,
-    settings: Mapping[str, str],
-    check: bool,
-) -> tuple[Engine, Path]:
-    """Chooses the engine, and exports the bank unless it is an export."""
-    from tokmem.export import export
-    from tokmem.serving.engines import choose_engine
-    from tokmem.serving.exported import cached_export, export_kind
-
-    name, kind = engine and engine.value, export_kind(bank)
-    if kind:
-        return choose_engine(name, (kind,)), bank.resolve()
-    chosen = choose_engine(name, _forms(bank, gguf))
-    options: dict[str, Any] = {"check": check}
-    if chosen.form == "gguf" and gguf:
-        options["source"] = gguf
-    if out:
-        export(open_memory(bank, settings, None), out, to=chosen.form, **options)
-        return chosen, out.resolve()
-    folder = cached_export(bank, chosen.form, settings, lambda: open_memory(bank, settings, None), **options)
-    return chosen, folder
-
-
-def _forms(bank: Path, gguf: Path | None) -> tuple[Kind, ...]:
-    """The forms in which engines can have the bank: a GGUF file needs that of its backbone."""
-    from tokmem.bank.store import load_bank
-    from tokmem.model.catalog import CATALOG
-
-    named = CATALOG.get(load_bank(bank)[1].backbone)
-    return ("gguf", "hf") if gguf or (named and named.wheel) else ("hf",)
 
 
 def _show(server: Server, bank: Path, folder: Path) -> None:

@@ -8,10 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from tokmem import __version__
+from tokmem.bank.store import load_bank
 from tokmem.export.card import FACTS
 from tokmem.export.write import Kind, export
 from tokmem.files import atomic_write_json, cache_folder, read_json
 from tokmem.methods.tokmem import TokMem
+from tokmem.model.catalog import CATALOG
+from tokmem.serving.engines import Engine, choose_engine
 
 _SOURCE = "source.json"
 
@@ -22,6 +25,45 @@ def export_kind(folder: Path) -> Kind | None:
         return None
     kind: Kind = read_json(folder / FACTS, dict, "export the bank again")["kind"]
     return kind
+
+
+def export_for(
+    engine: str | None,
+    bank: Path,
+    load: Callable[[], TokMem],
+    *,
+    settings: Mapping[str, str],
+    out: Path | None = None,
+    gguf: Path | None = None,
+    check: bool = True,
+) -> tuple[Engine, Path]:
+    """Chooses an engine for a bank, and exports the bank for it; an export is served as it is.
+
+    Args:
+        engine: its name; None takes the first that is installed and can read the bank.
+        bank: folder of a bank, or of an export.
+        load: loads the memory; called only if it has to be exported.
+        settings: how the backbone is loaded.
+        out: folder of the export; None keeps it in the user's cache.
+        gguf: the GGUF file that the backbone comes from; None takes that of a named backbone.
+        check: whether to compare a new export with the bank.
+
+    Raises:
+        ServingError: no engine can serve the bank.
+        ExportError: the form of the engine cannot carry the bank.
+    """
+    if kind := export_kind(bank):
+        return choose_engine(engine, (kind,)), bank.resolve()
+    named = CATALOG.get(load_bank(bank)[1].backbone)
+    packed = gguf or (named and named.wheel)  # a GGUF export needs the GGUF file of the backbone
+    chosen = choose_engine(engine, ("gguf", "hf") if packed else ("hf",))
+    options: dict[str, Any] = {"check": check}
+    if chosen.form == "gguf" and gguf:
+        options["source"] = gguf
+    if out is None:
+        return chosen, cached_export(bank, chosen.form, settings, load, **options)
+    export(load(), out, to=chosen.form, **options)
+    return chosen, out.resolve()
 
 
 def cached_export(
