@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import partial
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NamedTuple
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -14,12 +13,14 @@ from tokmem.cli.flags import Flags, given
 from tokmem.cli.memory import FASTEST, OF_BANK, Prompt, open_memory
 from tokmem.cli.shared import complain, console, show_answer, show_json
 from tokmem.config.texts import quoted
-from tokmem.errors import BankError, ConfigError, DataError, TokMemError
+from tokmem.errors import ConfigError, DataError, TokMemError
 from tokmem.log import logger
-from tokmem.records import Answer, Example, Procedure
+from tokmem.records import Example
 
-if TYPE_CHECKING:  # importing it takes seconds
+if TYPE_CHECKING:  # importing them takes seconds
     from tokmem.methods.tokmem import TokMem
+    from tokmem.report.conversation import Conversation
+    from tokmem.serving.conversation import ServedConversation
 
 EXAMPLE = 'tokmem recall runs/demo/banks/tokmem-query-0 "Selling my lamp, 35 euros, in Madrid."'
 FLAGS = Flags(
@@ -29,6 +30,7 @@ FLAGS = Flags(
     names={"recall.batch_size": "batch-size"},
     defaults={"recall.top_k": "3", **OF_BANK, **FASTEST},
 )
+_FREE = "recall.max_new_tokens"  # the only setting that a server takes from its client
 
 
 def recall(
@@ -65,7 +67,8 @@ def recall(
     bank, query = _bank_and_query(words or [], bank, served=url is not None)
     if query is not None and file is not None:
         raise ConfigError("a query and a --file", "one of them", "leave one out")
-    settings = {"recall.top_k": "3", "recall.mode": "chain" if chain else "atomic", **given(ctx)}
+    own = given(ctx)
+    settings = {"recall.top_k": "3", "recall.mode": "chain" if chain else "atomic", **own}
     if settings.get("recall.constrained") == "true" and not chain:
         raise ConfigError(
             "--constrained without --chain", "both: grammars rule chains of calls", "add --chain"
@@ -73,9 +76,14 @@ def recall(
     talks = query is None and file is None and _at_terminal()
     queries = [] if talks else _queries(query, file, instruction)
     forced = procedure or []
+    voice: Conversation | ServedConversation
     if url is not None:
-        _refuse_own(given(ctx), {"--procedure": bool(forced), "--chain": chain})
-        voice = _server(url, bank, settings, prompt, instruction)
+        from tokmem.recall.settings import RecallSettings
+        from tokmem.serving.conversation import ServedConversation
+
+        _refuse_own(own, {"--procedure": bool(forced), "--chain": chain})
+        most = int(settings.get(_FREE, RecallSettings.max_new_tokens))
+        voice = ServedConversation(url, bank, most, prompt, instruction)
     elif bank is None:
         raise ConfigError(
             "neither a bank nor --url",
@@ -84,8 +92,10 @@ def recall(
         )
     else:
         memory = open_memory(bank, settings, prompt)
+        from tokmem.report.conversation import Conversation
+
         _note_missing_instruction(memory, [q.instruction for q in queries] or [instruction])
-        voice = _memory(memory, bank, instruction, forced)
+        voice = Conversation(memory, bank, instruction, forced)
     if talks:
         _converse(voice)
     elif json:
@@ -115,69 +125,16 @@ def _bank_and_query(
     return bank, rest[0] if rest else None
 
 
-class _Voice(NamedTuple):
-    """What answers: a memory or a server.
-
-    Attributes:
-        ask: answers several queries.
-        procedures: those that calls are checked with, by name.
-        reply: answers a typed line, piece by piece.
-        intro: what the prompt says first.
-    """
-
-    ask: Callable[[Sequence[Example]], list[Answer]]
-    procedures: Mapping[str, Procedure]
-    reply: Callable[[str], Iterator[str]]
-    intro: str
-
-
-def _memory(memory: TokMem, bank: Path, instruction: str, forced: Sequence[str]) -> _Voice:
-    """Answers with a bank; typed answers can be corrected."""
-    from tokmem.report.conversation import HELP, Conversation
-
-    _check_known(memory, forced)
-    reply = Conversation(memory, bank, instruction, forced).reply
-    intro = f"{len(memory)} procedures. {HELP}"
-    return _Voice(partial(_answers, memory, forced=forced), memory.bank.procedures, reply, intro)
-
-
 def _refuse_own(settings: Mapping[str, str], more: Mapping[str, bool]) -> None:
     """Refuses options that a server decides itself.
 
     Raises:
         ConfigError: one was given.
     """
-    options, free = FLAGS.options(), "recall.max_new_tokens"
-    named = [options[key] for key in settings if key != free] + [name for name, yes in more.items() if yes]
+    options = FLAGS.options()
+    named = [options[key] for key in settings if key != _FREE] + [name for name, yes in more.items() if yes]
     if named:
-        raise ConfigError(f"{named[0]} beside --url", f"{options[free]} alone", "leave it out")
-
-
-def _server(
-    url: str, bank: Path | None, settings: Mapping[str, str], prompt: str | None, instruction: str
-) -> _Voice:
-    """Answers through a server; without a bank there are no procedures to check its calls with."""
-    from tokmem.bank.store import load_bank
-    from tokmem.data.encode import as_mode, user_text
-    from tokmem.recall.settings import RecallSettings
-    from tokmem.report.conversation import pieces
-    from tokmem.serving.client import Client, tool_list
-
-    procedures: Mapping[str, Procedure] = {}
-    if bank is not None:
-        held, origin = load_bank(bank)
-        procedures, prompt = held.procedures, prompt or origin.training.get("prompt")
-    mode = as_mode(prompt or "instruction+query")
-    most = int(settings.get("recall.max_new_tokens", RecallSettings.max_new_tokens))
-    client = Client(url, tool_list(procedures.values()), most)
-
-    def ask(queries: Sequence[Example]) -> list[Answer]:
-        return [client.ask(user_text(mode, q.instruction, q.query)) for q in queries]
-
-    def reply(line: str) -> Iterator[str]:
-        return pieces(ask([Example(line, instruction=instruction)]), procedures)
-
-    return _Voice(ask, procedures, reply, "An empty line ends.")
+        raise ConfigError(f"{named[0]} beside --url", f"{options[_FREE]} alone", "leave it out")
 
 
 def _at_terminal() -> bool:
@@ -209,21 +166,7 @@ def _note_missing_instruction(memory: TokMem, instructions: Sequence[str]) -> No
         )
 
 
-def _check_known(memory: TokMem, procedures: Sequence[str]) -> None:
-    """Checks that the bank has the procedures to force."""
-    from tokmem.data.fields import did_you_mean
-
-    for name in procedures:
-        if name not in memory.bank:
-            hint = did_you_mean(name, memory.bank.names)
-            raise BankError(f"procedure {name!r} is not in the bank{hint}", "one of `tokmem bank list`")
-
-
-def _answers(memory: TokMem, queries: Sequence[Example], *, forced: Sequence[str]) -> list[Answer]:
-    return memory.recall(list(queries), [list(forced)] * len(queries) if forced else None)
-
-
-def _converse(voice: _Voice) -> None:
+def _converse(voice: Conversation | ServedConversation) -> None:
     """Answers typed lines as they come, until an empty line or the end of the input."""
     console().print(f"{voice.intro}\n", markup=False)
     while True:

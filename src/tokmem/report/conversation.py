@@ -7,7 +7,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from tokmem.data.coerce import as_query
-from tokmem.errors import RecallError
+from tokmem.data.fields import did_you_mean
+from tokmem.errors import BankError, RecallError
 from tokmem.methods.corrections import Corrections
 from tokmem.methods.tokmem import TokMem
 from tokmem.recall.answer import stream_answer
@@ -29,13 +30,29 @@ class Conversation:
         folder: of its bank.
         instruction: stands before each query.
         forced: procedures to force.
+
+    Attributes:
+        procedures: those of the bank, by name.
+        intro: what a prompt says first.
+
+    Raises:
+        BankError: the bank lacks a procedure to force.
     """
 
     def __init__(
         self, memory: TokMem, folder: Path, instruction: str = "", forced: Sequence[str] = ()
     ) -> None:
+        for name in forced:
+            if name not in memory.bank:
+                hint = did_you_mean(name, memory.bank.names)
+                raise BankError(f"procedure {name!r} is not in the bank{hint}", "one of `tokmem bank list`")
         self.memory, self.instruction, self.forced = memory, instruction, list(forced)
         self.corrections, self.last = Corrections(memory, folder), Example("")
+        self.procedures, self.intro = memory.bank.procedures, f"{len(memory)} procedures. {HELP}"
+
+    def ask(self, queries: Sequence[Example]) -> list[Answer]:
+        """Answers several queries."""
+        return self.memory.recall(list(queries), [self.forced] * len(queries) if self.forced else None)
 
     def reply(self, line: str) -> Iterator[str]:
         """Yields the reply to a typed line piece by piece.
