@@ -34,6 +34,7 @@ CHEAPER = {
         *("--train-size", "40", "--val-size", "4", "--test-size", "4", "--samples-per-tool", "6")
     ],
     "bank add": ["--epochs", "1"],
+    "learn": ["--backbone", "mini", "--max-new-tokens", "4", "--make", "8", "--epochs", "1", "--yes"],
 }
 # What a page needs that is made on another page.
 BEFORE = {
@@ -69,7 +70,9 @@ def write_corpora(folder: Path) -> None:
             for word in WORDS
         ]
         (folder / name).write_text("".join(json.dumps(row) + "\n" for row in rows))
-    (folder / "queries.txt").write_text("One tea, please.\nDear Ann, hello. Bob\n")
+    asked = ["One tea, please.", "Dear Ann, hello. Bob", *(f"Where is the {word}?" for word in WORDS)]
+    (folder / "queries.txt").write_text("\n".join(asked))
+    (folder / "prompt.txt").write_text("Write the text in capital letters.\n")
     (folder / "natural-instructions").mkdir()
     for number in range(10):
         write_task(folder / "natural-instructions/tasks", f"task{number:03}_say")
@@ -119,7 +122,8 @@ def run_command(words: list[str]) -> None:
 
 
 def run_block(block: Block, names: dict[str, Any]) -> None:
-    if block.language == "python" and "4bit" not in block.text:  # needs a GPU
+    # One block needs a GPU, another several launched processes (tests/cli/test_launched.py has those).
+    if block.language == "python" and not any(name in block.text for name in ("4bit", "torch.distributed")):
         exec(block.text.replace('"smollm2"', '"mini"'), names)
     if block.language == "bash":
         for program, *words in commands(block):
@@ -128,7 +132,8 @@ def run_block(block: Block, names: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize(
-    "page", ["README", *"api backbones cli data procedures reject report routing serving tools".split()]
+    "page",
+    ["README", *"api backbones cli data gpus learn procedures reject report routing serving tools".split()],
 )
 def test_a_page_runs_from_top_to_bottom(page: str, stage: Path) -> None:
     for line in BEFORE.get(page, []):
