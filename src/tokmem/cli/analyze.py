@@ -25,8 +25,9 @@ def analyze(
     """Show norms, neighbours and clusters of a bank's memory tokens, and near-duplicate descriptions."""
     from tokmem.bank.store import load_bank
     from tokmem.eval.duplicates import near_duplicates
+    from tokmem.files import atomic_write_bytes, atomic_write_json
     from tokmem.report.bank_geometry import bank_geometry
-    from tokmem.report.sections.geometry import neighbour_table
+    from tokmem.report.sections.geometry import geometry_plots, neighbour_table
 
     loaded, origin = load_bank(bank)
     geometry = bank_geometry(loaded, origin, bank.resolve().name, neighbours)
@@ -41,14 +42,8 @@ def analyze(
         titles = {"first": "procedure", "second": "nearly the same as", "similarity": "words shared"}
         show_table(Table([pair._asdict() for pair in pairs[:_SHOWN]], titles, {"similarity": ".2f"}))
     console().print("Rows stand in the order of the clusters.", markup=False)
-    if out is not None:
-        _write(geometry, out)
-
-
-def _write(geometry: dict[str, object], out: Path) -> None:
-    from tokmem.files import atomic_write_bytes, atomic_write_json
-    from tokmem.report.sections.geometry import geometry_plots
-
+    if out is None:
+        return
     plots = geometry_plots(geometry)
     atomic_write_json(out / "geometry.json", geometry)
     for plot, _ in plots:

@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tokmem.cli.flags import Flags, given, track_config, training_given
-from tokmem.cli.memory import FASTEST, backbone_of, for_speed
+from tokmem.cli.flags import Flags, given, training_given
+from tokmem.cli.memory import FASTEST, bank_config
 from tokmem.cli.shared import console, load, show_json, show_table
-from tokmem.config.texts import quoted
 from tokmem.errors import BankError, ConfigError, DataError
 from tokmem.locks import lock_folder
 from tokmem.records import Procedure
@@ -29,6 +28,9 @@ InPlace = Annotated[
     Path | None, typer.Option("--out", help="Folder of the new bank. \\[default: the bank itself]")
 ]
 Out = Annotated[Path, typer.Option("--out", help="Folder of the new bank.")]
+ADD_EXAMPLE = (
+    'tokmem bank add runs/demo/banks/tokmem-query-0 --name ask --description "Ask back" --out runs/larger'
+)
 FLAGS = Flags(
     "atomic",
     keys=("start", "width", "backbone.*", "training.*"),
@@ -84,8 +86,7 @@ def add(
 
     new = _new_procedures(name, description, file)
     _, origin = _load(folder)
-    model = {"backbone.model_name": quoted(backbone_of(folder, origin)), "start": "description"}
-    config = track_config("atomic", for_speed({**model, **given(ctx)}))
+    config = bank_config(folder, origin, {"start": "description", **given(ctx)})
     backbone = load(config.backbone)
     with lock_folder(out or folder):
         memory = TokMem.load(folder, backbone, start=config.start, width=config.width)

@@ -8,8 +8,8 @@ from typing import Annotated, Any
 
 import typer
 
-from tokmem.cli.flags import Flags, given, track_config
-from tokmem.cli.memory import FASTEST, OF_BANK, Prompt, backbone_of, for_speed, open_memory
+from tokmem.cli.flags import Flags, given
+from tokmem.cli.memory import FASTEST, OF_BANK, Prompt, bank_config, open_memory
 from tokmem.cli.shared import Out, Resume, load, run_folder, show_results
 from tokmem.cli.train import choose_source
 from tokmem.config import parse_yaml
@@ -84,18 +84,16 @@ def _config(bank: Path, settings: dict[str, str], prompt: str | None) -> Any:
     loaded, origin = load_bank(bank)
     prompt = prompt or origin.training.get("prompt")
     choose_source(settings)
-    settings = {
+    own = {
         "name": "eval",
         "methods": "[tokmem]" if loaded.coupled else "[tokmem_dc]",
         "load_task_tokens": quoted(str(bank)),
         "skip_training": "true",
         "data.train_size": "0",
         "data.val_size": "0",
-        "backbone.model_name": quoted(backbone_of(bank, origin)),
         **({"prompts": quoted([prompt])} if prompt else {}),
-        **settings,
     }
-    config = track_config("atomic", for_speed(settings))
+    config = bank_config(bank, origin, {**own, **settings})
     if config.data.tasks:
         return config
     where = config.data.tasks_dir or config.data.corpus or "the generated procedures"

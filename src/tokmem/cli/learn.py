@@ -12,19 +12,16 @@ import typer
 
 from tokmem.cli import launched
 from tokmem.cli.flags import Flags, given, track_config, training_given
-from tokmem.cli.memory import FASTEST, backbone_of, for_speed
+from tokmem.cli.memory import FASTEST, bank_config, for_speed
 from tokmem.cli.shared import command_line, console, load, show_json, show_table
-from tokmem.config.texts import quoted
 from tokmem.errors import ConfigError
 from tokmem.locks import lock_folder
-from tokmem.report.tables import Table
 
 if TYPE_CHECKING:  # importing them takes seconds
     from tokmem.data.lessons.lesson import Lesson
     from tokmem.methods.lessons.cost import Cost
     from tokmem.methods.lessons.settings import LessonSettings
     from tokmem.methods.tokmem import TokMem
-    from tokmem.records import Example
 
 EXAMPLE = "tokmem learn prompt.txt --bank runs/taught --queries queries.txt"
 FLAGS = Flags(
@@ -40,19 +37,6 @@ FLAGS = Flags(
     },
 )
 _ASK = 60  # seconds of work that need no question
-_COLUMNS = {
-    "procedure": "procedure",
-    "tokens": "tokens",
-    "teacher": "teacher ROUGE-L",
-    "student": "student",
-    "no_prompt": "no prompt",
-    "routing": "routing %",
-    "kl": "KL",
-    "kl_no_prompt": "KL no prompt",
-    "saved_tokens": "tokens saved /query",
-    "worth": "worth /1000 queries",
-    "seconds": "s",
-}
 
 
 def learn(
@@ -91,7 +75,8 @@ def learn(
     from tokmem.data.queries import read_queries
     from tokmem.methods.lessons.cost import seconds_a_token
     from tokmem.methods.lessons.settings import LessonSettings
-    from tokmem.methods.lessons.teach import identity
+    from tokmem.methods.lessons.teach import identity, teach
+    from tokmem.report.learned import lessons_table
 
     settings = LessonSettings(queries=make, max_new_tokens=max_new_tokens, top_k=top_k, hard=hard, seed=seed)
     lessons = read_lessons(sources)
@@ -108,16 +93,20 @@ def learn(
             _show_plan(todo, costs, len(lessons) - len(todo), dry_run)
         if dry_run or not _agreed(costs, yes):
             return
+        beside = bank.with_name(f"{bank.name}.lessons")
         for lesson in todo:
-            card = _teach(memory, lesson, settings, asked, training, bank)
+            card = teach(memory, lesson, settings, queries=asked, training=training, folder=beside)
             cards[lesson.name] = asdict(card)
             if not launched.index():
                 memory.save(bank, training={**notes, "lessons": cards})
-    rows = [_worth(cards[lesson.name], price) for lesson in lessons]
+    rows = [dict(cards[lesson.name]) for lesson in lessons]
+    for row in rows if price else ():
+        row["worth"] = row["saved_tokens"] * 1000 * price / 1e6
     if json:
         show_json(rows)
-    else:
-        _show_cards(rows, bank)
+        return
+    show_table(lessons_table(rows), ("procedure",))
+    console().print(f"Bank: {bank}\nTry:  {command_line('recall', bank, 'QUERY')}", markup=False)
 
 
 @contextmanager
@@ -133,15 +122,14 @@ def _open(bank: Path, settings: dict[str, str]) -> tuple[TokMem, dict[str, Any],
     from tokmem.bank.store import load_bank
     from tokmem.methods.tokmem import TokMem
 
-    start = {"start": "description"}
+    settings = {"start": "description", **settings}
     if not (bank.is_dir() and any(bank.iterdir())):
-        config = track_config("atomic", for_speed({**start, **settings}))
+        config = track_config("atomic", for_speed(settings))
         options: Any = {"coupled": False, "addresses": "closed", "prompt": "query"}
         backbone = load(config.backbone)
         return TokMem(backbone, start=config.start, width=config.width, **options), {}, config
     origin = load_bank(bank)[1]
-    model = {"backbone.model_name": quoted(backbone_of(bank, origin))}
-    config = track_config("atomic", for_speed({**start, **model, **settings}))
+    config = bank_config(bank, origin, settings)
     memory = TokMem.load(bank, load(config.backbone), start=config.start, width=config.width)
     return memory, dict(origin.training), config
 
@@ -190,31 +178,3 @@ def _agreed(costs: Sequence[Cost], yes: bool) -> bool:
         or seconds <= _ASK
         or typer.confirm(f"Begin about {seconds / 60:.0f} minutes of work?", abort=True)
     )
-
-
-def _teach(
-    memory: TokMem,
-    lesson: Lesson,
-    settings: LessonSettings,
-    queries: Sequence[Example],
-    training: dict[str, Any],
-    bank: Path,
-) -> Any:
-    from tokmem.methods.lessons.teach import teach
-
-    beside = bank.with_name(f"{bank.name}.lessons")
-    return teach(memory, lesson, settings, queries=queries, training=training, folder=beside)
-
-
-def _worth(card: dict[str, Any], price: float) -> dict[str, Any]:
-    """The card, and what 1000 queries save at a price of a million prompt tokens, if there is one."""
-    return {**card, "worth": card["saved_tokens"] * 1000 * price / 1e6} if price else card
-
-
-def _show_cards(cards: Sequence[dict[str, Any]], bank: Path) -> None:
-    """Prints what was learned, and the next command."""
-    columns = {name: title for name, title in _COLUMNS.items() if name in cards[0]}
-    table = Table(list(cards), columns, {"kl": ".3f", "kl_no_prompt": ".3f", "worth": ".4f"})
-    show_table(table, ("procedure",))
-    line = command_line("recall", bank, "QUERY")
-    console().print(f"Bank: {bank}\nTry:  {line}", markup=False)

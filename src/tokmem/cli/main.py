@@ -174,14 +174,7 @@ _add(data.app, "compose", data.compose, data.EXAMPLE, flags=data.FLAGS)
 app.add_typer(data.app, name="data", rich_help_panel=_TRAIN)
 _add(bank.app, "list", bank.list_, f"tokmem bank list {_BANK}", tables=True)
 _add(bank.app, "show", bank.show, f"tokmem bank show {_BANK} {_ONE}", tables=True)
-_add(
-    bank.app,
-    "add",
-    bank.add,
-    f'tokmem bank add {_BANK} --name ask --description "Ask back" --out runs/larger',
-    flags=bank.FLAGS,
-    models=True,
-)
+_add(bank.app, "add", bank.add, bank.ADD_EXAMPLE, flags=bank.FLAGS, models=True)
 _add(bank.app, "remove", bank.remove, f"tokmem bank remove {_BANK} {_ONE} --out runs/smaller")
 _add(bank.app, "rename", bank.rename, f"tokmem bank rename {_BANK} {_ONE} other --out runs/renamed")
 _add(bank.app, "slice", bank.slice_, f"tokmem bank slice {_BANK} {_ONE} --out runs/part")

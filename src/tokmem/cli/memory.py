@@ -14,7 +14,8 @@ from tokmem.config import parse_yaml
 from tokmem.config.texts import quoted
 from tokmem.errors import BankError
 
-if TYPE_CHECKING:  # importing it takes seconds
+if TYPE_CHECKING:  # importing them takes seconds
+    from tokmem.bank.facts import Origin
     from tokmem.methods.tokmem import TokMem
 
 Prompt = Annotated[
@@ -37,10 +38,20 @@ def for_speed(settings: Mapping[str, str]) -> dict[str, str]:
     return {"backbone.dtype": "fastest", **settings} if name == SMOLLM2 else dict(settings)
 
 
-def backbone_of(bank: Path, origin: Any) -> str:
-    """Finds the backbone of a bank: the one that its run adapted and saved beside it; else the name."""
+def bank_config(bank: Path, origin: Origin, settings: Mapping[str, str]) -> Any:
+    """Makes the atomic config of a command on a bank.
+
+    Where the settings name no backbone, it is the one that the bank's run adapted and saved beside it; else
+    the one that the bank names.
+
+    Args:
+        bank: its folder.
+        origin: where it comes from.
+        settings: atomic settings, YAML texts by key.
+    """
     adapted = bank.parent.parent / origin.backbone
-    return str(adapted) if (adapted / "config.json").is_file() else str(origin.backbone)
+    own = adapted if (adapted / "config.json").is_file() else origin.backbone
+    return track_config("atomic", for_speed({"backbone.model_name": quoted(str(own)), **settings}))
 
 
 def open_memory(bank: Path, settings: Mapping[str, str], prompt: str | None) -> TokMem:
@@ -63,9 +74,8 @@ def open_memory(bank: Path, settings: Mapping[str, str], prompt: str | None) -> 
 
     home = home_of(bank)
     _, origin = load_bank(home / BANK if home else bank)
-    model = {"backbone.model_name": quoted(backbone_of(bank, origin))}
     prompts = {"prompts": quoted([prompt])} if prompt else {}
-    config = track_config("atomic", for_speed({**model, **prompts, **settings}))
+    config = bank_config(bank, origin, {**prompts, **settings})
     options = {"prompt": config.prompts[0]} if prompt else {}
     if "max_length" in settings:
         options["max_length"] = config.max_length

@@ -8,19 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from tokmem.cli.shared import command_line, console, show_results, show_table
 from tokmem.report.results import result_facts
-from tokmem.report.tables import Table
 
 if TYPE_CHECKING:  # importing it takes seconds
     from tokmem.data import Corpus
-    from tokmem.records import Example
 
-COLUMNS = {
-    "procedure": "procedure",
-    "queries": "test queries",
-    "routing_accuracy": "right procedure chosen %",
-    "exact_match": "answer exactly right %",
-    "rouge_l": "answer alike %",
-}
 _ALIKE = (
     "No training saw the test queries. An answer is 100% alike if it has the words of the right answer in "
     "their order (ROUGE-L)."
@@ -30,6 +21,8 @@ _LONGEST = 90
 
 def show_outcome(summary: Mapping[str, Any], corpus: Corpus, folder: Path) -> None:
     """Prints the scores of a run: of one method by procedure, of several as they are compared elsewhere."""
+    from tokmem.report.learned import outcome_table
+
     rows = summary["rows"]
     if len(rows) > 1:
         show_results(summary, folder)
@@ -38,18 +31,6 @@ def show_outcome(summary: Mapping[str, Any], corpus: Corpus, folder: Path) -> No
         show_table(outcome_table(rows[0], corpus), ("procedure",))
         console().print(_ALIKE, markup=False)
     console().print("\n".join(result_facts(summary, folder)), markup=False)
-
-
-def outcome_table(row: Mapping[str, Any], corpus: Corpus) -> Table:
-    """Makes a line for each procedure that was tested, and one for all of them if there are several."""
-    lines = [
-        {"procedure": name, "queries": len(corpus.test[name]), **scores}
-        for name, scores in row["per_procedure"].items()
-    ]
-    if len(lines) > 1:
-        whole = {name: row.get(name) for name in ("routing_accuracy", "exact_match", "rouge_l")}
-        lines.append({"procedure": "all", "queries": sum(line["queries"] for line in lines), **whole})
-    return Table(lines, COLUMNS, title="What the frozen model now does with test queries")
 
 
 def recall_line(bank: Path, config: Any, corpus: Corpus, backbone: str) -> str:
@@ -64,12 +45,9 @@ def recall_line(bank: Path, config: Any, corpus: Corpus, backbone: str) -> str:
     example = next(iter((*corpus.examples("test"), *corpus.examples("train"))))
     model = config.backbone.model_name
     named = [] if model == backbone else ["--backbone", model]
-    asked = ["--instruction", _shown(example.instruction)] if _instructed(config, example) else []
+    instructed = config.prompts[0] != "query" and example.instruction
+    asked = ["--instruction", _shown(example.instruction)] if instructed else []
     return command_line("recall", bank, _shown(example.query), *asked, *named)
-
-
-def _instructed(config: Any, example: Example) -> bool:
-    return config.prompts[0] != "query" and bool(example.instruction)
 
 
 def _shown(text: str) -> str:

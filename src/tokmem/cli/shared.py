@@ -6,7 +6,7 @@ import json
 import shlex
 import shutil
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -103,18 +103,14 @@ def load(config: Any) -> Backbone:
 
 def command_line(*arguments: object) -> str:
     """Writes a command of `tokmem` as the user called this one, with arguments quoted for a shell."""
-    called = Path(sys.argv[0])
+    called, found = Path(sys.argv[0]), shutil.which("tokmem")
     if called.name == "__main__.py":
         program = [sys.executable, "-m", "tokmem"]
-    elif called.stem != "tokmem" or _is_file(shutil.which("tokmem"), called):
+    elif called.stem != "tokmem" or (found and called.exists() and called.samefile(found)):
         program = ["tokmem"]
     else:
         program = [str(called)]
     return shlex.join([*program, *map(str, arguments)])
-
-
-def _is_file(found: str | None, called: Path) -> bool:
-    return found is not None and called.exists() and called.samefile(found)
 
 
 def free_folder(folder: Path) -> Path:
@@ -157,13 +153,18 @@ def show_results(summary: Mapping[str, Any], folder: Path) -> None:
 def _show_memorised(parts: Sequence[Mapping[str, Any]]) -> None:
     """Prints what the best memory wrote back."""
     best = max(parts, key=lambda part: part["recovered_tokens"])
-    out = console()
     shape = f"{best['embeddings']} embeddings holding {best['tokens']} tokens"
-    out.print(f"\nWritten greedily from marker and memory ({best['method']}, {shape}):\n", markup=False)
+    console().print(f"\nWritten greedily from marker and memory ({best['method']}, {shape}):\n", markup=False)
     for one in best["written"]:
-        for label in ("marker", "passage", "written"):
-            out.print(Text.assemble((f"{label:>9}  ", "dim"), " ".join(one[label].split())))
-        out.print()
+        _show_lines((name, " ".join(one[name].split()), "") for name in ("marker", "passage", "written"))
+
+
+def _show_lines(lines: Iterable[tuple[str, str, str]]) -> None:
+    """Prints labels, texts and their styles, and an empty line."""
+    out = console()
+    for label, text, style in lines:
+        out.print(Text.assemble((f"{label:>9}  ", "dim"), (text, style)))
+    out.print()
 
 
 def show_json(records: Sequence[Mapping[str, Any]]) -> None:
@@ -185,9 +186,7 @@ def show_answer(
     """
     from tokmem.report.answers import Line, answer_lines
 
-    out, lines = console(), answer_lines(answer, procedures, forced)
+    lines = answer_lines(answer, procedures, forced)
     if reference is not None:
         lines.append(Line("reference", reference, ""))
-    for label, text, style in lines:
-        out.print(Text.assemble((f"{label:>9}  ", "dim"), (text, style)))
-    out.print()
+    _show_lines(lines)
