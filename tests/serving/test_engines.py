@@ -47,7 +47,7 @@ def test_calls_in_the_style_hermes_are_read_too(
     wanted = own_answers(memory)
     assert [len(said.calls) for said in wanted.values()] == [1, 2, 3, 0, 0, 1]
     query, options = CASES["single"].query, {"mode": "chain", "max_new_tokens": LONGEST}
-    assert "".join(memory.stream(query, **options)) == memory.recall(query, **options).response
+    assert "".join(memory.stream(query, **options)) == memory.recall(query, **options).transcript
     found = list(rows(engine, export_for(engine, memory, tmp_path), wanted, tmp_path / "log"))
     assert [row for row in found if not row["ok"]] == []
 
