@@ -32,6 +32,7 @@ from bench.train_step import agreement, describe_model, describe_queries, shape_
 from tokmem.files import atomic_write_json
 from tokmem.model.backbone import pick_device
 from tokmem.model.catalog import MINI, SMOLLM2
+from tokmem.model.fingerprint import fingerprint
 from tokmem.provenance import provenance
 from tokmem.report.tables import Table
 from tokmem.train.speed import peak_bytes
@@ -219,6 +220,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         "banks": [],
         "recall": [],
         "backbones": {},
+        "models": {},
         "agreement": {},
         "left_out": [],
         "card": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
@@ -229,6 +231,8 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         for batch in options.batch:
             backbone = Backbone(name, settings_of(name, options, batch), rates)
             prepare(backbone.settings)
+            mark = fingerprint(backbone.made.model)
+            found["models"][name] = {"backbone": name, "backbone_fingerprint": mark}
             found["backbones"][name] = {
                 "model": describe_model(backbone.made.model, backbone.settings),
                 "queries": describe_queries(backbone.made.queries),
@@ -241,11 +245,16 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
                 parts["recall"] = lambda backbone=backbone: backbone.recall(options.recalled, options.most)
             for part, work in parts.items():
                 attempt(found, part, f"{name}, batch {batch}", work)
-                found["provenance"] = provenance(0, backbone.made.queries.checksum, "", str(device))
-                atomic_write_json(options.out, found)
+                found["provenance"] = provenance(0, backbone.made.queries.checksum, mark, str(device))
+                atomic_write_json(options.out, written(found))
             del backbone
             torch.cuda.empty_cache() if device.type == "cuda" else None
-    return found
+    return written(found)
+
+
+def written(found: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns what the result file holds: the backbones' fingerprints as a list."""
+    return {**found, "models": [*found["models"].values()]}
 
 
 def attempt(found: dict[str, Any], part: str, where: str, work: Callable[[], list[dict[str, Any]]]) -> None:
