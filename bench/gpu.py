@@ -92,7 +92,7 @@ def arithmetic(parameters: int, prompt: int, rest: int, *, graph: bool) -> float
     return parameters * (2.0 * prompt + (4.0 if graph else 2.0) * rest)
 
 
-class Backbone:
+class Measured:
     """One backbone with its queries, and what is measured on it.
 
     Args:
@@ -229,27 +229,29 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     }
     for name in options.backbone:
         for batch in options.batch:
-            backbone = Backbone(name, settings_of(name, options, batch), rates)
-            prepare(backbone.settings)
-            mark = fingerprint(backbone.made.model)
-            found["models"][name] = {"backbone": name, "backbone_fingerprint": mark}
-            found["backbones"][name] = {
-                "model": describe_model(backbone.made.model, backbone.settings),
-                "queries": describe_queries(backbone.made.queries),
-            }
-            parts: dict[str, Callable[[], list[dict[str, Any]]]] = {"rows": backbone.training}
-            if backbone.weights < CHECKED and name not in found["agreement"]:
-                found["agreement"][name] = backbone.agreement()
-            if batch == options.batch[-1]:
-                parts["banks"] = backbone.banks
-                parts["recall"] = lambda backbone=backbone: backbone.recall(options.recalled, options.most)
-            for part, work in parts.items():
-                attempt(found, part, f"{name}, batch {batch}", work)
-                found["provenance"] = provenance(0, backbone.made.queries.checksum, mark, str(device))
-                atomic_write_json(options.out, written(found))
-            del backbone
-            torch.cuda.empty_cache() if device.type == "cuda" else None
+            measure_one(found, Measured(name, settings_of(name, options, batch), rates), options, str(device))
     return written(found)
+
+
+def measure_one(found: dict[str, Any], one: Measured, options: argparse.Namespace, device: str) -> None:
+    """Adds what is measured on one backbone at one batch size; the last batch size has all parts."""
+    name, batch, made = one.name, one.settings.batch, one.made
+    prepare(one.settings)
+    mark = fingerprint(made.model)
+    found["models"][name] = {"backbone": name, "backbone_fingerprint": mark}
+    found["backbones"][name] = {
+        "model": describe_model(made.model, one.settings),
+        "queries": describe_queries(made.queries),
+    }
+    if one.weights < CHECKED and name not in found["agreement"]:
+        found["agreement"][name] = one.agreement()
+    parts: dict[str, Callable[[], list[dict[str, Any]]]] = {"rows": one.training}
+    if batch == options.batch[-1]:
+        parts |= {"banks": one.banks, "recall": lambda: one.recall(options.recalled, options.most)}
+    for part, work in parts.items():
+        attempt(found, part, f"{name}, batch {batch}", work)
+        found["provenance"] = provenance(0, made.queries.checksum, mark, device)
+        atomic_write_json(options.out, written(found))
 
 
 def written(found: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Times TokMem on a machine that has a GPU and no network, in under ten minutes.
+# Times TokMem on a machine that has a GPU and no network.
 #   bench/gpu.sh pack FOLDER        here: writes SmolLM2's weights in parts of 48 MiB, and the tasks if
 #                                   TOKMEM_SNI_DIR names them
 #   bench/gpu.sh unpack FOLDER      there: puts the weights into the user's cache, the tasks into FOLDER/tasks

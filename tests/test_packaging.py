@@ -114,3 +114,14 @@ def run(*words: object, cwd: Path, **variables: str) -> str:
     )
     assert done.returncode == 0, f"{words}\n{done.stderr}"
     return done.stdout
+
+
+def test_a_source_tree_that_is_not_installed_can_be_imported() -> None:
+    hidden = (
+        "import importlib.metadata as m\n"
+        "def missing(name): raise m.PackageNotFoundError(name)\n"
+        "m.version = missing\n"
+        "import tokmem; print(tokmem.__version__)"
+    )
+    done = subprocess.run([sys.executable, "-c", hidden], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "unknown"

@@ -285,16 +285,15 @@ def throughput_table(rows: list[dict[str, Any]], short: bool = False) -> Table:
 def gpu_table(result: dict[str, Any], recall: bool) -> Table:
     """Makes the table of training on a GPU, with ratios to PEFT, or of recall there."""
     if recall:
-        titles = {"backbone": "backbone", "name": "recall, 256 queries at a time"} | BENCH["recall"]
+        titles = {"backbone": "backbone", **BENCH["recall"], "name": "recall, 256 queries at a time"}
         formats = {"speedup": ".2f", "queries_per_second": ".1f", "identical": ".1%"}
-        return Table(result["recall"], titles | {"name": "recall, 256 queries at a time"}, formats)
-    peft = {
-        (r["backbone"], r["batch"]): r["tokens_per_second"] for r in result["rows"] if r["name"] == "peft"
-    }
-    rows = [
-        {**row, "against": row["tokens_per_second"] / peft[row["backbone"], row["batch"]]}
-        for row in result["rows"]
-    ]
+        return Table(result["recall"], titles, formats)
+    rows = []
+    for row in result["rows"]:  # a row that did not fit into the memory has no speed
+        place = {"backbone": row["backbone"], "batch": row["batch"], "name": "peft"}
+        peft = next((r["tokens_per_second"] for r in result["rows"] if place.items() <= r.items()), None)
+        speed = row.get("tokens_per_second")
+        rows.append({**row, "against": speed / peft if speed and peft else None})
     titles = {
         "backbone": "backbone",
         "batch": "queries a step",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from importlib import import_module
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -15,7 +15,10 @@ if TYPE_CHECKING:
     from tokmem.records import Answer, Example, Procedure, Turn
     from tokmem.train.settings import FitReport, FitSettings
 
-__version__ = version("tokmem")
+try:
+    __version__ = version("tokmem")
+except PackageNotFoundError:  # a source tree on the path that is not installed
+    __version__ = "unknown"
 _HOMES = {
     "TokMemError": "tokmem.errors",
     "Callback": "tokmem.log",

@@ -98,7 +98,7 @@ def _version(package: str) -> str | None:
 
 
 def _earlier(folder: Path) -> tuple[float, set[str]]:
-    """Seconds that the run of a folder had taken when it wrote its last file, and the devices it ran on.
+    """How many seconds the run of a folder has taken so far, up to its last file, and on which devices.
 
     The time of its config does not count: it is written first, and a person may edit it between two parts of
     the run.

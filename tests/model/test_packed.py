@@ -147,8 +147,17 @@ def test_one_kernel_attends_as_many_calls_do(monkeypatch: pytest.MonkeyPatch, gi
     lm = MemoryLM(tiny_model("qwen3"), tiny_bank(True, "auto"))
     wanted = states_and_gradient(lm, given=given)
     monkeypatch.setattr("tokmem.model.packed._flash_takes", lambda query: True)
-    monkeypatch.setattr("tokmem.model.packed.varlen_attn", together)
-    for found, expected in zip(states_and_gradient(lm, given=given), wanted, strict=True):
+    calls: list[int] = []
+
+    def counted(*inputs: Any, **options: Any) -> Tensor:
+        calls.append(1)
+        return together(*inputs, **options)
+
+    monkeypatch.setattr("tokmem.model.packed.varlen_attn", counted)
+    found_by_one = states_and_gradient(lm, given=given)
+    passes = 4 if given else 1  # three read the prefixes
+    assert len(calls) == passes * lm.model.config.num_hidden_layers  # one a layer, not one a sequence
+    for found, expected in zip(found_by_one, wanted, strict=True):
         torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
 
 

@@ -78,18 +78,11 @@ def recall(
     forced = procedure or []
     voice: Conversation | ServedConversation
     if url is not None:
-        from tokmem.recall.settings import RecallSettings
-        from tokmem.serving.conversation import ServedConversation
-
         _refuse_own(own, {"--procedure": bool(forced), "--chain": chain})
-        most = int(settings.get(_FREE, RecallSettings.max_new_tokens))
-        voice = ServedConversation(url, bank, most, prompt, instruction)
+        voice = _served(url, bank, settings, prompt, instruction)
     elif bank is None:
-        raise ConfigError(
-            "neither a bank nor --url",
-            "a bank, or a server of one",
-            f"write tokmem recall FOLDER {quoted(query or 'QUERY')}",
-        )
+        do = f"write tokmem recall FOLDER {quoted(query or 'QUERY')}"
+        raise ConfigError("neither a bank nor --url", "a bank, or a server of one", do)
     else:
         memory = open_memory(bank, settings, prompt)
         from tokmem.report.conversation import Conversation
@@ -123,6 +116,17 @@ def _bank_and_query(
         got = f"{len(words)} arguments, the last {words[-1]!r}"
         raise ConfigError(got, "a bank and a query", "put the query in quotes")
     return bank, rest[0] if rest else None
+
+
+def _served(
+    url: str, bank: Path | None, settings: Mapping[str, str], prompt: str | None, instruction: str
+) -> ServedConversation:
+    """Prepares to ask a server."""
+    from tokmem.recall.settings import RecallSettings
+    from tokmem.serving.conversation import ServedConversation
+
+    most = int(settings.get(_FREE, RecallSettings.max_new_tokens))
+    return ServedConversation(url, bank, most, prompt, instruction)
 
 
 def _refuse_own(settings: Mapping[str, str], more: Mapping[str, bool]) -> None:

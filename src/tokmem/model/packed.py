@@ -148,7 +148,7 @@ class PackedRow:
 
 
 def _flash_takes(query: Tensor) -> bool:
-    """Whether FlashAttention of variable length runs on these queries' device, in their dtype and size."""
+    """Whether FlashAttention can take these queries: their device, their dtype and their head size."""
     capability, kinds, most = _FLASH
     return (
         query.is_cuda
