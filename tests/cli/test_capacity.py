@@ -34,7 +34,7 @@ def test_what_was_written_from_memory_is_printed(cli: Cli, experiment: Path) -> 
     assert {"wall_seconds", "experiment"} <= result.keys()
     best = max(result["memorised"], key=lambda part: part["recovered_tokens"])
     said = " ".join(done.output.split())
-    assert f"Written greedily from marker and memory ({best['method']}, 2 embeddings" in said
+    assert f"The model wrote this from the marker and its memory ({best['method']}, 2 embeddings" in said
     for one in best["written"]:
         for label in ("marker", "passage", "written"):
             assert f"{label} {' '.join(one[label].split())}".strip() in said

@@ -154,7 +154,10 @@ def _show_memorised(parts: Sequence[Mapping[str, Any]]) -> None:
     """Prints what the best memory wrote back."""
     best = max(parts, key=lambda part: part["recovered_tokens"])
     shape = f"{best['embeddings']} embeddings holding {best['tokens']} tokens"
-    console().print(f"\nWritten greedily from marker and memory ({best['method']}, {shape}):\n", markup=False)
+    console().print(
+        f"\nThe model wrote this from the marker and its memory ({best['method']}, {shape}):\n",
+        markup=False,
+    )
     for one in best["written"]:
         _show_lines((name, " ".join(one[name].split()), "") for name in ("marker", "passage", "written"))
 

@@ -85,7 +85,7 @@ class AtomicExperiment(Experiment):
 
     @cached_property
     def _near_duplicates(self) -> list[NearDuplicate]:
-        """Compares procedures by the instruction of their first example, if it has one."""
+        """Pairs that ask for nearly the same, by the instructions of test examples, else by descriptions."""
         tests = self.corpus.test
         first = {name: next((e.instruction for e in tests[name]), "") for name in self.corpus.names}
         return near_duplicates(

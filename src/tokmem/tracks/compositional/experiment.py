@@ -169,7 +169,7 @@ class CompositionalExperiment(Experiment):
         return self._adapted[part.limit][0]
 
     def _adapt(self, limit: int | None, folder: Path) -> dict[str, Any]:
-        """Writes the backbone, adapted on tools that no round learns; returns the facts of the adaptation."""
+        """Adapts the backbone on tools that no round learns, and writes it; returns facts about this."""
         config, given = self.config, self.config.adaptation
         data = replace(config.data, train_size=given.auxiliary_train_size, test_size=0, max_samples=None)
         auxiliary = self.source.composed(ToolRange.parse_all(given.auxiliary_tools), data.spec(0, limit))
