@@ -10,6 +10,7 @@ from tokmem.bank.init import Start
 from tokmem.config import Config, check_least, setting
 from tokmem.data.calls.compose import Composed
 from tokmem.data.calls.ranges import ToolRange
+from tokmem.data.calls.text import CallStyle
 from tokmem.errors import ConfigError
 from tokmem.log import Callbacks
 from tokmem.methods.tokmem_lora import TokMemLora
@@ -88,6 +89,7 @@ def adapt_backbone(
     training: FitSettings,
     start: Start,
     max_length: int,
+    call_style: CallStyle,
     checkpoint: Path,
     callbacks: Callbacks,
 ) -> dict[str, Any]:
@@ -102,6 +104,7 @@ def adapt_backbone(
         training: the other training settings.
         start: starting rows of the temporary memory tokens.
         max_length: most tokens in a sequence.
+        call_style: how calls end, in adaptation as in what learns on the adapted backbone.
         checkpoint: folder for the checkpoint of the training.
         callbacks: told of its steps.
 
@@ -122,6 +125,7 @@ def adapt_backbone(
         prompt="query",
         start=start,
         max_length=max_length,
+        call_style=call_style,
         settings=given.training(training),
         recall=RecallSettings(mode="chain"),
         seed=given.auxiliary_seed,
@@ -136,6 +140,7 @@ def adapt_backbone(
         "tools": ",".join(map(str, ToolRange.parse_all(given.auxiliary_tools))),
         "examples": len(train),
         "epochs": given.auxiliary_epochs,
+        "call_style": call_style,
         "lora": asdict(lora),
         "lora_parameters": method.adapter.trainable_parameters,
         "train_seconds": round(learned.seconds, 2),

@@ -227,6 +227,23 @@ def test_a_stopped_adaptation_goes_on(
     )
 
 
+def test_each_call_style_adapts_a_backbone_of_its_own(
+    whole: Path, backbone: Backbone, tmp_path: Path
+) -> None:
+    """Calls that end otherwise are other texts to learn, so an adaptation on plain calls would mislead."""
+    both = ("tokmem+adaptation=auxiliary", "tokmem+adaptation=auxiliary+call_style=hermes")
+    done = run(with_methods(*both), tmp_path, backbone=backbone)["adaptations"]
+    assert {name: facts["call_style"] for name, facts in done.items()} == {
+        "auxiliary": "plain",
+        "auxiliary-hermes": "hermes",
+    }
+    prints = {name: facts["backbone_fingerprint"] for name, facts in done.items()}
+    assert prints["auxiliary"] == summary_of(whole)["adaptations"]["auxiliary"]["backbone_fingerprint"]
+    assert prints["auxiliary-hermes"] != prints["auxiliary"]
+    for variant, name in zip(both, done, strict=True):
+        assert load_bank(tmp_path / f"banks/{variant}-0")[1].fingerprint == prints[name]
+
+
 def test_what_is_done_is_not_done_again(
     backbone: Backbone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

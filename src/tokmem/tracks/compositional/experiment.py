@@ -34,6 +34,11 @@ class ToolPart(NamedTuple):
         """A name that tells call limits apart, if there are several."""
         return name if self.limit is None else f"{name}-{self.limit}calls"
 
+    def adaptation(self, name: str) -> str:
+        """Names what belongs to its adaptation; there is one for each call style and call limit."""
+        style = self.variant.own.call_style
+        return self.label(name if style == "plain" else f"{name}-{style}")
+
 
 class ToolResult(NamedTuple):
     """Rows and norms of a part's rounds and seeds, and the losses that its rate was chosen by."""
@@ -59,7 +64,7 @@ class CompositionalExperiment(Experiment):
         }
         self.parts = [ToolPart(limit, variant) for limit in self.rounds for variant in config.variants]
         self.checksum = checksum([one for rounds in self.rounds.values() for one in rounds])
-        self._adapted: dict[int | None, tuple[Backbone, dict[str, Any]]] = {}
+        self._adapted: dict[str, tuple[Backbone, dict[str, Any]]] = {}
 
     def begin(self) -> None:
         """Checks that each variant can be built and will be able to answer, then adapts the backbones.
@@ -88,7 +93,7 @@ class CompositionalExperiment(Experiment):
         variant = part.variant
         losses = self._try_rates(part)
         self._backbone(part)
-        spent = self._adapted[part.limit][1] if variant.adaptation == "auxiliary" else {}
+        spent = self._facts(part)
         train = [example for one in self.rounds[part.limit] for example in one.data.train]
         known = {
             "method": variant.row_name,
@@ -122,9 +127,7 @@ class CompositionalExperiment(Experiment):
             "examples": _counts(rounds) | {"test": _counts(next(iter(self.rounds.values())))["test"]},
             "broken_rows": self.source.broken,
             "adaptations": {
-                part.label("auxiliary"): self._adapted[part.limit][1]
-                for part in self.parts
-                if part.limit in self._adapted
+                part.adaptation("auxiliary"): self._facts(part) for part in self.parts if self._facts(part)
             },
         }
 
@@ -158,19 +161,26 @@ class CompositionalExperiment(Experiment):
         """The backbone that a part stands on; an adapted one is made once, then read back from the folder."""
         if part.variant.adaptation != "auxiliary":
             return self.backbone
-        if part.limit not in self._adapted:
-            folder = self.folder / part.label("adapted")
-            path = folder.with_name(f"{folder.name}.json")
+        name = part.adaptation("adapted")
+        if name not in self._adapted:
+            folder = self.folder / name
+            path = folder.with_name(f"{name}.json")
             if not path.is_file():
-                atomic_write_json(path, self._adapt(part.limit, folder))
+                atomic_write_json(path, self._adapt(part, folder))
             again = f"remove {path} and resume: the backbone is adapted again, from its checkpoint"
             facts = read_json(path, dict, again)
-            self._adapted[part.limit] = load_backbone(str(folder), device=str(self.backbone.device)), facts
-        return self._adapted[part.limit][0]
+            self._adapted[name] = load_backbone(str(folder), device=str(self.backbone.device)), facts
+        return self._adapted[name][0]
 
-    def _adapt(self, limit: int | None, folder: Path) -> dict[str, Any]:
+    def _facts(self, part: ToolPart) -> dict[str, Any]:
+        """What the adaptation of a part's backbone took; nothing if it is not adapted."""
+        if part.variant.adaptation != "auxiliary":
+            return {}
+        return self._adapted[part.adaptation("adapted")][1]
+
+    def _adapt(self, part: ToolPart, folder: Path) -> dict[str, Any]:
         """Adapts the backbone on tools that no round learns, and writes it; returns facts about this."""
-        config, given = self.config, self.config.adaptation
+        config, given, limit = self.config, self.config.adaptation, part.limit
         data = replace(config.data, train_size=given.auxiliary_train_size, test_size=0, max_samples=None)
         auxiliary = self.source.composed(ToolRange.parse_all(given.auxiliary_tools), data.spec(0, limit))
         learned = {str(one.tools): one.data for one in self.rounds[limit]}
@@ -186,6 +196,7 @@ class CompositionalExperiment(Experiment):
                 training=config.training,
                 start=config.start,
                 max_length=config.max_length,
+                call_style=part.variant.own.call_style,
                 checkpoint=self.folder / "checkpoints" / folder.name,
                 callbacks=[metrics],
             )
