@@ -42,15 +42,23 @@ def _software() -> Iterator[tuple[str, str]]:
     yield "system", f"{platform.system()} {platform.release()} {platform.machine()}"
     yield "python", platform.python_version()
     for name in _CORE:
-        yield name, _version(name) or "not installed"
-    found = {name: _version(name) for name in _EXTRAS}
+        yield name, version_of(name) or "not installed"
+    found = {name: version_of(name) for name in _EXTRAS}
     yield "extras", ", ".join(f"{name} {text}" for name, text in found.items() if text) or "none"
     missing = [name for name, text in found.items() if not text]
     if missing:
         yield "not there", ", ".join(missing)
 
 
-def _version(package: str) -> str | None:
+def version_of(package: str) -> str | None:
+    """The version of an installed package; None if it is missing. PyTorch's names its build, such as `+cpu`.
+
+    A wheel's metadata may leave the build out, so PyTorch is asked itself.
+    """
+    if package == "torch":
+        import torch
+
+        return str(torch.__version__)
     try:
         return version(package)
     except PackageNotFoundError:

@@ -11,7 +11,6 @@ import time
 from collections.abc import Mapping
 from datetime import datetime, timezone
 from functools import cached_property
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple
@@ -19,6 +18,7 @@ from typing import Any, NamedTuple
 from tokmem.config import dump_config, parse_yaml
 from tokmem.errors import ConfigError
 from tokmem.files import atomic_write_json, atomic_write_text, damaged, read_json
+from tokmem.installation import version_of
 from tokmem.log import Metrics
 
 _PACKAGES = ("tokmem", "torch", "transformers")
@@ -50,7 +50,7 @@ def provenance(
     """
     source = source_state(Path(__file__).parent)
     return {
-        "versions": {"python": platform.python_version(), **{name: _version(name) for name in _PACKAGES}},
+        "versions": {"python": platform.python_version(), **{name: version_of(name) for name in _PACKAGES}},
         "commit": source.commit,
         "dirty": source.dirty,
         "seed": seed,
@@ -88,13 +88,6 @@ def _git(folder: Path, *arguments: str) -> str | None:
     except (OSError, subprocess.SubprocessError):
         return None
     return done.stdout.strip()
-
-
-def _version(package: str) -> str | None:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None
 
 
 def _earlier(folder: Path) -> tuple[float, set[str]]:

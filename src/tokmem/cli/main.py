@@ -13,6 +13,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand, TyperGroup
 
+from tokmem import __version__
 from tokmem.cli import (
     analyze,
     backbone,
@@ -191,10 +192,8 @@ _add(app, "analyze", analyze.analyze, analyze.EXAMPLE, _KEEP, tables=True)
 
 
 def _show_version(wanted: bool) -> None:
-    from importlib.metadata import version
-
     if wanted:
-        typer.echo(f"tokmem {version('tokmem')}")
+        typer.echo(f"tokmem {__version__}")
         raise typer.Exit
 
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import date
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from tokmem import __version__
 from tokmem.errors import ConfigError
 from tokmem.files import atomic_write_bytes, atomic_write_text
 from tokmem.report.blocks import Section
@@ -142,6 +142,6 @@ def render(sections: Sequence[Section], names: Sequence[str]) -> str:
         names=names,
         plots=PLOTS,
         paper=URL,
-        version=version("tokmem"),
+        version=__version__,
         today=date.today().isoformat(),
     )

@@ -15,7 +15,6 @@ import time
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from importlib.metadata import version
 from pathlib import Path
 
 import torch
@@ -26,6 +25,7 @@ from torch import Tensor
 
 from tokmem.errors import TokMemError
 from tokmem.files import atomic_write_bytes
+from tokmem.installation import version_of
 from tokmem.log import logger
 from tokmem.model.memory_lm import MemoryLM
 from tokmem.model.prefix import Prefix
@@ -185,7 +185,7 @@ def reader_identity(lm: MemoryLM) -> str:
         "format": FORMAT,
         "config": config,
         "attention": [model.config._attn_implementation, lm.longest_packed],
-        "versions": [version("tokmem"), torch.__version__, transformers.__version__],
+        "versions": [version_of("tokmem"), torch.__version__, transformers.__version__],
         "device": [device.type, where, torch.backends.cpu.get_cpu_capability(), torch.get_num_threads()],
         "precision": [torch.get_float32_matmul_precision(), torch.are_deterministic_algorithms_enabled()],
     }
