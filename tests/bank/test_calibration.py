@@ -19,6 +19,16 @@ from tokmem.bank.calibration import (
 from tokmem.errors import BankError
 
 
+def test_a_scatter_that_is_none_is_refused() -> None:
+    """The spread between procedures hides the damage from all sums but those within them."""
+    made = clouds(4, 8)
+    found = statistics_of(made)
+    away = found.means()[0] - found.common_mean()
+    found.scatter -= 4 * torch.outer(away, away)
+    with pytest.raises(BankError, match="not positive definite"):
+        fit_reference(found, made)
+
+
 def test_left_out_scores_are_those_of_statistics_without_the_state() -> None:
     lengths = (6, 2, 1, 4)
     states = {n: own[:count] for (n, own), count in zip(clouds(4, 6).items(), lengths, strict=True)}

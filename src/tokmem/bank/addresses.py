@@ -171,7 +171,7 @@ class Gate:
     def __init__(self, means: Tensor, reference: Reference) -> None:
         self.mean, self.least_fit = reference.mean, float(reference.least_fit)
         self.metric, self.background = (
-            torch.cholesky_inverse(_factor(matrix)) for matrix in (reference.metric, reference.background)
+            inverse(matrix) for matrix in (reference.metric, reference.background)
         )
         self.scores = discriminants(means, reference.metric, reference.mean).scores
 
@@ -191,6 +191,15 @@ def fit(distance: Tensor, background: Tensor) -> Tensor:
 def _solve(metric: Tensor, vectors: Tensor) -> Tensor:
     """(P, d) vectors -> metric^-1 of each, (P, d)."""
     return torch.cholesky_solve(vectors.T, _factor(metric)).T
+
+
+def inverse(covariance: Tensor) -> Tensor:
+    """The inverse of a covariance (d, d).
+
+    Raises:
+        BankError: it is not positive definite.
+    """
+    return torch.cholesky_inverse(_factor(covariance))
 
 
 def _factor(covariance: Tensor) -> Tensor:

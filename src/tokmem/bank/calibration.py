@@ -16,7 +16,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from tokmem.bank.addresses import Reference, call_row, discriminants, fit, shrunk, unit_row
+from tokmem.bank.addresses import Reference, call_row, discriminants, fit, inverse, shrunk, unit_row
 from tokmem.bank.statistics import Statistics
 from tokmem.errors import BankError
 
@@ -122,7 +122,7 @@ class _Downdate:
     """
 
     def __init__(self, metric: Tensor, away: Tensor, share: Tensor) -> None:
-        self.inverse = torch.cholesky_inverse(torch.linalg.cholesky(metric))
+        self.inverse = inverse(metric)
         self.solved = away @ self.inverse
         self.gain = share / (1 - share * (away * self.solved).sum(-1))
 
