@@ -82,7 +82,7 @@ class CompositionalExperiment(Experiment):
             if variant.adaptation == "auxiliary":
                 check_adapter(setup, self.config.lora, tools)
         for part in self.parts:
-            self._backbone(part)
+            self._adaptation(part)
 
     def job(self, part: ToolPart) -> Hashable:
         """Parts that share their training are one job: the second finds what the first has learned."""
@@ -92,8 +92,7 @@ class CompositionalExperiment(Experiment):
         """Chooses the rate if several are given, then learns and measures with each seed."""
         variant = part.variant
         losses = self._try_rates(part)
-        self._backbone(part)
-        spent = self._facts(part)
+        _, spent = self._adaptation(part)
         train = [example for one in self.rounds[part.limit] for example in one.data.train]
         known = {
             "method": variant.row_name,
@@ -127,7 +126,9 @@ class CompositionalExperiment(Experiment):
             "examples": _counts(rounds) | {"test": _counts(next(iter(self.rounds.values())))["test"]},
             "broken_rows": self.source.broken,
             "adaptations": {
-                part.adaptation("auxiliary"): self._facts(part) for part in self.parts if self._facts(part)
+                part.adaptation("auxiliary"): facts
+                for part in self.parts
+                if (facts := self._adaptation(part)[1])
             },
         }
 
@@ -144,7 +145,7 @@ class CompositionalExperiment(Experiment):
             seed: of starting rows and order.
             rate: the searched learning rate, if there is one.
         """
-        config, variant, backbone = self.config, part.variant, self._backbone(part)
+        config, variant, (backbone, _) = self.config, part.variant, self._adaptation(part)
         trained, rounds = part.label(f"{variant.training_name}-{seed}"), self.rounds[part.limit]
         return RoundLearner(
             name=part.label(f"{variant.name}-{seed}"),
@@ -157,26 +158,19 @@ class CompositionalExperiment(Experiment):
             save_checkpoints=config.save_checkpoints,
         )
 
-    def _backbone(self, part: ToolPart) -> Backbone:
-        """The backbone that a part stands on; an adapted one is made once, then read back from the folder."""
+    def _adaptation(self, part: ToolPart) -> tuple[Backbone, dict[str, Any]]:
+        """The backbone that a part stands on, and what its adaptation took; made once, then read back."""
         if part.variant.adaptation != "auxiliary":
-            return self.backbone
+            return self.backbone, {}
         name = part.adaptation("adapted")
         if name not in self._adapted:
-            folder = self.folder / name
-            path = folder.with_name(f"{name}.json")
+            folder, path = self.folder / name, self.folder / f"{name}.json"
             if not path.is_file():
                 atomic_write_json(path, self._adapt(part, folder))
             again = f"remove {path} and resume: the backbone is adapted again, from its checkpoint"
             facts = read_json(path, dict, again)
             self._adapted[name] = load_backbone(str(folder), device=str(self.backbone.device)), facts
-        return self._adapted[name][0]
-
-    def _facts(self, part: ToolPart) -> dict[str, Any]:
-        """What the adaptation of a part's backbone took; nothing if it is not adapted."""
-        if part.variant.adaptation != "auxiliary":
-            return {}
-        return self._adapted[part.adaptation("adapted")][1]
+        return self._adapted[name]
 
     def _adapt(self, part: ToolPart, folder: Path) -> dict[str, Any]:
         """Adapts the backbone on tools that no round learns, and writes it; returns facts about this."""
