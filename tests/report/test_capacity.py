@@ -109,6 +109,6 @@ def test_plots_over_embeddings_coordinates_and_problems() -> None:
 def test_rows_without_their_shape_are_refused() -> None:
     result = memorised()
     del result["rows"][1]["dimension"]
-    with pytest.raises(DataError, match=r"rows\[1\] has no 'dimension'"):
+    with pytest.raises(DataError, match=r"rows\[1\] is .*and dimension"):
         page_sections([result])
     assert page_sections([{**reasoned(), "rows": []}])[0].id == "origin"

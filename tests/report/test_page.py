@@ -237,9 +237,9 @@ def test_without_matplotlib_the_extra_is_named(tmp_path: Path, monkeypatch: pyte
     [
         ([], "holds a list"),
         ({"rows": []}, "'name'"),
-        ({"name": "x", "rows": [{"tokens_per_second": 1.0}]}, "names no method"),
-        ({"name": "x", "rows": [{"method": "tokmem", "rouge_l": "high"}]}, "rouge_l = 'high'"),
-        ({"name": "x", "rows": [], "forgetting": [3]}, "'forgetting' holds 3"),
+        ({"name": "x", "rows": [{"tokens_per_second": 1.0}]}, "wanted: a row that names its method"),
+        ({"name": "x", "rows": [{"method": "tokmem", "rouge_l": "high"}]}, "rouge_l is 'high'"),
+        ({"name": "x", "rows": [], "forgetting": [3]}, "forgetting.0. is 3"),
         ({"kind": "geometry", "name": "x"}, "'procedures'"),
     ],
 )

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal
+
+from jsonschema import Draft202012Validator
+from jsonschema.exceptions import ValidationError
 
 from tokmem.errors import DataError
 from tokmem.report.bank_geometry import KIND
@@ -17,27 +22,20 @@ _WANTED = (
     "`tokmem analyze`, or the measurements of the bundled backbone"
 )
 _IN_A_FOLDER = ("summary.json", "geometry.json")
-_TEXTS = ("method", "prompt", "instruction", "adaptation", "tools", "calls")
-_GROUPED = ("train_max_calls", "train_size", "round", "stage", "learned_at", "evaluated_at")
 _NEEDED = {
     "run": {"name": str, "rows": list},
     "backbone": {"backbone_fingerprint": str, "exact_trained": dict},
     "geometry": {"name": str, "procedures": list, "tables": list},
     "states": {"name": str, "rows": list},
 }
-_NUMBER = (int, float)
-# What a result may hold beside what it must: the type, and the type of its items or values (None: any).
-_MAY_HOLD: dict[str, tuple[Any, Any]] = {
-    **dict.fromkeys(("backbone", "track", "task", "experiment"), (str, None)),
-    **dict.fromkeys(("forgetting", "norms", "probes", "memorised"), (list, dict)),
-    **dict.fromkeys(("procedures", "overrides"), (list, str)),
-    **dict.fromkeys(("examples", "chosen_rates"), (dict, _NUMBER)),
-    **dict.fromkeys(("exact_trained", "exact_held_out_instructed", "exact_other"), (dict, _NUMBER)),
-    **dict.fromkeys(("provenance", "skipped", "training"), (dict, None)),
-    "wall_seconds": (_NUMBER, None),
-    "tables": (list, dict),
-}
-_SHAPES = {"memorise": ("embeddings", "tokens", "dimension"), "reason": ("embeddings", "train_size")}
+
+
+@cache
+def _validator(kind: ResultKind) -> Draft202012Validator:
+    """Checks what the report's sections rely on, by `result.schema.json`."""
+    schema = json.loads(Path(__file__).with_name("result.schema.json").read_text("utf-8"))
+    part = "run" if kind == "run" else "shown"
+    return Draft202012Validator({"$defs": schema["$defs"], "$ref": f"#/$defs/{part}"})
 
 
 def read_result(path: Path) -> dict[str, Any]:
@@ -79,45 +77,18 @@ def check_result(value: Any, where: str) -> ResultKind:
     for key, wanted in _NEEDED[kind].items():
         if not isinstance(value.get(key), wanted):
             raise DataError(f"{where} is not a result: it has no {key!r}", _WANTED)
-    _check_contents(value, where)
-    if kind == "run":
-        _check_shapes(value, where)
-        for key in ("rows", "forgetting", "norms", "probes"):
-            for number, row in enumerate(value.get(key) or []):
-                _check_row(row, f"{where}, {key}[{number}]")
+    for problem in _validator(kind).iter_errors(value):
+        raise DataError(f"{where}, {_place(problem)} is {problem.instance!r:.60}", _expected(problem))
     return kind
 
 
-def _check_contents(value: Mapping[str, Any], where: str) -> None:
-    """Requires the types that the report's sections rely on."""
-    for key, (kind, inner) in _MAY_HOLD.items():
-        held = value.get(key)
-        if held is None:
-            continue
-        if not isinstance(held, kind):
-            raise DataError(f"{where} holds {key!r}, a {type(held).__name__}", _WANTED)
-        for item in (held.values() if isinstance(held, dict) else held) if inner else ():
-            if not isinstance(item, inner):
-                raise DataError(f"{where}, {key!r} holds {item!r:.60}", _WANTED)
-    if not isinstance((value.get("provenance") or {}).get("versions") or {}, dict):
-        raise DataError(f"{where}, 'provenance' has no mapping of versions", _WANTED)
+def _place(problem: ValidationError) -> str:
+    """Where in a result a problem is, such as `rows[3].confusion[0]`."""
+    parts = (f"[{part}]" if isinstance(part, int) else f".{part}" for part in problem.absolute_path)
+    return "".join(parts).lstrip(".") or "the result"
 
 
-def _check_shapes(value: Mapping[str, Any], where: str) -> None:
-    """Requires that rows of the capacity track say what they were measured with."""
-    task = value.get("task") if value.get("track") == "capacity" else None
-    for number, row in enumerate(value["rows"]):
-        for key in _SHAPES.get(str(task), ()):
-            if not isinstance(row, Mapping) or not isinstance(row.get(key), int):
-                raise DataError(f"{where}, rows[{number}] has no {key!r}", "a whole number")
-
-
-def _check_row(row: Any, where: str) -> None:
-    if not isinstance(row, Mapping) or not isinstance(row.get("method"), str):
-        raise DataError(f"{where} names no method", _WANTED)
-    nested = (Mapping, list, type(None))
-    for key, value in row.items():
-        if key in (*_TEXTS, *_GROUPED) and isinstance(value, (Mapping, list)):
-            raise DataError(f"{where} has {key} = {value!r:.60}", "a text or a number")
-        if key not in _TEXTS and not isinstance(value, (int, float, *nested)):
-            raise DataError(f"{where} has {key} = {value!r}", "a number")
+def _expected(problem: ValidationError) -> str:
+    """What the schema wants there, in words."""
+    schema: Any = problem.schema
+    return str(schema["description"])
