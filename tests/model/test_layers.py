@@ -5,9 +5,20 @@ import copy
 import pytest
 import torch
 from torch import nn
+from transformers import (
+    AutoModelForCausalLM,
+    GPT2Config,
+    GPTBigCodeConfig,
+    MambaConfig,
+    MixtralConfig,
+    OPTConfig,
+    PreTrainedConfig,
+    Qwen3MoeConfig,
+    XGLMConfig,
+)
 
 from tests import oracles
-from tests.tiny import CONFIGS, DIM, SPARE, VOCAB, tiny_bank, tiny_lm, tiny_model
+from tests.tiny import CONFIGS, DIM, SPARE, VOCAB, randomised, tiny_bank, tiny_lm, tiny_model
 from tokmem.bank.bank import Bank
 from tokmem.bank.slots import IdSpace
 from tokmem.errors import BackboneError, BankError
@@ -179,6 +190,34 @@ def test_a_nested_head_is_refused() -> None:
 
     with pytest.raises(BackboneError, match="Nested with its body or head nested deeper"):
         MemoryHead(Nested(), tiny_bank(True, "auto"))
+
+
+SMALL = {"vocab_size": VOCAB, "hidden_size": DIM, "num_hidden_layers": 1, "num_attention_heads": 2}
+WIDE = {**SMALL, "intermediate_size": 16}
+FEW = {"num_experts_per_tok": 1, "moe_intermediate_size": 8}
+READS_MORE = {
+    "gpt2": lambda: GPT2Config(**SMALL, n_positions=16),
+    "gpt-bigcode": lambda: GPTBigCodeConfig(**SMALL, n_positions=16),
+    "xglm": lambda: XGLMConfig(**SMALL, ffn_dim=16),
+    "mixtral": lambda: MixtralConfig(**WIDE, num_key_value_heads=1, num_local_experts=2),
+    "qwen3-moe": lambda: Qwen3MoeConfig(**WIDE, **FEW, num_key_value_heads=1, num_experts=2),
+}
+
+
+@pytest.mark.parametrize("name", READS_MORE)
+def test_a_model_that_reads_optional_outputs_of_its_body_gives_its_own_logits(name: str) -> None:
+    model = randomised(READS_MORE[name]()).eval().requires_grad_(False)
+    head, ids = MemoryHead(model, tiny_bank(False, "auto")), torch.arange(5)[None]
+    states = getattr(model, model.base_model_prefix)(ids).last_hidden_state[0]
+    torch.testing.assert_close(head.native(states), model(ids).logits[0])
+    torch.testing.assert_close(head.memory(states), states @ head.bank.addresses().T)
+
+
+@pytest.mark.parametrize("kind", [OPTConfig, MambaConfig])
+def test_a_model_that_reads_parts_of_its_body_is_refused_at_once(kind: type[PreTrainedConfig]) -> None:
+    model = AutoModelForCausalLM.from_config(kind(**SMALL, word_embed_proj_dim=DIM, pad_token_id=1))
+    with pytest.raises(BackboneError, match=r"reads more of its body than hidden states \(.*choose another"):
+        MemoryHead(model, tiny_bank(True, "auto"))
 
 
 def test_addresses_get_their_gradient_in_float32_under_a_half_precision_backbone() -> None:

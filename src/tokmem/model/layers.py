@@ -22,7 +22,7 @@ from transformers.modeling_outputs import BaseModelOutputWithPast
 from tokmem.bank.bank import Bank
 from tokmem.errors import BackboneError
 from tokmem.model.backbone import input_embedding
-from tokmem.model.placed import bare_copy
+from tokmem.model.placed import bare_copy, device_of
 
 _PART = 8192  # rows of a large bank that are cast at a time
 
@@ -53,11 +53,17 @@ class MemoryLookup:
         return torch.where(is_memory.unsqueeze(-1), memory, plain)
 
 
+class _States(BaseModelOutputWithPast):
+    """The output of a body, with what the forward passes of some causal LMs read besides."""
+
+    router_logits = cross_attentions = aux_loss = None
+
+
 class _Hidden(nn.Module):
     """Replaces the backbone's body: returns the hidden states that it is given."""
 
-    def forward(self, *_: object, inputs_embeds: Tensor, **__: object) -> BaseModelOutputWithPast:
-        return BaseModelOutputWithPast(last_hidden_state=inputs_embeds)
+    def forward(self, *_: object, inputs_embeds: Tensor, **__: object) -> _States:
+        return _States(last_hidden_state=inputs_embeds)
 
 
 class _Product(torch.autograd.Function):
@@ -138,6 +144,24 @@ class MemoryHead:
         self._rows = _Rows()
         self._memory = bare_copy(model)
         self._memory._modules = {**self._frozen._modules, head: self._rows}
+        self._check(model)
+
+    @torch.no_grad()
+    def _check(self, model: PreTrainedModel) -> None:
+        """Runs the memory head once, on one row, so that a model it cannot serve fails here."""
+        embedding = input_embedding(model)
+        state = torch.zeros(
+            1, embedding.embedding_dim, dtype=embedding.weight.dtype, device=device_of(embedding)
+        )
+        self._rows.rows = [state]
+        try:
+            self._memory(inputs_embeds=state[None], use_cache=False)
+        except AttributeError as error:
+            raise BackboneError(
+                f"{type(model).__name__} reads more of its body than hidden states ({error})",
+                "a causal LM that computes its logits from the last hidden states alone",
+                "choose another backbone",
+            ) from error
 
     @property
     def trains(self) -> bool:
