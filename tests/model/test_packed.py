@@ -8,12 +8,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
-from transformers import AutoModelForCausalLM, DynamicCache, PreTrainedModel
+from transformers import AutoModelForCausalLM, DynamicCache, JetMoeConfig, MiniCPM3Config, PreTrainedModel
 
-from tests.tiny import CONFIGS, tiny_bank, tiny_lm, tiny_model
+from tests.tiny import CONFIGS, DIM, VOCAB, randomised, tiny_bank, tiny_examples, tiny_lm, tiny_model
 from tokmem.model.memory_lm import MemoryLM
 from tokmem.model.packed import longest_packed
 from tokmem.model.prefix import read_prefixes
+from tokmem.train.step import frozen_prefix_loss, plain_loss
 
 LIMITS = {"gemma2": 0, "gemma3": 6, "mistral": 5}
 SEQUENCES = [(2, 7, 30), (5,), (11, 90, 3, 44, 8)]
@@ -87,6 +88,25 @@ def test_attention_of_another_kind_is_not_packed(change: Any) -> None:
     model = tiny_model("llama")
     change(model)
     assert longest_packed(model) == 0
+
+
+HEADS = {"num_hidden_layers": 2, "num_key_value_heads": 2, "vocab_size": VOCAB, "hidden_size": DIM}
+LATENT = {"q_lora_rank": 8, "kv_lora_rank": 8, "qk_rope_head_dim": 8, "qk_nope_head_dim": 8, "v_head_dim": 8}
+CACHES_MORE = {
+    "minicpm3": lambda: MiniCPM3Config(**HEADS, **LATENT, num_attention_heads=2, intermediate_size=16),
+    "jetmoe": lambda: JetMoeConfig(**HEADS, kv_channels=8, num_local_experts=2, intermediate_size=16),
+}
+
+
+@pytest.mark.parametrize("name", CACHES_MORE)
+def test_a_cache_of_other_keys_than_attention_sees_is_padded(name: str) -> None:
+    model = randomised(CACHES_MORE[name]()).eval().requires_grad_(False)
+    lm = MemoryLM(model, tiny_bank(False, "auto"))
+    assert lm.longest_packed == 0
+    examples = tiny_examples(lm.bank, 3)
+    prefixes = read_prefixes(lm, [e.ids[: e.prefix] for e in examples])
+    found, wanted = frozen_prefix_loss(lm, examples, prefixes), plain_loss(lm, examples)
+    torch.testing.assert_close(found.total, wanted.total)
 
 
 def test_the_trial_is_made_once(monkeypatch: pytest.MonkeyPatch) -> None:

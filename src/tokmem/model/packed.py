@@ -25,7 +25,7 @@ import torch
 from torch import Tensor
 from torch.nn.attention.varlen import varlen_attn
 from torch.nn.functional import scaled_dot_product_attention
-from transformers import AttentionInterface, Cache, PreTrainedConfig, PreTrainedModel
+from transformers import AttentionInterface, Cache, DynamicCache, PreTrainedConfig, PreTrainedModel
 
 from tokmem.data.collate import on_device
 from tokmem.model.backbone import input_embedding, is_recurrent
@@ -59,6 +59,7 @@ class PackedRow:
         past: for each sequence the parts before it, in order; each has keys and values, a pair (G, L, D) for
             each layer. Empty if nothing stands before any sequence.
         layers: indices of the layers that have run.
+        shapes: for each layer the shapes of the keys and values that its attention saw.
         window: the shortest sliding window of these layers.
         made: what `ends` has made for each device.
     """
@@ -66,6 +67,7 @@ class PackedRow:
     lengths: Sequence[int]
     past: Sequence[Sequence[Past]] = ()
     layers: list[int] = field(default_factory=list)
+    shapes: dict[int, tuple[torch.Size, torch.Size]] = field(default_factory=dict)
     window: float = float("inf")
     made: dict[torch.device, tuple[Tensor, Tensor]] = field(default_factory=dict)
 
@@ -185,6 +187,7 @@ def _attention(
     if not isinstance(layer, int):
         raise _Unpackable("no layer index")
     packed_row.layers.append(layer)
+    packed_row.shapes[layer] = key.shape, value.shape
     packed_row.window = min(packed_row.window, others.get("sliding_window") or float("inf"))
     return packed_row.attend(layer, query, key, value, scaling), None
 
@@ -230,8 +233,9 @@ def longest_packed(model: PreTrainedModel) -> float:
 
     A trial on a few tokens decides. The attention of every layer must come through the interface without
     features that packing does not compute (soft caps, sinks, biases), and the states must equal those of the
-    model's own attention. Layers with a sliding window limit the length to the window. Rotary frequencies
-    that change with the longest position limit it to the length up to which they stay the same.
+    model's own attention. The cache must hold the keys and values that attention sees; latent attention
+    caches others. Layers with a sliding window limit the length to the window. Rotary frequencies that change
+    with the longest position limit it to the length up to which they stay the same.
 
     Returns:
         0 if the model cannot be packed; infinity if nothing limits the length.
@@ -242,19 +246,26 @@ def longest_packed(model: PreTrainedModel) -> float:
         return 0
     embedding = input_embedding(model)
     embedded = embedding(torch.arange(sum(_TRIAL), device=device_of(embedding)))
-    row, body = PackedRow(_TRIAL), getattr(model, model.base_model_prefix)
+    row, body, cache = PackedRow(_TRIAL), getattr(model, model.base_model_prefix), DynamicCache()
     with _evaluating(model):
         try:
-            packed = run_packed(model, embedded, row)
+            packed = run_packed(model, embedded, row, cache)
         except _Unpackable:
             return 0
-        if sorted(row.layers) != list(range(config.num_hidden_layers)) or row.window < max(_TRIAL):
+        every = sorted(row.layers) == list(range(config.num_hidden_layers))
+        if not every or row.window < max(_TRIAL) or _shapes(cache) != row.shapes:
             return 0
         alone = [
             body(inputs_embeds=x[None], use_cache=False).last_hidden_state[0] for x in embedded.split(_TRIAL)
         ]
     apart = (packed - torch.cat(alone).to(packed.device)).float().norm() / packed.float().norm()
     return min(row.window, _same_rotation(config)) if apart < _CLOSE.get(packed.dtype, 0.05) else 0
+
+
+def _shapes(cache: DynamicCache) -> dict[int, tuple[torch.Size, torch.Size]]:
+    """The shapes of the keys and values that a cache holds of each layer."""
+    layers: list[Any] = cache.layers
+    return {i: (x.keys.shape, x.values.shape) for i, x in enumerate(layers) if x.is_initialized}
 
 
 @contextmanager
