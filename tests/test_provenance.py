@@ -17,6 +17,7 @@ from tokmem import provenance as module
 from tokmem.config import load_config, setting
 from tokmem.errors import ConfigError, TokMemError
 from tokmem.provenance import RunFolder, SourceState, provenance, source_state
+from tokmem.tracks.atomic.config import AtomicConfig
 
 
 @dataclass(frozen=True)
@@ -101,7 +102,13 @@ def test_a_run_that_moved_names_all_its_devices(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["{}", '{"seconds_before": [1], "began": 2}', '{"seconds_before": 1, "began": null}']
+    "text",
+    [
+        "{}",
+        '{"seconds_before": [1], "began": 2}',
+        '{"seconds_before": 1, "began": null}',
+        f'{{"seconds_before": 1, "began": {10**400}}}',
+    ],
 )
 def test_a_damaged_clock_says_what_to_remove(tmp_path: Path, text: str) -> None:
     RunFolder(tmp_path)
@@ -116,3 +123,22 @@ def test_a_folder_that_holds_a_run_is_not_written_over(tmp_path: Path) -> None:
         RunFolder(tmp_path)
     with RunFolder(tmp_path, resume=True) as run:
         run.metrics.write(1, {})
+
+
+def test_a_run_goes_on_with_its_own_data_backbone_and_bank_alone(tmp_path: Path) -> None:
+    bank = tmp_path / "bank"
+    bank.mkdir()
+    (bank / "bank.json").write_text("{}")
+    config, run = AtomicConfig(load_task_tokens=str(bank)), RunFolder(tmp_path / "run")
+    for _ in range(2):
+        run.write_data(config, "data", "weights")
+    with pytest.raises(ConfigError, match="was run on other data"):
+        run.write_data(config, "more", "weights")
+    with pytest.raises(ConfigError, match="was run on another backbone"):
+        run.write_data(config, "data", "others")
+    (bank / "bank.json").write_text('{"a": 1}')
+    with pytest.raises(ConfigError, match="was run on another bank"):
+        run.write_data(config, "data", "weights")
+    (run.path / "data.json").write_text('{"data": 1}')
+    with pytest.raises(TokMemError, match=r"data\.json is damaged"):
+        run.write_data(config, "data", "weights")

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import platform
 import re
 import subprocess
+import sys
 import time
 from collections.abc import Mapping
 from datetime import datetime, timezone
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeGuard
 
 from tokmem.config import dump_config, parse_yaml
 from tokmem.errors import ConfigError
@@ -22,7 +24,7 @@ from tokmem.installation import version_of
 from tokmem.log import Metrics
 
 _PACKAGES = ("tokmem", "torch", "transformers")
-_CONFIG, _CLOCK = "config.yaml", "clock.json"
+_CONFIG, _CLOCK, _DATA = "config.yaml", "clock.json", "data.json"
 
 
 # How a path begins: at the root, at home, here or above, on a drive, in a file URL; or it goes up.
@@ -104,13 +106,28 @@ def _earlier(folder: Path) -> tuple[float, set[str]]:
     last = max((path.stat().st_mtime for path in files), default=0.0)
     before, began, devices = clock.get("seconds_before"), clock.get("began"), clock.get("devices", [])
     named = isinstance(devices, list) and all(isinstance(device, str) for device in devices)
-    if not isinstance(before, int | float) or not isinstance(began, int | float) or not named:
+    if not _is_time(before) or not _is_time(began) or not named:
         raise damaged(folder / _CLOCK, f"{clock!r:.80}", do)
     return before + max(0.0, last - began), {*devices}
 
 
+def _is_time(value: object) -> TypeGuard[float]:
+    """Whether a value is a number of seconds; no float holds a larger number."""
+    return isinstance(value, int | float) and abs(value) <= sys.float_info.max
+
+
+def _saved(config: Any) -> dict[str, str]:
+    """The SHA-256 of the file that describes the bank, and the adapter, that an experiment starts from."""
+    places = {
+        "bank": (getattr(config, "load_task_tokens", ""), "bank.json"),
+        "adapter": (getattr(getattr(config, "lora", None), "load_model", ""), "tokmem.json"),
+    }
+    paths = {what: Path(folder) / file for what, (folder, file) in places.items() if folder}
+    return {w: hashlib.sha256(path.read_bytes()).hexdigest() for w, path in paths.items() if path.is_file()}
+
+
 class RunFolder:
-    """The folder of one run: `config.yaml`, `metrics.jsonl` and `summary.json`. Its clock starts at once.
+    """The folder of one run: config, data, metrics and summary. Its clock starts at once.
 
     The clock of a resumed run continues from where the run ended: `clock.json` holds the time at which the
     last part began, and the latest file in the folder shows when it ended. It also names every device that a
@@ -163,6 +180,33 @@ class RunFolder:
                 f"{path} is of another experiment", "the settings of the run", "use another folder"
             )
         atomic_write_text(path, dump_config(config))
+
+    def write_data(self, config: Any, checksum: str, fingerprint: str) -> None:
+        """Writes what the run reads: `data.json`. A folder of an older version gets it when it is resumed.
+
+        Args:
+            config: names the saved knowledge that the run starts from.
+            checksum: of the data.
+            fingerprint: of the backbone's weights.
+
+        Raises:
+            ConfigError: the folder's results come from other data, or another backbone, bank or adapter.
+            TokMemError: the file is damaged.
+        """
+        path, facts = self.path / _DATA, {"data": checksum, "backbone": fingerprint, **_saved(config)}
+        if not path.is_file():
+            atomic_write_json(path, facts)
+            return
+        do = f"remove {path} if the data are those of the run"
+        held = read_json(path, dict, do)
+        if not all(isinstance(value, str) for value in held.values()):
+            raise damaged(path, f"{held!r:.80}", do)
+        other = next((what for what in {**facts, **held} if held.get(what) != facts.get(what)), None)
+        if other is not None:
+            named = f"other {other}" if other == "data" else f"another {other}"
+            raise ConfigError(
+                f"{self.path} was run on {named}", f"the {other} of the run", "use another folder"
+            )
 
     def write_summary(self, summary: Mapping[str, Any]) -> None:
         """Writes the results of the run, with its wall time as `wall_seconds`."""

@@ -303,6 +303,10 @@ def _runs(folder: Path) -> Iterator[Kind]:
     RunFolder(folder / "clock")
     clock = folder / "clock" / "clock.json"
     yield Kind("clock of a run", clock, lambda: RunFolder(folder / "clock", resume=True))
+    held = RunFolder(folder / "data")
+    held.write_data(AtomicConfig(), "1", "2")
+    data = folder / "data" / "data.json"
+    yield Kind("data of a run", data, lambda: held.write_data(AtomicConfig(), "1", "2"))
     lines = folder / "metrics.jsonl"
     with Metrics(lines) as metrics:
         for step in range(3):

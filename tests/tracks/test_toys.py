@@ -90,6 +90,20 @@ def test_the_other_tracks_run_it_too(backbone: Backbone, tmp_path: Path) -> None
 
 
 @pytest.mark.usefixtures("_toy_track")
+def test_a_run_is_not_resumed_on_other_data(
+    backbone: Backbone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = tracks.track("toy").config()
+    run(config, tmp_path, backbone=backbone)
+    monkeypatch.setattr("tests.tracks.toy_track.Counting.checksum", "other")
+    with pytest.raises(ConfigError, match="was run on other data"):
+        run(config, tmp_path, backbone=backbone, resume=True)
+    (tmp_path / "data.json").unlink()  # as an older version leaves a folder
+    run(config, tmp_path, backbone=backbone, resume=True)
+    assert json.loads((tmp_path / "data.json").read_text())["data"] == "other"
+
+
+@pytest.mark.usefixtures("_toy_track")
 def test_a_track_of_ones_own_is_run_and_resumed(backbone: Backbone, tmp_path: Path) -> None:
     experiment = tmp_path / "mine.yaml"
     experiment.write_text("track: toy\nnumbers: [4, 5]\n")

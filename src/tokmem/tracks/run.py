@@ -50,8 +50,8 @@ def run(
         the summary as written, with `rows` and what else the track's `summarise` tells.
 
     Raises:
-        ConfigError: the folder holds a run and `resume` is not set, or it holds a run of another config; or
-            several ways to share the parts are asked for; or Ray is not installed.
+        ConfigError: the folder holds a run and `resume` is not set, or a run of another config or other data;
+            or several ways to share the parts are asked for; or Ray is not installed.
         TokMemError: the backbone or the data cannot be used.
     """
     processes = join_processes()
@@ -86,6 +86,7 @@ def carry_out(
     """`run` with an experiment that is prepared already; `spread` runs its jobs elsewhere."""
     with RunFolder(folder, resume=resume, device=str(backbone.device)) as out:
         out.write_config(config)
+        out.write_data(config, experiment.checksum, backbone.fingerprint)
         experiment.begin()
         if spread is not None:
             spread(_jobs(experiment))
