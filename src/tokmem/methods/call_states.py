@@ -9,7 +9,9 @@ from torch import Tensor
 
 from tokmem.data.collate import on_device
 from tokmem.data.stream import Order
+from tokmem.model.backbone import is_recurrent
 from tokmem.model.memory_lm import MemoryLM
+from tokmem.model.prefix import last_states
 from tokmem.records import Encoded
 from tokmem.seeds import stream
 from tokmem.train.bank_objective import BankObjective
@@ -47,8 +49,12 @@ def prompt_states(objective: BankObjective, encoded: Sequence[Encoded], order: O
     shares, found = Shares(join_processes(), order), dict[int, Tensor]()
     for number, window in enumerate(order.windows()):
         own = shares.own(window)
-        prefixes = objective.cache.window(("train", number), [encoded[i] for i in own])
-        found |= zip(own, (prefix.hidden[None] for prefix in prefixes), strict=True)
+        some = [encoded[i] for i in own]
+        if some and is_recurrent(objective.lm.model):
+            states = [*last_states(objective.lm, [e.ids[: e.prefix] for e in some])]
+        else:
+            states = [prefix.hidden for prefix in objective.cache.window(("train", number), some)]
+        found |= {i: state[None] for i, state in zip(own, states, strict=True)}
     return _gathered(found, dict.fromkeys(range(len(encoded)), 1), objective.lm, shares.processes)
 
 

@@ -12,7 +12,7 @@ from tokmem.data.jsonl import example_to_json
 from tokmem.locks import lock_folder
 from tokmem.methods.call_states import best_ordinary
 from tokmem.methods.tokmem import TokMem
-from tokmem.model.prefix import read_prefixes
+from tokmem.model.prefix import last_states
 from tokmem.records import Answer, Example, Turn
 
 
@@ -80,8 +80,7 @@ def learn_correction(memory: TokMem, query: Example, procedure: str) -> None:
     """
     bank = memory.bank
     assert bank.statistics is not None
-    (prefix,) = read_prefixes(memory.lm, [tuple(memory.encoder.prompt(query))])
-    state = prefix.hidden[None]
+    state = last_states(memory.lm, [memory.encoder.prompt(query)])
     levels = best_ordinary(memory.lm, state)
     for _ in range(bank.statistics.counts[procedure]):
         bank.statistics.add(procedure, state, levels)

@@ -17,7 +17,8 @@ import torch
 from torch import Tensor
 from transformers import DynamicCache
 
-from tokmem.data.collate import left_pad, on_device
+from tokmem.data.collate import left_pad, on_device, right_pad
+from tokmem.model.backbone import is_recurrent
 from tokmem.model.memory_lm import MemoryLM
 from tokmem.model.packed import Past
 from tokmem.model.prefix_tree import pack
@@ -126,6 +127,29 @@ def read_prefixes(
     for some in _padded(rest, prefixes, tokens):
         states |= zip(some, _read_padded(lm, [prefixes[i] for i in some]), strict=True)
     return [states[i] for i in range(len(prefixes))]
+
+
+@torch.no_grad()
+def last_states(lm: MemoryLM, prefixes: Sequence[Sequence[int]]) -> Tensor:
+    """Reads the last hidden state of each prefix, (B, d), also where the backbone keeps a recurrent state.
+
+    A recurrent backbone has no keys and values to keep, and padding on the left would enter its state. It
+    runs over batches that are padded on the right.
+
+    Args:
+        lm: the model.
+        prefixes: token ids of each prefix.
+    """
+    if not is_recurrent(lm.model):
+        return torch.stack([prefix.hidden for prefix in read_prefixes(lm, prefixes)])
+    states: dict[int, Tensor] = {}
+    order = sorted(range(len(prefixes)), key=lambda i: (-len(prefixes[i]), i))
+    for some in _padded(order, prefixes, suitable_tokens(lm)):
+        ids, mask = (t.to(lm.device) for t in right_pad([prefixes[i] for i in some]))
+        positions = torch.arange(ids.shape[1], device=lm.device).expand_as(ids)
+        hidden = lm.hidden(ids, mask, positions)
+        states |= {i: row[len(prefixes[i]) - 1].clone() for i, row in zip(some, hidden, strict=True)}
+    return torch.stack([states[i] for i in range(len(prefixes))])
 
 
 def _padded(order: Sequence[int], prefixes: Sequence[Sequence[int]], tokens: int) -> list[list[int]]:

@@ -9,11 +9,9 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from random import Random
 
-import torch
-
 from tokmem.data.encode import Encoder
 from tokmem.model.memory_lm import MemoryLM
-from tokmem.model.prefix import read_prefixes
+from tokmem.model.prefix import last_states
 from tokmem.records import Encoded, Example
 from tokmem.seeds import stream
 
@@ -77,5 +75,5 @@ def keep_states(
     for name in names:
         chosen = draw_evenly(turns.get(name, {}), count, stream(seed, "negatives", name))
         if chosen:
-            read = read_prefixes(lm, [before_turn(encoder.encode(e), n, heads) for n, e in chosen])
-            lm.bank.keep_states(name, torch.stack([prefix.hidden for prefix in read]))
+            before = [before_turn(encoder.encode(e), n, heads) for n, e in chosen]
+            lm.bank.keep_states(name, last_states(lm, before))
