@@ -32,6 +32,12 @@ def test_scores_are_shares_of_all_answers():
     assert (scores.compliance, scores.exact_match, scores.count) == (75.0, 50.0, 4)
 
 
+def test_a_number_may_have_any_length():
+    ones = f"#### {'1' * 5000}"
+    scores = score_reasoning(["#### 1", ones, "#### -0"], [ones, f"{ones}\n", "#### 0"])
+    assert (scores.compliance, scores.exact_match) == (100.0, pytest.approx(200 / 3))
+
+
 @pytest.mark.parametrize(("references", "responses"), [([], []), (["#### 1"], []), (["one"], ["#### 1"])])
 def test_what_cannot_be_scored_is_refused(references, responses):
     with pytest.raises(DataError, match="reference"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any
 
 from tokmem.errors import DataError
@@ -35,7 +36,7 @@ def final_answer(text: str) -> str | None:
 
 
 def score_reasoning(references: Sequence[str], responses: Sequence[str]) -> ReasoningScores:
-    """Compares final answers as integers.
+    """Compares final answers as whole numbers of any length.
 
     Args:
         references: worked answers, each with its `####` line.
@@ -53,8 +54,8 @@ def score_reasoning(references: Sequence[str], responses: Sequence[str]) -> Reas
         if answer is None:
             raise DataError(f"reference {number} has no line `#### number`: {text[-60:]!r}", "a final answer")
     share = 100.0 / len(got)
-    right = sum(
-        g is not None and w is not None and int(g) == int(w) for g, w in zip(got, wanted, strict=True)
+    right = sum(  # Python makes no int of more than 4,300 digits
+        g is not None and w is not None and Decimal(g) == Decimal(w) for g, w in zip(got, wanted, strict=True)
     )
     return ReasoningScores(share * sum(g is not None for g in got), share * right, len(got))
 
