@@ -93,6 +93,12 @@ def test_a_thread_takes_its_lock_again_and_another_one_waits(tmp_path: Path) -> 
     assert seen == ["own", "other"]
 
 
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs Linux")
+def test_a_place_that_takes_no_file_is_refused_without_a_wait() -> None:
+    with pytest.raises(OSError, match="lock"), lock_folder(Path("/proc/nothing"), wait=10):
+        pytest.fail("no lock can stand there")
+
+
 def test_drafts_of_killed_writers_are_removed(tmp_path: Path) -> None:
     (tmp_path / ".bank.tokmem-new-99-abc" / "sub").mkdir(parents=True)
     (tmp_path / ".bank2.tokmem-new-99-abc").mkdir()

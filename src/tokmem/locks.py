@@ -29,6 +29,7 @@ def lock_folder(target: Path, wait: float = WAIT) -> Iterator[None]:
 
     Raises:
         TokMemError: another writer still holds the lock after `wait` seconds, or there is no folder above.
+        OSError: the folder above takes no file.
     """
     target = target.resolve()
     if not target.parent.is_dir():
@@ -52,10 +53,22 @@ def lock_folder(target: Path, wait: float = WAIT) -> Iterator[None]:
         lock.release()
 
 
+def _require_place(path: Path) -> None:
+    """Creates the lock's file if it is missing. `filelock` waits in vain where no file can be created.
+
+    Raises:
+        OSError: the folder takes no file.
+    """
+    if not path.exists():
+        with suppress(PermissionError):  # Windows is still removing the last holder's file
+            path.touch()
+
+
 def _acquire(lock: FileLock, target: Path, wait: float) -> None:
     """Takes the lock; logs if it has to wait."""
     try:
         lock.acquire(timeout=0)
     except Timeout:
+        _require_place(Path(lock.lock_file))
         logging.getLogger("tokmem").info("another process is writing %s; waiting for it", target)
         lock.acquire(timeout=wait)

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from tests.tiny import DIM, tiny_bank, tiny_examples, tiny_model
+from tokmem.bank import facts
 from tokmem.bank.bank import Bank
 from tokmem.bank.store import Origin, load_bank, save_bank
 from tokmem.errors import BankError, TokMemError
@@ -238,3 +239,22 @@ def test_a_bank_is_read_whole_while_another_thread_writes_it(saved: Path) -> Non
             assert any(torch.equal(loaded.steering.rows(), wanted) for wanted in rows)
     finally:
         thread.join()
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs Linux")
+def test_what_is_no_bank_is_refused_at_once_where_no_file_can_be_created() -> None:
+    with pytest.raises(BankError, match=r"no bank.json in /proc/[0-9]+;"):
+        load_bank(Path("/proc/self").resolve())
+
+
+@pytest.mark.parametrize("refusal", [PermissionError("read-only"), TokMemError("another process is writing")])
+def test_a_damaged_bank_is_named_where_no_lock_can_be_had(
+    saved: Path, monkeypatch: pytest.MonkeyPatch, refusal: Exception
+) -> None:
+    def refuse(folder: Path) -> None:
+        raise refusal
+
+    monkeypatch.setattr(facts, "lock_folder", refuse)
+    (saved / "bank.json").write_text("{")
+    with pytest.raises(BankError, match=r"bank.json is truncated or no JSON"):
+        load_bank(saved)

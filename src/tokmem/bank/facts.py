@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from tokmem.bank.schema import check_facts
-from tokmem.errors import BankError
+from tokmem.errors import BankError, TokMemError
 from tokmem.files import check_format, read_object, recover_folder
 from tokmem.locks import lock_folder
 from tokmem.tensors import read_whole
@@ -86,17 +86,22 @@ def read_settled(folder: Path, read: Callable[[Path], T]) -> T:
         read: reads it.
 
     Raises:
-        BankError: `read` refused the folder twice.
+        BankError: `read` refused the folder twice, or once where no lock can be had.
     """
     recover_folder(folder)
     try:
         return read(folder)
-    except BankError:
-        recover_folder(folder)
-        if not folder.is_dir():
+    except BankError as first:
+        try:
+            recover_folder(folder)
+            if not folder.is_dir():
+                raise
+            with lock_folder(folder):  # a writer may have replaced one file after the other was read
+                return read(folder)
+        except BankError:
             raise
-        with lock_folder(folder):  # a writer may have replaced one file after the other was read
-            return read(folder)
+        except (OSError, TokMemError):  # no place for a lock, or a writer that does not end
+            raise first from None
 
 
 def checked_facts(folder: Path) -> dict[str, Any]:
