@@ -104,7 +104,8 @@ def taught(course: Course, width: int, memory: TokMem | None = None) -> Row:
         training=course.training,
         folder=course.work,
     )
-    return {"method": "lesson", **{name: value for name, value in asdict(card).items() if name != "identity"}}
+    facts = {name: value for name, value in asdict(card).items() if name not in ("identity", "recipe")}
+    return {"method": "lesson", **facts}
 
 
 def learned_hard(course: Course, width: int, *, references: bool) -> Row:

@@ -11,6 +11,7 @@ import pytest
 
 from tests.cli.conftest import Cli
 from tokmem.bank.store import load_bank
+from tokmem.cli.learn import _is_of
 
 QUERIES = (
     "selling a red lamp",
@@ -28,6 +29,14 @@ def prompt(cli: Cli) -> Path:
     Path("queries.txt").write_text("\n".join(QUERIES), "utf-8")
     Path("shout.txt").write_text("Write the text in capital letters.", "utf-8")
     return Path("shout.txt")
+
+
+@pytest.fixture
+def learned(cli: Cli, prompt: Path, model: Path) -> Path:
+    """A bank that has learned the prompt."""
+    done = cli("learn", prompt, "--bank", "bank", "--yes", *FAST, "--backbone", model)
+    assert done.exit_code == 0, done.output
+    return Path("bank")
 
 
 def test_a_prompt_becomes_a_memory_token_of_mini(cli: Cli, prompt: Path) -> None:
@@ -64,6 +73,48 @@ def test_a_second_lesson_joins_the_bank(cli: Cli, prompt: Path, model: Path) -> 
     other = cli("learn", prompt, *args)
     assert other.exit_code == 2
     assert "'shout'" in other.output
+
+
+def test_a_procedure_that_was_renamed_is_learned_again(cli: Cli, prompt: Path, model: Path) -> None:
+    args = ("learn", prompt, "--bank", "bank", "--yes", *FAST, "--backbone", model)
+    assert cli(*args).exit_code == 0
+    assert cli("bank", "rename", "bank", "shout", "scream", "--out", "bank").exit_code == 0
+    again = cli(*args)
+    assert again.exit_code == 0, again.output
+    assert "learned already" not in again.stdout
+    bank, origin = load_bank(Path("bank"))
+    assert bank.names == ("scream", "shout")
+    assert list(origin.training["lessons"]) == ["shout"]
+
+
+@pytest.mark.parametrize("changed", [("--epochs", 3), ("--width", 2), ("--start", "mean"), ("--lr", 0.01)])
+def test_other_training_of_a_learned_lesson_is_refused(
+    cli: Cli, learned: Path, model: Path, changed: tuple[object, ...]
+) -> None:
+    args = ("learn", "shout.txt", "--bank", learned, "--yes", *FAST, "--backbone", model)
+    refused = cli(*args, *changed)
+    assert refused.exit_code == 2
+    assert "the same lesson with the same settings" in " ".join(refused.output.split())
+    assert "learned already" in cli(*args).stdout
+
+
+def test_a_card_of_an_older_version_counts_as_trained_alike() -> None:
+    card = {"identity": "a", "procedure": "shout"}
+    assert _is_of(card, "a", "b")
+    assert not _is_of(card, "c", "b")
+    assert not _is_of({**card, "recipe": "d"}, "a", "b")
+
+
+def test_the_seed_of_a_lesson_is_that_of_its_training(
+    cli: Cli, prompt: Path, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert cli("learn", "--help").stdout.count("--seed ") == 1
+    taken = []
+    monkeypatch.setattr(
+        "tokmem.methods.lessons.student.learn_taught", lambda *given: taken.append(given[3].seed)
+    )
+    cli("learn", prompt, "--bank", "bank", "--yes", *FAST, "--backbone", model, "--seed", 7)
+    assert taken == [7]
 
 
 def test_a_dry_run_shows_the_prompt_and_writes_nothing(cli: Cli, prompt: Path, model: Path) -> None:

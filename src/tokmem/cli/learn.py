@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict
 from pathlib import Path
@@ -27,6 +27,7 @@ EXAMPLE = "tokmem learn prompt.txt --bank runs/taught --queries queries.txt"
 FLAGS = Flags(
     "atomic",
     keys=("start", "width", "backbone.*", "training.*"),
+    skip=("training.seed",),  # --seed is of all draws
     defaults={
         "start": "description",
         "backbone.model_name": "the bank's, or smollm2",
@@ -75,7 +76,7 @@ def learn(
     from tokmem.data.queries import read_queries
     from tokmem.methods.lessons.cost import seconds_a_token
     from tokmem.methods.lessons.settings import LessonSettings
-    from tokmem.methods.lessons.teach import identity, teach
+    from tokmem.methods.lessons.teach import identity, recipe, teach
     from tokmem.report.learned import lessons_table
 
     settings = LessonSettings(queries=make, max_new_tokens=max_new_tokens, top_k=top_k, hard=hard, seed=seed)
@@ -83,10 +84,12 @@ def learn(
     asked = read_queries(queries) if queries else []
     with nullcontext() if dry_run else _locked(bank):
         memory, notes, config = _open(bank, given(ctx))
-        cards = dict(notes.get("lessons", {}))
-        marks = {one.name: identity(memory, one, settings, asked) for one in lessons}
-        todo = [one for one in lessons if cards.get(one.name, {}).get("identity") != marks[one.name]]
-        training = training_given(config, given(ctx))
+        # A procedure may have been removed or renamed since its lesson.
+        cards = {name: card for name, card in notes.get("lessons", {}).items() if name in memory}
+        training = training_given(config, given(ctx)) | {"seed": seed}
+        how = recipe(memory, training)
+        marks = {one.name: (identity(memory, one, settings, asked), how) for one in lessons}
+        todo = [one for one in lessons if not _is_of(cards.get(one.name, {}), *marks[one.name])]
         pace = seconds_a_token(memory.backbone.model) if todo else 0.0
         costs = [_cost(memory, lesson, settings, training, len(asked), pace) for lesson in todo]
         if not json:
@@ -107,6 +110,11 @@ def learn(
         return
     show_table(lessons_table(rows), ("procedure",))
     console().print(f"Bank: {bank}\nTry:  {command_line('recall', bank, 'QUERY')}", markup=False)
+
+
+def _is_of(card: Mapping[str, Any], identity: str, recipe: str) -> bool:
+    """Whether a card is of a lesson and its way of training, which cards of older versions do not name."""
+    return card.get("identity") == identity and card.get("recipe", recipe) == recipe
 
 
 @contextmanager

@@ -167,6 +167,11 @@ def test_the_python_interface_takes_paths_and_texts(backbone: Backbone, tmp_path
     (card,) = made.teach(path, [e.query for e in QUERIES], max_new_tokens=6, epochs=1)
     assert card.procedure == "upper"
     assert made.recall("Spain").procedure == "upper"
+    file = tmp_path / "queries.txt"
+    file.write_text("\n".join(e.query for e in QUERIES), "utf-8")
+    for given in (file, str(file)):
+        (same,) = memory(backbone).teach(path, given, max_new_tokens=6, epochs=1)
+        assert replace(same, seconds=0) == replace(card, seconds=0)
     with pytest.raises(ConfigError, match="no setting 'epoch'"):
         memory(backbone).teach(path, [e.query for e in QUERIES], epoch=1)
 

@@ -29,6 +29,7 @@ class Card:
         saved_tokens: prompt tokens that a query saves.
         seconds: of the whole lesson; only of its last part, if it was resumed.
         identity: of the lesson, its settings and its queries.
+        recipe: of the training settings, the start and the width; empty in cards of older versions.
     """
 
     procedure: str
@@ -46,6 +47,7 @@ class Card:
     saved_tokens: float
     seconds: float
     identity: str
+    recipe: str = ""
 
 
 def rouge(examples: Sequence[Example], right: Sequence[str], answers: Sequence[Answer]) -> float:

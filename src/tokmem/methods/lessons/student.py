@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
+from tokmem.bank.init import Start
 from tokmem.data.calls.text import CallStyle
 from tokmem.data.coerce import ProcedureLike
 from tokmem.log import logger
@@ -34,6 +35,8 @@ class Student(ClosedMemory, Protocol):
 
     given_settings: FitSettings | None
     call_style: CallStyle
+    start: Start
+    width: int
 
     def add(self, procedures: ProcedureLike) -> None:
         """Adds a procedure with its starting rows."""

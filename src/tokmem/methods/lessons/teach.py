@@ -20,6 +20,7 @@ from tokmem.data.coerce import as_query
 from tokmem.data.fields import take, take_texts
 from tokmem.data.lessons.lesson import Lesson
 from tokmem.data.lessons.sources import read_lessons
+from tokmem.data.queries import read_queries
 from tokmem.errors import ConfigError
 from tokmem.eval.rouge import check_scorer
 from tokmem.files import atomic_write_json, read_json
@@ -35,9 +36,11 @@ from tokmem.recall.settings import RecallSettings
 from tokmem.records import Answer, Example, Turn
 from tokmem.seeds import stream
 from tokmem.train.parallel import join_processes
+from tokmem.train.settings import NO_MATTER
 from tokmem.train.targets import Targets
 
 Sources: TypeAlias = str | Path | Lesson | Sequence[str | Path | Lesson]
+Queries: TypeAlias = str | Path | Sequence[str | Example]
 
 
 def teach(
@@ -78,6 +81,7 @@ def teach(
         variety=variety([*ready.held, *ready.train]),
         seconds=time.monotonic() - started,
         identity=ready.identity,
+        recipe=recipe(memory, training or {}),
     )
 
 
@@ -134,27 +138,27 @@ def prepare(
     return Ready(teacher, held, train, targets, place, mark)
 
 
-def teach_all(
-    memory: Student, sources: Sources, queries: Sequence[str | Example], changes: Mapping[str, Any]
-) -> list[Card]:
+def teach_all(memory: Student, sources: Sources, queries: Queries, changes: Mapping[str, Any]) -> list[Card]:
     """Teaches the lessons of several sources, one after the other.
 
     Args:
         memory: gets the new procedures.
         sources: what `read_lessons` takes, or lessons.
-        queries: of all lessons; without any they are made.
-        changes: to the settings of lessons, and to those of training.
+        queries: of all lessons, or the path of a file of them; without any they are made.
+        changes: to the settings of lessons, and to those of training; both take the seed.
 
     Raises:
         ConfigError: there is no such setting.
+        DataError: the queries cannot be read.
         TokMemError: as `teach`.
     """
     given = [sources] if isinstance(sources, str | Path | Lesson) else list(sources)
     lessons = [one for own in given for one in ([own] if isinstance(own, Lesson) else read_lessons([own]))]
     own = {field.name for field in fields(LessonSettings)}
     settings = LessonSettings(**{name: value for name, value in changes.items() if name in own})
-    training = {name: value for name, value in changes.items() if name not in own}
-    asked = [as_query(query) for query in queries]
+    training = {name: value for name, value in changes.items() if name not in own or name == "seed"}
+    listed = read_queries(Path(queries)) if isinstance(queries, str | Path) else queries
+    asked = [as_query(query) for query in listed]
     return [teach(memory, lesson, settings, queries=asked, training=training) for lesson in lessons]
 
 
@@ -170,7 +174,17 @@ def identity(
         "chat": memory.chat.fingerprint,
         "prompt": memory.prompt,
     }
-    return hashlib.sha256(json.dumps(of, sort_keys=True).encode()).hexdigest()
+    return _digest(of)
+
+
+def recipe(memory: Student, training: Mapping[str, Any]) -> str:
+    """A digest of how a memory learns a lesson: changes to the training settings, the start, the width."""
+    changes = {name: value for name, value in training.items() if name not in NO_MATTER}
+    return _digest({"training": changes, "start": memory.start, "width": memory.width})
+
+
+def _digest(facts: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 
 def _queries(
