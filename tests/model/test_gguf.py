@@ -1,9 +1,11 @@
 from __future__ import annotations
 
 import errno
+import json
 import multiprocessing
 import os
 import shutil
+import time
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -19,7 +21,7 @@ from tokmem.data.chat import Chat
 from tokmem.errors import BackboneError, TokMemError
 from tokmem.methods.tokmem import TokMem
 from tokmem.model.backbone import load_backbone
-from tokmem.model.converted import backbones_folder, file_sha256
+from tokmem.model.converted import FACTS, backbones_folder, file_sha256
 from tokmem.model.fingerprint import fingerprint
 from tokmem.model.gguf import find_gguf, open_gguf, read_tokenizer
 from tokmem.records import Procedure
@@ -218,3 +220,27 @@ def test_a_file_is_found_by_path_folder_or_hub(tmp_path: Path, monkeypatch: pyte
 
 def test_the_cache_lies_where_the_user_says(own_cache: Path) -> None:
     assert backbones_folder() == own_cache
+
+
+@pytest.mark.parametrize("facts", [b"[]", b"5", b'{"files": ["a"]}', b"[" * 100_000])
+def test_a_conversion_with_odd_facts_is_made_anew(tmp_path: Path, own_cache: Path, facts: bytes) -> None:
+    write_gguf(tmp_path / "tiny.gguf")
+    first = load_backbone(str(tmp_path / "tiny.gguf"), device="cpu")
+    (held,) = own_cache.glob(f"*/{FACTS}")
+    if facts.startswith(b"{"):
+        facts = json.dumps(json.loads(held.read_bytes()) | json.loads(facts)).encode()
+    held.write_bytes(facts)
+    assert load_backbone(str(tmp_path / "tiny.gguf"), device="cpu").fingerprint == first.fingerprint
+    assert isinstance(json.loads(held.read_bytes())["files"], dict)
+
+
+def test_a_header_with_an_endless_list_is_refused_at_once(tmp_path: Path) -> None:
+    path = tmp_path / "tiny.gguf"
+    write_gguf(path)
+    whole, key = path.read_bytes(), b"tokenizer.ggml.tokens"
+    place = whole.index(key) + len(key) + 8  # behind the kinds of the value and of its items
+    path.write_bytes(whole[:place] + (1 << 40).to_bytes(8, "little") + whole[place + 8 :])
+    began = time.monotonic()
+    with pytest.raises(BackboneError, match="damaged or no GGUF file"):
+        open_gguf(path)
+    assert time.monotonic() - began < 5

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -15,6 +14,7 @@ from tokmem.errors import BackboneError, TokMemError
 from tokmem.files import atomic_write_json, cache_folder, replace_folder
 from tokmem.locks import lock_folder
 from tokmem.log import logger
+from tokmem.strict_json import parse_json
 
 if TYPE_CHECKING:  # importing it takes seconds
     import torch
@@ -91,9 +91,11 @@ def converted_folders() -> list[Converted]:
 def read_converted(folder: Path) -> Converted | None:
     """Reads the facts of a conversion; None if the folder is missing or not whole."""
     try:
-        facts = json.loads((folder / FACTS).read_text("utf-8"))
+        facts = parse_json((folder / FACTS).read_bytes())
         held = Converted(folder=folder, **facts)
-        whole = all(_is_whole(folder / name, *expected) for name, expected in held.files.items())
+        whole = isinstance(held.files, dict) and all(
+            _is_whole(folder / name, *expected) for name, expected in held.files.items()
+        )
     except (OSError, ValueError, TypeError):
         return None
     return held if whole else None

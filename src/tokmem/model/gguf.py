@@ -65,13 +65,23 @@ def open_gguf(path: Path) -> GGUFReader:
         BackboneError: the file is not a GGUF file, is truncated, or is one part of several.
     """
     try:
+        import numpy as np
         from gguf import GGUFReader
     except ImportError as error:
         raise BackboneError(
             f"{path.name} needs the package gguf", "tokmem with its extra", "pip install 'tokmem[gguf]'"
         ) from error
+
+    class Bounded(GGUFReader):
+        """Ends at the end of the file. A damaged count would else be read on and on."""
+
+        def _get(self, offset: Any, dtype: Any, count: Any = 1, override_order: Any = None) -> Any:
+            if int(offset) + np.dtype(dtype).itemsize * int(count) > len(self.data):
+                raise ValueError("it ends within its header or a tensor")
+            return super()._get(offset, dtype, count, override_order)
+
     try:
-        reader = GGUFReader(path)
+        reader = Bounded(path)
     except (ValueError, IndexError, KeyError, OverflowError, MemoryError, OSError) as error:
         raise BackboneError(
             f"{path} is damaged or no GGUF file ({_first_line(error)})", "a whole GGUF file", "get it again"
