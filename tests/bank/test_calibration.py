@@ -157,3 +157,29 @@ def test_pairs_that_take_each_others_states_are_named() -> None:
     assert (pair.first, pair.second) == ("p2", "twin")
     assert 0.3 < pair.error < 0.8
     assert ambiguities(found, states, reference, least=0.9) == []
+
+
+def test_a_part_of_a_bank_rejects_as_the_whole_does() -> None:
+    """The background is of the procedures that are there, whatever states the scatter has seen."""
+    states = clouds(8, 12)
+    whole = statistics_of(states)
+    part = whole.slice([f"p{i}" for i in range(3)])
+    few = {name: states[name] for name in part.names}
+    background = fit_reference(part, few).background
+    alone = fit_reference(statistics_of(few), few).background
+    assert float((background - alone).norm() / alone.norm()) < 0.2
+    halves = whole.slice([f"p{i}" for i in range(4)])
+    halves.merge(whole.slice([f"p{i}" for i in range(4, 8)]))
+    torch.testing.assert_close(halves.total_covariance(), whole.total_covariance())
+
+
+def test_a_fixed_metric_loses_no_state_that_it_never_had() -> None:
+    states = clouds(3, 8)
+    first = statistics_of({"p0": states["p0"]})
+    first.reference = fit_reference(first, {"p0": states["p0"]})
+    fixed = first.reference
+    for name in ("p1", "p2"):
+        first.add(name, states[name], torch.full((8,), 5.0))
+    got = left_out(first, states, fixed).distance
+    away = torch.cat(list(states.values())).double() - fixed.mean
+    torch.testing.assert_close(got, ((away @ torch.linalg.inv(fixed.metric)) * away).sum(-1))

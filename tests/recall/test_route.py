@@ -30,3 +30,12 @@ def test_logits_of_any_size_give_finite_masses() -> None:
     huge = torch.full((1, 2), 5e4)
     (found,) = route(huge, huge, ("a", "b"))
     assert found.memory_mass == 0.5
+
+
+def test_of_equal_scores_the_first_is_chosen_and_ordinary_tokens_win() -> None:
+    """As writing does: a memory token is written if it scores higher than every ordinary token."""
+    memory = torch.ones(1, 300)
+    memory[0, 7] = 0
+    (found,) = route(torch.ones(1, 4), memory, tuple(map(str, range(300))), top_k=8)
+    assert [c.procedure for c in found.choices] == ["0", "1", "2", "3", "4", "5", "6", "8"]
+    assert found.rejected

@@ -68,7 +68,8 @@ def left_out(statistics: Statistics, states: Mapping[str, Tensor], reference: Re
     """Scores each kept state without its own share of its procedure's mean and of the covariances.
 
     With a = h - mu_m and c = n / ((n - 1) freedom), the mean becomes (n mu_m - h) / (n - 1) and the metric
-    S - c a a^T. The scores keep the common mean, because their differences do not depend on it.
+    S - c a a^T. The scores keep the common mean, because their differences do not depend on it. A fixed
+    reference does not follow the states of later stages, so its metric stays.
 
     Args:
         statistics: of P procedures; they have seen the states.
@@ -80,13 +81,14 @@ def left_out(statistics: Statistics, states: Mapping[str, Tensor], reference: Re
     labels = torch.tensor([names.index(n) for n in chosen for _ in states[n]], dtype=torch.long)
     kept = torch.cat([statistics.scatter[:0], *(states[n].detach().cpu().double() for n in chosen)])
     count = torch.tensor([statistics.counts[n] for n in names]).double()[labels]
-    own = _Downdate(reference.metric, kept - means[labels], count / ((count - 1) * statistics.freedom))
+    share = count / ((count - 1) * statistics.freedom)
+    own = _Downdate(reference.metric, kept - means[labels], share * (statistics.reference is None))
     scores = discriminants(means, reference.metric, mean).scores(kept) + own.more(
         kept, means - mean, (means + mean) / 2
     )
     without = (count[:, None] * means[labels] - kept) / (count - 1)[:, None]
     right = own.product(without - mean, kept - (without + mean) / 2)
-    away, total = kept - mean, statistics.freedom + len(names)
+    away, total = kept - mean, statistics.total
     return LeftOut(
         kept,
         scores.scatter(1, labels[:, None], right[:, None]),

@@ -45,8 +45,15 @@ class Origin:
         """The origin of a bank that was merged with another: both trainings, and what they have in common.
 
         Raises:
-            BankError: calls end otherwise in the other bank.
+            BankError: the other bank has another prompt mode, or its calls end otherwise.
         """
+        prompts = [one.training.get("prompt") for one in (self, other)]
+        if None not in prompts and prompts[0] != prompts[1]:
+            raise BankError(
+                f"banks of the prompt modes {' and '.join(map(str, prompts))}",
+                "banks of one mode: their tokens were trained after other prompts",
+                "train one of them again in the mode of the other",
+            )
         styles = [one.training.get("call_style", "plain") for one in (self, other)]
         if styles[0] != styles[1]:
             raise BankError(f"banks of the call styles {' and '.join(styles)}", "banks of one call style")

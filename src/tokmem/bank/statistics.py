@@ -60,6 +60,7 @@ class Statistics:
         self.freedom = 0
         self.gate: Gate | None = None
         self.reference: Reference | None = None
+        self._counted: dict[str, set[int]] = {}
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -85,10 +86,31 @@ class Statistics:
         return self.scatter / max(self.freedom, 1)
 
     def total_covariance(self) -> Tensor:
-        """(d, d) how states vary about their common mean: within procedures and between them."""
-        away = self.means() - self.common_mean()
+        """(d, d) how states vary about their common mean: within procedures and between them.
+
+        The part within comes from all states ever seen, of removed procedures too. The part between comes
+        from the N states of those that are there.
+        """
+        away, total = self.means() - self.common_mean(), self.total
         weights = torch.tensor([self.counts[n] for n in self.names], dtype=torch.float64)
-        return (self.scatter + (away * weights[:, None]).T @ away) / (self.freedom + len(weights))
+        within = self.covariance() * (total - len(weights))
+        return (within + (away * weights[:, None]).T @ away) / total
+
+    @property
+    def total(self) -> int:
+        """N, the number of states of the procedures that are there."""
+        return sum(self.counts.values())
+
+    def uncounted(self, name: str, prompts: Sequence[int]) -> list[int]:
+        """The places of those prompts that no earlier call named for this procedure.
+
+        The hashes of prompts live as long as this object and are never saved. They keep a second training on
+        the same examples from counting each state twice.
+        """
+        seen = self._counted.setdefault(name, set())
+        new = [place for place, prompt in enumerate(prompts) if prompt not in seen]
+        seen.update(prompts)
+        return new
 
     def add(self, name: str, states: Tensor, levels: Tensor) -> None:
         """Adds states of a procedure, new or known.
@@ -142,7 +164,7 @@ class Statistics:
         reveal a single procedure.
         """
         for name in names:
-            for kept in (self.counts, self.sums, self.levels):
+            for kept in (self.counts, self.sums, self.levels, self._counted):
                 kept.pop(name, None)
         self.gate = None
 
@@ -152,6 +174,7 @@ class Statistics:
             self.counts[new] = self.counts.pop(old)
             self.sums[new] = self.sums.pop(old)
             self.levels[new] = self.levels.pop(old)
+            self._counted[new] = self._counted.pop(old, set())
 
     def slice(self, names: Iterable[str]) -> Statistics:
         """Copies the statistics of some procedures, with the common scatter and reference."""

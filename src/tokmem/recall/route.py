@@ -24,10 +24,12 @@ def route(frozen: Tensor, memory: Tensor, names: Sequence[str], top_k: int = 5) 
         top_k: number of candidates to keep.
 
     Returns:
-        B routes; a query is `rejected` if an ordinary token scores higher than every memory token.
+        B routes; a query is `rejected` if no memory token scores higher than every ordinary token. Of equal
+        scores the first counts, as in writing.
     """
-    probabilities, order = memory.softmax(-1).topk(min(top_k, len(names)))
-    rejected = frozen.max(-1).values > memory.max(-1).values
+    order = _ranked(memory, min(top_k, len(names)))
+    probabilities = memory.softmax(-1).gather(-1, order)
+    rejected = frozen.max(-1).values >= memory.max(-1).values
     mass = torch.sigmoid(memory.logsumexp(-1) - frozen.logsumexp(-1))
     return [
         Route(tuple(Choice(names[i], p) for i, p in zip(row, ps, strict=True)), no, m)
@@ -35,6 +37,14 @@ def route(frozen: Tensor, memory: Tensor, names: Sequence[str], top_k: int = 5) 
             order.tolist(), probabilities.tolist(), rejected.tolist(), mass.tolist(), strict=True
         )
     ]
+
+
+def _ranked(scores: Tensor, count: int) -> Tensor:
+    """The places (B, count) of the highest of (B, P) scores; of equal ones the first."""
+    highest, places = scores.topk(min(count + 1, scores.shape[-1]))
+    if (highest[:, 1:] == highest[:, :-1]).any():  # among equals `topk` chooses as it likes
+        places = scores.sort(stable=True, dim=-1, descending=True).indices
+    return places[:, :count]
 
 
 def gated(routes: Sequence[Route], gate: Gate, hidden: Tensor) -> list[Route]:
