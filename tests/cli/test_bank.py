@@ -148,6 +148,9 @@ def test_a_bank_that_computes_addresses_learns_from_a_few_examples(
     refused = cli(*more)
     assert refused.exit_code == 2
     assert "--examples" in refused.output
+    misspelt = cli("bank", "add", bank, "--backbone", model, "--name", "shuot", "--examples", "new.jsonl")
+    assert misspelt.exit_code == 2
+    assert "examples of shout in new.jsonl" in misspelt.output
     done = cli(*more, "--examples", "new.jsonl", "--epochs", 2, "--lr", 0.01)
     assert done.exit_code == 0, done.output
     loaded, _ = load_bank(Path("more"))

@@ -145,3 +145,12 @@ def test_a_file_of_composed_calls_is_told_where_it_belongs(tmp_path):
     path.write_text("[]")
     with pytest.raises(DataError, match=r"is a JSON file.*JSON lines.*`tokmem tools`"):
         load_jsonl(path)
+
+
+def test_the_rows_of_one_split_are_read_alone(path):
+    rows = [row("a"), row("b", split="test"), row("c", split="train")]
+    write(path, *rows[1:])
+    assert [one.query for one in read_jsonl(path, "train")] == [rows[2]["query"]]
+    assert len(read_jsonl(path)) == 2
+    write(path, rows[0])
+    assert len(read_jsonl(path, "test")) == 1, "no row has a split"

@@ -18,9 +18,11 @@ from tests.tiny import tiny_backbone
 from tokmem.bank.calibration import fit_reference
 from tokmem.bank.closed import close
 from tokmem.bank.moments import Moments
+from tokmem.bank.store import load_bank
 from tokmem.errors import BankError, ConfigError, DataError, TrainingError
 from tokmem.log import Callback, Metrics
 from tokmem.methods.call_states import ELSEWHERE, best_ordinary, elsewhere
+from tokmem.methods.corrections import Corrections
 from tokmem.methods.tokmem import TokMem
 from tokmem.methods.tokmem_lora import TokMemLora
 from tokmem.model.backbone import Backbone
@@ -225,7 +227,7 @@ def calls_at(made: TokMem, examples: Sequence[Example]) -> tuple[float, float]:
 def test_only_single_calls_of_this_stage_are_learned(backbone: Backbone) -> None:
     chain = Example("both", (Turn("date", "a"), Turn("sum", "b")))
     for wrong in (chain, *examples("river", queries=("Italy",))):
-        with pytest.raises(DataError, match=r"one turn, of a procedure of this stage|procedure 'river'"):
+        with pytest.raises(DataError, match=r"one turn: recall takes one|procedure 'river'"):
             memory(backbone).learn(
                 [Procedure("date"), Procedure("sum")], [*examples("date", "sum"), wrong], []
             )
@@ -422,3 +424,68 @@ def test_callbacks_are_told_of_all_groups_as_of_one_run_that_may_resume(
     assert run(Recorder()) == [("begins of 16", 16), ("ends", 16)]
     lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines if "loss" in line] == list(range(1, 17))
+
+
+def test_a_second_training_on_the_same_examples_counts_no_state_twice(backbone: Backbone) -> None:
+    made = memory(backbone)
+    made.add("date")
+    made.fit(examples("date"))
+    made.fit([*examples("date"), *examples("date", queries=["Peru", "Chile"])])
+    assert made.bank.statistics is not None
+    assert made.bank.statistics.counts == {"date": 8}
+    made.remove("date")
+    made.add("date")
+    made.fit(examples("date"))
+    assert made.bank.statistics.counts == {"date": 6}
+
+
+def test_an_interrupted_training_can_be_started_again(backbone: Backbone) -> None:
+    class Interrupt(Callback):
+        def on_step(self, step: int, values: Mapping[str, Any]) -> None:
+            raise KeyboardInterrupt
+
+    made, wanted = memory(backbone), [*examples("date"), *examples("sum", queries=QUERIES[:3])]
+    made.add(["date", "sum"])
+    with pytest.raises(KeyboardInterrupt):
+        made.fit(wanted, callbacks=[Interrupt()])
+    assert {*made.bank.fresh_names} == {"date", "sum"}
+    made.fit(wanted)
+    assert made.bank.statistics is not None
+    assert made.bank.statistics.counts == {"date": 6, "sum": 3}
+
+
+def test_what_has_no_effect_is_told(backbone: Backbone, caplog: pytest.LogCaptureFixture) -> None:
+    made = memory(backbone)
+    made.add("date")
+    made.fit(examples("date"), examples("date")[:1], patience=1, accumulation=2)
+    assert "patience 1 and accumulation 2 have no effect" in caplog.text
+
+
+def test_a_fit_that_is_refused_adds_no_procedure(backbone: Backbone) -> None:
+    made = learn(memory(backbone), "date")
+    made.bank.freeze()
+    with pytest.raises(DataError, match="no examples"):
+        made.fit([], procedure="sum")
+    with pytest.raises(DataError, match="an example of 'date', which is learned already"):
+        made.fit({"date": [("a", "b")], "sum": [("c", "d")]})
+    with pytest.raises(DataError, match="no examples"):
+        made.dry_run([])
+    assert made.bank.names == ("date",)
+
+
+def test_addresses_are_checked(backbone: Backbone) -> None:
+    with pytest.raises(ConfigError, match="close"):
+        TokMem(backbone, addresses="close")  # type: ignore[arg-type]
+
+
+def test_corrections_keep_what_the_bank_knows_of_its_training(backbone: Backbone, tmp_path: Path) -> None:
+    made = learn(memory(backbone), "date", "sum")
+    made.save(tmp_path / "bank", {"seed": 3})
+    loaded = TokMem.load(tmp_path / "bank", backbone)
+    loaded.add("river")
+    corrections = Corrections(loaded, tmp_path / "bank")
+    with pytest.raises(BankError, match="'river', which has learned nothing"):
+        corrections.add(Example("Italy"), "river")
+    corrections.add(Example("Italy"), "sum")
+    assert corrections.learn() == 1
+    assert load_bank(tmp_path / "bank")[1].training["seed"] == 3

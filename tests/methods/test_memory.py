@@ -7,6 +7,7 @@ from typing import Any
 
 import huggingface_hub
 import pytest
+import torch
 
 from tests.data.tiny_chat import LLAMA, tiny_tokenizer
 from tests.methods.test_tokmem import memory
@@ -162,3 +163,59 @@ def test_chains_are_scored_by_their_calls(backbone: Backbone, monkeypatch: pytes
     scores = made.evaluate(examples)
     assert asked == ["chain"]
     assert (scores["tool_f1"], scores["call_f1"], scores["call_exact"]) == (100.0, 75.0, 50.0)
+
+
+def test_guesses_that_cannot_be_meant_are_refused(backbone: Backbone) -> None:
+    made = memory(backbone)
+    made.add({"name": "upper", "description": "Write in capitals."})
+    assert {**made.procedures} == {"upper": Procedure("upper", "Write in capitals.")}
+    for wrong in (lambda: made.route(["a"]), lambda: made.recall({"query": "x"})):  # type: ignore[arg-type]
+        with pytest.raises(DataError, match="as a query"):
+            wrong()
+    for forced in ("upper", ["upper"]):
+        with pytest.raises(DataError, match="a list of procedures for each query"):
+            made.recall("tea", forced)
+    with pytest.raises(DataError, match="int 5 as a new name"):
+        made.rename("upper", 5)  # type: ignore[arg-type]
+    for examples in ([], [Example("hello")]):
+        with pytest.raises(DataError, match="no examples, or one without turns"):
+            made.evaluate(examples)
+    two = Example("x", (Turn("upper", "A"), Turn("upper", "B")))
+    with pytest.raises(DataError, match="arguments in JSON"):
+        made.evaluate([two])
+    for value in ("bc", {"x": "y"}):
+        with pytest.raises(DataError, match="as the examples of 'upper'"):
+            made.fit({"upper": value})  # type: ignore[dict-item]
+
+
+def test_banks_of_two_prompt_modes_are_not_merged(backbone: Backbone, tmp_path: Path) -> None:
+    origins = []
+    for prompt in ("query", "instruction+query"):
+        made = TokMem(backbone, prompt=prompt)
+        made.add(prompt)
+        made.save(tmp_path / prompt)
+        origins.append(load_bank(tmp_path / prompt)[1])
+    with pytest.raises(BankError, match="prompt modes query and instruction"):
+        origins[0].merged(origins[1])
+
+
+def test_a_named_backbone_is_loaded_as_asked(backbone: Backbone, tmp_path: Path) -> None:
+    backbone.model.save_pretrained(tmp_path / "model")
+    backbone.tokenizer.save_pretrained(tmp_path / "model")
+    made = TokMem(str(tmp_path / "model"), device="cpu")
+    made.add("upper")
+    made.save(tmp_path / "bank", {"seed": 3})
+    loaded = TokMem.load(tmp_path / "bank", str(tmp_path / "model"), device="cpu", dtype="bfloat16")
+    assert loaded.backbone.model.dtype == torch.bfloat16
+    loaded.save(tmp_path / "again")
+    assert load_bank(tmp_path / "again")[1].training["seed"] == 3
+
+
+def test_changes_of_fit_reach_the_objective(backbone: Backbone, tmp_path: Path) -> None:
+    made = TokMem(backbone, addresses="trained", renorm="stage", negatives=2)
+    made.add("upper")
+    cache = tmp_path / "prefixes"
+    pairs = [(f"write {n}", f"WRITE {n}") for n in range(6)]
+    made.fit(pairs, procedure="upper", epochs=1, lr=0.5, prefix_disk_mb=5, prefix_cache_dir=str(cache))
+    assert cache.is_dir()
+    assert {name: len(states) for name, states in made.bank.states.items()} == {"upper": 2}

@@ -49,7 +49,7 @@ def test_the_adapter_trains_in_every_stage_or_in_the_first(backbone: Backbone, f
     made = method(backbone, freeze)
     start, names = weights(made), [made.backbone.fingerprint]
     for name in ("one", "two"):
-        trains_both = isinstance(made._objective(), JointObjective)
+        trains_both = isinstance(made._objective(made.settings), JointObjective)
         assert trains_both == (name == "one" or not freeze)
         made.learn(procedures(name), block(name), [])
         names.append(made.backbone.fingerprint)
@@ -128,3 +128,9 @@ def test_a_bank_without_its_adapter_is_told(backbone: Backbone, tmp_path: Path) 
     (tmp_path / "kept/bank").rename(tmp_path / "alone")
     with pytest.raises(BankError, match="beside an adapter, and none stands beside it"):
         home_of(tmp_path / "alone")
+
+
+def test_the_adapter_keeps_its_own_rate_in_fit(backbone: Backbone) -> None:
+    made = method(backbone, freeze=False)
+    _, adapter = made._objective(FitSettings(lr=0.5)).groups
+    assert adapter.rate * 0.5 == pytest.approx(made.lora_lr)

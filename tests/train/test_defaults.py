@@ -93,3 +93,8 @@ def test_fit_chooses_only_where_the_user_gave_no_settings() -> None:
     assert learned.loss < 0.2
     paper = TokMem(backbone, prompt="query", settings=FitSettings()).fit(pairs, procedure="month")
     assert paper.steps == 1
+
+
+def test_passes_that_the_user_gives_decide_how_often_validation_comes() -> None:
+    chosen = settings_for(16, of_size(SMALL), {"epochs": 5, "patience": 1})
+    assert (chosen.epochs, chosen.validate_every) == (5, 0)

@@ -94,8 +94,22 @@ def add(
             raise ConfigError(f"a bank that computes its addresses, {folder}", "--examples of each procedure")
         memory.add(new)
         if examples is not None:
+            _require_examples({procedure.name for procedure in new}, examples)
             memory.fit(examples, **training_given(config, given(ctx)))
         _save(memory.bank, out or folder, origin, folder)
+
+
+def _require_examples(new: set[str], file: Path) -> None:
+    """Refuses a file that lacks examples of a new procedure, or has some of another."""
+    from tokmem.data.coerce import as_examples
+
+    found = {turn.procedure for example in as_examples(file, ()) for turn in example.turns}
+    if found != new:
+        raise DataError(
+            f"examples of {', '.join(sorted(found))} in {file}",
+            f"examples of what is added: {', '.join(sorted(new))}",
+            "check the names",
+        )
 
 
 def _new_procedures(name: str | None, description: str, file: Path | None) -> list[Procedure]:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
+from tokmem.data.corpus import Split
 from tokmem.data.jsonl import read_jsonl
 from tokmem.errors import DataError
 from tokmem.records import Example, Procedure, Turn
@@ -53,7 +54,11 @@ def as_procedures(
 def _is_tool(given: Mapping[str, Any]) -> bool:
     """Whether a mapping describes one tool. A mapping of names to descriptions holds text alone."""
     return isinstance(given.get("function"), Mapping) or (
-        "name" in given and any(isinstance(given.get(key), Mapping) for key in ("parameters", "inputSchema"))
+        "name" in given
+        and (
+            any(isinstance(given.get(key), Mapping) for key in ("parameters", "inputSchema"))
+            or given.keys() == {"name", "description"}
+        )
     )
 
 
@@ -71,21 +76,29 @@ def _procedure(given: ProcedureLike) -> Procedure:
     return Procedure(tool["name"], tool.get("description") or "", schema)
 
 
-def as_examples(given: ExamplesLike, known: Sequence[str], procedure: str | None = None) -> list[Example]:
-    """Turns what a caller wrote into training examples.
+def as_examples(
+    given: ExamplesLike, known: Sequence[str], procedure: str | None = None, split: Split = "train"
+) -> list[Example]:
+    """Turns what a caller wrote into examples.
 
     Args:
         given: examples, pairs of query and response, a mapping of procedures to their pairs, or the path of a
             JSON lines file.
         known: names of the procedures that the bank holds.
         procedure: what the pairs are of; None takes the only known one.
+        split: which rows of a file count, if its rows have a `split`.
 
     Raises:
         DataError: something in it is none of these, or nothing says which procedure the pairs are of.
     """
     if isinstance(given, str | Path):
-        return list(read_jsonl(Path(given)))
+        return list(read_jsonl(Path(given), split))
     if isinstance(given, Mapping):
+        for name, pairs in given.items():
+            if isinstance(pairs, str | Path | Mapping):
+                raise DataError(
+                    f"{str(pairs)[:60]!r} as the examples of {name!r}", f"a list, each {_EXAMPLE}"
+                )
         return [one for name, pairs in given.items() for one in as_examples(pairs, known, name)]
     if not isinstance(given, Iterable):
         raise DataError(f"{type(given).__name__} {given!r} as examples", f"a list, each {_EXAMPLE}")

@@ -42,13 +42,19 @@ class _Row:
     where: str
 
 
-def read_jsonl(path: Path) -> tuple[Example, ...]:
+def read_jsonl(path: Path, split: Split | None = None) -> tuple[Example, ...]:
     """Reads the examples of a file, in order; one without an ``id`` is named for the file and its line.
+
+    Args:
+        path: the file.
+        split: takes the rows of this split alone, if rows have a ``split``; None takes all.
 
     Raises:
         DataError: a line is not valid (its number is given), an id stands twice, or the file is empty.
     """
-    return tuple(row.example for row in _read_rows(Path(path), read_bytes(Path(path))))
+    rows = _read_rows(Path(path), read_bytes(Path(path)))
+    divided = split is not None and any(row.split for row in rows)
+    return tuple(row.example for row in rows if not divided or row.split == split)
 
 
 def load_jsonl(

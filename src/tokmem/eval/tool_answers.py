@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
 
+from tokmem.errors import DataError
 from tokmem.eval.call_scores import call_rows, score_calls
 from tokmem.records import Answer, Call, Example, ParsedCall
 
@@ -74,5 +75,15 @@ class ToolAnswers:
 
 
 def expected_calls(example: Example) -> tuple[Call, ...]:
-    """The calls that a query asks for, in order."""
-    return tuple(Call(turn.procedure, json.loads(turn.response)) for turn in example.turns)
+    """The calls that a query asks for, in order.
+
+    Raises:
+        DataError: a response is not JSON.
+    """
+    try:
+        return tuple(Call(turn.procedure, json.loads(turn.response)) for turn in example.turns)
+    except ValueError as error:
+        raise DataError(
+            f"responses {[turn.response for turn in example.turns]!r:.80} as calls ({error})",
+            "arguments in JSON: of several turns the calls are scored",
+        ) from error

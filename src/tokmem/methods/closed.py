@@ -140,8 +140,10 @@ def learn_closed(stage: Stage) -> FitReport:
     _statistics(memory)  # refuses other states before it trains
     if not names and names_in(stage.train) <= {*memory.bank.names}:
         raise TrainingError("no procedures to learn", "at least one, and its examples")
-    report = _chained(stage) if _chains(memory) else _side_by_side(stage)
-    memory.bank.thaw(fresh)  # also those that are not learned yet
+    try:
+        report = _chained(stage) if _chains(memory) else _side_by_side(stage)
+    finally:
+        memory.bank.thaw(fresh)  # also those that are not learned yet
     close(memory.bank, names)
     _tell_ambiguities(memory)
     return report
@@ -163,7 +165,15 @@ def dry_run_closed(stage: Stage, text_of: Callable[[int], str]) -> DryRun:
 
 def _side_by_side(stage: Stage) -> FitReport:
     """Trains the steering of procedures independently, and counts the states at the ends of their prompts."""
-    settings = replace(stage.settings, accumulation=1, patience=0, report_to=())
+    given = stage.settings
+    if given.patience or given.accumulation > 1:
+        logger.warning(
+            "patience %d and accumulation %d have no effect: procedures train side by side, each step takes "
+            "one example of every procedure, and the rows of the last step stay",
+            given.patience,
+            given.accumulation,
+        )
+    settings = replace(given, accumulation=1, patience=0, report_to=())
     parts, reports = stage.groups(), list[FitReport]()
     steps = sum(part.count for part in parts) * settings.epochs
     told = Onward((*stage.callbacks, *trackers(stage.settings)), steps)
@@ -202,7 +212,7 @@ def learn_taught(
     examples = _by_procedure(memory, [name], train)[name]
     own = objective(reader(memory), **settings.prefixes, seed=settings.seed)
     report = fit(own, examples, settings, checkpoint=checkpoint)
-    _count(memory, name, prompt_states(own, examples, settings.stream(len(examples))))
+    _count(memory, name, prompt_states(own, examples, settings.stream(len(examples))), examples)
     close(memory.bank, [name])
     _tell_ambiguities(memory)
     return report
@@ -218,8 +228,9 @@ def _train_group(
     objective = stage.steering()
     report = fit(objective, group.train, settings, order=order, checkpoint=checkpoint, callbacks=[told])
     states = prompt_states(objective, group.train, order)
-    for name, own in zip(group.names, states.split(group.count), strict=True):
-        _count(memory, name, own)
+    for number, name in enumerate(group.names):
+        part = slice(number * group.count, (number + 1) * group.count)
+        _count(memory, name, states[part], group.train[part])
     report = replace(report, best_loss=_held_loss(objective, group.held, settings))
     told.group_ends(report)
     return report
@@ -255,14 +266,21 @@ def _chained(stage: Stage) -> FitReport:
     )
     states, targets = states_of_targets(objective, encoded, settings)
     for name in stage.names:
-        _count(memory, name, states[targets == memory.bank.memory[name][0]])
+        _add_states(memory, name, states[targets == memory.bank.memory[name][0]])
     heads = {ids[0] for ids in memory.bank.memory.values()}
     _statistics(memory).add_rest(states[elsewhere(targets, heads, memory.seed)])
     return report
 
 
-def _count(memory: ClosedMemory, name: str, states: Tensor) -> None:
-    """Adds the states of a procedure to the sums, and keeps some of them."""
+def _count(memory: ClosedMemory, name: str, states: Tensor, examples: Sequence[Encoded]) -> None:
+    """Adds the states of a procedure's examples; prompts of an earlier training do not count again."""
+    new = _statistics(memory).uncounted(name, [hash(example.ids[: example.prefix]) for example in examples])
+    if new:
+        _add_states(memory, name, states[new])
+
+
+def _add_states(memory: ClosedMemory, name: str, states: Tensor) -> None:
+    """Adds states of a procedure to the sums, and keeps some of them."""
     _statistics(memory).add(name, states, best_ordinary(memory.lm, states))
     draws = stream(memory.seed, "kept", name)
     kept = draws.sample(range(len(states)), min(memory.negatives or KEPT, len(states)))
@@ -322,11 +340,17 @@ def _by_procedure(
     found = {name: list[Encoded]() for name in procedures}
     for example, its in zip(examples, encode_given(memory, examples), strict=True):
         names = [turn.procedure for turn in example.turns]
-        if len(names) != 1 or names[0] not in procedures:
+        if len(names) != 1:
             raise DataError(
-                f"example {example.id!r} of procedures {names}",
-                "one turn, of a procedure of this stage: recall takes one memory token",
+                f"example {example.id or example.query!r:.60} of procedures {names}",
+                "one turn: recall takes one memory token",
                 "set recall.mode to chain, or addresses to trained",
+            )
+        if names[0] not in procedures:
+            raise DataError(
+                f"an example of {names[0]!r}, which is learned already",
+                f"examples of what is new: {', '.join(procedures) or 'nothing'}",
+                "leave it out, or train the bank's procedures on: tokmem train --load-task-tokens",
             )
         found[names[0]].append(its)
     return found

@@ -9,6 +9,7 @@ import torch
 
 from tokmem.bank.closed import close
 from tokmem.data.jsonl import example_to_json
+from tokmem.errors import BankError
 from tokmem.locks import lock_folder
 from tokmem.methods.call_states import best_ordinary
 from tokmem.methods.tokmem import TokMem
@@ -41,9 +42,16 @@ class Corrections:
         """Notes that a query is for a procedure, and answers it with that procedure.
 
         Raises:
-            BankError: the bank has no such procedure.
+            BankError: the bank has no such procedure, or one that has learned nothing.
         """
         self.memory[procedure]  # refuses an unknown one
+        statistics = self.memory.bank.statistics
+        if statistics is not None and procedure not in statistics.counts:
+            raise BankError(
+                f"a correction to {procedure!r}, which has learned nothing",
+                "a procedure with examples",
+                f"tokmem bank add {self.folder} --examples FILE",
+            )
         answer = self.memory.recall([query], [[procedure]])[0]
         if self.computed:
             self._waiting.append((query, procedure))

@@ -14,7 +14,7 @@ from tokmem.data.calls.parse import calls_of
 from tokmem.data.coerce import ExamplesLike, as_examples, as_query
 from tokmem.data.encode import Encoder
 from tokmem.data.fields import did_you_mean
-from tokmem.errors import BankError, RecallError
+from tokmem.errors import BankError, DataError, RecallError
 from tokmem.eval.answers import score_answers
 from tokmem.eval.call_scores import score_calls
 from tokmem.eval.tool_answers import expected_calls
@@ -111,8 +111,11 @@ class Memory:
 
         Raises:
             BankError: the bank has no procedure `old`, or has one called `new`.
+            DataError: `new` is no text.
         """
         self._require(old)
+        if not isinstance(new, str):
+            raise DataError(f"{type(new).__name__} {new!r} as a new name", "text")
         self.bank.rename(old, new)
 
     @overload
@@ -147,9 +150,14 @@ class Memory:
             DataError: a query is no text, or is empty.
             ConfigError: there is no such option.
         """
-        one = isinstance(queries, str | Example) or not isinstance(queries, Iterable)
+        one = isinstance(queries, str | Example | Mapping) or not isinstance(queries, Iterable)
         examples = [as_query(query) for query in ([queries] if one else queries)]  # type: ignore[union-attr]
         settings = self._recall_settings(options)
+        if procedures is not None and (
+            isinstance(procedures, str) or any(isinstance(its, str) for its in procedures)
+        ):
+            wanted = "a list of procedures for each query, such as [['name']]"
+            raise DataError(f"procedures {procedures!r:.60}", wanted)
         answers = answer_examples(self.lm, self.encoder, examples, settings, procedures)
         return answers[0] if one else answers
 
@@ -193,7 +201,7 @@ class Memory:
         Raises:
             TokMemError: as `recall`.
         """
-        answer = self.recall(query, top_k=max(len(self), 1), max_new_tokens=1)
+        answer = self.recall(as_query(query), top_k=max(len(self), 1), max_new_tokens=1)
         assert answer.route is not None, "a bank that is not empty routes"
         return answer.route
 
@@ -203,7 +211,7 @@ class Memory:
         """Answers examples and scores the answers.
 
         Args:
-            examples: what `fit` takes.
+            examples: what `fit` takes; of a file with splits the rows of the split `test`.
             procedure: what pairs are of.
             options: changes to the recall settings.
 
@@ -216,7 +224,9 @@ class Memory:
         Raises:
             TokMemError: as `recall`.
         """
-        listed = as_examples(examples, self.bank.names, procedure)
+        listed = as_examples(examples, self.bank.names, procedure, "test")
+        if not listed or not all(example.turns for example in listed):
+            raise DataError("no examples, or one without turns", "queries with the responses to expect")
         if any(len(example.turns) > 1 for example in listed):
             written = self.recall(listed, **{"mode": "chain", **options})
             calls = [calls_of(answer, self.procedures) for answer in written]

@@ -24,7 +24,7 @@ from tokmem.data.calls.text import CallStyle
 from tokmem.data.chat import Chat
 from tokmem.data.coerce import ExamplesLike, ProcedureLike, as_examples, as_procedures, names_given
 from tokmem.data.encode import Encoder, PromptMode
-from tokmem.errors import DataError
+from tokmem.errors import ConfigError, DataError
 from tokmem.log import Callbacks
 from tokmem.methods import closed
 from tokmem.methods.lessons.card import Card
@@ -120,7 +120,9 @@ class TokMem(Memory, Trained):
         false_accept: float = 0.05,
         seed: int = 0,
     ) -> None:
-        TokMemSettings(start, width, call_style, renorm, negatives)  # refuses wrong values early
+        # These refuse wrong values early.
+        TokMemSettings(start, width, call_style, renorm, negatives)
+        TokMemSettings(addresses=addresses or "trained")
         PromptSettings(prompt, max_length)
         self.backbone = as_backbone(backbone, tokenizer, device, dtype, device_map)
         if bank is None:
@@ -132,7 +134,7 @@ class TokMem(Memory, Trained):
         self.prompt, self.max_length, self.given_settings = prompt, max_length, settings
         self.settings, self.recall_settings = settings or FitSettings(), recall or RecallSettings()
         self.start, self.width, self.call_style, self.seed = start, width, call_style, seed
-        self.renorm, self.negatives = renorm, negatives
+        self.renorm, self.negatives, self.history = renorm, negatives, dict[str, Any]()
         if addresses == "closed":
             closed.compute_addresses(self, ClosedForm(shared, ridge, false_accept))
 
@@ -151,7 +153,7 @@ class TokMem(Memory, Trained):
             folder: as `save` wrote it.
             backbone: the one that the bank belongs to, loaded or by name; None takes the name in the bank.
             device: where a named backbone goes.
-            options: those of the constructor.
+            options: those of the constructor; `dtype` and `device_map` are of a named backbone.
 
         Raises:
             BankError: the bank is damaged, or of another backbone or chat format.
@@ -160,10 +162,13 @@ class TokMem(Memory, Trained):
         """
         if backbone is None:
             backbone = load_bank(Path(folder))[1].backbone
-        loaded = load_backbone(backbone, device=device) if isinstance(backbone, str) else backbone
+        kept = {name: options.pop(name) for name in ("dtype", "device_map") if name in options}
+        loaded = load_backbone(backbone, device=device, **kept) if isinstance(backbone, str) else backbone
         chat = options.get("chat") or Chat(loaded.tokenizer)
         bank, origin = load_own(Path(folder), loaded, chat)
-        return cls(loaded, bank=bank, **as_trained(origin, options))
+        memory = cls(loaded, bank=bank, **as_trained(origin, options))
+        memory.history = dict(origin.training)
+        return memory
 
     @classmethod
     def from_pretrained(
@@ -173,8 +178,9 @@ class TokMem(Memory, Trained):
         return cls.load(bank_folder(id_or_folder), backbone, **options)
 
     def save(self, folder: Path | str, training: Mapping[str, Any] | None = None) -> None:
-        """Saves the bank as a folder; `training` goes into its provenance."""
-        notes = {"prompt": self.prompt, "call_style": self.call_style, **(training or {})}
+        """Saves the bank as a folder; `training` goes into its provenance, beside that of a loaded bank."""
+        own_notes = {"prompt": self.prompt, "call_style": self.call_style}
+        notes = {**self.history, **own_notes, **(training or {})}
         own = self.backbone
         origin = Origin(
             own.id, own.fingerprint, self.chat.fingerprint, notes, own.configuration, own.source_sha256
@@ -257,8 +263,10 @@ class TokMem(Memory, Trained):
 
         Args:
             examples: examples, pairs of query and response, a mapping of procedures to their pairs, or the
-                path of a JSON lines file. New names in a mapping, a file or `procedure` are added.
-            validation: likewise; the rows with the lowest loss on it are kept.
+                path of a JSON lines file, of which the rows of the split `train` count if it has splits. New
+                names in a mapping, a file or `procedure` are added.
+            validation: likewise. Where addresses are trained, and in chains, the rows with the lowest loss on
+                it are kept. Where procedures train side by side, the last rows stay, and it measures them.
             procedure: what pairs are of; None takes the only one.
             checkpoint: folder to resume from, and to write to.
             callbacks: told of each step and validation (see `tokmem.Callback`).
@@ -269,9 +277,14 @@ class TokMem(Memory, Trained):
             ConfigError: there is no such setting.
             TrainingError: there is nothing to train, or training failed.
         """
+        before = {*self.bank.names}
         listed, settings = self._take(examples, procedure, changes)
-        held = as_examples(validation, self.bank.names, procedure)
-        return told(self._fit(listed, held, settings, checkpoint, callbacks))
+        try:
+            held = as_examples(validation, self.bank.names, procedure, "validation")
+            return told(self._fit(listed, held, settings, checkpoint, callbacks))
+        except (DataError, ConfigError):
+            self.bank.remove([name for name in self.bank.names if name not in before])
+            raise
 
     def dry_run(self, examples: ExamplesLike, *, procedure: str | None = None, **changes: Any) -> DryRun:
         """Finds out what `fit` would do with the same arguments, and its cost. The memory stays as it is.
@@ -291,7 +304,7 @@ class TokMem(Memory, Trained):
 
         if draft.bank.statistics is not None:
             return closed.dry_run_closed(closed.Stage(draft, listed, (), settings), text_of)
-        return dry_run(draft._objective(), draft.encoder.encode_all(listed), settings, text_of)
+        return dry_run(draft._objective(settings), draft.encoder.encode_all(listed), settings, text_of)
 
     def _take(
         self, examples: ExamplesLike, procedure: str | None, changes: Mapping[str, Any]
@@ -299,6 +312,8 @@ class TokMem(Memory, Trained):
         """Reads what `fit` was given, and adds the procedures that it names."""
         known = (*self.bank.names, *([procedure] if procedure and procedure not in self else ()))
         listed = as_examples(examples, known, procedure)
+        if not listed:
+            raise DataError("no examples", "at least one", "give pairs (query, response), or examples")
         alone = closed.side_by_side(self, listed)
         settings = settled(self.given_settings, changes, len(listed), self.backbone, alone)
         if new := [name for name in names_given(examples, listed, procedure) if name not in self]:
@@ -313,20 +328,33 @@ class TokMem(Memory, Trained):
         checkpoint: Path | None,
         callbacks: Callbacks,
     ) -> FitReport:
-        if not examples:
-            raise DataError("no examples", "at least one", "give pairs (query, response), or examples")
         if self.bank.statistics is not None:
             stage = closed.Stage(self, examples, validation, settings, checkpoint, callbacks)
             return closed.learn_closed(stage)
         encoded, held = (self.encoder.encode_all(part) for part in (examples, validation))
-        objective = self._objective()
-        return fit(objective, encoded, settings, validation=held, checkpoint=checkpoint, callbacks=callbacks)
+        new = [name for name in self.bank.fresh_names if name in closed.names_in(examples)]
+        report = fit(
+            self._objective(settings),
+            encoded,
+            settings,
+            validation=held,
+            checkpoint=checkpoint,
+            callbacks=callbacks,
+        )
+        if self.renorm == "stage":
+            self.bank.renorm()
+        if self.negatives:
+            keep_states(self.lm, self.encoder, new, examples, self.negatives, self.seed)
+        return report
 
-    def _objective(self) -> Objective:
-        """The objective of `fit`."""
-        own = self.settings
+    def _objective(self, settings: FitSettings) -> Objective:
+        """The objective of a training with these settings."""
         return BankObjective(
-            self.lm, **own.prefixes, negatives=self.negatives > 0, renorm=self.renorm == "step", seed=own.seed
+            self.lm,
+            **settings.prefixes,
+            negatives=self.negatives > 0,
+            renorm=self.renorm == "step",
+            seed=settings.seed,
         )
 
     def teach(self, sources: Sources, queries: Sequence[str | Example] = (), **changes: Any) -> list[Card]:
@@ -362,11 +390,6 @@ class TokMem(Memory, Trained):
         if new:
             self._add(new)
         report = told(self._fit(train, validation, self.settings, checkpoint, callbacks))
-        if self.renorm == "stage":
-            self.bank.renorm()
-        if self.negatives and self.bank.statistics is None:
-            names = [procedure.name for procedure in procedures]
-            keep_states(self.lm, self.encoder, names, train, self.negatives, self.seed)
         return Learned(report.seconds, report.steps, report.best_loss, new_examples=report.examples)
 
 

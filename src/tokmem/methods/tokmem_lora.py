@@ -135,16 +135,16 @@ class TokMemLora(TokMem):
         own = {"freeze_lora_after_first": self.freeze_after_first, "lora_lr": self.lora_lr}
         return super().notes | asdict(self.adapter.settings) | own
 
-    def _objective(self) -> Objective:
+    def _objective(self, settings: FitSettings) -> Objective:
         if not self.unfrozen:
-            return super()._objective()
+            return super()._objective(settings)
         return JointObjective(
             self.lm,
             self.adapter,
-            rate=self.lora_lr / self.settings.lr,
+            rate=self.lora_lr / settings.lr,
             weight_decay=self.lora_weight_decay,
             renorm=self.renorm == "step",
-            seed=self.settings.seed,
+            seed=settings.seed,
             stage=self.stage,
         )
 

@@ -49,7 +49,7 @@ def settings_for(
     start = {"lr": lr, "batch_size": max(1, min(batch, examples))}
     settings = with_changes(FitSettings(), {**start, **(given or {})})
     in_epoch = steps_of(examples, settings, side_by_side, epochs=1)
-    epochs = ceil(STEPS / in_epoch)
+    epochs = (given or {}).get("epochs", ceil(STEPS / in_epoch))
     chosen = {"epochs": epochs, "validate_every": STEPS // _VALIDATIONS if epochs > _VALIDATIONS else 0}
     return with_changes(
         settings, {name: value for name, value in chosen.items() if name not in (given or {})}

@@ -277,7 +277,7 @@ def test_switches_of_the_adapter(backbone: Backbone) -> None:
     unfrozen, frozen = method(use_lora=True, lora_lr=0.5), method(use_lora=True, freeze_lora_after_first=True)
     assert isinstance(unfrozen, TokMemLora)
     assert (unfrozen.freeze_after_first, frozen.freeze_after_first) == (False, True)
-    rows, adapter = unfrozen._objective().groups
+    rows, adapter = unfrozen._objective(unfrozen.settings).groups
     assert (rows.rate, adapter.rate) == (1, pytest.approx(0.5 / CONFIG.training.lr))
     first_layer = method(use_lora=True, lora=replace(CONFIG.lora, lora_layer_indices=(0,)))
     assert first_layer.adapter.trainable_parameters * 2 == unfrozen.adapter.trainable_parameters
