@@ -140,6 +140,13 @@ def test_shares_are_checked(path):
         load_jsonl(write(path, row()), validation=0.5, test=0.5)
 
 
+def test_shares_that_leave_nothing_for_training_are_refused(path):
+    write(path, *(row(str(i)) for i in range(4)))
+    with pytest.raises(ConfigError, match=r"nothing is left for training \(rows: 4\)"):
+        load_jsonl(path, validation=0.4, test=0.4)
+    assert len(load_jsonl(path, validation=0.3, test=0.3).examples("train")) == 2
+
+
 def test_a_file_of_composed_calls_is_told_where_it_belongs(tmp_path):
     path = tmp_path / "function_calling_test.json"
     path.write_text("[]")

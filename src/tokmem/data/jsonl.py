@@ -271,6 +271,12 @@ def _assign(rows: Sequence[_Row], validation: float, test: float) -> list[Split]
         held = tested + _share(len(group), validation)
         for place, key in enumerate(sorted(group)):
             split_of[key] = "test" if place < tested else "validation" if place < held else "train"
+    if "train" not in split_of.values():
+        raise ConfigError(
+            f"validation={validation}, test={test}: nothing is left for training (rows: {len(rows)})",
+            "at least one row for training",
+            "lower the shares, or add rows",
+        )
     return [split_of[key] for key in keys]
 
 
