@@ -148,6 +148,21 @@ def test_a_stream_keeps_what_it_said_when_a_second_turn_starts(
     assert list(made.stream("q")) == ["x", "y", ""]
 
 
+@pytest.mark.parametrize("called", [False, True])
+def test_a_stream_of_a_chain_joins_to_the_transcript_after_text_of_its_own(
+    backbone: Backbone, monkeypatch: pytest.MonkeyPatch, called: bool
+) -> None:
+    made = memory(backbone)
+    made.add(["a", "b"])
+    grown = [Answer("q", text="I will"), Answer("q", text="I will call")]
+    if called:
+        grown += [Answer("q", (Turn("a", response),), text="I will call") for response in ("", "x", "xy")]
+    monkeypatch.setattr("tokmem.methods.memory.stream_answer", lambda *given: iter(grown))
+    wanted = ["a: ", "x", "y", ""] if called else ["I will call"]
+    assert list(made.stream("q", mode="chain")) == wanted
+    assert "".join(wanted) == grown[-1].transcript
+
+
 def test_chains_are_scored_by_their_calls(backbone: Backbone, monkeypatch: pytest.MonkeyPatch) -> None:
     made = TokMem(backbone, prompt="query")
     made.add({"light": "Turns a light on.", "door": "Opens a door."})

@@ -182,14 +182,18 @@ class Memory:
     def stream(self, query: Query, **options: Any) -> Iterator[str]:
         """Yields the text of an answer piece by piece, as it is written.
 
-        The pieces join to the response; in mode `chain`, to the answer's `transcript`.
+        The pieces join to the response; in mode `chain`, to the answer's `transcript`. In a chain, text
+        before the first turn waits until the end, because a turn would take its place.
 
         Raises:
             TokMemError: as `recall`, when the first piece is asked for.
         """
         settings, shown = self._recall_settings(options), ""
+        chain = settings.mode == "chain"
         for answer in stream_answer(self.lm, self.encoder, as_query(query), settings):
-            text = answer.transcript if settings.mode == "chain" else answer.response
+            text = answer.transcript if chain else answer.response
+            if chain and not answer.turns:
+                continue
             if text.startswith(shown) and not text.endswith("\ufffd"):  # half a character is held back
                 yield text[len(shown) :]
                 shown = text
