@@ -13,6 +13,7 @@ from tokmem.config.settings import settings
 from tokmem.errors import ConfigError
 from tokmem.model.lora import LoraSettings
 from tokmem.recall.settings import RecallSettings
+from tokmem.tracks.atomic.config import AtomicConfig
 from tokmem.tracks.registry import MODULES, track
 from tokmem.train.settings import FitSettings
 
@@ -168,6 +169,13 @@ def test_a_config_checks_types_before_ranges_and_takes_an_int_as_a_float() -> No
 @pytest.mark.parametrize("override", ["steps", "=3", "optim..lr=1", "steps.more=1", "optim.rl=1"])
 def test_bad_overrides_are_refused(tmp_path: Path, override: str) -> None:
     assert override.split("=")[0] in refusal(tmp_path, "name: x\nsteps: 3", override)
+
+
+def test_the_example_of_an_override_is_one() -> None:
+    with pytest.raises(ConfigError) as refused:
+        load_config(AtomicConfig, None, ["steps"])
+    example = refused.value.do.partition("--set ")[2].strip("`")
+    assert load_config(AtomicConfig, None, [example]).training.lr == 5e-3
 
 
 def test_missing_file_is_refused_by_name(tmp_path: Path) -> None:

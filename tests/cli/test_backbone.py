@@ -70,6 +70,25 @@ def test_mistakes_are_named(cli: Cli, local: Path, arguments: tuple[str, ...], m
     assert message in " ".join(done.stderr.split())
 
 
+def test_a_name_that_is_nothing_is_no_path(
+    cli: Cli, local: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    for name in ("nothere", "owner/nothere", "not/a/name", "two words"):
+        for command in ("path", "get"):
+            done = cli("backbone", command, name)
+            assert done.exit_code == 2, done.output
+            assert f"backbone '{name}', which is neither here nor in the cache" in done.stderr
+            assert not done.stdout
+    kept = tmp_path / "hub" / "models--owner--here"
+    (kept / "snapshots" / "1").mkdir(parents=True)
+    (kept / "snapshots" / "1" / "config.json").write_text("{}")
+    (kept / "refs").mkdir()
+    (kept / "refs" / "main").write_text("1")
+    assert cli("backbone", "path", "owner/here").stdout == "owner/here\n"
+    assert cli("backbone", "path", kept).stdout == f"{kept}\n"
+
+
 def test_without_an_index_mini_still_works(cli: Cli, local: Path) -> None:
     assert cli("backbone", "path", "mini").exit_code == 0
 

@@ -188,6 +188,19 @@ def test_the_command_for_a_trained_bank_learns_the_corrections(cli: Cli, bank: P
     assert [one["name"] for one in learned["procedures"]] == ["capital", "upper"]
 
 
+def test_that_command_finds_the_backbone_and_the_call_style_of_the_bank(cli: Cli) -> None:
+    tool = Procedure("order", "Orders.", {"type": "object"})
+    memory = TokMem("mini", device="cpu", prompt="query", call_style="hermes", coupled=True)
+    memory.add(tool)
+    memory.save(Path("tools"))
+    row = {"query": "Oslo?", "turns": [{"procedure": "order", "response": "{}"}]}
+    Path("c.jsonl").write_text(json.dumps(row) + "\n")
+    done = cli("train", "c.jsonl", "--load-task-tokens", "tools", "--test-size", 0, "--epochs", 1)
+    assert done.exit_code == 0, done.output
+    origin = json.loads(Path("runs/train/banks/tokmem-query-0/bank.json").read_text())["origin"]
+    assert (origin["backbone"], origin["training"]["call_style"]) == ("mini", "hermes")
+
+
 def test_the_bank_may_stand_before_the_query(cli: Cli, bank: Path, model: Path) -> None:
     common = ("--backbone", model, "--json", "--max-new-tokens", 4)
     named = cli("recall", "France?", "--bank", bank, *common)

@@ -79,6 +79,17 @@ def test_calls_are_checked_with_the_bank(fake: Fake, tools: Path, cli: Cli) -> N
     assert [tool["function"]["name"] for tool in asked["tools"]] == ["weather", "maps.find"]
 
 
+def test_a_first_argument_that_is_a_bank_is_not_asked(fake: Fake, tools: Path, cli: Cli) -> None:
+    fake.say(content="Hello.")
+    Path("queries.txt").write_text("where?\n", "utf-8")
+    for options, piped in (((), "where?\n"), (("--file", "queries.txt"), None)):
+        done = cli("recall", tools, "--url", fake.url, *options, input=piped)
+        assert done.exit_code == 0, done.output
+    for asked in fake.asked:
+        assert asked["messages"] == [{"role": "user", "content": "where?"}]
+        assert len(asked["tools"]) == 2
+
+
 def test_without_a_bank_calls_are_read_from_the_text(fake: Fake, cli: Cli) -> None:
     fake.say(content='[TOOL_CALLS]a%20b[ARGS]{"c": 1}[TOOL_CALLS]d[ARGS]{}', finish="length")
     done = cli("recall", "where?", "--url", fake.url.removesuffix("/v1"), "--json")
@@ -91,6 +102,7 @@ def test_without_a_bank_calls_are_read_from_the_text(fake: Fake, cli: Cli) -> No
     assert "tools" not in fake.asked[0]
     fake.say(content="Hello.")
     assert "Hello." in cli("recall", "hi", "--url", fake.url).stdout
+    assert "Hello." in cli("recall", "hi " * 3000, "--url", fake.url).stdout
 
 
 def test_mistakes_are_told(fake: Fake, tools: Path, cli: Cli) -> None:

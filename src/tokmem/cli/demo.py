@@ -23,7 +23,7 @@ if TYPE_CHECKING:  # importing them takes seconds
 EXAMPLE = "tokmem demo"
 _ALOUD = 5
 _WRITTEN = (  # what a demo's folder holds; the first marks it
-    *("config.yaml", "banks", "cells", "checkpoints", "clock.json", "learned"),
+    *("config.yaml", "banks", "cells", "checkpoints", "clock.json", "data.json", "learned"),
     *("metrics", "predictions", "report", "summary.json"),
 )
 _FILES = {"mini": "demo_mini.yaml"}  # demos of their own; every other backbone takes demo.yaml

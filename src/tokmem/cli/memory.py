@@ -41,17 +41,19 @@ def for_speed(settings: Mapping[str, str]) -> dict[str, str]:
 def bank_config(bank: Path, origin: Origin, settings: Mapping[str, str]) -> Any:
     """Makes the atomic config of a command on a bank.
 
-    Where the settings name no backbone, it is the one that the bank's run adapted and saved beside it; else
-    the one that the bank names.
-
     Args:
         bank: its folder.
         origin: where it comes from.
-        settings: atomic settings, YAML texts by key.
+        settings: atomic settings, YAML texts by key. The backbone is `backbone_of` if they name none.
     """
+    own = quoted(backbone_of(bank, origin))
+    return track_config("atomic", for_speed({"backbone.model_name": own, **settings}))
+
+
+def backbone_of(bank: Path, origin: Origin) -> str:
+    """The backbone that the run of a bank adapted and saved beside it; else the one that the bank names."""
     adapted = bank.parent.parent / origin.backbone
-    own = adapted if (adapted / "config.json").is_file() else origin.backbone
-    return track_config("atomic", for_speed({"backbone.model_name": quoted(str(own)), **settings}))
+    return str(adapted) if (adapted / "config.json").is_file() else origin.backbone
 
 
 def open_memory(bank: Path, settings: Mapping[str, str], prompt: str | None) -> TokMem:

@@ -103,19 +103,27 @@ def _bank_and_query(
 ) -> tuple[Path | None, str | None]:
     """Finds the bank and the query among the arguments.
 
-    The first of two is the bank. A single one is the bank if it is a folder, unless a server or --bank is
-    given.
+    The first of two is the bank. A single one is the bank if it is a folder, unless --bank is given; beside
+    a server it has to be the folder of a bank.
 
     Raises:
         ConfigError: there are more arguments.
     """
     rest = list(words)
-    if bank is None and rest and (len(rest) == 2 or (not served and Path(rest[0]).is_dir())):
+    if bank is None and rest and (len(rest) == 2 or _is_bank(rest[0], served)):
         bank = Path(rest.pop(0))
     if len(rest) > 1:
         got = f"{len(words)} arguments, the last {words[-1]!r}"
         raise ConfigError(got, "a bank and a query", "put the query in quotes")
     return bank, rest[0] if rest else None
+
+
+def _is_bank(word: str, served: bool) -> bool:
+    """Whether a single argument is the bank and not the query; a query may be too long for a path."""
+    try:
+        return (Path(word) / "bank.json").is_file() if served else Path(word).is_dir()
+    except (OSError, ValueError):
+        return False
 
 
 def _served(

@@ -11,7 +11,7 @@ import typer
 
 from tokmem.cli import published
 from tokmem.cli.flags import Flags, given, track_config, training_given
-from tokmem.cli.memory import FASTEST, for_speed
+from tokmem.cli.memory import FASTEST, backbone_of, for_speed
 from tokmem.cli.outcome import recall_line, show_outcome
 from tokmem.cli.shared import Out, Resume, console, load, run_folder
 from tokmem.config import parse_yaml
@@ -29,6 +29,8 @@ FLAGS = Flags(
     skip=("track", "name", "training.seed", "recall.mode"),
     defaults={
         "methods": "[tokmem_dc], or the method of the bank of --load-task-tokens",
+        "backbone.model_name": "smollm2, or the bank's",
+        "call_style": "plain, or the bank's",
         "addresses": "closed, unless a method, --preset, --renorm or --negatives is given",
         "prompts": "query if no example of your corpus has an instruction; else instruction+query",
         "data.source": "by --corpus and --tasks-dir; else procedures",
@@ -61,7 +63,7 @@ def train(
     Without a corpus it learns generated procedures. Rate, batch size and epochs fit the corpus and the
     backbone unless you give them. Each procedure becomes a decoupled memory token whose address is computed
     (closed). --methods names published methods (tokmem, tokmem_dc) or rivals instead. --test-size 0 only
-    learns. The prompts and the kind of tokens are those of the bank of --load-task-tokens.
+    learns. Backbone, prompts, call style and kind of tokens are those of the bank of --load-task-tokens.
     """
     settings = {"name": "train", **published.preset_settings(preset), **given(ctx)}
     if corpus is not None:
@@ -71,7 +73,7 @@ def train(
         _choose_tokens(settings)
     _choose_methods(settings, decouple_embeddings, continual_replay)
     if "load_task_tokens" in settings:
-        _keep_prompts(settings, _saved_bank(settings))
+        _keep_to_bank(settings, _saved_bank(settings))
     config = track_config("atomic", for_speed(settings))
     folder = run_folder(out, resume, RUN)
     prepared = _prepared(config, settings, chooses=preset is None)
@@ -192,11 +194,14 @@ def _choose_methods(settings: dict[str, str], decouple: bool, replay: bool) -> N
         settings.setdefault("schedule", "blocks")
 
 
-def _keep_prompts(settings: dict[str, str], bank: Path) -> None:
-    """Sets the prompt mode that a bank was trained with; refuses another one."""
+def _keep_to_bank(settings: dict[str, str], bank: Path) -> None:
+    """Sets the backbone, call style and prompt mode of a bank; refuses another prompt mode."""
     from tokmem.bank.store import load_bank
 
-    trained = load_bank(bank)[1].training.get("prompt")
+    origin = load_bank(bank)[1]
+    settings.setdefault("backbone.model_name", quoted(backbone_of(bank, origin)))
+    settings.setdefault("call_style", origin.training.get("call_style", "plain"))
+    trained = origin.training.get("prompt")
     asked = parse_yaml(settings.setdefault("prompts", quoted([trained])), "--prompts")
     if trained is None:
         del settings["prompts"]

@@ -117,7 +117,9 @@ def _apply(raw: dict[str, Any], defaults: Mapping[str, Any], override: str) -> N
     dotted, equals, text = override.partition("=")
     *parents, leaf = dotted.strip().split(".")
     if not equals or not all((*parents, leaf)):
-        raise ConfigError(f"override {override!r}", "`dotted.key=value`", "for example `--set train.lr=5e-3`")
+        raise ConfigError(
+            f"override {override!r}", "`dotted.key=value`", "for example `--set training.lr=5e-3`"
+        )
     for name in parents:
         below = defaults.get(name)
         defaults = below if isinstance(below, Mapping) else {}

