@@ -372,7 +372,13 @@ def test_fine_tuning_from_the_published_arguments(cli: Cli, model: Path, corpus:
 @pytest.mark.parametrize(
     ("options", "named"),
     [
-        (("--lora-r", 2), "--lora-r and method tokmem"),
+        (("--lora-r", 2), "--lora-r with methods tokmem_dc, none of which reads it"),
+        (("--methods", "tokmem_dc", "--ridge", 0.9), "--ridge with methods tokmem_dc, none"),
+        (("--retrieval-k", 5), "--retrieval-k with methods tokmem_dc, none"),
+        (("--methods", "base", "--width", 4), "--width with methods base, none"),
+        (("--methods", "lora", "--lr", 0.1, "--weight-decay", 0.1), "--weight-decay with methods lora, none"),
+        (("--families", "everyday", "--corpus", "c.jsonl"), "--families beside source jsonl"),
+        (("--constrained",), "No such option"),
         (("--continual-replay", "--method", "rag"), "--continual-replay and method rag"),
         (("--decouple-embeddings", "--method", "lora"), "--decouple-embeddings and method lora"),
         (("--skip-training", "--method", "lora"), "skip_training and method lora"),

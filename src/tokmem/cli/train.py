@@ -26,7 +26,8 @@ if TYPE_CHECKING:  # importing them takes seconds
 EXAMPLE = "tokmem train --families everyday --num-tasks 3 --train-size 40 --test-size 5 --prompts query"
 FLAGS = Flags(
     "atomic",
-    skip=("track", "name", "training.seed", "recall.mode"),
+    # One memory token answers, so nothing is constrained.
+    skip=("track", "name", "training.seed", "recall.mode", "recall.constrained"),
     defaults={
         "methods": "[tokmem_dc], or the method of the bank of --load-task-tokens",
         "backbone.model_name": "smollm2, or the bank's",
@@ -44,6 +45,8 @@ FLAGS = Flags(
 RUN = Path("runs/train")
 _TUNED = ("lora", "replay")
 _TOKENS = ("tokmem", "tokmem_dc")
+_CLOSED = "tokmem_dc+addresses=closed"
+_OF_CLOSED = ((("shared", "ridge", "false_accept"), (_CLOSED,)),)
 
 
 def train(
@@ -75,6 +78,7 @@ def train(
     if "load_task_tokens" in settings:
         _keep_to_bank(settings, _saved_bank(settings))
     config = track_config("atomic", for_speed(settings))
+    _check_read(config, given(ctx), settings)
     folder = run_folder(out, resume, RUN)
     prepared = _prepared(config, settings, chooses=preset is None)
     if dry_run:
@@ -146,11 +150,23 @@ def _take_corpus(settings: dict[str, str], corpus: Path) -> None:
 
 
 def choose_source(settings: dict[str, str]) -> None:
-    """Sets the source that the corpus options imply."""
+    """Sets the source that the corpus options imply.
+
+    Raises:
+        ConfigError: an option of generated procedures stands beside another source.
+    """
     if "data.tasks_dir" in settings:
         settings.setdefault("data.source", "sni")
     elif "data.corpus" in settings:
         settings.setdefault("data.source", "jsonl")
+    source = parse_yaml(settings.get("data.source", "procedures"), "--source")
+    stray = next((key for key in ("data.families", "data.seed") if key in settings), None)
+    if stray is not None and source != "procedures":
+        raise ConfigError(
+            f"{FLAGS.options()[stray]} beside source {source}",
+            "an option of generated procedures",
+            "leave one of them out",
+        )
 
 
 def _choose_tokens(settings: dict[str, str]) -> None:
@@ -180,18 +196,26 @@ def _choose_methods(settings: dict[str, str], decouple: bool, replay: bool) -> N
     methods = [published.switched_method(method, decouple, replay) for method in methods]
     settings["methods"] = quoted(methods)
     tuned = [method for method in methods if method.partition("+")[0] in _TUNED]
-    if not tuned:
-        stray = next((key for key in settings if key.startswith(("lora.", "replay."))), None)
-        if stray is not None:
-            raise ConfigError(
-                f"{FLAGS.options()[stray]} and method {', '.join(methods)}",
-                "options of one method",
-                "leave it out, or name its method with --methods",
-            )
     if tuned == methods and "training.lr" in settings:
         settings.setdefault("lora.lr", settings["training.lr"])
     if replay or "block_size" in settings:
         settings.setdefault("schedule", "blocks")
+
+
+def _check_read(config: Any, own: Mapping[str, str], settings: Mapping[str, str]) -> None:
+    """Refuses options that no method reads; --lr may stand for LoRA's rate.
+
+    Raises:
+        ConfigError: no method reads an option.
+    """
+    from tokmem.methods.readers import readers, refuse_unread
+
+    moved = {"training.lr"} if "lora.lr" in settings and "lora.lr" not in own else set()
+    wanted = {key: readers("atomic", key, _OF_CLOSED) for key in own if key not in moved}
+    present = {variant.method for variant in config.variants}
+    if any(getattr(variant.own(config), "addresses", "") == "closed" for variant in config.variants):
+        present.add(_CLOSED)
+    refuse_unread(wanted, present, config.methods, FLAGS.options())
 
 
 def _keep_to_bank(settings: dict[str, str], bank: Path) -> None:

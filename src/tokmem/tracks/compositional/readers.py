@@ -5,15 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import fields
 
-from tokmem.errors import ConfigError
-from tokmem.methods.registry import methods_of
+from tokmem.methods.readers import readers, refuse_unread
 from tokmem.model.lora import LoraSettings
 from tokmem.tracks.compositional.config import CompositionalConfig
 
 _ADAPTED = ("adaptation auxiliary", "adaptation first_round", "adaptation always")
 _TOKENS = ("tokmem", "tokmem_dc")
 # Key prefix to the methods that read it, for settings that the track interprets; the first match wins.
-_OF_TRACK: tuple[tuple[tuple[str, ...], tuple[str, ...]], ...] = (
+_OF_TRACK = (
     (("renorm_active_tools", "recall.constrained", "adaptation.adaptation", "adaptation.use_lora"), _TOKENS),
     (("adaptation.auxiliary",), _ADAPTED[:1]),
     (("adaptation.",), _ADAPTED),
@@ -37,22 +36,10 @@ def check_read(config: CompositionalConfig, keys: Iterable[str]) -> None:
     """
     present = {variant.method for variant in config.variants}
     present |= {f"adaptation {variant.adaptation}" for variant in config.variants}
-    for key in keys:
-        wanted = _readers(key)
-        if wanted and not present.intersection(wanted):
-            raise ConfigError(
-                f"{key} with methods {', '.join(config.methods)}, none of which reads it",
-                f"one that does: {', '.join(wanted)}",
-                "the rate of LoRA is lora.lr"
-                if key.endswith(".lora_lr") or key == "training.lr"
-                else "add a method, or leave the setting out",
-            )
+    refuse_unread({key: _readers(key) for key in keys}, present, config.methods)
 
 
 def _readers(key: str) -> tuple[str, ...]:
     """The methods and adaptations that read a setting; empty if all do."""
-    for prefixes, names in _OF_TRACK:
-        if key.startswith(prefixes):
-            return names
-    methods = tuple(name for name, spec in methods_of("compositional").items() if spec.reads(key))
+    methods = readers("compositional", key, _OF_TRACK)
     return (*methods, *_ADAPTED) if key in _SHAPE else methods
