@@ -226,3 +226,16 @@ def test_a_procedure_that_is_not_learned_yet_changes_nothing() -> None:
     fresh.add([Procedure("bare")], torch.ones(1, 1, DIM), torch.ones(1, DIM))
     close(fresh)
     assert gate_of(fresh) is None
+
+
+def test_a_bank_whose_procedures_were_removed_keeps_their_scatter_in_a_merge() -> None:
+    """As it does when procedures are added, so that the order of merging and removing does not matter."""
+    before, after = learn(empty(), NAMES[:1]), learn(empty(), NAMES[:1])
+    before.remove(NAMES[:1])
+    before.merge(learn(empty(), NAMES[1:]))
+    after.merge(learn(empty(), NAMES[1:]))
+    after.remove(NAMES[:1])
+    assert before.statistics is not None
+    assert after.statistics is not None
+    torch.testing.assert_close(before.statistics.scatter, after.statistics.scatter)
+    assert before.statistics.freedom == after.statistics.freedom

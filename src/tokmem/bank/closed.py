@@ -96,7 +96,7 @@ def merged_statistics(bank: Bank, other: Bank, names: Sequence[str]) -> Statisti
     if not names:
         return bank.statistics
     theirs = None if other.statistics is None else other.statistics.slice(names)
-    if not len(bank):
+    if not len(bank) and not (bank.statistics and bank.statistics.freedom):
         return theirs
     if bank.statistics is None and theirs is None:
         return None
