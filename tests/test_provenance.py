@@ -142,3 +142,13 @@ def test_a_run_goes_on_with_its_own_data_backbone_and_bank_alone(tmp_path: Path)
     (run.path / "data.json").write_text('{"data": 1}')
     with pytest.raises(TokMemError, match=r"data\.json is damaged"):
         run.write_data(config, "data", "weights")
+
+
+def test_a_resumed_run_removes_drafts_of_killed_writers(tmp_path: Path) -> None:
+    RunFolder(tmp_path)
+    (tmp_path / "predictions").mkdir()
+    draft = tmp_path / "predictions" / ".tokmem-0.json.7b9c252e.tmp"
+    draft.write_text("half")
+    (tmp_path / "predictions" / "notes.tmp").write_text("a user's own")
+    RunFolder(tmp_path, resume=True)
+    assert [path.name for path in (tmp_path / "predictions").iterdir()] == ["notes.tmp"]

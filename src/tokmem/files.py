@@ -56,6 +56,12 @@ def atomic_write_bytes(path: Path, data: bytes) -> None:
     _sync(path.parent)
 
 
+def remove_drafts(folder: Path) -> None:
+    """Removes what killed writers of single files left below a folder that nobody else writes to."""
+    for draft in folder.rglob(".*.*.tmp"):
+        draft.unlink(missing_ok=True)
+
+
 def atomic_write_json(path: Path, value: object) -> None:
     """Writes a file of indented JSON as a whole.
 

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple, TypeGuard
 
 from tokmem.config import dump_config, parse_yaml
 from tokmem.errors import ConfigError
-from tokmem.files import atomic_write_json, atomic_write_text, damaged, read_json
+from tokmem.files import atomic_write_json, atomic_write_text, damaged, read_json, remove_drafts
 from tokmem.installation import version_of
 from tokmem.log import Metrics
 
@@ -152,6 +152,7 @@ class RunFolder:
                 f"{path} already holds a run", "a new folder", "name another one, or resume the run"
             )
         path.mkdir(parents=True, exist_ok=True)
+        remove_drafts(path)
         earlier, devices = _earlier(path)
         self._started = time.monotonic() - earlier
         self.devices = sorted(devices | {device.partition(":")[0]})

@@ -8,16 +8,20 @@ from tempfile import TemporaryDirectory
 from typing import Any, overload
 
 from tokmem.bank.bank import Bank
-from tokmem.bank.facts import FILES
+from tokmem.bank.facts import FILES, Origin
+from tokmem.bank.store import save_bank
 from tokmem.config.changes import with_changes
 from tokmem.data.calls.parse import calls_of
+from tokmem.data.calls.text import CallStyle
+from tokmem.data.chat import Chat
 from tokmem.data.coerce import ExamplesLike, as_examples, as_query
-from tokmem.data.encode import Encoder
+from tokmem.data.encode import Encoder, PromptMode
 from tokmem.data.fields import did_you_mean
 from tokmem.errors import BankError, DataError, RecallError
 from tokmem.eval.answers import score_answers
 from tokmem.eval.call_scores import score_calls
 from tokmem.eval.tool_answers import expected_calls
+from tokmem.methods.memory_settings import check_kind, load_own
 from tokmem.model.backbone import Backbone
 from tokmem.model.memory_lm import MemoryLM
 from tokmem.recall.answer import answer_examples, stream_answer
@@ -34,21 +38,25 @@ class Memory:
         bank: the table of memory tokens.
         backbone: the frozen model and its tokenizer.
         lm: the two together.
+        chat: how prompts are written.
+        prompt: what a prompt holds.
+        call_style: how calls of tools end.
+        history: what a loaded bank says of its training.
         recall_settings: how answers are generated, unless a call changes it.
     """
 
     bank: Bank
     backbone: Backbone
     lm: MemoryLM
+    chat: Chat
+    prompt: PromptMode
+    call_style: CallStyle
+    history: Mapping[str, Any]
     recall_settings: RecallSettings
 
     @property
     def encoder(self) -> Encoder:
         """Examples to token ids, with the bank as it is now."""
-        raise NotImplementedError
-
-    def save(self, folder: Path | str, training: Mapping[str, Any] | None = None) -> None:
-        """Saves the bank as a folder."""
         raise NotImplementedError
 
     @property
@@ -242,6 +250,26 @@ class Memory:
         if len(self) == 0:
             raise RecallError("an empty bank", "at least one procedure", "add and fit procedures first")
         return with_changes(self.recall_settings, options)
+
+    def save(self, folder: Path | str, training: Mapping[str, Any] | None = None) -> None:
+        """Saves the bank as a folder; `training` goes into its provenance, beside that of a loaded bank."""
+        own_notes = {"prompt": self.prompt, "call_style": self.call_style}
+        notes = {**self.history, **own_notes, **(training or {})}
+        own = self.backbone
+        origin = Origin(
+            own.id, own.fingerprint, self.chat.fingerprint, notes, own.configuration, own.source_sha256
+        )
+        save_bank(self.bank, Path(folder), origin)
+
+    def restore(self, folder: Path) -> None:
+        """Replaces this bank by a saved one.
+
+        Raises:
+            BankError: the bank is damaged, or of another backbone, chat format or coupling.
+        """
+        bank, _ = load_own(Path(folder), self.backbone, self.chat)
+        check_kind(bank, self.bank)
+        self.bank, self.lm = bank, MemoryLM(self.backbone.model, bank)
 
     def save_pretrained(self, folder: Path | str) -> None:
         """Saves the bank as a folder; the same as `save`."""

@@ -13,11 +13,10 @@ from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from tokmem.bank.bank import Bank
-from tokmem.bank.facts import Origin
 from tokmem.bank.init import Start, wide_rows
 from tokmem.bank.policy import ClosedForm, Shared
 from tokmem.bank.slots import IdPolicy
-from tokmem.bank.store import load_bank, save_bank
+from tokmem.bank.store import load_bank
 from tokmem.data.calls.schema import start_text
 from tokmem.data.calls.schema_check import check_schema
 from tokmem.data.calls.text import CallStyle
@@ -28,7 +27,7 @@ from tokmem.errors import ConfigError, DataError
 from tokmem.log import Callbacks
 from tokmem.methods import closed
 from tokmem.methods.lessons.card import Card
-from tokmem.methods.lessons.teach import Sources, teach_all
+from tokmem.methods.lessons.teach import Queries, Sources, teach_all
 from tokmem.methods.memory import Memory, bank_folder
 from tokmem.methods.memory_settings import (
     Addresses,
@@ -40,7 +39,6 @@ from tokmem.methods.memory_settings import (
     call_ends,
     check_bank,
     check_grammars,
-    check_kind,
     default_addresses,
     load_own,
 )
@@ -120,8 +118,7 @@ class TokMem(Memory, Trained):
         false_accept: float = 0.05,
         seed: int = 0,
     ) -> None:
-        # These refuse wrong values early.
-        TokMemSettings(start, width, call_style, renorm, negatives)
+        TokMemSettings(start, width, call_style, renorm, negatives)  # refuses wrong values early
         TokMemSettings(addresses=addresses or "trained")
         PromptSettings(prompt, max_length)
         self.backbone = as_backbone(backbone, tokenizer, device, dtype, device_map)
@@ -176,26 +173,6 @@ class TokMem(Memory, Trained):
     ) -> TokMem:
         """Loads a saved bank from a folder or from the Hugging Face Hub; the rest is as in `load`."""
         return cls.load(bank_folder(id_or_folder), backbone, **options)
-
-    def save(self, folder: Path | str, training: Mapping[str, Any] | None = None) -> None:
-        """Saves the bank as a folder; `training` goes into its provenance, beside that of a loaded bank."""
-        own_notes = {"prompt": self.prompt, "call_style": self.call_style}
-        notes = {**self.history, **own_notes, **(training or {})}
-        own = self.backbone
-        origin = Origin(
-            own.id, own.fingerprint, self.chat.fingerprint, notes, own.configuration, own.source_sha256
-        )
-        save_bank(self.bank, Path(folder), origin)
-
-    def restore(self, folder: Path) -> None:
-        """Replaces this bank by a saved one.
-
-        Raises:
-            BankError: the bank is damaged, or of another backbone, chat format or coupling.
-        """
-        bank, _ = load_own(Path(folder), self.backbone, self.chat)
-        check_kind(bank, self.bank)
-        self.bank, self.lm = bank, MemoryLM(self.backbone.model, bank)
 
     @property
     def notes(self) -> dict[str, Any]:
@@ -357,12 +334,12 @@ class TokMem(Memory, Trained):
             seed=settings.seed,
         )
 
-    def teach(self, sources: Sources, queries: Sequence[str | Example] = (), **changes: Any) -> list[Card]:
+    def teach(self, sources: Sources, queries: Queries = (), **changes: Any) -> list[Card]:
         """Learns procedures from prompts, skills or tools, without labels; returns a card for each.
 
         Args:
             sources: one or several paths as `tokmem learn` takes them, or lessons.
-            queries: to learn and to measure on; without any the backbone makes them.
+            queries: to learn and to measure on, or a file of them; without any the backbone makes them.
             changes: to the settings of lessons and of training, such as `top_k=64` or `epochs=5`.
         """
         return teach_all(self, sources, queries, changes)
