@@ -23,7 +23,7 @@ def test_it_can_be_read_and_its_queries_made(path: Path, monkeypatch: pytest.Mon
         monkeypatch.setenv(name, "/nowhere/rows.json")
     config = load_config(CompositionalConfig, path)
     assert config.name == path.stem
-    one_seed = config.name in ("rates100_mini", "adaptation") or config.name.endswith("_quick")
+    one_seed = config.name in ("rates100_mini", "adaptation", "hermes") or config.name.endswith("_quick")
     assert len(config.seeds) == (1 if one_seed else 3)
     if config.data.source == "generated":
         source, auxiliary = ToolSource(config.data), config.adaptation
