@@ -3,6 +3,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -180,3 +181,31 @@ def test_the_working_folder_is_refused(tmp_path: Path, monkeypatch: pytest.Monke
     ):
         pytest.fail("the block must not run")
     assert (cwd / "bank.json").read_text() == "{}"
+
+
+def test_what_a_killed_writer_began_to_remove_is_never_put_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A part of the old folder would be taken for the whole, and refused by each reader and writer."""
+    target = tmp_path / "bank"
+
+    def save(text: str) -> None:
+        with replace_folder(target, ("a", "b")) as draft:
+            (draft / "a").write_text(text)
+            (draft / "b").write_text(text)
+
+    def killed(folder: Path, *_: object, **__: object) -> None:
+        if (folder / "a").exists():
+            (folder / "a").unlink()
+            raise KeyboardInterrupt
+
+    save("old")
+    monkeypatch.setattr(shutil, "rmtree", killed)
+    with pytest.raises(KeyboardInterrupt):
+        save("new")
+    monkeypatch.undo()
+    assert (target / "a").read_text() == "new"
+    shutil.rmtree(target)
+    assert not recover_folder(target)
+    save("newer")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["bank"]

@@ -180,8 +180,7 @@ def _filled(target: Path) -> Iterator[Path]:
         shutil.rmtree(leftover)  # of a writer that was killed
     draft = _sibling(target, f"new-{os.getpid()}-{secrets.token_hex(4)}")
     old = _sibling(target, "old")
-    if old.exists():
-        shutil.rmtree(old)
+    _discard(old, target)
     draft.mkdir(parents=True)
     try:
         yield draft
@@ -193,7 +192,15 @@ def _filled(target: Path) -> Iterator[Path]:
         raise
     finally:
         shutil.rmtree(draft, ignore_errors=True)
-    shutil.rmtree(old, ignore_errors=True)
+    _discard(old, target)
+
+
+def _discard(old: Path, target: Path) -> None:
+    """Removes an old folder under another name, so that no part of it is ever taken for the whole."""
+    if old.exists():
+        leftover = _sibling(target, f"new-{os.getpid()}-{secrets.token_hex(4)}")
+        os.rename(old, leftover)
+        shutil.rmtree(leftover, ignore_errors=True)
 
 
 def check_replaceable(target: Path, files: Sequence[str]) -> None:
