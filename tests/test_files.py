@@ -209,3 +209,15 @@ def test_what_a_killed_writer_began_to_remove_is_never_put_back(
     assert not recover_folder(target)
     save("newer")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["bank"]
+
+
+@pytest.mark.parametrize(
+    ("number", "wanted", "says"),
+    [(errno.ENOSPC, TokMemError, "disk full"), (errno.EROFS, OSError, "Read-only"), (None, KeyError, "x")],
+)
+def test_an_error_of_a_library_in_rust_is_read(
+    tmp_path: Path, number: int | None, wanted: type[Exception], says: str
+) -> None:
+    with pytest.raises(wanted, match=says), replace_folder(tmp_path / "bank", ("a",)):
+        raise KeyError("x") if number is None else Exception(f"No space, or so (os error {number})")
+    assert list(tmp_path.iterdir()) == []

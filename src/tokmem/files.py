@@ -6,6 +6,7 @@ import errno
 import glob
 import json
 import os
+import re
 import secrets
 import shutil
 from collections.abc import Iterator, Sequence
@@ -187,9 +188,14 @@ def _filled(target: Path) -> Iterator[Path]:
         for file in draft.rglob("*"):
             _sync(file)
         _swap(draft, target, old)
-    except OSError as error:
-        _raise_if_full(error, target, draft, _size(draft))
-        raise
+    except Exception as error:
+        problem = _of_system(error, target)
+        if problem is None:
+            raise
+        _raise_if_full(problem, target, draft, _size(draft))
+        if problem is error:
+            raise
+        raise problem from error
     finally:
         shutil.rmtree(draft, ignore_errors=True)
     _discard(old, target)
@@ -264,6 +270,14 @@ def _swap(draft: Path, target: Path, old: Path) -> None:
         recover_folder(target)
         raise
     _sync(target.parent)
+
+
+def _of_system(error: Exception, target: Path) -> OSError | None:
+    """The error of the system behind an error; libraries in Rust name it in their text alone."""
+    if isinstance(error, OSError):
+        return error
+    found = re.search(r"\(os error (\d+)\)", str(error))
+    return OSError(int(found[1]), os.strerror(int(found[1])), str(target)) if found else None
 
 
 def _raise_if_full(error: OSError, target: Path, draft: Path, needed: int) -> None:

@@ -157,7 +157,7 @@ def commands(home: Path) -> dict[str, list[str]]:
         "bank add": ["bank", "add", bank, "--name", "new", "--description", "x", "--out", "here"],
         "bank rename": ["bank", "rename", bank, "upper", "shout", "--out", "here"],
         "bank merge": ["bank", "merge", bank, bank, "--out", "here"],
-        "export": ["export", bank, "--backbone", model, "--out", "here"],
+        "export": ["export", bank, "--to", "peft", "--backbone", model, "--out", "here"],
         "analyze": ["analyze", bank, "--out", "here"],
         "recall": ["recall", "France", "--bank", bank, "--backbone", model],
         "init": ["init", "here"],

@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
-from safetensors import SafetensorError
-
 from tokmem.errors import ExportError
 from tokmem.export import adapter, gguf, hf, lora, peft
 from tokmem.export.card import CARD, FACTS, card, facts
@@ -107,12 +105,7 @@ def export(
     check_replaceable(folder, (FACTS, "*"))
     vocabulary = plan_vocabulary(memory, spelling)
     with replace_folder(folder, (FACTS, "*")) as draft:
-        try:
-            form.write(memory, vocabulary, draft, **options)
-        except SafetensorError as error:
-            raise ExportError(
-                f"{folder} cannot be written ({error})", "a disk with space", "free some"
-            ) from error
+        form.write(memory, vocabulary, draft, **options)
         difference = form.check(memory, vocabulary, draft) if check else None
         atomic_write_text(draft / CARD, card(memory, vocabulary, form.about))
         atomic_write_json(draft / FACTS, facts(memory, vocabulary, to, difference))

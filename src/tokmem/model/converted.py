@@ -151,7 +151,6 @@ def require_space(folder: Path, needed: int) -> None:
 
 def _write(path: Path, sha256: str, name: str, folder: Path) -> None:
     import torch
-    from safetensors import SafetensorError
 
     from tokmem.model.fingerprint import fingerprint
     from tokmem.model.gguf import count_weights, open_gguf, read_model, read_tokenizer
@@ -161,12 +160,7 @@ def _write(path: Path, sha256: str, name: str, folder: Path) -> None:
     require_space(folder.parent, count_weights(reader) * dtype.itemsize + (1 << 24))
     model, tokenizer = read_model(path, dtype), read_tokenizer(path, reader)
     with replace_folder(folder, (FACTS, "*")) as draft:
-        try:
-            model.save_pretrained(draft, max_shard_size="1TB")
-        except SafetensorError as error:
-            raise TokMemError(
-                f"{folder} cannot be written ({error})", "a disk with space", "free some space"
-            ) from error
+        model.save_pretrained(draft, max_shard_size="1TB")
         tokenizer.save_pretrained(draft)
         files = {
             file.name: (file.stat().st_size, "" if file.name == WEIGHTS else file_sha256(file))
