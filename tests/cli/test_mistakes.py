@@ -281,10 +281,37 @@ def test_a_signal_before_the_command_begins_ends_it_tidily(
     monkeypatch.setattr(place, stop)
     monkeypatch.setattr(sys, "argv", ["tokmem", "bank", "list", "x"])
     monkeypatch.setattr(signal, "signal", lambda *_: None)
+    monkeypatch.setattr(sys, "unraisablehook", sys.unraisablehook)  # `main` sets its own
     with pytest.raises(SystemExit) as ended:
         main()
     assert ended.value.code == status
     assert "goes on with --resume" in " ".join(capsys.readouterr().err.split())
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_in_a_destructor_is_not_lost(number: int, status: int) -> None:
+    """Python ignores exceptions in `__del__`, and so the one that ends the command."""
+    script = f"""
+import os, time
+from tokmem.cli import main
+
+class Object:
+    def __del__(self):
+        os.kill(os.getpid(), {int(number)})
+        time.sleep(0)
+
+def app():
+    Object()
+    time.sleep(60)
+
+main.app = app
+main.main()
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=50, check=False
+    )
+    assert done.returncode == status, done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_installed_command_prints_its_version_and_survives_a_closed_pipe(bank: Path) -> None:

@@ -8,6 +8,7 @@ import signal
 import sys
 from collections.abc import Callable
 from functools import wraps
+from threading import Timer
 from typing import Annotated, Any
 
 import typer
@@ -222,6 +223,7 @@ def main() -> None:
     if not sys.stderr.isatty():  # bars of other libraries would fill a log
         os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     signal.signal(signal.SIGTERM, _terminate)
+    sys.unraisablehook = _not_lost
     try:
         app()
     except KeyboardInterrupt as error:  # typer still builds the commands
@@ -230,3 +232,13 @@ def main() -> None:
 
 def _terminate(*_: object) -> None:
     raise Terminated
+
+
+def _not_lost(unraisable: sys.UnraisableHookArgs) -> None:
+    """Sends a signal again whose exception Python ignored, as it does in the `__del__` of an object."""
+    numbers: dict[type, int] = {Terminated: signal.SIGTERM, KeyboardInterrupt: signal.SIGINT}
+    number = numbers.get(unraisable.exc_type)
+    if number is None:
+        sys.__unraisablehook__(unraisable)
+    else:  # a moment later, when `__del__` is over
+        Timer(0.05, os.kill, (os.getpid(), number)).start()
