@@ -154,7 +154,7 @@ def commands(home: Path) -> dict[str, list[str]]:
     return {
         "train": ["train", corpus, "--backbone", model, "--test-size", "0", "--out", "here"],
         "run": ["run", str(home / "plan.yaml"), "--out", "here"],
-        "bank add": ["bank", "add", bank, "--name", "new", "--description", "x", "--out", "here"],
+        "bank add": [*("bank", "add", bank, "--backbone", model, "--name", "new"), "--out", "here"],
         "bank rename": ["bank", "rename", bank, "upper", "shout", "--out", "here"],
         "bank merge": ["bank", "merge", bank, bank, "--out", "here"],
         "export": ["export", bank, "--to", "peft", "--backbone", model, "--out", "here"],
