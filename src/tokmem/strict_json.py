@@ -42,7 +42,7 @@ def parse_json(text: str | bytes, *, nan_as_null: bool = False) -> Any:
         value = json.loads(
             decoded,
             parse_constant=_null if nan_as_null else _refuse_constant,
-            parse_float=_finite,
+            parse_float=finite,
             object_pairs_hook=_unique,
         )
     except RecursionError as error:
@@ -100,7 +100,7 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return made
 
 
-def _finite(digits: str) -> float:
+def finite(digits: str) -> float:
     """Refuses what Python would read as infinity, which nothing can write back."""
     number = float(digits)
     if not math.isfinite(number):

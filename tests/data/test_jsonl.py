@@ -161,3 +161,6 @@ def test_the_rows_of_one_split_are_read_alone(path):
     assert len(read_jsonl(path)) == 2
     write(path, rows[0])
     assert len(read_jsonl(path, "test")) == 1, "no row has a split"
+    write(path, *rows)
+    with pytest.raises(DataError, match="a `split` on all lines or on none"):
+        read_jsonl(path, "train")

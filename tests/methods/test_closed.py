@@ -433,6 +433,7 @@ def test_a_second_training_on_the_same_examples_counts_no_state_twice(backbone: 
     made.fit([*examples("date"), *examples("date", queries=["Peru", "Chile"])])
     assert made.bank.statistics is not None
     assert made.bank.statistics.counts == {"date": 8}
+    assert len(made.bank.states["date"]) == 8, "of both trainings"
     made.remove("date")
     made.add("date")
     made.fit(examples("date"))
@@ -471,6 +472,9 @@ def test_a_fit_that_is_refused_adds_no_procedure(backbone: Backbone) -> None:
     with pytest.raises(DataError, match="no examples"):
         made.dry_run([])
     assert made.bank.names == ("date",)
+    made.add(["sum", "river"])
+    with pytest.raises(DataError, match="'river', which has no training examples"):
+        made.fit({"sum": [("c", "d")]}, {"river": [("e", "f")]})
 
 
 def test_addresses_are_checked(backbone: Backbone) -> None:

@@ -105,7 +105,7 @@ class Statistics:
         """The places of those prompts that no earlier call named for this procedure.
 
         The hashes of prompts live as long as this object and are never saved. They keep a second training on
-        the same examples from counting each state twice.
+        the same examples of single calls from counting each state twice.
         """
         seen = self._counted.setdefault(name, set())
         new = [place for place, prompt in enumerate(prompts) if prompt not in seen]

@@ -50,11 +50,13 @@ def read_jsonl(path: Path, split: Split | None = None) -> tuple[Example, ...]:
         split: takes the rows of this split alone, if rows have a ``split``; None takes all.
 
     Raises:
-        DataError: a line is not valid (its number is given), an id stands twice, or the file is empty.
+        DataError: a line is not valid (its number is given), an id stands twice, the file is empty, or a
+            split is asked for and only some rows have one.
     """
     rows = _read_rows(Path(path), read_bytes(Path(path)))
-    divided = split is not None and any(row.split for row in rows)
-    return tuple(row.example for row in rows if not divided or row.split == split)
+    if split is None or not any(row.split for row in rows):
+        return tuple(row.example for row in rows)
+    return tuple(row.example for row, its in zip(rows, _assign(rows, 0, 0), strict=True) if its == split)
 
 
 def load_jsonl(

@@ -280,11 +280,12 @@ def _count(memory: ClosedMemory, name: str, states: Tensor, examples: Sequence[E
 
 
 def _add_states(memory: ClosedMemory, name: str, states: Tensor) -> None:
-    """Adds states of a procedure to the sums, and keeps some of them."""
+    """Adds states of a procedure to the sums, and keeps some of them and of those that were kept before."""
     _statistics(memory).add(name, states, best_ordinary(memory.lm, states))
-    draws = stream(memory.seed, "kept", name)
-    kept = draws.sample(range(len(states)), min(memory.negatives or KEPT, len(states)))
-    memory.bank.keep_states(name, states[sorted(kept)])
+    earlier = memory.bank.states.get(name, states[:0]).to(states)
+    pool, draws = torch.cat([earlier, states]), stream(memory.seed, "kept", name)
+    kept = draws.sample(range(len(pool)), min(memory.negatives or KEPT, len(pool)))
+    memory.bank.keep_states(name, pool[sorted(kept)])
 
 
 def compute_addresses(memory: ClosedMemory, policy: ClosedForm) -> None:
@@ -347,10 +348,12 @@ def _by_procedure(
                 "set recall.mode to chain, or addresses to trained",
             )
         if names[0] not in procedures:
+            fresh = names[0] in memory.bank.fresh_names
+            why = "has no training examples" if fresh else "is learned already"
             raise DataError(
-                f"an example of {names[0]!r}, which is learned already",
-                f"examples of what is new: {', '.join(procedures) or 'nothing'}",
-                "leave it out, or train the bank's procedures on: tokmem train --load-task-tokens",
+                f"an example of {names[0]!r}, which {why}",
+                f"examples of what is trained: {', '.join(procedures) or 'nothing'}",
+                "leave it out; tokmem train --load-task-tokens trains the procedures of a bank on",
             )
         found[names[0]].append(its)
     return found

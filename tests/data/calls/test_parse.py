@@ -48,6 +48,7 @@ def test_a_turn_is_a_tool_and_its_arguments() -> None:
         ('{"city": "Os', False, "no JSON"),
         ('{"city": "Oslo"} and so on', False, "Extra data"),
         ('{"city": NaN}', False, "NaN is no JSON value"),
+        ('{"city": 1e999}', False, "the number 1e999 is too large"),
         ('["Oslo"]', False, "a list, no object"),
         ("", False, "no JSON"),
         ('{"city": ' * 5_000, False, "no JSON"),

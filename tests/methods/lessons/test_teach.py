@@ -199,3 +199,19 @@ def test_a_teacher_that_always_says_the_same_is_told(
     with caplog.at_level(logging.WARNING, "tokmem"):
         lesson(memory(backbone))
     assert "always says the same" in caplog.text
+
+
+@pytest.mark.parametrize("addresses", ["closed", "trained"])
+def test_a_lesson_leaves_what_is_not_learned_yet_trainable(backbone: Backbone, addresses: str) -> None:
+    made = memory(backbone, addresses=addresses)
+    made.add("later")
+    lesson(made)
+    assert made.bank.fresh_names == ("later",)
+
+
+def test_a_lesson_that_is_refused_leaves_no_procedure(backbone: Backbone) -> None:
+    made = memory(backbone)
+    with pytest.raises(ConfigError, match="epoch"):
+        lesson(made, training={"epoch": 2})
+    assert made.bank.names == ()
+    lesson(made)

@@ -14,6 +14,7 @@ from typing import Any, NoReturn
 from tokmem.data.calls.schema_check import argument_error
 from tokmem.errors import RecallError
 from tokmem.records import Answer, Call, ParsedCall, Procedure, Turn
+from tokmem.strict_json import finite
 
 _NAME = r'"name"\s*:\s*"((?:[^"\\\n]|\\.)*)"'
 _NAMED = re.compile(_NAME)
@@ -153,4 +154,4 @@ def _no_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is no JSON value")
 
 
-_DECODER = json.JSONDecoder(parse_constant=_no_constant)
+_DECODER = json.JSONDecoder(parse_constant=_no_constant, parse_float=finite)

@@ -9,13 +9,15 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields, replace
 from functools import partial
 from pathlib import Path
 from statistics import fmean
 from typing import Any, TypeAlias
 
+from tokmem.bank.bank import Bank
 from tokmem.data.coerce import as_query
 from tokmem.data.fields import take, take_texts
 from tokmem.data.lessons.lesson import Lesson
@@ -71,9 +73,10 @@ def teach(
     """
     started = time.monotonic()
     check_scorer()
-    ready = prepare(memory, lesson, settings, queries=queries, folder=folder)
-    choose_start(memory, lesson.name, lesson.text, ready.train, ready.targets, settings.start_tries)
-    train_student(memory, ready.teacher, ready.train, ready.targets, training or {}, ready.place)
+    with _alone(memory.bank, lesson.name):
+        ready = prepare(memory, lesson, settings, queries=queries, folder=folder)
+        choose_start(memory, lesson.name, lesson.text, ready.train, ready.targets, settings.start_tries)
+        train_student(memory, ready.teacher, ready.train, ready.targets, training or {}, ready.place)
     card = _card(memory, ready.teacher, ready.held, ready.targets)
     return Card(
         **card,
@@ -83,6 +86,23 @@ def teach(
         identity=ready.identity,
         recipe=recipe(memory, training or {}),
     )
+
+
+@contextmanager
+def _alone(bank: Bank, name: str) -> Iterator[None]:
+    """Trains one new procedure within the block; what was trainable before is so afterwards.
+
+    A block that fails leaves the bank without the procedure.
+    """
+    before, trainable = {*bank.names}, bank.fresh_names
+    try:
+        yield
+    except BaseException:
+        bank.remove([new for new in bank.names if new == name and new not in before])
+        raise
+    finally:
+        bank.freeze()
+        bank.thaw([one for one in trainable if one in bank.names])
 
 
 @dataclass(frozen=True)
