@@ -39,7 +39,7 @@ from tokmem.records import Encoded, Example, Procedure
 from tokmem.seeds import stream
 from tokmem.train.bank_objective import BankObjective
 from tokmem.train.dry_run import DryRun, dry_run
-from tokmem.train.fit import fit
+from tokmem.train.fit import fit, reading
 from tokmem.train.parallel import join_processes
 from tokmem.train.settings import FitReport, FitSettings
 from tokmem.train.steering import SteeringObjective
@@ -227,11 +227,13 @@ def _train_group(
     memory.bank.thaw(group.names)
     objective = stage.steering()
     report = fit(objective, group.train, settings, order=order, checkpoint=checkpoint, callbacks=[told])
-    states = prompt_states(objective, group.train, order)
+    with reading(objective, settings):
+        states = prompt_states(objective, group.train, order)
+        lost = _held_loss(objective, group.held, settings)
     for number, name in enumerate(group.names):
         part = slice(number * group.count, (number + 1) * group.count)
         _count(memory, name, states[part], group.train[part])
-    report = replace(report, best_loss=_held_loss(objective, group.held, settings))
+    report = replace(report, best_loss=lost)
     told.group_ends(report)
     return report
 
@@ -264,7 +266,8 @@ def _chained(stage: Stage) -> FitReport:
         checkpoint=stage.checkpoint,
         callbacks=stage.callbacks,
     )
-    states, targets = states_of_targets(objective, encoded, settings)
+    with reading(objective, settings):
+        states, targets = states_of_targets(objective, encoded, settings)
     for name in stage.names:
         _add_states(memory, name, states[targets == memory.bank.memory[name][0]])
     heads = {ids[0] for ids in memory.bank.memory.values()}

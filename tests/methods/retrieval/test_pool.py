@@ -74,6 +74,15 @@ def test_ties_keep_the_order_of_arrival(k: int) -> None:
     assert queries(found(made, "red sky", 6))[:k] == ["red car", "red car", "red car", "red house"][:k]
 
 
+def test_ties_at_the_cut_keep_the_order_of_arrival() -> None:
+    """Six texts tie behind two that are nearer; faiss alone would keep the last of them."""
+    tied = [solved(f"red {word}") for word in WORDS[1:7]]
+    made = pool(*tied, solved("red"), solved("red red"))
+    for k in range(2, 8):
+        hits = queries(found(made, "red", k))
+        assert hits == ["red", "red red", *(example.query for example in tied[: k - 2])]
+
+
 def test_a_text_is_embedded_once() -> None:
     made = pool(solved("red", "a"), solved("red", "b"), solved("blue"))
     made.add([solved("blue", "c"), solved("green")])

@@ -161,11 +161,20 @@ class Pool:
         if procedure is not None:
             only = self._faiss.IDSelectorBatch(rows)
             options["params"] = self._faiss.SearchParameters(sel=only)
-        found = self._index.search(embeddings.numpy(), min(k, len(rows)), **options)
+        found = self._top(embeddings, min(k, len(rows)), len(rows), options)
         return [
             self._hits(scores, places, procedure)[:k]
             for scores, places in zip(*(part.tolist() for part in found), strict=True)
         ]
+
+    def _top(self, embeddings: Tensor, wanted: int, most: int, options: Mapping[str, Any]) -> tuple[Any, Any]:
+        """Scores and rows of the nearest; all of those that tie with the last, of which faiss keeps any."""
+        count = min(wanted + 1, most)
+        while True:
+            scores, rows = self._index.search(embeddings.numpy(), count, **options)
+            if count == most or (scores[:, -1] < scores[:, wanted - 1]).all():
+                return scores, rows
+            count = min(2 * count, most)
 
     def _hits(self, scores: Sequence[float], rows: Sequence[int], procedure: str | None) -> list[Hit]:
         ranked = sorted(zip(scores, rows, strict=True), key=lambda pair: (-pair[0], pair[1]))
