@@ -292,8 +292,10 @@ def test_a_signal_before_the_command_begins_ends_it_tidily(
 def test_a_signal_in_a_destructor_is_not_lost(number: int, status: int) -> None:
     """Python ignores exceptions in `__del__`, and so the one that ends the command."""
     script = f"""
-import os, time
+import os, signal, time
 from tokmem.cli import main
+
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background starts without it
 
 class Object:
     def __del__(self):
