@@ -269,6 +269,9 @@ def test_demo_prints_its_table_and_recalls_aloud(
     assert done.stdout.count("recalled  ") == done.stdout.count("reference  ") == 5
     assert "tokmem recall runs/demo/banks/tokmem_dc+addresses=closed-query-0" in done.stdout
     assert cli("demo", *args).exit_code == 0, "an earlier demo is replaced"
+    refused = cli("demo", *args, "--set", "backbone.model_name=/nowhere/model")
+    assert refused.exit_code == 2
+    assert Path("runs/demo/summary.json").is_file(), "a demo that cannot start leaves the earlier one"
     Path("mine").mkdir()
     Path("mine/thesis.txt").write_text("precious")
     Path("runs/demo/my notes").mkdir()

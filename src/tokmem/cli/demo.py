@@ -17,6 +17,7 @@ from tokmem.errors import ConfigError
 from tokmem.files import check_replaceable
 
 if TYPE_CHECKING:  # importing them takes seconds
+    from tokmem.data.corpus import Corpus
     from tokmem.model.backbone import Backbone
     from tokmem.tracks.atomic.config import AtomicConfig
 
@@ -48,6 +49,7 @@ def demo(
     """Teach a frozen model ten new procedures as ten tokens, measure them, and recall five queries aloud."""
     from tokmem.config import load_config
     from tokmem.tracks.atomic.config import AtomicConfig
+    from tokmem.tracks.atomic.data import load_corpus
     from tokmem.tracks.atomic.experiment import learner_name
     from tokmem.tracks.run import run
     from tokmem.tracks.workers import cores
@@ -62,8 +64,11 @@ def demo(
             "a demo without memory tokens or without prompt query",
             "method tokmem_dc or tokmem, and prompt query: the demo recalls with that bank",
         )
-    _clear(out)
+    _require_ours(out)
     backbone = load(config.backbone)
+    corpus = load_corpus(config.data, backbone)
+    if out.is_dir():  # only now that the new demo can start
+        shutil.rmtree(out)
     retrieved = " and with retrieved examples in its prompt (rag)" if "rag" in config.methods else ""
     console().print(
         f"A frozen backbone ({backbone.id}) meets ten procedures. It is asked untrained (base){retrieved}, "
@@ -74,7 +79,7 @@ def demo(
     summary = run(config, out, workers=workers, backbone=backbone)
     show_results(summary, out)
     bank = out / "banks" / learner_name(ours, "query", config.seeds[0])
-    _recall_aloud(config, backbone, bank)
+    _recall_aloud(config, backbone, corpus, bank)
     _write_page(summary, bank, out / "report")
     console().print(f'Try next:  {command_line("recall", bank)} "..."', markup=False)
 
@@ -111,8 +116,8 @@ def _write_page(summary: Mapping[str, Any], bank: Path, out: Path) -> None:
         console().print(f"Open:      {page}", markup=False)
 
 
-def _clear(folder: Path) -> None:
-    """Removes an earlier demo, and nothing else. A folder that also holds other files is refused."""
+def _require_ours(folder: Path) -> None:
+    """Refuses a folder that holds anything but an earlier demo."""
     if folder.is_dir():
         check_replaceable(folder, _WRITTEN)
         config = folder / "config.yaml"
@@ -120,17 +125,14 @@ def _clear(folder: Path) -> None:
             raise ConfigError(
                 f"{folder} holds another run", "a demo or a new folder", "name another one with --out"
             )
-        shutil.rmtree(folder)
     elif folder.exists():
         raise ConfigError(f"{folder} is a file", "a folder", "name another one with --out")
 
 
-def _recall_aloud(config: AtomicConfig, backbone: Backbone, bank: Path) -> None:
+def _recall_aloud(config: AtomicConfig, backbone: Backbone, corpus: Corpus, bank: Path) -> None:
     """Loads the bank back and answers a test query of some procedures, without instructions."""
     from tokmem.methods.tokmem import TokMem
-    from tokmem.tracks.atomic.data import load_corpus
 
-    corpus = load_corpus(config.data, backbone)
     step = max(1, len(corpus.names) // _ALOUD)
     examples = [corpus.test[name][0] for name in corpus.names[::step][:_ALOUD] if corpus.test[name]]
     recall = replace(config.recall, top_k=3)
