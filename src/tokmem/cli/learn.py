@@ -113,7 +113,7 @@ def learn(
 
 
 def _is_of(card: Mapping[str, Any], identity: str, recipe: str) -> bool:
-    """Whether a card is of a lesson and its way of training, which cards of older versions do not name."""
+    """Tells whether a card is of this lesson and this training. Older cards name no training."""
     return card.get("identity") == identity and card.get("recipe", recipe) == recipe
 
 

@@ -51,7 +51,7 @@ def bank_config(bank: Path, origin: Origin, settings: Mapping[str, str]) -> Any:
 
 
 def backbone_of(bank: Path, origin: Origin) -> str:
-    """The backbone that the run of a bank adapted and saved beside it; else the one that the bank names."""
+    """Names the backbone of a bank: the adapted copy in the folder of its run, if there is one."""
     adapted = bank.parent.parent / origin.backbone
     return str(adapted) if (adapted / "config.json").is_file() else origin.backbone
 

@@ -103,8 +103,8 @@ def _bank_and_query(
 ) -> tuple[Path | None, str | None]:
     """Finds the bank and the query among the arguments.
 
-    The first of two is the bank. A single one is the bank if it is a folder, unless --bank is given; beside
-    a server it has to be the folder of a bank.
+    Of two arguments the first is the bank. A single argument is the bank if --bank is missing and it
+    names a folder. With --url this folder must hold a `bank.json`.
 
     Raises:
         ConfigError: there are more arguments.
@@ -119,7 +119,7 @@ def _bank_and_query(
 
 
 def _is_bank(word: str, served: bool) -> bool:
-    """Whether a single argument is the bank and not the query; a query may be too long for a path."""
+    """Tells whether a single argument is the bank. A query may be too long to be a path."""
     try:
         return (Path(word) / "bank.json").is_file() if served else Path(word).is_dir()
     except (OSError, ValueError):

