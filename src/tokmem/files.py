@@ -59,7 +59,7 @@ def atomic_write_bytes(path: Path, data: bytes) -> None:
 
 def remove_drafts(folder: Path) -> None:
     """Removes what killed writers of single files left below a folder that nobody else writes to."""
-    for draft in folder.rglob(".*.*.tmp"):
+    for draft in folder.rglob(f".*.{'[0-9a-f]' * 8}.tmp"):
         draft.unlink(missing_ok=True)
 
 

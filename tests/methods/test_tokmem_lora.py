@@ -134,3 +134,13 @@ def test_the_adapter_keeps_its_own_rate_in_fit(backbone: Backbone) -> None:
     made = method(backbone, freeze=False)
     _, adapter = made._objective(FitSettings(lr=0.5)).groups
     assert adapter.rate * 0.5 == pytest.approx(made.lora_lr)
+
+
+def test_a_loaded_bank_learns_with_settings_that_fit(backbone: Backbone, tmp_path: Path) -> None:
+    made = method(backbone, freeze=True)
+    made.learn(procedures("one"), block("one"), [])
+    made.save(tmp_path)
+    loaded = TokMemLora.load(tmp_path, backbone)
+    report = loaded.fit([(f"say {n}", f"SAY {n}") for n in range(5)], procedure="new")
+    assert report.steps == 150
+    assert report.loss < report.first_loss

@@ -244,3 +244,8 @@ def test_a_header_with_an_endless_list_is_refused_at_once(tmp_path: Path) -> Non
     with pytest.raises(BackboneError, match="damaged or no GGUF file"):
         open_gguf(path)
     assert time.monotonic() - began < 5
+
+
+def test_a_missing_file_is_not_called_damaged(tmp_path: Path) -> None:
+    with pytest.raises(BackboneError, match=r"no file .*check the path"):
+        open_gguf(tmp_path / "none.gguf")

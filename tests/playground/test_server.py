@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
@@ -10,9 +11,13 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
+from tests.data.tiny_chat import LLAMA, tiny_tokenizer
+from tests.tiny import tiny_backbone
 from tokmem.cli.main import app
 from tokmem.methods.tokmem import TokMem
+from tokmem.methods.tokmem_lora import TokMemLora
 from tokmem.playground.session import Session
+from tokmem.records import Example, Procedure, Turn
 
 PAIRS = [[f"What is red in {place}?", f"{place} rose"] for place in ("Rome", "Oslo", "Lima", "Kyiv", "Bonn")]
 
@@ -112,3 +117,44 @@ def test_a_port_in_use_is_refused_before_the_backbone_loads(
     done = CliRunner().invoke(app, ["ui", "bank", "--port", str(port)])
     assert done.exit_code == 2
     assert f"port {port}: Address already in use" in " ".join(done.output.split())
+
+
+def test_save_keeps_what_another_program_wrote(port: int, session: Session, tmp_path: Path) -> None:
+    assert ask(port, "save")[0] == 200
+    other = TokMem.load(session.folder, session.memory.backbone)
+    other.rename("capital", "city")
+    other.save(session.folder)
+    status, error = ask(port, "save")
+    assert status == 400
+    assert "which another program has changed" in error["got"]
+    assert "city" in TokMem.load(session.folder, session.memory.backbone)
+    session.folder.rename(tmp_path / "theirs")
+    assert ask(port, "save")[0] == 200
+    assert ask(port, "save")[0] == 200
+
+
+def test_an_error_of_the_system_is_told(port: int, session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise PermissionError(13, "Permission denied", "bank")
+
+    monkeypatch.setattr(session.memory, "save", full)
+    status, error = ask(port, "save")
+    assert status == 400
+    assert "Permission denied" in error["got"]
+    assert ask(port, "state", Host="[::1")[0] == 403
+    assert ask(port, "state", Origin="http://[::1")[0] == 403
+
+
+def test_a_bank_beside_an_adapter_is_saved_where_it_was(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    pytest.importorskip("peft")
+    made = TokMemLora(tiny_backbone(tiny_tokenizer(LLAMA)), freeze_after_first=True, prompt="query")
+    made.learn([Procedure("capital")], [Example("France", (Turn("capital", "Paris"),))], [])
+    made.save(tmp_path / "home")
+    opened: list[Path] = []
+    monkeypatch.setattr("tokmem.cli.ui.open_memory", lambda *_: made)
+    monkeypatch.setattr("tokmem.playground.session.Session.__init__", lambda _, memory, at: opened.append(at))
+    monkeypatch.setattr("tokmem.playground.server.make_server", lambda *_: sys.exit())
+    CliRunner().invoke(app, ["ui", str(tmp_path / "home" / "bank"), "--port", "0"])
+    assert opened == [tmp_path / "home"]

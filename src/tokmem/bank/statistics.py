@@ -79,7 +79,7 @@ class Statistics:
 
     def common_mean(self) -> Tensor:
         """(d,) mean of all states of the procedures."""
-        return torch.stack([self.sums[n] for n in self.names]).sum(0) / sum(self.counts.values())
+        return torch.stack([self.sums[n] for n in self.names]).sum(0) / self.total
 
     def covariance(self) -> Tensor:
         """(d, d) C: how states vary about their procedures' means."""
@@ -147,7 +147,7 @@ class Statistics:
     def calls(self) -> Moments:
         """The moments of all states that choose a memory token."""
         own = Moments(self.dim)
-        own.count, own.total = sum(self.counts.values()), self.means().new_zeros(self.dim)
+        own.count, own.total = self.total, self.means().new_zeros(self.dim)
         if own.count:
             own.total = torch.stack([self.sums[n] for n in self.names]).sum(0)
             own.scatter = self.total_covariance() * own.count

@@ -67,6 +67,8 @@ def serve(
 
 def _show(server: Server, bank: Path, folder: Path) -> None:
     """Prints how to ask the server."""
+    from tokmem.serving.exported import export_kind
+
     lines = [
         f"{server.engine.name} serves {folder} at {server.url}; its messages are in {server.log}",
         "",
@@ -74,7 +76,7 @@ def _show(server: Server, bank: Path, folder: Path) -> None:
         f'-d \'{{"model": "{server.model}", "messages": [{{"role": "user", "content": "Hello"}}]}}\'',
         f'OpenAI(base_url="{server.url}", api_key="none").chat.completions.create('
         f'model="{server.model}", messages=[{{"role": "user", "content": "Hello"}}])',
-        command_line("recall", bank, "Hello", "--url", server.url),
+        command_line("recall", *([] if export_kind(bank) else [bank]), "Hello", "--url", server.url),
         "",
         "Ctrl-C ends it.",
     ]

@@ -27,12 +27,17 @@ def ui(
 
     Only this machine can reach the page. Changes are written when the page's Save is pressed. Ctrl-C ends.
     """
+    from tokmem.methods.tokmem_lora import home_of
     from tokmem.playground.server import HOST, make_server
     from tokmem.playground.session import Session
     from tokmem.serving.server import choose_port
 
     port = choose_port(port)  # before the backbone loads
     memory = open_memory(bank, given(ctx), prompt)
-    with make_server(Session(memory, bank), port) as server:
+    session = Session(memory, home_of(bank) or bank)
+    with make_server(session, port) as server:
         console().print(f"Open http://{HOST}:{server.server_port} (Ctrl-C ends)", markup=False)
-        server.serve_forever()
+        try:
+            server.serve_forever()
+        except KeyboardInterrupt:
+            console().print("stopped; changes were not saved" if session.changed else "stopped", markup=False)

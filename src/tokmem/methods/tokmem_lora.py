@@ -76,9 +76,6 @@ class TokMemLora(TokMem):
         plain = load_backbone(backbone) if isinstance(backbone, str) else backbone
         self.adapter = Adapter(plain, lora or LoraSettings(), seed)
         adapted = replace(plain, model=self.adapter.model, fingerprint=fingerprint(self.adapter.model))
-        options["settings"] = (
-            options.get("settings") or FitSettings()
-        )  # the adapter's rate is relative to its rate
         super().__init__(adapted, seed=seed, **{"addresses": "trained", **options})
         check_negatives(self.negatives, freeze_after_first)
         if self.bank.statistics is not None:

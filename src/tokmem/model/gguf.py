@@ -80,6 +80,8 @@ def open_gguf(path: Path) -> GGUFReader:
                 raise ValueError("it ends within its header or a tensor")
             return super()._get(offset, dtype, count, override_order)
 
+    if not path.is_file():
+        raise BackboneError(f"no file {str(path)!r}", "a GGUF file", "check the path")
     try:
         reader = Bounded(path)
     except (ValueError, IndexError, KeyError, OverflowError, MemoryError, OSError) as error:

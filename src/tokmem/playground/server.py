@@ -63,13 +63,17 @@ class _Handler(BaseHTTPRequestHandler):
             self._reply(HTTPStatus.OK, self.session.call(self.path.strip("/"), self._body()))
         except TokMemError as error:
             self._reply(HTTPStatus.BAD_REQUEST, {"got": error.got, "wanted": error.wanted, "do": error.do})
+        except OSError as error:
+            told = {"got": str(error), "wanted": "a folder that can be written", "do": "change its rights"}
+            self._reply(HTTPStatus.BAD_REQUEST, told)
 
     def _own(self) -> bool:
         """Whether a request names this machine: another name may be a site's that points here."""
-        names = [urlsplit(f"//{self.headers.get('Host', '')}").hostname]
-        if "Origin" in self.headers:
-            names.append(urlsplit(self.headers["Origin"]).hostname)
-        return _OWN.issuperset(names)
+        addresses = [f"//{self.headers.get('Host', '')}", self.headers.get("Origin")]
+        try:
+            return _OWN.issuperset(urlsplit(one).hostname for one in addresses if one is not None)
+        except ValueError:  # no address at all
+            return False
 
     def _body(self) -> dict[str, Any]:
         try:

@@ -7,13 +7,16 @@ from pathlib import Path
 from threading import Lock
 from typing import Any
 
+from tokmem.bank.facts import FACTS
 from tokmem.data.coerce import as_query
 from tokmem.data.fields import take
-from tokmem.errors import DataError
+from tokmem.errors import BankError, DataError
 from tokmem.locks import lock_folder
 from tokmem.log import Callback
 from tokmem.methods.base import Base
 from tokmem.methods.tokmem import TokMem
+from tokmem.methods.tokmem_lora import BANK
+from tokmem.model.converted import file_sha256
 from tokmem.report.answers import answer_record
 
 Record = dict[str, Any]
@@ -32,6 +35,7 @@ class Session(Callback):
 
     def __init__(self, memory: TokMem, folder: Path) -> None:
         self.memory, self.folder, self.changed = memory, folder, False
+        self._saved = self._digest()
         self.done = self.steps = 0
         self.calls = {
             call.__name__: call
@@ -119,11 +123,28 @@ class Session(Callback):
         return self.state({})
 
     def save(self, _: Record) -> Record:
-        """Writes the bank back into its folder."""
+        """Writes the bank back into its folder.
+
+        Raises:
+            BankError: another program has changed the folder since the page opened or saved it.
+        """
         with lock_folder(self.folder):
+            now = self._digest()
+            if now not in (None, self._saved):
+                raise BankError(
+                    f"{self.folder}, which another program has changed",
+                    "the bank as the page opened it",
+                    "move that folder away to keep both, then save again",
+                )
             self.memory.save(self.folder)
+            self._saved = self._digest()
         self.changed = False
         return self.state({})
+
+    def _digest(self) -> str | None:
+        """The digest of the saved bank; None if there is none."""
+        places = (self.folder / FACTS, self.folder / BANK / FACTS)
+        return next((file_sha256(path) for path in places if path.is_file()), None)
 
 
 def _pairs(examples: list[Any]) -> list[tuple[str, str]]:

@@ -100,6 +100,12 @@ def choose_engine(name: str | None, forms: tuple[Kind, ...]) -> Engine:
     """
     if name is None:
         fitting = [engine for engine in ENGINES.values() if engine.form in forms]
+        if not fitting:
+            raise ServingError(
+                f"an export of the form {' or '.join(forms)}, which no engine here reads",
+                "the form hf or gguf",
+                "export the bank again: tokmem export BANK --to hf",
+            )
         found = next((engine for engine in fitting if engine.installed()), None)
         if found is None:
             raise ServingError(

@@ -9,6 +9,7 @@ from typing import Any
 
 from tokmem import __version__
 from tokmem.bank.store import load_bank
+from tokmem.errors import ServingError
 from tokmem.export.card import FACTS
 from tokmem.export.write import Kind, export
 from tokmem.files import atomic_write_json, cache_folder, read_json
@@ -53,6 +54,12 @@ def export_for(
         ExportError: the form of the engine cannot carry the bank.
     """
     if kind := export_kind(bank):
+        if out or gguf or settings:
+            raise ServingError(
+                f"options of an export beside {bank}, which is one",
+                "options of the engine alone",
+                "leave out --out, --gguf and those of the backbone, or name the bank",
+            )
         return choose_engine(engine, (kind,)), bank.resolve()
     named = CATALOG.get(load_bank(bank)[1].backbone)
     packed = gguf or (named and named.wheel)  # a GGUF export needs the GGUF file of the backbone
