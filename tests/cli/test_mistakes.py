@@ -316,6 +316,15 @@ main.main()
     assert "Traceback" not in done.stderr
 
 
+def test_a_terminal_of_few_characters_shows_every_name(cli: Cli, bank: Path) -> None:
+    assert cli("bank", "rename", bank, "upper", "票", "--out", "named").exit_code == 0
+    command = [sys.executable, "-m", "tokmem", "bank", "list", "named", "--json"]
+    few = {**os.environ, "PYTHONIOENCODING": "cp1252"}
+    done = subprocess.run(command, capture_output=True, text=True, env=few, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "\\u7968" in done.stdout
+
+
 def test_installed_command_prints_its_version_and_survives_a_closed_pipe(bank: Path) -> None:
     command = [sys.executable, "-m", "tokmem"]
     done = subprocess.run([*command, "--version"], capture_output=True, text=True, check=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import os
 import signal
 import sys
@@ -220,6 +221,9 @@ def main() -> None:
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:
             setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115 stays open
+        stream = getattr(sys, name)
+        if isinstance(stream, io.TextIOWrapper):  # no text is refused by a terminal of few characters
+            stream.reconfigure(errors="backslashreplace")
     if not sys.stderr.isatty():  # bars of other libraries would fill a log
         os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     signal.signal(signal.SIGTERM, _terminate)

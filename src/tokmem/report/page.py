@@ -41,7 +41,7 @@ _MARK = '<meta name="generator" content="tokmem report">'
 
 
 def write_page(summaries: Sequence[Mapping[str, Any]], out: Path) -> Path:
-    """Writes `index.html` and `plots/*.png` into a folder; replaces an earlier report there.
+    """Writes `index.html` and `plots/*.png` into a folder, over an earlier page and plots of the same names.
 
     Args:
         summaries: results of the tracks, records of `bank_geometry`, and measurements of the bundled
