@@ -169,6 +169,17 @@ def test_a_bank_beside_its_adapter_is_recalled(cli: Cli, model: Path) -> None:
     plain = TokMem(backbone, bank=made.bank, prompt="query").recall(queries)
     found, without = (answers[0].route.choices[0].probability for answers in (expected, plain))
     assert abs(found - without) > 0.05, "the adapter matters"
+    added = cli("bank", "add", "kept", "--name", "title", "--backbone", model)
+    assert added.exit_code == 0, added.output
+    assert "title" in cli("bank", "list", "kept").stdout
+    assert cli("recall", "France", "--bank", "kept", *args).exit_code == 0
+    Path("p.txt").write_text("Answer in capitals.")
+    for refused in (
+        cli("learn", "p.txt", "--bank", "kept/bank", "--backbone", model),
+        cli("export", "kept", "--to", "hf", "--out", "served", "--backbone", model),
+    ):
+        assert refused.exit_code == 2
+        assert "trained beside an adapter" in refused.output
     assert cli("bank", "remove", "kept/bank", "lower", "--out", "fewer").exit_code == 0
     refused = cli("recall", "France", "--bank", "fewer", *args)
     assert refused.exit_code == 2

@@ -22,6 +22,9 @@ def test_a_bank_is_analyzed_and_reported(cli: Cli, bank: Path) -> None:
     assert record["procedures"] == list(loaded.names)
     assert f"{float(loaded.rows('upper')[0].norm()):.3f}" in done.stdout
     assert len(list(Path("geometry").glob("*.png"))) == 3
+    assert cli("bank", "remove", bank, "upper", "--out", "one").exit_code == 0
+    assert cli("analyze", "one", "--out", "geometry").exit_code == 0
+    assert len(list(Path("geometry").glob("*.png"))) == 2, "none of the earlier bank"
     Path("summary.json").write_text(json.dumps(single()))
     done = cli("report", "summary.json", "geometry", ROOT / "results/mini/backbone.json", "--out", "page")
     assert done.exit_code == 0, done.output

@@ -440,6 +440,24 @@ def test_a_second_training_on_the_same_examples_counts_no_state_twice(backbone: 
     assert made.bank.statistics.counts == {"date": 6}
 
 
+def test_a_second_training_counts_the_chains_that_are_new(backbone: Backbone) -> None:
+    settings = RecallSettings(mode="chain", max_new_tokens=24)
+    made, anew, train = memory(backbone, recall=settings), memory(backbone, recall=settings), chains()
+    made.add(NAMES)
+    anew.add(NAMES)
+    made.fit(train[:-2])
+    found = made.bank.statistics
+    assert found is not None
+    counts, rest = dict(found.counts), found.rest.count
+    made.fit(train[:-2])
+    assert (found.counts, found.rest.count) == (counts, rest)
+    made.fit(train)
+    anew.fit(train)
+    assert anew.bank.statistics is not None
+    assert found.counts == anew.bank.statistics.counts != counts
+    assert found.rest.count == anew.bank.statistics.rest.count > rest
+
+
 def test_an_interrupted_training_can_be_started_again(backbone: Backbone) -> None:
     class Interrupt(Callback):
         def on_step(self, step: int, values: Mapping[str, Any]) -> None:
@@ -472,6 +490,7 @@ def test_a_fit_that_is_refused_adds_no_procedure(backbone: Backbone) -> None:
     with pytest.raises(DataError, match="no examples"):
         made.dry_run([])
     assert made.bank.names == ("date",)
+    assert made.bank.slots.retired == (), "no token id is lost"
     made.add(["sum", "river"])
     with pytest.raises(DataError, match="'river', which has no training examples"):
         made.fit({"sum": [("c", "d")]}, {"river": [("e", "f")]})

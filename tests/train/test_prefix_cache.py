@@ -109,6 +109,15 @@ def test_the_bank_is_the_same_whatever_was_kept(tmp_path: Path) -> None:
     assert warm[1].prefix_bytes < plenty[1].prefix_bytes
 
 
+def test_padded_and_packed_readers_have_files_of_their_own(tmp_path: Path) -> None:
+    """Their last bits differ."""
+    disk = {"prefix_disk_mb": 8, "prefix_cache_dir": str(tmp_path), "share_prefixes": False}
+    run(**disk)
+    padded = run(**disk, packed_rows=False)
+    assert padded[1].prefix_disk_hits == 0
+    assert run(**disk, packed_rows=False)[1].read_tokens == 0
+
+
 def test_stems_read_together_are_dropped_and_found_together(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -276,6 +276,12 @@ class Bank(nn.Module):
             self.statistics.remove(gone)
         self._index()
 
+    def undo_add(self, names: Sequence[str]) -> None:
+        """Removes procedures that were added and never used; their token ids may be given again."""
+        ids = [i for name in names for i in self.slots.ids(name)]
+        self.remove(names)
+        self.slots.release(ids)
+
     def rename(self, old: str, new: str) -> None:
         """Changes a procedure's name and nothing else."""
         self.slots.rename(old, new)

@@ -146,6 +146,10 @@ class SlotMap:
         """Marks ids as used earlier (when a bank is loaded)."""
         self._retired.update(ids)
 
+    def release(self, ids: Iterable[int]) -> None:
+        """Gives retired ids back; nothing was ever trained on them."""
+        self._retired.difference_update(ids)
+
     def reorder(self, names: Sequence[str]) -> None:
         """Changes the slot order of the procedures; ids stay."""
         if sorted(names) != sorted(self._ids):

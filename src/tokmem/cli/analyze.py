@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from tokmem.cli.memory import BankFolder
 from tokmem.cli.shared import console, show_table
 from tokmem.report.tables import Table
 
@@ -15,7 +16,7 @@ EXAMPLE = "tokmem analyze runs/demo/banks/tokmem-query-0 --out runs/demo/geometr
 
 
 def analyze(
-    bank: Annotated[Path, typer.Argument(help="Folder of a bank.")],
+    bank: BankFolder,
     out: Annotated[Path | None, typer.Option(help="Folder for geometry.json and the plots as PNG.")] = None,
     neighbours: Annotated[int, typer.Option(min=1, help="How many of the nearest others.")] = 3,
     threshold: Annotated[
@@ -48,4 +49,8 @@ def analyze(
     atomic_write_json(out / "geometry.json", geometry)
     for plot, _ in plots:
         atomic_write_bytes(out / f"{plot.name}.png", plot.png)
+    names = {plot.name for plot, _ in plots}
+    for old in out.glob("geometry-*.png"):  # of a bank that was analysed before
+        if old.stem not in names:
+            old.unlink()
     console().print(f"Geometry: {out / 'geometry.json'}, {len(plots)} plots beside it", markup=False)

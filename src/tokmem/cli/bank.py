@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from tokmem.cli.flags import Flags, given, training_given
-from tokmem.cli.memory import FASTEST, bank_config
+from tokmem.cli.memory import FASTEST, BankFolder, bank_config, bank_itself, memory_of
 from tokmem.cli.shared import console, load, show_json, show_table
 from tokmem.errors import BankError, ConfigError, DataError
 from tokmem.locks import lock_folder
@@ -22,7 +22,6 @@ if TYPE_CHECKING:  # importing them takes seconds
 
 app = typer.Typer(no_args_is_help=True, help="List, show, add, remove, rename, merge and slice procedures.")
 
-Folder = Annotated[Path, typer.Argument(metavar="{bank}", help="Folder of a bank.")]
 Names = Annotated[list[str], typer.Argument(help="Procedures.")]
 InPlace = Annotated[
     Path | None, typer.Option("--out", help="Folder of the new bank. \\[default: the bank itself]")
@@ -39,7 +38,7 @@ FLAGS = Flags(
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
-def list_(folder: Folder, json: Json = False) -> None:
+def list_(folder: BankFolder, json: Json = False) -> None:
     """List a bank's procedures and their token ids."""
     from tokmem.bank.facts import read_facts
     from tokmem.report.banks import bank_line, bank_records, bank_table
@@ -53,7 +52,7 @@ def list_(folder: Folder, json: Json = False) -> None:
 
 
 def show(
-    folder: Folder,
+    folder: BankFolder,
     name: Annotated[str, typer.Argument(help="A procedure.")],
     neighbours: Annotated[int, typer.Option(help="How many of the nearest others.")] = 5,
 ) -> None:
@@ -70,7 +69,7 @@ def show(
 
 def add(
     ctx: typer.Context,
-    folder: Folder,
+    folder: BankFolder,
     name: Annotated[str | None, typer.Option(help="Name of a new procedure.")] = None,
     description: Annotated[str, typer.Option(help="What it does, in a sentence.")] = "",
     file: Annotated[
@@ -82,14 +81,12 @@ def add(
     out: InPlace = None,
 ) -> None:
     """Add procedures to a bank: rows start from descriptions, and train if there are examples."""
-    from tokmem.methods.tokmem import TokMem
-
     new = _new_procedures(name, description, file)
     _, origin = _load(folder)
     config = bank_config(folder, origin, {"start": "description", **given(ctx)})
     backbone = load(config.backbone)
     with lock_folder(out or folder):
-        memory = TokMem.load(folder, backbone, start=config.start, width=config.width)
+        memory = memory_of(folder, backbone, start=config.start, width=config.width)
         if examples is None and memory.bank.statistics is not None:
             raise ConfigError(f"a bank that computes its addresses, {folder}", "--examples of each procedure")
         memory.add(new)
@@ -127,14 +124,14 @@ def _new_procedures(name: str | None, description: str, file: Path | None) -> li
     return new
 
 
-def remove(folder: Folder, names: Names, out: InPlace = None) -> None:
+def remove(folder: BankFolder, names: Names, out: InPlace = None) -> None:
     """Remove procedures from a bank; their token ids are never given again."""
     with _edited(folder, out) as bank:
         bank.remove(names)
 
 
 def rename(
-    folder: Folder,
+    folder: BankFolder,
     old: Annotated[str, typer.Argument(help="Its name.")],
     new: Annotated[str, typer.Argument(help="Its new name.")],
     out: InPlace = None,
@@ -144,14 +141,16 @@ def rename(
         bank.rename(old, new)
 
 
-def slice_(folder: Folder, names: Names, out: Out) -> None:
+def slice_(folder: BankFolder, names: Names, out: Out) -> None:
     """Make a bank of some of the procedures, rows and token ids unchanged."""
     bank, origin = _load(folder)
     _save(bank.slice(names), out, origin, folder)
 
 
 def merge(
-    folder: Folder, other: Annotated[Path, typer.Argument(help="Folder of another bank.")], out: Out
+    folder: BankFolder,
+    other: Annotated[Path, typer.Argument(help="Folder of another bank.", callback=bank_itself)],
+    out: Out,
 ) -> None:
     """Merge two banks of one backbone; clashing token ids of the second are given again."""
     bank, origin = _load(folder)

@@ -129,6 +129,7 @@ def _open(bank: Path, settings: dict[str, str]) -> tuple[TokMem, dict[str, Any],
     """The memory to teach, the notes of its bank, and the config."""
     from tokmem.bank.store import load_bank
     from tokmem.methods.tokmem import TokMem
+    from tokmem.methods.tokmem_lora import home_of
 
     settings = {"start": "description", **settings}
     if not (bank.is_dir() and any(bank.iterdir())):
@@ -136,6 +137,12 @@ def _open(bank: Path, settings: dict[str, str]) -> tuple[TokMem, dict[str, Any],
         options: Any = {"coupled": False, "addresses": "closed", "prompt": "query"}
         backbone = load(config.backbone)
         return TokMem(backbone, start=config.start, width=config.width, **options), {}, config
+    if home_of(bank):
+        raise ConfigError(
+            f"bank {bank}, which was trained beside an adapter",
+            "a bank of a plain or an adapted backbone",
+            "learn into another bank",
+        )
     origin = load_bank(bank)[1]
     config = bank_config(bank, origin, settings)
     memory = TokMem.load(bank, load(config.backbone), start=config.start, width=config.width)

@@ -77,15 +77,20 @@ class Commands(TyperGroup):
         except KeyboardInterrupt as error:
             if ctx.params["debug"]:
                 raise
-            raise _stopped(error) from error
+            raise _stopped(error, ctx.invoked_subcommand) from error
 
 
-def _stopped(error: KeyboardInterrupt) -> typer.Exit:
-    """Says that a signal came, and how to go on; gives the end of the command."""
+# How a command that was stopped goes on; the others begin again.
+_RESUMED = "a run goes on with --resume and the --out of its folder"
+_ONWARD = dict.fromkeys(("train", "tools", "eval", "run"), _RESUMED) | {"learn": "the same command goes on"}
+
+
+def _stopped(error: KeyboardInterrupt, command: str | None = None) -> typer.Exit:
+    """Says that a signal came, and how the command goes on if it can; gives the end of the command."""
     ended = isinstance(error, Terminated)
     got = "terminated" if ended else "interrupted"
     if not launched.index():
-        complain(TokMemError(got, do="a run goes on with --resume and the --out of its folder"))
+        complain(TokMemError(got, do=_ONWARD.get(command or "", "")))
     return typer.Exit(_TERMINATED if ended else _INTERRUPTED)
 
 

@@ -17,6 +17,7 @@ from tokmem.errors import BankError
 if TYPE_CHECKING:  # importing them takes seconds
     from tokmem.bank.facts import Origin
     from tokmem.methods.tokmem import TokMem
+    from tokmem.model.backbone import Backbone
 
 Prompt = Annotated[
     str | None,
@@ -56,8 +57,35 @@ def backbone_of(bank: Path, origin: Origin) -> str:
     return str(adapted) if (adapted / "config.json").is_file() else origin.backbone
 
 
-def open_memory(bank: Path, settings: Mapping[str, str], prompt: str | None) -> TokMem:
+def bank_itself(folder: Path) -> Path:
+    """The folder of a bank's own files: `bank` within the folder, if an adapter was saved beside it there."""
+    inner = folder / "bank"
+    return inner if (inner / "bank.json").is_file() and not (folder / "bank.json").is_file() else folder
+
+
+BankFolder = Annotated[Path, typer.Argument(metavar="{bank}", help="Folder of a bank.", callback=bank_itself)]
+
+
+def memory_of(bank: Path, backbone: Backbone, **options: Any) -> TokMem:
     """Loads a bank, and its adapter if it was trained beside one.
+
+    Args:
+        bank: its folder.
+        backbone: the one that it belongs to.
+        options: those of the constructor.
+
+    Raises:
+        TokMemError: bank or adapter cannot be loaded, or do not belong to the backbone.
+    """
+    from tokmem.methods.tokmem import TokMem
+    from tokmem.methods.tokmem_lora import TokMemLora, home_of
+
+    home = home_of(bank)
+    return TokMemLora.load(home, backbone, **options) if home else TokMem.load(bank, backbone, **options)
+
+
+def open_memory(bank: Path, settings: Mapping[str, str], prompt: str | None) -> TokMem:
+    """Loads a bank and the backbone that it names.
 
     Args:
         bank: its folder.
@@ -71,15 +99,11 @@ def open_memory(bank: Path, settings: Mapping[str, str], prompt: str | None) -> 
         raise BankError(f"no bank.json in {bank}", "a folder written by saving a bank", "check the path")
 
     from tokmem.bank.store import load_bank
-    from tokmem.methods.tokmem import TokMem
-    from tokmem.methods.tokmem_lora import BANK, TokMemLora, home_of
 
-    home = home_of(bank)
-    _, origin = load_bank(home / BANK if home else bank)
+    _, origin = load_bank(bank_itself(bank))
     prompts = {"prompts": quoted([prompt])} if prompt else {}
     config = bank_config(bank, origin, {**prompts, **settings})
     options = {"prompt": config.prompts[0]} if prompt else {}
     if "max_length" in settings:
         options["max_length"] = config.max_length
-    kind = TokMemLora if home else TokMem
-    return kind.load(home or bank, load(config.backbone), recall=config.recall, **options)
+    return memory_of(bank, load(config.backbone), recall=config.recall, **options)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from tokmem.cli.flags import Flags, given
-from tokmem.cli.memory import OF_BANK, open_memory
+from tokmem.cli.memory import OF_BANK, bank_itself, open_memory
 from tokmem.cli.shared import command_line, console
 
 if TYPE_CHECKING:  # importing it takes seconds
@@ -20,7 +20,7 @@ FLAGS = Flags("atomic", keys=("backbone.*",), defaults=OF_BANK)
 
 def serve(
     ctx: typer.Context,
-    bank: Annotated[Path, typer.Argument(help="Folder of a bank, or of an export.")],
+    bank: Annotated[Path, typer.Argument(help="Folder of a bank, or of an export.", callback=bank_itself)],
     engine: Annotated[
         Literal["llama.cpp", "transformers"] | None,
         typer.Option(

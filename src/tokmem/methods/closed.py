@@ -266,13 +266,36 @@ def _chained(stage: Stage) -> FitReport:
         checkpoint=stage.checkpoint,
         callbacks=stage.callbacks,
     )
+    new = _uncounted_chains(memory, stage.names, encoded)
+    if not new:
+        return report
+    if len(new) < len(encoded):  # other windows than those of the training
+        objective.begin(new, ())
     with reading(objective, settings):
-        states, targets = states_of_targets(objective, encoded, settings)
+        states, targets = states_of_targets(objective, new, settings)
     for name in stage.names:
-        _add_states(memory, name, states[targets == memory.bank.memory[name][0]])
+        own = states[targets == memory.bank.memory[name][0]]
+        if len(own):
+            _add_states(memory, name, own)
     heads = {ids[0] for ids in memory.bank.memory.values()}
     _statistics(memory).add_rest(states[elsewhere(targets, heads, memory.seed)])
     return report
+
+
+def _uncounted_chains(
+    memory: ClosedMemory, names: Sequence[str], encoded: Sequence[Encoded]
+) -> list[Encoded]:
+    """The chains of which no earlier training counted the states, for all procedures of the stage together.
+
+    The states of a later training differ a little, because they read the steering of earlier calls.
+    """
+    statistics, places = _statistics(memory), set[int]()
+    for name in names:
+        head = memory.bank.memory[name][0]
+        own = [place for place, example in enumerate(encoded) if head in example.ids]
+        found = statistics.uncounted(name, [hash(encoded[place].ids) for place in own])
+        places.update(own[place] for place in found)
+    return [encoded[place] for place in sorted(places)]
 
 
 def _count(memory: ClosedMemory, name: str, states: Tensor, examples: Sequence[Encoded]) -> None:

@@ -260,7 +260,7 @@ class TokMem(Memory, Trained):
             held = as_examples(validation, self.bank.names, procedure, "validation")
             return told(self._fit(listed, held, settings, checkpoint, callbacks))
         except (DataError, ConfigError):
-            self.bank.remove([name for name in self.bank.names if name not in before])
+            self.bank.undo_add([name for name in self.bank.names if name not in before])
             raise
 
     def dry_run(self, examples: ExamplesLike, *, procedure: str | None = None, **changes: Any) -> DryRun:

@@ -158,7 +158,8 @@ class PrefixCache:
     def _digest(self, ids: Sequence[Ids], stems: Sequence[Place | None]) -> str:
         """A digest of everything, beside the backbone, that decides the bits of a group."""
         above = [s and (self._stems_digest(s.pack), s.index) for s in stems]
-        return hashlib.sha256(repr((suitable_tokens(self.lm), above, ids)).encode()).hexdigest()
+        how = suitable_tokens(self.lm), self.lm.longest_packed  # how many prefixes are read together, and how
+        return hashlib.sha256(repr((how, above, ids)).encode()).hexdigest()
 
     def _stems_digest(self, pack: int) -> str:
         if pack not in self._digests:
