@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -184,6 +185,20 @@ def test_a_bank_beside_its_adapter_is_recalled(cli: Cli, model: Path) -> None:
     refused = cli("recall", "France", "--bank", "fewer", *args)
     assert refused.exit_code == 2
     assert "was trained beside an adapter" in refused.output
+
+
+def test_a_run_stands_for_its_only_bank_and_knows_its_backbone(cli: Cli, bank: Path) -> None:
+    """The bank has the name of its local backbone, and not the path."""
+    run = bank.parent.parent
+    done = cli("recall", run, "France", "--json", "--max-new-tokens", 2)
+    assert done.exit_code == 0, done.output
+    assert {route["procedure"] for route in lines(done.stdout)[0]["routes"]} <= {"capital", "upper"}
+    assert cli("bank", "list", run).stdout == cli("bank", "list", bank).stdout
+    for name in "ab":
+        shutil.copytree(bank, f"two/banks/{name}")
+    refused = cli("bank", "list", "two")
+    assert refused.exit_code == 2
+    assert "two/banks/a, two/banks/b" in refused.output
 
 
 def test_the_command_for_a_trained_bank_learns_the_corrections(cli: Cli, bank: Path, model: Path) -> None:

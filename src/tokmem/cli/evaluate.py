@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from tokmem.cli.flags import Flags, given
-from tokmem.cli.memory import FASTEST, OF_BANK, Prompt, bank_config, open_memory
+from tokmem.cli.memory import FASTEST, OF_BANK, Prompt, bank_config, bank_itself, open_memory
 from tokmem.cli.shared import Out, Resume, load, run_folder, show_results
 from tokmem.cli.train import choose_source
 from tokmem.config import parse_yaml
@@ -29,8 +29,10 @@ _OF_CALLS = ("data.corpus", "data.test_size", "backbone.", "recall.", "max_lengt
 
 def evaluate(
     ctx: typer.Context,
-    bank: Annotated[Path | None, typer.Argument(help="Folder of the bank.")] = None,
-    named: Annotated[Path | None, typer.Option("--bank", help="The same as BANK.")] = None,
+    bank: Annotated[Path | None, typer.Argument(help="Folder of the bank.", callback=bank_itself)] = None,
+    named: Annotated[
+        Path | None, typer.Option("--bank", help="The same as BANK.", callback=bank_itself)
+    ] = None,
     prompt: Prompt = None,
     out: Out = None,
     resume: Resume = False,

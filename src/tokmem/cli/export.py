@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import typer
 
 from tokmem.cli.flags import Flags, given
-from tokmem.cli.memory import OF_BANK, open_memory
+from tokmem.cli.memory import OF_BANK, BankFolder, open_memory
 from tokmem.cli.shared import console
 
 EXAMPLE = "tokmem export runs/demo/banks/tokmem-query-0 --to hf --out runs/served"
@@ -21,7 +21,7 @@ Spelled = Literal["mistral", "hermes", "private"]
 
 def export(
     ctx: typer.Context,
-    bank: Annotated[Path, typer.Argument(help="Folder of a bank.")],
+    bank: BankFolder,
     to: Annotated[
         To,
         typer.Option(

@@ -52,18 +52,53 @@ def bank_config(bank: Path, origin: Origin, settings: Mapping[str, str]) -> Any:
 
 
 def backbone_of(bank: Path, origin: Origin) -> str:
-    """Names the backbone of a bank: the adapted copy in the folder of its run, if there is one."""
-    adapted = bank.parent.parent / origin.backbone
-    return str(adapted) if (adapted / "config.json").is_file() else origin.backbone
+    """Names the backbone of a bank.
+
+    The folder of its run may hold an adapted copy, or name the local folder that the run loaded; a bank alone
+    has the name of that folder and not its path.
+    """
+    run = bank.resolve().parent.parent
+    for folder in (run / origin.backbone, *_loaded_by(run)):
+        if folder.name == origin.backbone and (folder / "config.json").is_file():
+            return str(folder)
+    return origin.backbone
 
 
-def bank_itself(folder: Path) -> Path:
-    """The folder of a bank's own files: `bank` within the folder, if an adapter was saved beside it there."""
-    inner = folder / "bank"
-    return inner if (inner / "bank.json").is_file() and not (folder / "bank.json").is_file() else folder
+def _loaded_by(run: Path) -> list[Path]:
+    """The folder of the backbone that a run loaded, if `run` is the folder of one."""
+    settings = run / "config.yaml"
+    if not settings.is_file():
+        return []
+    read = parse_yaml(settings.read_text("utf-8"), str(settings))
+    name = (read.get("backbone") or {}).get("model_name") if isinstance(read, dict) else None
+    return [Path(name)] if isinstance(name, str) else []
 
 
-BankFolder = Annotated[Path, typer.Argument(metavar="{bank}", help="Folder of a bank.", callback=bank_itself)]
+def bank_itself(folder: Path | None) -> Path | None:
+    """The folder of a bank's own files, of what a user names as a bank.
+
+    The folder of a run stands for its only bank. A bank that was trained beside an adapter is the folder
+    `bank` within the folder that holds both.
+
+    Raises:
+        BankError: the folder is that of a run with several banks.
+    """
+    if folder is None or (folder / "bank.json").is_file():
+        return folder
+    if (folder / "bank" / "bank.json").is_file():
+        return folder / "bank"
+    found = sorted(path.parent for path in folder.glob("banks/*/**/bank.json"))
+    if len(found) > 1:
+        names = ", ".join(map(str, found[:5])) + (", ..." if len(found) > 5 else "")
+        wanted = "the folder of one bank"
+        raise BankError(f"{folder}, a run of {len(found)} banks", wanted, f"name one: {names}")
+    return found[0] if found else folder
+
+
+BankFolder = Annotated[
+    Path,
+    typer.Argument(metavar="{bank}", help="Folder of a bank, or of a run with one.", callback=bank_itself),
+]
 
 
 def memory_of(bank: Path, backbone: Backbone, **options: Any) -> TokMem:
@@ -100,7 +135,7 @@ def open_memory(bank: Path, settings: Mapping[str, str], prompt: str | None) -> 
 
     from tokmem.bank.store import load_bank
 
-    _, origin = load_bank(bank_itself(bank))
+    _, origin = load_bank(bank)
     prompts = {"prompts": quoted([prompt])} if prompt else {}
     config = bank_config(bank, origin, {**prompts, **settings})
     options = {"prompt": config.prompts[0]} if prompt else {}

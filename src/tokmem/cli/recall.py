@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tokmem.cli.flags import Flags, given
-from tokmem.cli.memory import FASTEST, OF_BANK, Prompt, open_memory
+from tokmem.cli.memory import FASTEST, OF_BANK, Prompt, bank_itself, open_memory
 from tokmem.cli.shared import complain, console, show_answer, show_json
 from tokmem.config.texts import quoted
 from tokmem.errors import ConfigError, DataError, TokMemError
@@ -65,6 +65,7 @@ def recall(
     from tokmem.report.answers import answer_record
 
     bank, query = _bank_and_query(words or [], bank, served=url is not None)
+    bank = bank_itself(bank)
     if query is not None and file is not None:
         raise ConfigError("a query and a --file", "one of them", "leave one out")
     own = given(ctx)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from tokmem.cli.flags import Flags, given
-from tokmem.cli.memory import OF_BANK, Prompt, open_memory
+from tokmem.cli.memory import OF_BANK, BankFolder, Prompt, open_memory
 from tokmem.cli.shared import console
 
 EXAMPLE = "tokmem ui runs/demo/banks/tokmem-query-0"
@@ -19,7 +18,7 @@ FLAGS = Flags(
 
 def ui(
     ctx: typer.Context,
-    bank: Annotated[Path, typer.Argument(help="Folder of a bank.")],
+    bank: BankFolder,
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 takes a free one.")] = 8321,
     prompt: Prompt = None,
 ) -> None:
