@@ -29,17 +29,30 @@ def x_half__mutmut_3(n, unit="m"):
     if n <= 0:
         raise ValueError(f"{n} is negative", unit)
     return f"{n / 2} {unit}"
+
+def x_told__mutmut_orig(n):
+    logger.info("%d", n)
+    return OddError(f"{n} is odd") if n % 2 else None
+
+def x_told__mutmut_1(n):
+    logger.info("%d", None)
+    return OddError(f"{n} is odd") if n % 2 else None
+
+def x_told__mutmut_2(n):
+    logger.info("%d", n)
+    return OddError(None) if n % 2 else None
 """
 
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder as mutmut leaves it: one function with three changes, of which it tried none."""
+    """A folder as mutmut leaves it: two functions with five changes, of which it tried none."""
     monkeypatch.syspath_prepend(str(TOOLS))
     package = tmp_path / "mutants" / "src" / "tokmem" / "bank"
     package.mkdir(parents=True)
     (package / "half.py").write_text(CHANGED)
     codes = {f"tokmem.bank.half.x_half__mutmut_{number}": None for number in (1, 2, 3)}
+    codes |= {f"tokmem.bank.half.x_told__mutmut_{number}": None for number in (1, 2)}
     (package / "half.py.meta").write_text(json.dumps({"exit_code_by_key": codes}))
     return tmp_path
 
@@ -48,7 +61,7 @@ def test_changes_of_words_are_left_out(folder: Path) -> None:
     from mutants import Mutants
 
     made = Mutants("bank", folder)
-    assert len(made.codes()) == 3
+    assert len(made.codes()) == 5
     assert made.sample(1.0, seed=0) == ["tokmem.bank.half.x_half__mutmut_3"]
 
 

@@ -114,6 +114,20 @@ def test_per_layer_embeddings_are_refused_by_name() -> None:
         wrap_backbone(model, tiny_tokenizer())
 
 
+def test_weights_of_another_library_are_refused_by_their_type(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Packed(torch.nn.Parameter):
+        pass
+
+    def unreadable(_: object) -> str:
+        raise NotImplementedError
+
+    model = tiny_model("llama")
+    model.model.norm.weight = Packed(model.model.norm.weight.detach())
+    monkeypatch.setattr("tokmem.model.backbone.fingerprint", unreadable)
+    with pytest.raises(BackboneError, match="LlamaForCausalLM with weights of type Packed"):
+        wrap_backbone(model, tiny_tokenizer())
+
+
 @pytest.mark.parametrize("missing", ["input", "output"])
 def test_a_model_without_embedding_or_head_is_refused(missing: str, monkeypatch: pytest.MonkeyPatch) -> None:
     model = tiny_model("llama")

@@ -23,7 +23,7 @@ from tokmem.methods.tokmem import TokMem
 from tokmem.model.backbone import load_backbone
 from tokmem.model.converted import FACTS, backbones_folder, file_sha256
 from tokmem.model.fingerprint import fingerprint
-from tokmem.model.gguf import find_gguf, open_gguf, read_tokenizer
+from tokmem.model.gguf import count_weights, find_gguf, open_gguf, read_tokenizer
 from tokmem.records import Procedure
 
 TEXT = "name the <unused0> capital 12\n\n34 <|im_end|> of a country"
@@ -184,7 +184,10 @@ def test_a_full_disk_is_seen_before_and_while_writing(
     path = write(tmp_path)
     with monkeypatch.context() as patch:
         patch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10, 5, 5))
-        with pytest.raises(TokMemError, match=r"5 bytes free.*XDG_CACHE_HOME"):
+        needed = 4 * count_weights(open_gguf(path)) + (16 << 20)  # float32, and room for the rest
+        with pytest.raises(
+            TokMemError, match=rf"5 bytes free; wanted: at least {needed:,} bytes; .*XDG_CACHE_HOME"
+        ):
             load_backbone(str(path))
     with monkeypatch.context() as patch:
         patch.setattr(os, "fsync", disk_full)

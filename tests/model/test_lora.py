@@ -36,6 +36,13 @@ def adapted(backbone: Backbone | None = None, seed: int = 0, moved: bool = True,
     return made
 
 
+@pytest.mark.parametrize("layers", [(), (1,)])
+def test_the_shape_of_a_saved_adapter_is_read(layers: tuple[int, ...], tmp_path: Path) -> None:
+    shape = LoraSettings(lora_r=2, lora_alpha=6, lora_dropout=0.25, lora_layer_indices=layers)
+    Adapter(bare(), shape, 0).save(tmp_path / "adapter", {})
+    assert adapter_shape(tmp_path / "adapter") == shape
+
+
 @pytest.mark.parametrize("rank", [1, 3, 8])
 @pytest.mark.parametrize("targets", [("q_proj", "v_proj"), ("down_proj",), ("layers.1.self_attn.o_proj",)])
 def test_parameters_are_rank_times_in_and_out(rank: int, targets: tuple[str, ...]) -> None:
