@@ -22,7 +22,9 @@ from tests.tiny import WordCounts, tiny_backbone, tiny_lm
 from tests.tiny_gguf import write_gguf
 from tests.tiny_wheel import tiny_wheel
 from tokmem.bank.closed import gate_of
+from tokmem.bank.facts import Origin
 from tokmem.bank.store import load_bank
+from tokmem.cli.memory import backbone_of
 from tokmem.config import load_config
 from tokmem.data import load_jsonl, load_tasks
 from tokmem.data.calls.files import read_calls, read_descriptions
@@ -31,9 +33,12 @@ from tokmem.data.calls.xlam import read_xlam
 from tokmem.data.coerce import as_procedures
 from tokmem.data.gsm8k import load_gsm8k
 from tokmem.data.jsonl import read_procedures
+from tokmem.data.lessons.skill import SKILL
+from tokmem.data.lessons.sources import read_lessons
 from tokmem.data.passages import read_passages
 from tokmem.data.queries import read_queries
 from tokmem.data.sni import SniSpec
+from tokmem.export.card import FACTS
 from tokmem.log import Metrics
 from tokmem.methods.icl import Icl
 from tokmem.methods.lora import LoRA
@@ -47,16 +52,18 @@ from tokmem.model.gguf import count_weights, open_gguf
 from tokmem.model.lora import adapter_shape
 from tokmem.model.prefix import read_prefixes
 from tokmem.provenance import RunFolder
-from tokmem.records import Example, Procedure, Turn
+from tokmem.records import Encoded, Example, Procedure, Turn
 from tokmem.report.page import page_sections
 from tokmem.report.read import read_result
 from tokmem.report.results import results_table
+from tokmem.serving.exported import export_kind
 from tokmem.tracks.atomic.config import AtomicConfig
 from tokmem.tracks.progress import Progress, rows_once
 from tokmem.tracks.registry import track_of
 from tokmem.train.checkpoint import RunState
 from tokmem.train.prefix_files import PrefixFiles
 from tokmem.train.settings import FitSettings
+from tokmem.train.targets import Targets, read_targets
 
 MUTATIONS = 10_000
 NAMES = ("capital", "river")
@@ -97,7 +104,9 @@ def all_kinds(folder: Path) -> Iterator[Kind]:
     """Makes an example of each kind in a folder. Caches must be in a folder of their own."""
     yield from _banks(folder / "bank")
     yield from _corpora(folder / "corpora")
+    yield from _lessons(folder / "lessons")
     yield from _settings(folder / "settings")
+    yield from _beside(folder / "beside")
     yield from _results(folder / "results")
     yield from _runs(folder / "run")
     yield from _methods(folder / "methods")
@@ -218,6 +227,35 @@ def _corpora(folder: Path) -> Iterator[Kind]:
         yield Kind(what, folder / name, lambda read=read, name=name: read(folder / name))
 
 
+def _lessons(folder: Path) -> Iterator[Kind]:
+    skill = folder / "to-capitals" / SKILL
+    skill.parent.mkdir(parents=True)
+    front = "name: to-capitals\ndescription: Writes in capitals.\nmetadata: {author: me, since: 2024-01-02}"
+    skill.write_text(f"---\n{front}\n---\n\n# Capitals\n\nWrite the text in capitals.\n")
+    tool = {"name": "weather.get", "description": "Gives it.", "parameters": {**SCHEMA, "type": "dict"}}
+    tools, leaderboard, prompt = (folder / name for name in ("tools.json", "simple.jsonl", "prompt.txt"))
+    tools.write_text(json.dumps({"tools": [{"name": "weather", "inputSchema": SCHEMA}, {"name": "upper"}]}))
+    leaderboard.write_text(_lines([{"id": "a", "question": [[{"content": "q"}]], "function": [tool]}]))
+    prompt.write_text("You write letters.\n\nWrite the text in capitals, in one line.\n")
+    for what, path in (
+        ("skill", skill),
+        ("tools of a lesson", tools),
+        ("tools of the leaderboard", leaderboard),
+        ("prompt of a lesson", prompt),
+    ):
+        yield Kind(what, path, lambda path=path: read_lessons([path]))
+    lm, kept = tiny_lm("llama"), folder / "targets.safetensors"
+    taught = [Encoded(tuple(range(2, 9)), (False,) * 4 + (True,) * 3, prefix=4, id=f"{n}") for n in range(3)]
+    read_targets(lm, taught, 4).save(kept, "lesson")
+
+    def mapped() -> None:
+        found = Targets.load(kept, "lesson")
+        if found is not None:
+            found.of(taught, lm.device)
+
+    yield Kind("predictions of a teacher", kept, mapped)
+
+
 def _lines(rows: list[Any]) -> str:
     return "".join(json.dumps(row) + "\n" for row in rows)
 
@@ -253,6 +291,17 @@ def _yaml_file(whole: bytes) -> Changes:
     """JSON is YAML: what PyYAML cannot write is written as JSON."""
     written = altered(yaml.safe_load(whole)).map(as_json)
     return st.one_of(written, damaged(whole), cut(whole))
+
+
+def _beside(folder: Path) -> Iterator[Kind]:
+    """Files that say what a folder is."""
+    bank, facts = folder / "banks" / "one", folder / "config.yaml"
+    bank.mkdir(parents=True)
+    facts.write_text("name: train\nbackbone: {model_name: models/tiny}\n")
+    yield Kind("settings of a run", facts, lambda: backbone_of(bank, Origin("tiny", "f")), changes=_yaml_file)
+    export = folder / FACTS
+    export.write_text(json.dumps({"kind": "hf", "procedures": {"upper": "<|tokmem:upper|>"}}))
+    yield Kind("facts of an export", export, lambda: export_kind(folder))
 
 
 def _results(folder: Path) -> Iterator[Kind]:

@@ -159,7 +159,11 @@ def test_targets_come_back_from_their_file_and_from_no_other(tmp_path: Path) -> 
     assert torch.equal(again.rest, made.rest)
     assert again.counts == made.counts
     assert Targets.load(path, "other") is None
-    path.write_bytes(path.read_bytes()[:20])
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    with pytest.raises(TrainingError, match="damaged: its checksum differs"):
+        Targets.load(path, "this")
+    path.write_bytes(whole[:20])
     with pytest.raises(TrainingError, match=r"targets\.safetensors"):
         Targets.load(path, "this")
 

@@ -10,9 +10,9 @@ import typer
 
 from tokmem.cli.flags import track_config
 from tokmem.cli.shared import load
-from tokmem.config import parse_yaml
+from tokmem.config import parse_yaml, read_settings
 from tokmem.config.texts import quoted
-from tokmem.errors import BankError
+from tokmem.errors import BankError, ConfigError
 
 if TYPE_CHECKING:  # importing them takes seconds
     from tokmem.bank.facts import Origin
@@ -66,12 +66,12 @@ def backbone_of(bank: Path, origin: Origin) -> str:
 
 def _loaded_by(run: Path) -> list[Path]:
     """The folder of the backbone that a run loaded, if `run` is the folder of one."""
-    settings = run / "config.yaml"
-    if not settings.is_file():
+    try:
+        own = read_settings(run / "config.yaml").get("backbone")
+    except ConfigError:
         return []
-    read = parse_yaml(settings.read_text("utf-8"), str(settings))
-    name = (read.get("backbone") or {}).get("model_name") if isinstance(read, dict) else None
-    return [Path(name)] if isinstance(name, str) else []
+    name = own.get("model_name") if isinstance(own, dict) else None
+    return [Path(name)] if isinstance(name, str) and "\0" not in name else []
 
 
 def bank_itself(folder: Path | None) -> Path | None:

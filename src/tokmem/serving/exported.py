@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from tokmem import __version__
 from tokmem.bank.store import load_bank
@@ -21,11 +21,19 @@ _SOURCE = "source.json"
 
 
 def export_kind(folder: Path) -> Kind | None:
-    """The form of an export; None if the folder is none."""
+    """The form of an export; None if the folder is none.
+
+    Raises:
+        ServingError: the folder is an export, and its facts do not say of which form.
+    """
     if not (folder / FACTS).is_file():
         return None
-    kind: Kind = read_json(folder / FACTS, dict, "export the bank again")["kind"]
-    return kind
+    kind: Any = read_json(folder / FACTS, dict, "export the bank again").get("kind")
+    if kind not in get_args(Kind):
+        wanted = f"one of {', '.join(get_args(Kind))}"
+        raise ServingError(f"{folder / FACTS} with kind {kind!r:.40}", wanted, "export the bank again")
+    form: Kind = kind
+    return form
 
 
 def export_for(

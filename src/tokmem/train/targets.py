@@ -5,6 +5,7 @@ Letters: M rows, one for each predicted token; k tokens of a row; V rows of the 
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -74,22 +75,38 @@ class Targets:
         """Writes a file; it appears whole or not at all. `identity` says what the targets are of."""
         tensors = {"ids": self.ids, "logs": self.logs, "rest": self.rest}
         facts = {"identity": identity, "counts": json.dumps(dict(self.counts))}
-        atomic_write_bytes(path, save(tensors, facts))
+        atomic_write_bytes(path, save(tensors, facts | {"digest": _digest(tensors, facts["counts"])}))
 
     @classmethod
     def load(cls, path: Path, identity: str) -> Targets | None:
-        """Maps a file into memory; None if there is none, or it is of something else."""
+        """Maps a file into memory; None if there is none, or it is of something else.
+
+        Raises:
+            TrainingError: the file is damaged.
+        """
         if not path.is_file():
             return None
         try:
             with safe_open(path, "pt") as file:
                 facts = file.metadata() or {}
-                if facts.get("identity") != identity:
+                if facts.get("identity") != identity or "digest" not in facts:  # older files have none
                     return None
                 tensors = {name: file.get_tensor(name) for name in ("ids", "logs", "rest")}
         except SafetensorError as error:
             raise TrainingError(f"{path}: {error}", "targets of a teacher", "remove it") from error
-        return cls(**tensors, counts=json.loads(facts["counts"]))
+        counts = facts.get("counts", "")
+        if facts["digest"] != _digest(tensors, counts):
+            raise TrainingError(f"{path} is damaged: its checksum differs", "the file as saved", "remove it")
+        return cls(**tensors, counts=json.loads(counts))
+
+
+def _digest(tensors: Mapping[str, Tensor], counts: str) -> str:
+    """The checksum of predictions, and of how many each example has."""
+    made = hashlib.sha256(counts.encode())
+    for name in sorted(tensors):
+        made.update(repr(tensors[name].shape).encode())
+        made.update(tensors[name].contiguous().view(torch.uint8).numpy().tobytes())
+    return made.hexdigest()
 
 
 @torch.no_grad()

@@ -8,11 +8,10 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-import yaml
-
+from tokmem.config import parse_yaml
 from tokmem.data.fields import expect, read_bytes, take
 from tokmem.data.lessons.lesson import Lesson
-from tokmem.errors import DataError
+from tokmem.errors import ConfigError, DataError
 from tokmem.records import Procedure, has_visible_text
 from tokmem.strict_json import decode_utf8
 
@@ -56,10 +55,9 @@ def _split(text: str, where: str) -> tuple[dict[str, object], str]:
     if len(ends) < 2 or ends[0] != 0:
         raise DataError(f"{where}: no front matter", wanted, "begin the file with it")
     try:
-        front = yaml.safe_load("\n".join(lines[1 : ends[1]]))
-    except yaml.YAMLError as error:
-        reason = " ".join(str(error).split())
-        raise DataError(f"{where}: broken front matter: {reason:.200}", wanted, "mend the YAML") from error
+        front = parse_yaml("\n".join(lines[1 : ends[1]]), "front matter")
+    except ConfigError as error:
+        raise DataError(f"{where}: broken {error.got:.200}", wanted, "mend the YAML") from error
     return expect(front, dict, f"{where}: front matter"), "\n".join(lines[ends[1] + 1 :])
 
 
