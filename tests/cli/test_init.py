@@ -24,12 +24,23 @@ def test_the_next_two_commands_work_as_init_says_them(cli: Cli) -> None:
     assert begun.exit_code == 0, begun.output
     done = cli(*said(begun.stdout, "Learn"), *MINI, "--epochs", 2)
     assert done.exit_code == 0, done.output
-    assert "2 passes over 36 examples" in " ".join(done.stdout.split())
+    assert "2 passes over the 12 examples of each procedure" in " ".join(done.stdout.split())
     assert [line.split("│")[1:3] for line in done.stdout.splitlines() if "ticket_topic" in line]
     recalled = cli(*said(begun.stdout, "Recall"), "--max-new-tokens", 4)
     assert recalled.exit_code == 0, recalled.output
     again = cli(*said(done.stdout, "Try"), "--max-new-tokens", 4)
     assert again.exit_code == 0, again.output
+
+
+def test_bare_commands_take_what_is_here(cli: Cli) -> None:
+    assert cli("init").exit_code == 0
+    done = cli("train", *MINI, "--epochs", 1)
+    assert done.exit_code == 0, done.output
+    assert "Corpus: my.jsonl" in done.stdout
+    assert "the answers are hardly ever right" in " ".join(done.stderr.split())
+    refused(
+        cli("recall"), "neither a bank nor --url", "tokmem recall runs/train/banks/tokmem_dc-query-0 QUERY"
+    )
 
 
 def test_the_experiment_runs(cli: Cli) -> None:

@@ -82,6 +82,7 @@ def test_a_corpus_is_checked_before_the_backbone_loads(
     refused(
         cli("train", corpus, "--num-tasks", 99), "num_tasks 99 of 2 procedures (capital, upper)", "at most 2"
     )
+    refused(cli("train"), "no corpus", "tokmem init")
     refused(cli("train", "--num-tasks", 99), "num_tasks 99 of 10 procedures", ", ...")
     refused(cli("train", corpus, "--tasks", "capitel"), "'capitel'")
     Path("tasks").mkdir()
@@ -118,7 +119,7 @@ def test_what_does_not_exist_is_said_before_the_imports(
 ) -> None:
     monkeypatch.setattr("tokmem.cli.train.track_config", lambda *_: pytest.fail("torch was imported"))
     refused(cli("train", "missing.jsonl"), "missing.jsonl does not exist", "tokmem init")
-    refused(cli("recall", "hi"), "neither a bank nor --url", 'tokmem recall FOLDER "hi"')
+    refused(cli("recall", "hi"), "neither a bank nor --url", "tokmem recall BANK hi")
     refused(cli("eval"), "no bank", "tokmem eval BANK")
     refused(cli("eval", "a", "--bank", "b"), "a and --bank b", "one of them")
     refused(cli("recall", bank, "say", "hi"), "3 arguments", "quotes")

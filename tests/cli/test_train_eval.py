@@ -110,7 +110,7 @@ def test_addresses_are_computed_unless_something_else_is_asked_for(
     saved = json.loads((bank / "bank.json").read_text())
     assert (saved["coupled"], "closed_form" in saved) == (coupled, closed)
     if not asked:
-        assert "with one of each procedure in a step make 4 steps" in " ".join(done.stdout.split())
+        assert "over the 4 examples of each procedure makes 4 steps for it" in " ".join(done.stdout.split())
     again = cli("train", corpus, *few, "--load-task-tokens", bank)
     assert again.exit_code == 0, again.output
     kept = json.loads(Path(f"runs/train-2/banks/{method}-query-0/bank.json").read_text())
@@ -170,9 +170,8 @@ def test_preset_plain_and_explicit_values_reach_the_config(cli: Cli, model: Path
         "--no-shuffle_train",
     )
     assert done.exit_code == 0, done.output
-    bank = "'my run/banks/tokmem-instruction-query-0'"
-    assert f"tokmem recall {bank} " in done.stdout
-    assert f" --instruction answer --backbone {model}\n" in done.stdout
+    assert "Bank: my run/banks/tokmem-instruction-query-0\n" in done.stdout
+    assert "tokmem recall 'my run' 'France capital train 0' --instruction answer\n" in done.stdout
     assert "training has hardly learned anything" in " ".join(done.stderr.split())
     training = yaml.safe_load(Path("my run/config.yaml").read_text())["training"]
     assert (training["lr"], training["weight_decay"], training["frozen_prefix"]) == (1e-3, 0.01, False)

@@ -60,6 +60,34 @@ def test_what_the_user_gives_stands_and_the_rest_fits_it() -> None:
         settings_for(80, of_size(SMALL), {"epoch": 1})
 
 
+@pytest.mark.parametrize(
+    ("alone", "passes", "said"),
+    [
+        ([12, 12], [13], "13 passes over the 12 examples of each procedure make 156 steps for it"),
+        (
+            [30, 6, 12],
+            [5, 13, 25],
+            "5 to 25 passes over the 6 to 30 examples of each procedure make 150 to 156",
+        ),
+        (
+            [200, 400],
+            [1],
+            "1 pass over the 200 to 400 examples of each procedure makes 200 to 400 steps for it",
+        ),
+    ],
+)
+def test_procedures_side_by_side_each_take_enough_steps(
+    alone: list[int], passes: list[int], said: str
+) -> None:
+    backbone = of_size(SMALL)
+    chosen = settings_for(sum(alone), backbone, alone=alone)
+    assert sorted({chosen.lasting(count).epochs for count in alone}) == passes
+    assert all(chosen.lasting(count).epochs * count >= 150 for count in alone)
+    assert describe(chosen, sum(alone), backbone, alone).startswith(said)
+    given = settings_for(sum(alone), backbone, {"epochs": 2}, alone)
+    assert [given.lasting(count).epochs for count in alone] == [2] * len(alone)
+
+
 def report(first: float | None, last: float, best: float | None = None) -> FitReport:
     return FitReport(7, last, best, 7, 1, 1, 1, 1.0, 0, 0, first_loss=first)
 
@@ -70,6 +98,7 @@ def report(first: float | None, last: float, best: float | None = None) -> FitRe
         (report(8.0, 7.5), True),
         (report(8.0, 0.1, best=7.0), True),
         (report(8.0, 2.0), False),
+        (report(11.0, 6.2), True),  # half of it, and still far from anything right
         (report(8.0, 8.0, best=1.0), False),
         (report(0.4, 0.39), False),  # trained on from good rows
         (report(None, 9.0), False),

@@ -10,13 +10,13 @@ from typing import Annotated
 import typer
 
 from tokmem.cli.shared import command_line, console, free_folder
-from tokmem.cli.train import RUN
+from tokmem.cli.train import CORPUS, RUN
 from tokmem.config.texts import quoted
 from tokmem.errors import ConfigError
 from tokmem.files import atomic_write_text
 
 EXAMPLE = "tokmem init my-first-bank"
-CORPUS, EXPERIMENT = "my.jsonl", "experiment.yaml"
+EXPERIMENT = "experiment.yaml"
 _FILES = (CORPUS, "my.procedures.jsonl", EXPERIMENT)
 _QUERY = "Can I get three pizzas and one tea?"
 
@@ -38,10 +38,10 @@ def init(
         raise ConfigError(f"{folder} is a file", "a folder", "name another one")
     for path in written:
         atomic_write_text(path, _text(path.name, folder))
-    out, bank = console(), free_folder(RUN) / "banks" / "tokmem_dc-query-0"
+    out = console()
     out.print(f"Wrote {', '.join(map(str, written))}.", markup=False)
     out.print(f"Learn:   {command_line('train', folder / CORPUS)}", markup=False)
-    out.print(f"Recall:  {command_line('recall', bank, _QUERY)}", markup=False)
+    out.print(f"Recall:  {command_line('recall', free_folder(RUN), _QUERY)}", markup=False)
 
 
 def _text(name: str, folder: Path) -> str:

@@ -95,6 +95,12 @@ def bank_itself(folder: Path | None) -> Path | None:
     return found[0] if found else folder
 
 
+def newest_bank() -> Path | None:
+    """The bank below `runs` that was written last."""
+    found = [*Path("runs").glob("*/banks/*/bank.json")]
+    return max(found, key=lambda path: path.stat().st_mtime).parent if found else None
+
+
 BankFolder = Annotated[
     Path,
     typer.Argument(metavar="{bank}", help="Folder of a bank, or of a run with one.", callback=bank_itself),

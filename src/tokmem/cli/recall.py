@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tokmem.cli.flags import Flags, given
-from tokmem.cli.memory import FASTEST, OF_BANK, Prompt, bank_itself, open_memory
-from tokmem.cli.shared import complain, console, show_answer, show_json
-from tokmem.config.texts import quoted
+from tokmem.cli.memory import FASTEST, OF_BANK, Prompt, bank_itself, newest_bank, open_memory
+from tokmem.cli.shared import command_line, complain, console, show_answer, show_json
 from tokmem.errors import ConfigError, DataError, TokMemError
 from tokmem.log import logger
 from tokmem.records import Example
@@ -66,6 +65,9 @@ def recall(
 
     bank, query = _bank_and_query(words or [], bank, served=url is not None)
     bank = bank_itself(bank)
+    if bank is None and url is None:
+        do = f"write {command_line('recall', newest_bank() or 'BANK', query or 'QUERY')}"
+        raise ConfigError("neither a bank nor --url", "a bank, or a server of one", do)
     if query is not None and file is not None:
         raise ConfigError("a query and a --file", "one of them", "leave one out")
     own = given(ctx)
@@ -81,10 +83,8 @@ def recall(
     if url is not None:
         _refuse_own(own, {"--procedure": bool(forced), "--chain": chain})
         voice = _served(url, bank, settings, prompt, instruction)
-    elif bank is None:
-        do = f"write tokmem recall FOLDER {quoted(query or 'QUERY')}"
-        raise ConfigError("neither a bank nor --url", "a bank, or a server of one", do)
     else:
+        assert bank is not None, "refused above"
         memory = open_memory(bank, settings, prompt)
         from tokmem.report.conversation import Conversation
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -43,6 +44,7 @@ FLAGS = Flags(
     },
 )
 RUN = Path("runs/train")
+CORPUS = "my.jsonl"  # what `tokmem init` writes
 _TUNED = ("lora", "replay")
 _TOKENS = ("tokmem", "tokmem_dc")
 _CLOSED = "tokmem_dc+addresses=closed"
@@ -63,12 +65,17 @@ def train(
 ) -> None:
     """Learn procedures as memory tokens, measure them on the test examples, and save the bank.
 
-    Without a corpus it learns generated procedures. Rate, batch size and epochs fit the corpus and the
-    backbone unless you give them. Each procedure becomes a decoupled memory token whose address is computed
-    (closed). --methods names published methods (tokmem, tokmem_dc) or rivals instead. --test-size 0 only
-    learns. Backbone, prompts, call style and kind of tokens are those of the bank of --load-task-tokens.
+    Without a corpus it learns `my.jsonl`, which `tokmem init` writes; --families demo learns generated
+    procedures. Rate, batch size and epochs fit the corpus and the backbone unless you give them. Each
+    procedure becomes a decoupled memory token whose address is computed (closed). --methods names published
+    methods (tokmem, tokmem_dc) or rivals instead. --test-size 0 only learns. Backbone, prompts, call style
+    and kind of tokens are those of the bank of --load-task-tokens.
     """
     settings = {"name": "train", **published.preset_settings(preset), **given(ctx)}
+    named = corpus is not None or any(key.startswith("data.") for key in settings)
+    if not named and Path(CORPUS).is_file():
+        console().print(f"Corpus: {CORPUS}", markup=False)
+        corpus, named = Path(CORPUS), True
     if corpus is not None:
         _take_corpus(settings, corpus)
     choose_source(settings)
@@ -79,6 +86,9 @@ def train(
         _keep_to_bank(settings, _saved_bank(settings))
     config = track_config("atomic", for_speed(settings))
     _check_read(config, given(ctx), settings)
+    if not named:
+        do = f"`tokmem init` writes {CORPUS} to begin with; --families demo learns generated procedures"
+        raise ConfigError("no corpus", "JSON lines of examples: tokmem train FILE", do)
     folder = run_folder(out, resume, RUN)
     prepared = _prepared(config, settings, chooses=preset is None)
     if dry_run:
@@ -133,7 +143,8 @@ def _fitting(config: Any, corpus: Corpus, backbone: Backbone, given: Mapping[str
     blocks = plan(len(corpus.names), config.stages, config.schedule, config.block_size)
     examples = len(corpus.examples("train")) // len(blocks)
     closed = all(v.own(config).addresses == "closed" for v in config.variants if v.method in _TOKENS)
-    alone = len(corpus.names) // len(blocks) if closed else 0
+    counts = Counter(turn.procedure for example in corpus.examples("train") for turn in example.turns)
+    alone = [*counts.values()] if closed else []
     settings = settings_for(examples, backbone, training_given(config, given), alone)
     console().print(f"Training: {describe(settings, examples, backbone, alone)}.", markup=False)
     return settings
@@ -246,5 +257,6 @@ def _say_what_next(config: Any, folder: Path, corpus: Corpus, backbone: str) -> 
             console().print(f"Adapter: {folder / 'learned' / name}", markup=False)
         return
     bank = folder / "banks" / name
-    line = recall_line(bank, config, corpus, backbone)
+    alone = len([*bank.parent.iterdir()]) == 1  # the folder of the run stands for it
+    line = recall_line(folder if alone else bank, config, corpus, backbone)
     console().print(f"Bank: {bank}\nTry:  {line}", markup=False)

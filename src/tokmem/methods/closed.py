@@ -11,6 +11,7 @@ the steering of a stage trains together, and then one pass reads the states befo
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -37,6 +38,7 @@ from tokmem.model.memory_lm import MemoryLM
 from tokmem.recall.settings import RecallSettings
 from tokmem.records import Encoded, Example, Procedure
 from tokmem.seeds import stream
+from tokmem.train import defaults
 from tokmem.train.bank_objective import BankObjective
 from tokmem.train.dry_run import DryRun, dry_run
 from tokmem.train.fit import fit, reading
@@ -112,9 +114,11 @@ def names_in(examples: Sequence[Example]) -> set[str]:
     return {turn.procedure for example in examples for turn in example.turns}
 
 
-def side_by_side(memory: ClosedMemory, examples: Sequence[Example]) -> int:
-    """How many procedures of these examples would train side by side; 0 if they would train together."""
-    return 0 if memory.bank.statistics is None or _chains(memory) else len(names_in(examples))
+def side_by_side(memory: ClosedMemory, examples: Sequence[Example]) -> list[int]:
+    """The number of examples of each procedure that would train side by side; none if all train together."""
+    if memory.bank.statistics is None or _chains(memory):
+        return []
+    return [*Counter(turn.procedure for example in examples for turn in example.turns).values()]
 
 
 def _chains(memory: ClosedMemory) -> bool:
@@ -175,7 +179,7 @@ def _side_by_side(stage: Stage) -> FitReport:
         )
     settings = replace(given, accumulation=1, patience=0, report_to=())
     parts, reports = stage.groups(), list[FitReport]()
-    steps = sum(part.count for part in parts) * settings.epochs
+    steps = sum(part.count * settings.lasting(part.count).epochs for part in parts)
     told = Onward((*stage.callbacks, *trackers(stage.settings)), steps)
     for number, part in enumerate(parts):
         folder = stage.checkpoint / f"{number:04d}" if stage.checkpoint else None
@@ -233,7 +237,7 @@ def _train_group(
     for number, name in enumerate(group.names):
         part = slice(number * group.count, (number + 1) * group.count)
         _count(memory, name, states[part], group.train[part])
-    report = replace(report, best_loss=lost)
+    report = defaults.told(replace(report, best_loss=lost), group.names)
     told.group_ends(report)
     return report
 
@@ -258,13 +262,15 @@ def _chained(stage: Stage) -> FitReport:
     memory, settings = stage.memory, stage.settings
     objective = BankObjective(reader(memory), **settings.prefixes, seed=settings.seed)
     encoded, held = (memory.encoder.encode_all(part) for part in (stage.train, stage.validation))
-    report = fit(
-        objective,
-        _given(memory, encoded),
-        settings,
-        validation=_given(memory, held),
-        checkpoint=stage.checkpoint,
-        callbacks=stage.callbacks,
+    report = defaults.told(
+        fit(
+            objective,
+            _given(memory, encoded),
+            settings,
+            validation=_given(memory, held),
+            checkpoint=stage.checkpoint,
+            callbacks=stage.callbacks,
+        )
     )
     new = _uncounted_chains(memory, stage.names, encoded)
     if not new:

@@ -258,7 +258,7 @@ class TokMem(Memory, Trained):
         listed, settings = self._take(examples, procedure, changes)
         try:
             held = as_examples(validation, self.bank.names, procedure, "validation")
-            return told(self._fit(listed, held, settings, checkpoint, callbacks))
+            return self._fit(listed, held, settings, checkpoint, callbacks)
         except (DataError, ConfigError):
             self.bank.undo_add([name for name in self.bank.names if name not in before])
             raise
@@ -310,14 +310,8 @@ class TokMem(Memory, Trained):
             return closed.learn_closed(stage)
         encoded, held = (self.encoder.encode_all(part) for part in (examples, validation))
         new = [name for name in self.bank.fresh_names if name in closed.names_in(examples)]
-        report = fit(
-            self._objective(settings),
-            encoded,
-            settings,
-            validation=held,
-            checkpoint=checkpoint,
-            callbacks=callbacks,
-        )
+        run = partial(fit, validation=held, checkpoint=checkpoint, callbacks=callbacks)
+        report = told(run(self._objective(settings), encoded, settings))
         if self.renorm == "stage":
             self.bank.renorm()
         if self.negatives:
@@ -366,7 +360,7 @@ class TokMem(Memory, Trained):
         new = [p for p in procedures if p.name not in self.bank]
         if new:
             self._add(new)
-        report = told(self._fit(train, validation, self.settings, checkpoint, callbacks))
+        report = self._fit(train, validation, self.settings, checkpoint, callbacks)
         return Learned(report.seconds, report.steps, report.best_loss, new_examples=report.examples)
 
 

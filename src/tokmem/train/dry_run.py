@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from tokmem.data.stream import Order
 from tokmem.records import Encoded
@@ -18,12 +19,13 @@ class DryRun:
 
     Attributes:
         examples: how many examples there are.
-        epochs: passes over them.
+        epochs: passes over them; where groups of procedures differ, those of the group that takes most.
         steps: optimizer steps.
         prompt_tokens: tokens of all prompts, once.
         learned_tokens: tokens that the loss reads, once.
         seconds: estimated wall time on this machine, without validation.
         tokens: the first example, token by token: its text, and whether the loss reads it.
+        uneven: whether some examples are read in fewer passes.
     """
 
     examples: int
@@ -33,6 +35,7 @@ class DryRun:
     learned_tokens: int
     seconds: float
     tokens: tuple[tuple[str, bool], ...]
+    uneven: bool = False
 
     def __str__(self) -> str:
         """The first example and the cost, in words."""
@@ -42,16 +45,19 @@ class DryRun:
         )
         return (
             f"The first example, a space between tokens.\n  is given:  {read}\n  is learned: {learned}\n"
-            f"Cost: {self.steps:,} steps: {self.epochs:,} times {self.examples:,} examples, which hold "
+            f"Cost: {self.steps:,} steps: {'at most ' if self.uneven else ''}{self.epochs:,} times "
+            f"{self.examples:,} examples, which hold "
             f"{self.prompt_tokens:,} tokens of prompts and {self.learned_tokens:,} tokens to learn; "
             f"about {spoken(self.seconds)} on this machine."
         )
 
     @classmethod
     def together(cls, parts: Sequence[DryRun]) -> DryRun:
-        """What several runs with equally many epochs would do, one after the other."""
+        """What several runs would do, one after the other."""
         sums = ("examples", "steps", "prompt_tokens", "learned_tokens", "seconds")
-        return replace(parts[0], **{name: sum(getattr(part, name) for part in parts) for name in sums})
+        passes = {part.epochs for part in parts}
+        own: dict[str, Any] = {name: sum(getattr(part, name) for part in parts) for name in sums}
+        return replace(parts[0], epochs=max(passes), uneven=len(passes) > 1, **own)
 
 
 def spoken(seconds: float) -> str:
@@ -88,7 +94,7 @@ def dry_run(
     learned = sum(sum(one.supervised) for one in examples)
     return DryRun(
         len(examples),
-        settings.epochs,
+        run.settings.epochs,
         run.steps,
         sum(len(one.ids) for one in examples) - learned,
         learned,

@@ -95,6 +95,7 @@ class Run:
         self.given_order = order
         self.order: Order = order or settings.stream(len(examples))
         self.windows = self.order.windows()
+        self.settings = settings = settings.lasting(len(self._steps(0)))
         # For each epoch the number of steps up to its end; epochs may differ in length.
         self.ends = list(accumulate(len(self._steps(epoch)) for epoch in range(settings.epochs)))
         self.steps = self.ends[-1]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from math import ceil
 from pathlib import Path
 from typing import Any, Literal
 
@@ -23,6 +24,8 @@ class FitSettings(Config):
         lr: AdamW's rate.
         weight_decay: AdamW's decay.
         epochs: passes over the examples.
+        min_steps: as many more passes as make this many optimizer steps; procedures that train side by side
+            each take them.
         batch_size: examples in a micro-batch.
         accumulation: micro-batches in an optimizer step.
         warmup: share of the steps in which the rate rises.
@@ -47,6 +50,7 @@ class FitSettings(Config):
     lr: float = 5e-3
     weight_decay: float = 0.0
     epochs: int = 1
+    min_steps: int = 0
     batch_size: int = 4
     accumulation: int = 1
     warmup: float = 0.1
@@ -67,7 +71,15 @@ class FitSettings(Config):
 
     def __post_init__(self) -> None:
         counts = ("epochs", "batch_size", "accumulation", "window", "checkpoint_every")
-        others = ("lr", "weight_decay", "validate_every", "patience", "prefix_cache_mb", "prefix_disk_mb")
+        others = (
+            "lr",
+            "weight_decay",
+            "min_steps",
+            "validate_every",
+            "patience",
+            "prefix_cache_mb",
+            "prefix_disk_mb",
+        )
         check_least(vars(self), dict.fromkeys(counts, 1) | dict.fromkeys(others, 0))
         check_schedule(self.warmup, self.schedule)
 
@@ -87,6 +99,10 @@ class FitSettings(Config):
         """The settings for the record of a saved bank, without paths of this machine."""
         facts = asdict(self)
         return {name: value for name, value in facts.items() if name not in ("prefix_cache_dir", "report_to")}
+
+    def lasting(self, in_epoch: int) -> FitSettings:
+        """The settings with as many passes as `min_steps` asks for, where one pass has `in_epoch` steps."""
+        return replace(self, epochs=max(self.epochs, ceil(self.min_steps / in_epoch)))
 
     def stream(self, count: int) -> Stream:
         """The order in which `count` examples come."""
