@@ -48,6 +48,9 @@ def test_train_then_eval_gives_the_same_scores(cli: Cli, model: Path, corpus: Pa
     assert "tokmem recall" in done.stdout
     bank = Path("runs/train/banks/tokmem_dc-query-0")
     assert json.loads((bank / "bank.json").read_text())["origin"]["training"]["settings"]["lr"] == 0.02
+    card = (bank / "README.md").read_text()
+    assert f"| routing: the right procedure was chosen | {trained['routing_accuracy']:.1f}% |" in card
+    assert f"SHA-256 `{json.loads(Path('runs/train/data.json').read_text())['data']}`" in card
 
     done = cli("eval", "--bank", bank, *common, "--backbone", model)
     assert done.exit_code == 0, done.output

@@ -58,10 +58,56 @@ def test_a_bank_goes_to_the_hub_and_comes_back(
     monkeypatch.chdir(tmp_path / "..")
     made = memory(backbone)
     made.add({"capital": "Name the capital.", "upper": "Write in capitals."})
+    scores = made.evaluate([("peru", "Lima"), ("chile", "Santiago")], procedure="capital", max_new_tokens=2)
     assert made.push_to_hub("me/bank") == "https://hub/me/bank/commit/1"
     loaded = TokMem.from_pretrained("me/bank", backbone)
     assert loaded.procedures == made.procedures
-    assert "Name the capital." in (tmp_path / "me/bank/README.md").read_text()
+    card = (tmp_path / "me/bank/README.md").read_text()
+    assert "Name the capital." in card
+    assert f"| routing: the right procedure was chosen | {scores['routing_accuracy']:.1f}% |" in card
+    assert "Examples: 2, SHA-256 `" in card
+    assert "It works with this backbone alone." in card
+
+
+def test_a_commit_of_one_procedure_says_so(
+    backbone: Backbone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[str] = []
+
+    def upload(self: StandIn, *, repo_id: str, folder_path: Path, commit_message: str) -> str:
+        told.append(commit_message)
+        return "here"
+
+    StandIn.hub = tmp_path
+    monkeypatch.setattr(huggingface_hub, "HfApi", StandIn)
+    monkeypatch.setattr(StandIn, "upload_folder", upload)
+    made = memory(backbone)
+    made.add("capital")
+    made.push_to_hub("me/bank")
+    assert told == ["1 procedure"]
+
+
+def test_a_saved_bank_remembers_what_it_learned_from_and_its_last_scores(tmp_path: Path) -> None:
+    made = TokMem("mini", device="cpu", prompt="query")
+    pairs = [("peru", "PERU"), ("chile", "CHILE"), ("cuba", "CUBA"), ("iran", "IRAN")]
+    made.fit(pairs, procedure="upper", epochs=1, lr=0.01)
+    scores = made.evaluate(pairs, max_new_tokens=4)
+    made.save_pretrained(tmp_path / "bank")
+    training = load_bank(tmp_path / "bank")[1].training
+    card = (tmp_path / "bank" / "README.md").read_text()
+    assert training["license"] == "Apache-2.0"
+    assert f"- training data: SHA-256 `{training['trained_on'][0]}`" in card
+    assert training["scores"]["sha256"] == training["trained_on"][0], "the same examples"
+    assert (training["scores"]["rouge_l"], training["scores"]["examples"]) == (scores["rouge_l"], 4)
+    assert "earlier state" not in card
+    again = TokMem.load(tmp_path / "bank", made.backbone)
+    again.save(tmp_path / "again")
+    assert (tmp_path / "again" / "README.md").read_text() == card
+    made.fit([("mali", "Mali")], procedure="title", epochs=1, lr=0.01)
+    made.save(tmp_path / "bank")
+    card = (tmp_path / "bank" / "README.md").read_text()
+    assert "these are scores of an earlier state" in card
+    assert len(load_bank(tmp_path / "bank")[1].training["trained_on"]) == 2
 
 
 def test_a_bank_that_is_nowhere_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -30,7 +30,8 @@ class Origin:
         fingerprint: fingerprint of its weights; other backbones refuse the bank.
         chat: fingerprint of the chat format it was trained with.
         configuration: settings of the backbone that change the states of its weights.
-        training: provenance and settings of the training, in any form.
+        training: provenance and settings of the training, in any form. The card reads `license` (of the
+            backbone), `prompt`, `provenance.data_checksum`, `trained_on` (checksums) and `scores`.
         source_sha256: of the GGUF file that the weights come from; empty if they come from none.
     """
 
@@ -58,7 +59,7 @@ class Origin:
         if styles[0] != styles[1]:
             raise BankError(f"banks of the call styles {' and '.join(styles)}", "banks of one call style")
         training: dict[str, Any] = {"merged": [dict(self.training), dict(other.training)]}
-        for name in ("prompt", "adapter", "call_style"):
+        for name in ("prompt", "adapter", "call_style", "license"):
             values = {one.training.get(name) for one in (self, other)}
             if len(values) == 1 and None not in values:
                 training[name] = values.pop()
@@ -134,3 +135,8 @@ def checked_facts(folder: Path) -> dict[str, Any]:
 def digest(facts: Mapping[str, Any]) -> str:
     """Computes the checksum that `bank.json` holds of its own entries."""
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+
+
+def counted(number: int, what: str = "procedure") -> str:
+    """Writes a number of things, such as "1 procedure" or "2 procedures"."""
+    return f"{number} {what}{'' if number == 1 else 's'}"

@@ -17,6 +17,7 @@ import torch
 from safetensors.torch import save
 
 from tokmem.bank.bank import Bank
+from tokmem.bank.card import card
 from tokmem.bank.facts import (
     CARD,
     FACTS,
@@ -60,7 +61,7 @@ def save_bank(bank: Bank, folder: Path, origin: Origin) -> None:
         facts = json.loads(json.dumps(_facts(bank, origin) | checksums))
         facts["digest"] = digest(facts)
         (draft / FACTS).write_text(json.dumps(facts, indent=1, ensure_ascii=False) + "\n", "utf-8")
-        (draft / CARD).write_text(_card(bank, origin), "utf-8")
+        (draft / CARD).write_text(card(bank, origin), "utf-8")
 
 
 def load_bank(
@@ -160,41 +161,3 @@ def _read(folder: Path) -> _Contents:
         sums = read_tensors(folder / STATISTICS, BankError, facts["statistics"])
         check_statistics(sums, facts, folder / STATISTICS)
     return _Contents(facts, tensors, sums)
-
-
-def _card(bank: Bank, origin: Origin) -> str:
-    """The model card that a hub shows."""
-    rows = "\n".join(
-        f"| `{n}` | {', '.join(map(str, bank.slots.ids(n)))} | {_one_line(bank.procedures[n].description)} |"
-        for n in bank.names
-    )
-    source = f", from the GGUF file with SHA-256 `{origin.source_sha256}`" if origin.source_sha256 else ""
-    return f"""---
-library_name: tokmem
-base_model: {origin.backbone}
-base_model_relation: adapter
-tags: [tokmem, procedural-memory]
----
-
-# {len(bank)} procedures as memory tokens
-
-A TokMem bank: one trained token per procedure, beside a frozen backbone.
-
-- backbone: `{origin.backbone}`, fingerprint `{origin.fingerprint}`{source}
-- {"coupled: address and steering are one row" if bank.coupled else "decoupled: two rows a memory token"}
-- {len(bank.slots)} rows of dimension {bank.dim}
-
-```python
-from pathlib import Path
-from tokmem import TokMem
-memory = TokMem.load(Path("this/folder"), backbone="{origin.backbone}")
-```
-
-| procedure | token ids | description |
-|---|---|---|
-{rows}
-"""
-
-
-def _one_line(text: str) -> str:
-    return " ".join(text.split()).replace("|", "\\|")

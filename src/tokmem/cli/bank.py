@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -93,7 +94,7 @@ def add(
         if examples is not None:
             _require_examples({procedure.name for procedure in new}, examples)
             memory.fit(examples, **training_given(config, given(ctx)))
-        _save(memory.bank, out or folder, origin, folder)
+        _save(memory.bank, out or folder, replace(origin, training=memory.history), folder)
 
 
 def _require_examples(new: set[str], file: Path) -> None:
@@ -177,10 +178,11 @@ def _load(folder: Path, **same: Any) -> tuple[Bank, Origin]:
 
 def _save(bank: Bank, out: Path, origin: Origin, *inputs: Path) -> None:
     """Saves a bank; refuses a folder that exists, unless it is empty or an input."""
+    from tokmem.bank.facts import counted
     from tokmem.bank.store import save_bank
 
     empty = not out.exists() or (out.is_dir() and not any(out.iterdir()))
     if not empty and out.resolve() not in [folder.resolve() for folder in inputs]:
         raise BankError(f"{out} exists already", "a new folder, or that of an input", "choose another --out")
     save_bank(bank, out, origin)
-    console().print(f"{len(bank)} procedures in {out}", markup=False)
+    console().print(f"{counted(len(bank))} in {out}", markup=False)

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from tokmem.bank.facts import counted
 from tokmem.cli.flags import Flags, given
 from tokmem.cli.memory import OF_BANK, BankFolder, open_memory
 from tokmem.cli.shared import console
@@ -57,4 +58,4 @@ def export(
     memory = open_memory(bank, {"backbone.dtype": "auto", **given(ctx)}, None)
     made = write(memory, out, to=to, spelling=spelling, source=gguf, weights=weights, check=check)
     exact = "not checked" if made.difference is None else f"logits differ by at most {made.difference:.1g}"
-    console().print(f"{len(made.texts)} procedures in {made.folder} ({made.kind}); {exact}", markup=False)
+    console().print(f"{counted(len(made.texts))} in {made.folder} ({made.kind}); {exact}", markup=False)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from tokmem.bank.facts import counted
 from tokmem.cli import launched
 from tokmem.cli.flags import Flags, given, track_config, training_given
 from tokmem.cli.memory import FASTEST, bank_config, for_speed
@@ -176,7 +177,7 @@ def _show_plan(todo: Sequence[Lesson], costs: Sequence[Cost], done: int, whole: 
     """Says what was found, and what each lesson will cost; a dry run shows the teacher's prompts too."""
     out = console()
     if done:
-        out.print(f"{done} procedures are learned already.", markup=False)
+        out.print(f"{counted(done)} {'is' if done == 1 else 'are'} learned already.", markup=False)
     for lesson, cost in zip(todo, costs, strict=True):
         kind = "tool" if lesson.is_tool else "text"
         spent = f"{cost.prompt_tokens} prompt tokens, about {cost.seconds:.0f} s"

@@ -137,6 +137,14 @@ def example_to_json(example: Example) -> dict[str, object]:
     }
 
 
+def examples_checksum(examples: Iterable[Example]) -> str:
+    """Computes the SHA-256 (hex) of what examples say, in their order."""
+    digest = hashlib.sha256()
+    for example in examples:
+        digest.update(json.dumps(example_to_json(example)).encode() + b"\n")
+    return digest.hexdigest()
+
+
 def _demonstration_to_json(shown: Demonstration) -> dict[str, object]:
     own = {} if shown.instruction is None else {"instruction": shown.instruction}
     return {"query": shown.query, "response": shown.response, **own}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from tokmem import __version__
+from tokmem.bank.facts import counted
 from tokmem.export.spelling import escaped
 from tokmem.export.vocabulary import Vocabulary
 from tokmem.methods.tokmem import TokMem
@@ -71,7 +72,7 @@ base_model: {backbone.id}
 tags: [tokmem, procedural-memory]
 ---
 
-# {backbone.id} with {len(memory.bank)} procedures as memory tokens
+# {backbone.id} with {counted(len(memory.bank))} as memory tokens
 
 {what}
 

@@ -8,7 +8,8 @@ from tempfile import TemporaryDirectory
 from typing import Any, overload
 
 from tokmem.bank.bank import Bank
-from tokmem.bank.facts import FILES, Origin
+from tokmem.bank.card import rows_checksum, scores_note
+from tokmem.bank.facts import FILES, counted
 from tokmem.bank.store import save_bank
 from tokmem.config.changes import with_changes
 from tokmem.data.calls.parse import calls_of
@@ -17,16 +18,18 @@ from tokmem.data.chat import Chat
 from tokmem.data.coerce import ExamplesLike, as_examples, as_query
 from tokmem.data.encode import Encoder, PromptMode
 from tokmem.data.fields import did_you_mean
+from tokmem.data.jsonl import examples_checksum
 from tokmem.errors import BankError, DataError, RecallError
 from tokmem.eval.answers import score_answers
 from tokmem.eval.call_scores import score_calls
 from tokmem.eval.tool_answers import expected_calls
-from tokmem.methods.memory_settings import check_kind, load_own
+from tokmem.methods.memory_settings import check_kind, load_own, origin_of
 from tokmem.model.backbone import Backbone
 from tokmem.model.memory_lm import MemoryLM
 from tokmem.recall.answer import answer_examples, stream_answer
 from tokmem.recall.settings import RecallSettings
 from tokmem.records import Answer, Example, Forced, Procedure, Route
+from tokmem.train.settings import FitReport
 
 Query = str | Example
 
@@ -93,9 +96,8 @@ class Memory:
     def __repr__(self) -> str:
         names = [*self.bank.names[:3], *(["..."] if len(self) > 3 else [])]
         kind = "coupled" if self.bank.coupled else "decoupled"
-        count = f"{len(self)} procedure{'' if len(self) == 1 else 's'}"
         listed = f": {', '.join(names)}" if names else ""
-        return f"{type(self).__name__}(backbone={self.backbone.id!r}, {kind}, {count}{listed})"
+        return f"{type(self).__name__}(backbone={self.backbone.id!r}, {kind}, {counted(len(self))}{listed})"
 
     def _require(self, *names: str) -> None:
         for name in names:
@@ -104,6 +106,12 @@ class Memory:
                     did_you_mean(name, self.bank.names) or f" (there are: {', '.join(self.bank.names[:5])})"
                 )
                 raise BankError(f"no procedure {name!r}{hint}", "a procedure of the bank")
+
+    def _trained(self, report: FitReport, examples: Sequence[Example]) -> FitReport:
+        """Notes for the model card what the bank was trained on; returns the report."""
+        earlier = self.history.get("trained_on", [])
+        self.history = {**self.history, "trained_on": [*earlier, examples_checksum(examples)]}
+        return report
 
     def remove(self, *names: str) -> None:
         """Removes procedures. The others' rows stay as they are, and no token id is ever given again.
@@ -220,7 +228,7 @@ class Memory:
     def evaluate(
         self, examples: ExamplesLike, *, procedure: str | None = None, **options: Any
     ) -> dict[str, Any]:
-        """Answers examples and scores the answers.
+        """Answers examples and scores the answers. The memory remembers the scores for its model card.
 
         Args:
             examples: what `fit` takes; of a file with splits the rows of the split `test`.
@@ -239,6 +247,13 @@ class Memory:
         listed = as_examples(examples, self.bank.names, procedure, "test")
         if not listed or not all(example.turns for example in listed):
             raise DataError("no examples, or one without turns", "queries with the responses to expect")
+        scores = self._measure(listed, options)
+        if note := scores_note(scores, len(listed), examples_checksum(listed)):
+            self.history = {**self.history, "scores": {**note, "rows": rows_checksum(self.bank)}}
+        return scores
+
+    def _measure(self, listed: Sequence[Example], options: Mapping[str, Any]) -> dict[str, Any]:
+        """Answers examples and scores the answers."""
         if any(len(example.turns) > 1 for example in listed):
             written = self.recall(listed, **{"mode": "chain", **options})
             calls = [calls_of(answer, self.procedures) for answer in written]
@@ -252,14 +267,18 @@ class Memory:
         return with_changes(self.recall_settings, options)
 
     def save(self, folder: Path | str, training: Mapping[str, Any] | None = None) -> None:
-        """Saves the bank as a folder; `training` goes into its provenance, beside that of a loaded bank."""
+        """Saves the bank as a folder, with a model card.
+
+        Args:
+            folder: made, or an older bank that is replaced.
+            training: goes into the bank's provenance, beside that of a loaded bank. Its entry `scores` is of
+                the bank as it is now (see `tokmem.bank.card`).
+        """
         own_notes = {"prompt": self.prompt, "call_style": self.call_style}
         notes = {**self.history, **own_notes, **(training or {})}
-        own = self.backbone
-        origin = Origin(
-            own.id, own.fingerprint, self.chat.fingerprint, notes, own.configuration, own.source_sha256
-        )
-        save_bank(self.bank, Path(folder), origin)
+        if training and isinstance(training.get("scores"), Mapping):
+            notes["scores"] = {**training["scores"], "rows": rows_checksum(self.bank)}
+        save_bank(self.bank, Path(folder), origin_of(self.backbone, self.chat, notes))
 
     def restore(self, folder: Path) -> None:
         """Replaces this bank by a saved one.
@@ -293,7 +312,7 @@ class Memory:
         with TemporaryDirectory() as draft:
             self.save(Path(draft) / "bank")
             commit = api.upload_folder(
-                repo_id=repo_id, folder_path=Path(draft) / "bank", commit_message=f"{len(self)} procedures"
+                repo_id=repo_id, folder_path=Path(draft) / "bank", commit_message=counted(len(self))
             )
         return str(commit)
 

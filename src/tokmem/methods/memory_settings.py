@@ -21,6 +21,7 @@ from tokmem.errors import BankError, ConfigError, DataError
 from tokmem.log import logger
 from tokmem.methods.protocol import Setup
 from tokmem.model.backbone import Backbone
+from tokmem.model.catalog import CATALOG
 from tokmem.recall.constrained import Guides
 from tokmem.records import Procedure
 
@@ -176,6 +177,14 @@ def check_grammars(setup: Setup, own: TokMemSettings, procedures: Sequence[Proce
     if setup.recall.guided:
         vocabulary = setup.backbone.model.config.get_text_config().vocab_size
         Guides(procedures, setup.backbone.tokenizer, vocabulary, ())
+
+
+def origin_of(backbone: Backbone, chat: Chat, training: Mapping[str, Any]) -> Origin:
+    """The origin of a bank, with the licence of its backbone if the catalog knows it."""
+    named = CATALOG.get(backbone.id)
+    notes = {**training, **({"license": named.license} if named else {})}
+    own = backbone.configuration
+    return Origin(backbone.id, backbone.fingerprint, chat.fingerprint, notes, own, backbone.source_sha256)
 
 
 def load_own(folder: Path, backbone: Backbone, chat: Chat) -> tuple[Bank, Origin]:

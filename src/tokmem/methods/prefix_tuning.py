@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from tokmem.bank.bank import Bank
-from tokmem.bank.facts import Origin
 from tokmem.bank.init import Start, wide_rows
 from tokmem.bank.store import load_bank, save_bank
 from tokmem.config import Config, setting
@@ -17,6 +16,7 @@ from tokmem.data.encode import PromptMode
 from tokmem.data.placement import Placement, PrefixEncoder, check_before
 from tokmem.errors import BankError
 from tokmem.log import Callbacks
+from tokmem.methods.memory_settings import origin_of
 from tokmem.methods.protocol import Learned, Method, MethodSpec, Setup, Trained
 from tokmem.model.backbone import Backbone, input_embedding, load_backbone
 from tokmem.model.catalog import SMOLLM2
@@ -167,11 +167,7 @@ class PrefixTuning(Trained):
     def save(self, folder: Path, training: Mapping[str, Any] | None = None) -> None:
         """Writes the embeddings as a bank; its notes name the placement."""
         notes = {"prompt": self.prompt, "placement": self.placement, **(training or {})}
-        own = self.backbone
-        origin = Origin(
-            own.id, own.fingerprint, self.chat.fingerprint, notes, own.configuration, own.source_sha256
-        )
-        save_bank(self.bank, folder, origin)
+        save_bank(self.bank, folder, origin_of(self.backbone, self.chat, notes))
 
     def restore(self, folder: Path) -> None:
         """Loads what `save` wrote.

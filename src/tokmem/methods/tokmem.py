@@ -258,7 +258,7 @@ class TokMem(Memory, Trained):
         listed, settings = self._take(examples, procedure, changes)
         try:
             held = as_examples(validation, self.bank.names, procedure, "validation")
-            return self._fit(listed, held, settings, checkpoint, callbacks)
+            return self._trained(self._fit(listed, held, settings, checkpoint, callbacks), listed)
         except (DataError, ConfigError):
             self.bank.undo_add([name for name in self.bank.names if name not in before])
             raise

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from tokmem.bank.facts import counted
 from tokmem.report.tables import Table
 
 if TYPE_CHECKING:  # importing it takes seconds
@@ -34,7 +35,7 @@ def bank_line(facts: Mapping[str, Any]) -> str:
     kind, origin = "coupled" if facts["coupled"] else "decoupled", facts["origin"]
     procedures = facts["procedures"]
     rows = sum(len(one["ids"]) for one in procedures)
-    size = f"{len(procedures)} procedures, {kind}, {rows} rows of dimension {facts['dim']}"
+    size = f"{counted(len(procedures))}, {kind}, {rows} rows of dimension {facts['dim']}"
     return f"{size}; backbone {origin['backbone']} ({origin['fingerprint']})"
 
 

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
+from tokmem.bank.facts import counted
 from tokmem.data.coerce import as_query
 from tokmem.data.fields import did_you_mean
 from tokmem.errors import BankError, RecallError
@@ -48,7 +49,7 @@ class Conversation:
                 raise BankError(f"procedure {name!r} is not in the bank{hint}", "one of `tokmem bank list`")
         self.memory, self.instruction, self.forced = memory, instruction, list(forced)
         self.corrections, self.last = Corrections(memory, folder), Example("")
-        self.procedures, self.intro = memory.bank.procedures, f"{len(memory)} procedures. {HELP}"
+        self.procedures, self.intro = memory.bank.procedures, f"{counted(len(memory))}. {HELP}"
 
     def ask(self, queries: Sequence[Example]) -> list[Answer]:
         """Answers several queries."""

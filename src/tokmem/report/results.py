@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from tokmem.bank.facts import counted
 from tokmem.report.call_lines import call_lines, figure_columns, final_calls, is_compositional, over_test_sets
 from tokmem.report.rows import spread
 from tokmem.report.tables import Row, Table
@@ -96,7 +97,7 @@ def _cell(row: Row, name: str) -> Any:
 
 def result_facts(summary: Mapping[str, Any], folder: Path) -> list[str]:
     """Describes a run in one or two lines: procedures, examples, backbone, time, folder and chosen rates."""
-    facts = [f"{len(summary['procedures'])} procedures"] if "procedures" in summary else []
+    facts = [counted(len(summary["procedures"]))] if "procedures" in summary else []
     if "examples" in summary:
         counts = ", ".join(f"{count:,} {name}" for name, count in summary["examples"].items())
         facts.append(counts if summary.get("task") == "memorise" else f"{counts} examples")

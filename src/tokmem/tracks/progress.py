@@ -110,6 +110,10 @@ class Learner(Generic[P]):
         """Training settings up to a portion that the method itself does not know."""
         return {}
 
+    def scores(self, progress: P, index: int) -> dict[str, Any]:
+        """What a portion was measured at, as `scores_note` makes it; empty if it was not."""
+        return {}
+
     def go(self, progress: P) -> P:
         """Runs the portions that are not done yet."""
         if progress.done < len(self.suffixes):
@@ -123,7 +127,7 @@ class Learner(Generic[P]):
         for index in range(progress.done, len(self.suffixes)):
             self.portion(method, progress, index)
             if self.learns:
-                self._save(method, index)
+                self._save(method, progress, index)
             progress.done = index + 1
             progress.write(self.out, self.name)
             if self.learns and index and not self.keeps(index - 1):
@@ -132,11 +136,12 @@ class Learner(Generic[P]):
     def _folder(self, method: Method, index: int) -> Path:
         return self.out / method.keeps / f"{self.name}{self.suffixes[index]}"
 
-    def _save(self, method: Method, index: int) -> None:
-        """Saves the method with its origin and the settings that it was trained with."""
+    def _save(self, method: Method, progress: P, index: int) -> None:
+        """Saves the method with its origin, its scores and the settings that it was trained with."""
         own = {**method.training, **self.facts(index)} if method.training else {}
         settings = {**self.origin.get("settings", {}), **own}
-        method.save(self._folder(method, index), {**self.origin, "settings": settings})
+        known = {"scores": scores} if (scores := self.scores(progress, index)) else {}
+        method.save(self._folder(method, index), {**self.origin, "settings": settings, **known})
 
 
 def learn(

@@ -63,6 +63,15 @@ def test_rows_banks_and_predictions(backbone: Backbone, tmp_path: Path) -> None:
     bank, origin = load_bank(tmp_path / "run/banks" / name, fingerprint=backbone.fingerprint)
     assert bank.names == tuple(summary["procedures"])
     assert origin.training["prompt"] == "query"
+    kept, row = origin.training["scores"], rows["tokmem", "query"]
+    assert {n: kept[n] for n in ("routing_accuracy", "rouge_l", "exact_match")} == {
+        n: row[n] for n in ("routing_accuracy", "rouge_l", "exact_match")
+    }
+    card = (tmp_path / "run/banks" / name / "README.md").read_text()
+    assert f"- training data: SHA-256 `{summary['provenance']['data_checksum']}`" in card
+    assert f"| exact match | {row['exact_match']:.1f}% |" in card
+    assert "Examples: 4, SHA-256" in card
+    assert "earlier state" not in card
     predictions = json.loads((tmp_path / f"run/predictions/{name}.json").read_text())
     assert len(predictions) == summary["examples"]["test"] == 4
     lines = (tmp_path / f"run/metrics/{name}.jsonl").read_text().splitlines()

@@ -389,6 +389,10 @@ def test_what_is_saved_names_the_settings_it_was_trained_with(backbone: Backbone
         name: json.loads((tmp_path / name).read_text())
         for name in ("banks/tokmem-0/bank.json", "learned/lora-0/tokmem.json")
     }
+    scores = told["banks/tokmem-0/bank.json"]["origin"]["training"]["scores"]
+    card = (tmp_path / "banks/tokmem-0/README.md").read_text()
+    assert f"| F1 of the called tools | {scores['tool_f1']:.1f}% |" in card
+    assert "earlier state" not in card
     own = told["banks/tokmem-0/bank.json"]["origin"]["training"]["settings"]
     assert (own["lr"], own["weight_decay"], own["epochs"], own["seed"]) == (0.02, 0.0, [1, 2], 0)
     own = told["learned/lora-0/tokmem.json"]["notes"]["training"]["settings"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from tokmem.bank.facts import counted
 from tokmem.report.blocks import Block, Figures, Section, TableBlock, Tiles
 from tokmem.report.canvas import Plot
 from tokmem.report.plots import Bar, bars
@@ -65,7 +66,7 @@ def _tiles(run: Run) -> Tiles:
     facts.append(method_title(best["method"]))
     if prompt_title(best):
         facts.append(f"prompt: {prompt_title(best)}")
-    facts += [f"{count} procedures"] if count else []
+    facts += [counted(count)] if count else []
     facts += [f"backbone {run.result['backbone']}"] if run.result.get("backbone") else []
     facts += [f"mean of {best['seeds']} seeds"] if (best.get("seeds") or 1) > 1 else []
     return Tiles(run.title, ", ".join(facts), tiles)
@@ -109,7 +110,7 @@ def _caption(run: Run) -> str:
     rows = final_rows(run.result)
     counts = {k for row in rows if (k := learned(run.result, row))}
     tests = (run.result.get("examples") or {}).get("test")
-    facts = [f"{max(counts)} procedures"] if counts else []
+    facts = [counted(max(counts))] if counts else []
     facts += [f"{tests:,} test queries"] if isinstance(tests, int) else []
     return ": ".join([run.title, ", ".join(facts)]) if facts else run.title
 

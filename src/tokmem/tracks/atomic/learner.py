@@ -6,7 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from tokmem.bank.card import scores_note
 from tokmem.data import Corpus
+from tokmem.data.jsonl import examples_checksum
 from tokmem.data.probes import Probe, probe
 from tokmem.data.schedule import Block
 from tokmem.eval.answers import ProcedureAnswers, score_answers
@@ -56,6 +58,14 @@ class BlockLearner(Learner[BlockProgress]):
     def keeps(self, index: int) -> bool:
         """Keeps what a method knew after a stage."""
         return self.blocks[index].measured
+
+    def scores(self, progress: BlockProgress, index: int) -> dict[str, Any]:
+        """The scores of a stage, which a block ends."""
+        block = self.blocks[index]
+        if not block.measured:
+            return {}
+        tests = [e for name in self.corpus.names[: block.end] for e in self.corpus.test[name]]
+        return scores_note(progress.rows[-1], len(tests), examples_checksum(tests))
 
     def walk(self, method: Method, progress: BlockProgress) -> None:
         """Runs the blocks in order; a method whose answers do not depend on the order learns all at once."""
