@@ -34,8 +34,8 @@ WORK = ROOT / "runs" / "mutants"
 PACKAGES: Mapping[str, Sequence[str]] = {
     "bank": ("bank", "train"),
     "model": ("model", "train", "cli/test_backbone.py"),
-    "train": ("train", "methods/test_closed.py"),
-    "recall": ("recall", "methods/test_tokmem.py", "methods/test_memory.py"),
+    "train": ("train", "methods/test_closed.py", "methods/test_lora.py"),
+    "recall": ("recall", "methods/test_tokmem.py", "methods/test_memory.py", "methods/test_closed.py"),
     "export": ("export",),
 }
 SURVIVED, UNTESTED = 0, 33  # mutmut's notes for a change that no test noticed, or that no test runs

@@ -20,7 +20,7 @@ from tokmem.records import Encoded, Example, Procedure, Turn
 from tokmem.seeds import stream
 from tokmem.train.bank_objective import BankObjective
 from tokmem.train.fit import fit
-from tokmem.train.negatives import draw_evenly, turns_of
+from tokmem.train.negatives import draw_evenly, keep_states, turns_of
 from tokmem.train.objective import Piece
 from tokmem.train.settings import FitSettings
 from tokmem.train.step import plain_loss, plain_states
@@ -211,3 +211,23 @@ def test_a_newcomer_is_held_off_later_turns(coupled: bool) -> None:
         losses[kept] = float(plain_loss(made.lm, only).total.detach())
     assert losses["all turns"] < losses["first turns"] - 0.1
     assert losses["all turns"] < losses["none"] - 0.1
+
+
+def test_the_seed_chooses_the_states_that_are_kept() -> None:
+    lm, encoder = tiny_lm("llama"), _Encoder()
+    names = lm.bank.names[:1]
+    train = [Example(str(number), (Turn(names[0], "x"),)) for number in range(40)]
+    kept = []
+    for seed in (0, 0, 1):
+        keep_states(lm, encoder, names, train, 2, seed)  # type: ignore[arg-type]
+        kept.append(lm.bank.states[names[0]])
+    assert torch.equal(kept[0], kept[1])
+    assert not torch.equal(kept[0], kept[2])
+
+
+class _Encoder:
+    """The number of an example, and the memory token."""
+
+    def encode(self, example: Example) -> Encoded:
+        head = tiny_lm("llama").bank.head_ids[0].item()
+        return Encoded((2, 3 + int(example.query), int(head)), (False, False, True), 2)

@@ -78,9 +78,7 @@ def is_tool(procedure: Procedure) -> bool:
 
 def escaped(name: str) -> str:
     """A name with only letters, digits and ``_-./:``; others are percent-encoded, so no two names meet."""
-    return "".join(
-        letter if letter.isalnum() or letter in _SAFE else quote(letter, safe="") for letter in name
-    )
+    return "".join(letter if letter.isalnum() or letter in _SAFE else quote(letter) for letter in name)
 
 
 def unescaped(name: str) -> str:
