@@ -69,6 +69,18 @@ def test_foreign_files_are_refused(cli: Cli, name: str, text: str | bytes | None
     assert not Path("runs").exists()
 
 
+def test_a_second_report_leaves_the_first(cli: Cli) -> None:
+    Path("summary.json").write_text(json.dumps(single()))
+    for folder in ("runs/report", "runs/report-2"):
+        done = cli("report", "summary.json")
+        assert f"Report: {folder}/index.html" in done.stdout, done.output
+        assert "</html>" in Path(folder, "index.html").read_text("utf-8")
+    Path("runs/report-2/index.html").write_text(Path("runs/report/index.html").read_text() + "earlier")
+    assert cli("report", "summary.json", "--out", "runs/report-2").exit_code == 0
+    assert "earlier" not in Path("runs/report-2/index.html").read_text("utf-8"), "a named one is replaced"
+    assert sorted(path.name for path in Path("runs").iterdir()) == ["report", "report-2"]
+
+
 def test_a_folder_without_a_result_is_refused(cli: Cli) -> None:
     Path("empty").mkdir()
     assert "summary.json" in cli("report", "empty").stderr
