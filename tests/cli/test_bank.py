@@ -66,7 +66,7 @@ def test_add_one_or_a_file_then_recall_it(cli: Cli, bank: Path, model: Path) -> 
     Path("new.jsonl").write_text('{"name": "third", "description": "name the capital"}\n{"name": "fourth"}\n')
     args = ("bank", "add", bank, "--backbone", model, "--out")
     assert cli(*args, "one", "--name", "third", "--description", "which city").exit_code == 0
-    done = cli(*args, "two", "--file", "new.jsonl", "--width", 2)
+    done = cli(*args, "two", "--procedures", "new.jsonl", "--width", 2)
     assert done.exit_code == 0, done.output
     assert names(Path("one")) == ("capital", "upper", "third")
     assert [len(ids) for ids in load_bank(Path("two"))[0].memory.values()] == [1, 1, 2, 2]
@@ -85,7 +85,7 @@ def test_out_never_replaces_something_else(cli: Cli, bank: Path) -> None:
 @pytest.mark.usefixtures("untouched")
 def test_a_tool_whose_schema_is_not_valid_is_not_added(cli: Cli, bank: Path, model: Path) -> None:
     Path("new.jsonl").write_text('{"name": "tool", "parameters": {"type": "objekt"}}\n')
-    done = cli("bank", "add", bank, "--file", "new.jsonl", "--backbone", model, "--out", "more")
+    done = cli("bank", "add", bank, "--procedures", "new.jsonl", "--backbone", model, "--out", "more")
     assert done.exit_code == 2, done.output
     assert "the schema of 'tool': $.type: 'objekt'" in done.stderr
     assert not Path("more").exists()

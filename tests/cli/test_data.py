@@ -32,7 +32,7 @@ def calls(path: str) -> Counter[int]:
 
 def test_rounds_with_the_published_flags(cli: Cli, source: Path) -> None:
     done = cli(
-        "data", "compose", "--source", source, "--training_rounds", "1-3:1,4-6:3", "--train_size", 20,
+        "data", "compose", "--path", source, "--training_rounds", "1-3:1,4-6:3", "--train_size", 20,
         "--test_size", 4, "--train_max_function_calls", 2, "--test_max_calls_per_round", "2,3",
         "--max_samples_per_tool", 30, "--train_multi_tool_ratios", "1.0", "--output_dir", "out",
     )  # fmt: skip
@@ -52,7 +52,7 @@ def test_rounds_with_the_published_flags(cli: Cli, source: Path) -> None:
 
 
 def test_ranges_by_rounds_and_by_number(cli: Cli, source: Path) -> None:
-    few = ("--source", source, "--train_size", 8, "--test_size", 2, "--samples_per_tool", 0)
+    few = ("--path", source, "--train_size", 8, "--test_size", 2, "--samples_per_tool", 0)
     rounds = ("--num_rounds", 2, "--tools_per_round", 2, "--start_tool", 3)
     assert cli("data", "compose", *few, *rounds).exit_code == 0
     assert sorted(path.name for path in Path("data").glob("*.json")) == [
@@ -86,7 +86,7 @@ def test_a_schema_that_is_not_valid_is_told_before_anything_is_written(cli: Cli,
     for row in rows:
         row["tools"][0]["parameters"] = {"type": "object", "properties": {"n": {"type": "txt"}}}
     source.write_text(json.dumps(rows))
-    done = cli("data", "compose", "--source", source, "--top_k", "1-3", "--train_size", 8, "--test_size", 2)
+    done = cli("data", "compose", "--path", source, "--top_k", "1-3", "--train_size", 8, "--test_size", 2)
     assert done.exit_code == 2, done.output
     assert "the schema of 'tool_" in done.stderr
     assert not Path("data").exists()
@@ -114,7 +114,7 @@ def test_a_schema_that_is_not_valid_is_told_before_anything_is_written(cli: Cli,
 def test_mistakes_are_told_and_nothing_is_written(
     cli: Cli, source: Path, args: tuple[str, ...], says: str
 ) -> None:
-    done = cli("data", "compose", "--source", source, "--train_size", 8, "--test_size", 2, *args)
+    done = cli("data", "compose", "--path", source, "--train_size", 8, "--test_size", 2, *args)
     assert done.exit_code == 2, done.output
     assert says in done.stderr
     assert not Path("data").exists()

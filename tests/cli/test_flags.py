@@ -12,20 +12,12 @@ import typer
 from typer.testing import CliRunner
 
 from tests.cli.conftest import Cli
-from tokmem.cli import bank, data, evaluate, recall, tools, train
+from tests.cli.test_names import FLAGS
 from tokmem.cli.flags import TABLE, Flags, given, help_rows, track_config
 from tokmem.cli.main import app
 from tokmem.cli.published import ALIASES
 
 ROOT = Path(__file__).parents[2]
-FLAGS = {
-    "train": train.FLAGS,
-    "tools": tools.FLAGS,
-    "eval": evaluate.FLAGS,
-    "recall": recall.FLAGS,
-    "compose": data.FLAGS,
-    "add": bank.FLAGS,
-}
 
 
 def test_the_table_of_options_is_that_of_the_config_classes() -> None:
@@ -68,7 +60,7 @@ def test_options_of_a_command_have_different_names_and_settings_that_exist(comma
     options = flags.options()
     assert len(set(options.values())) == len(options)
     keys = {row.key for row in help_rows(flags.track)}
-    assert {*flags.skip, *flags.names, *flags.defaults} <= keys
+    assert {*flags.skip, *flags.defaults} <= keys
     assert set(options) <= keys
 
 

@@ -175,17 +175,17 @@ def test_bad_procedures(cli: Cli, bank: Path, model: Path, corpus: Path) -> None
 def test_bad_queries(cli: Cli, bank: Path, model: Path) -> None:
     recall = ("recall", "--bank", bank, "--model_name", model)
     refused(cli(*recall, "  "), "empty query")
-    refused(cli(*recall, "--file", "missing.txt"), "missing.txt")
+    refused(cli(*recall, "--queries", "missing.txt"), "missing.txt")
     refused(cli(*recall, input="\n\n"), "no queries")
     refused(cli(*recall, "q", "--temperature", -1), "temperature")
     Path("queries.jsonl").write_text('{"query": "a"}\n{"question": "b"}\n')
-    refused(cli(*recall, "--file", "queries.jsonl"), "line 2", "`query`")
+    refused(cli(*recall, "--queries", "queries.jsonl"), "line 2", "`query`")
     Path("binary.txt").write_bytes(b"\xff\xfe\x00")
-    refused(cli(*recall, "--file", "binary.txt"), "UTF-8")
+    refused(cli(*recall, "--queries", "binary.txt"), "UTF-8")
     refused(cli(*recall, input=b"\xff\xfe\n"), "standard input is not UTF-8")
     refused(cli(*recall, "\udcff"), r"'\udcff' at 0 is not a character", "UTF-8")
     Path("escaped.jsonl").write_text('{"query": "a \\ud800"}\n')
-    refused(cli(*recall, "--file", "escaped.jsonl"), "line 1", "half of a surrogate pair")
+    refused(cli(*recall, "--queries", "escaped.jsonl"), "line 1", "half of a surrogate pair")
 
 
 def test_unwritable_output(cli: Cli, bank: Path, model: Path, corpus: Path) -> None:

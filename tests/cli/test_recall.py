@@ -46,9 +46,9 @@ def test_file_and_piped_lines_give_what_single_queries_give(cli: Cli, bank: Path
     composed = [{"user_input": q, "tools": ["a"], "function_calls": ["{}"]} for q in ("France", "Chad is")]
     Path("queries.json").write_text(json.dumps(composed, indent=1))
     for done in (
-        cli("recall", "--file", "queries.txt", *common),
-        cli("recall", "--file", "queries.jsonl", *common),
-        cli("recall", "--file", "queries.json", *common),
+        cli("recall", "--queries", "queries.txt", *common),
+        cli("recall", "--queries", "queries.jsonl", *common),
+        cli("recall", "--queries", "queries.json", *common),
         cli("recall", *common, input="France\nChad is\n"),
     ):
         records = lines(done.stdout)
@@ -107,7 +107,7 @@ def test_rejected_query_says_so(cli: Cli, bank: Path, model: Path) -> None:
 def test_a_chain_of_tools_shows_each_with_its_arguments(cli: Cli, bank: Path, model: Path) -> None:
     schema = {"type": "object", "properties": {"city": {"type": "string"}}}
     Path("tool.jsonl").write_text(json.dumps({"name": "weather", "parameters": schema}) + "\n")
-    add = ("bank", "add", bank, "--file", "tool.jsonl", "--backbone", model, "--out", "tools")
+    add = ("bank", "add", bank, "--procedures", "tool.jsonl", "--backbone", model, "--out", "tools")
     assert cli(*add).exit_code == 0
     base = ("recall", "Oslo?", "--bank", "tools", "--backbone", model, "--chain", "--max-new-tokens", 12)
     forced = ("--procedure", "weather", "--procedure", "upper")

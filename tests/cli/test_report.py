@@ -37,7 +37,10 @@ def test_analyze_only_prints_where_no_folder_is_named(cli: Cli, bank: Path, mode
     rows = [{"name": n, "description": "Name the capital of a country."} for n in ("one", "two")]
     Path("twins.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     assert (
-        cli("bank", "add", bank, "--file", "twins.jsonl", "--backbone", model, "--out", "more").exit_code == 0
+        cli(
+            "bank", "add", bank, "--procedures", "twins.jsonl", "--backbone", model, "--out", "more"
+        ).exit_code
+        == 0
     )
     before = set(Path.cwd().rglob("*"))
     done = cli("analyze", "more")

@@ -82,7 +82,7 @@ def test_calls_are_checked_with_the_bank(fake: Fake, tools: Path, cli: Cli) -> N
 def test_a_first_argument_that_is_a_bank_is_not_asked(fake: Fake, tools: Path, cli: Cli) -> None:
     fake.say(content="Hello.")
     Path("queries.txt").write_text("where?\n", "utf-8")
-    for options, piped in (((), "where?\n"), (("--file", "queries.txt"), None)):
+    for options, piped in (((), "where?\n"), (("--queries", "queries.txt"), None)):
         done = cli("recall", tools, "--url", fake.url, *options, input=piped)
         assert done.exit_code == 0, done.output
     for asked in fake.asked:

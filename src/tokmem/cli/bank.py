@@ -73,8 +73,8 @@ def add(
     folder: BankFolder,
     name: Annotated[str | None, typer.Option(help="Name of a new procedure.")] = None,
     description: Annotated[str, typer.Option(help="What it does, in a sentence.")] = "",
-    file: Annotated[
-        Path | None, typer.Option(help="JSON lines with name, description and parameters.")
+    procedures: Annotated[
+        Path | None, typer.Option(help="JSON lines with name, description and parameters, for several.")
     ] = None,
     examples: Annotated[
         Path | None, typer.Option(help="JSON lines of examples to train the new procedures on.")
@@ -82,7 +82,7 @@ def add(
     out: InPlace = None,
 ) -> None:
     """Add procedures to a bank: rows start from descriptions, and train if there are examples."""
-    new = _new_procedures(name, description, file)
+    new = _new_procedures(name, description, procedures)
     _, origin = _load(folder)
     config = bank_config(folder, origin, {"start": "description", **given(ctx)})
     backbone = load(config.backbone)
@@ -116,7 +116,7 @@ def _new_procedures(name: str | None, description: str, file: Path | None) -> li
     from tokmem.data.calls.schema_check import check_schema
 
     if (name is None) == (file is None):
-        raise ConfigError("neither --name nor --file, or both", "one of them")
+        raise ConfigError("neither --name nor --procedures, or both", "one of them")
     new = [Procedure(name or "", description)] if file is None else list(read_procedures(file))
     if not new:
         raise DataError(f"no procedures in {file}", "one JSON object a line")

@@ -26,7 +26,6 @@ FLAGS = Flags(
     "compositional",
     keys=("data.*", *_RANGES),
     skip=("data.source", "data.connectors", "data.more_tools", "data.max_samples"),
-    names={"data.path": "source"},
     defaults={"data.val_size": "0", "rounds.tools": "1-50,51-100", "rounds.start_tool": "1"}
     | dict.fromkeys(("rounds.num_rounds", "rounds.tools_per_round"), "null"),
     docs={

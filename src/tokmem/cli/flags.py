@@ -26,8 +26,10 @@ from tokmem.config.texts import yaml_text
 
 TABLE = Path(__file__).with_name("options.json")
 GIVEN = "tokmem.given"
-# Options whose setting has a name that several sections share, or that says too little alone.
+# Names of options, the same in every command: the last part of the key, or the whole key if several sections
+# share the last part. These keys have another name, which says more or is that of the published scripts.
 NAMES = {
+    "name": "experiment-name",
     "backbone.model_name": "backbone",
     "training.lr": "lr",
     "training.weight_decay": "weight-decay",
@@ -35,6 +37,7 @@ NAMES = {
     "training.epochs": "epochs",
     "recall.batch_size": "eval-batch-size",
     "data.few_shot": "few-shot",
+    "prompting.few_shot": "few-shot",
 }
 _PANELS = {"data": "Corpus", "lora": "LoRA", "": "Experiment"}
 
@@ -47,7 +50,6 @@ class Flags:
         track: name of the track.
         keys: patterns of dotted keys, such as `data.*`.
         skip: keys that match and get no option.
-        names: option names by key, if they differ from `NAMES` and from the key's last part.
         defaults: what `--help` shows as the default, by key, if the command changes it.
         docs: what `--help` says of a setting, by key, if it means something else here.
     """
@@ -55,7 +57,6 @@ class Flags:
     track: str
     keys: tuple[str, ...] = ("*",)
     skip: tuple[str, ...] = ()
-    names: Mapping[str, str] = field(default_factory=dict)
     defaults: Mapping[str, str] = field(default_factory=dict)
     docs: Mapping[str, str] = field(default_factory=dict)
 
@@ -70,8 +71,7 @@ class Flags:
     def options(self) -> dict[str, str]:
         """Maps each setting's key to its option, such as `--batch-size`."""
         keys = [row.key for row in self.rows()]
-        leaves = Counter(map(_leaf, keys))
-        names = {key: _leaf(key) if leaves[_leaf(key)] == 1 else key for key in keys} | NAMES | {**self.names}
+        names = {key: key if _leaf(key) in _shared_leaves() else _leaf(key) for key in keys} | NAMES
         return {key: "--" + names[key].replace("_", "-") for key in keys}
 
     def command(self) -> type[TyperCommand]:
@@ -136,7 +136,20 @@ def normalizer(command: str) -> dict[str, Any]:
 @cache
 def help_rows(track: str) -> tuple[HelpRow, ...]:
     """Reads a track's settings from `options.json`."""
-    return tuple(HelpRow(*row) for row in json.loads(TABLE.read_text("utf-8"))[track])
+    return tuple(HelpRow(*row) for row in _table()[track])
+
+
+@cache
+def _table() -> Mapping[str, list[list[str]]]:
+    read: dict[str, list[list[str]]] = json.loads(TABLE.read_text("utf-8"))
+    return read
+
+
+@cache
+def _shared_leaves() -> frozenset[str]:
+    """The last parts of keys that several sections of a track share."""
+    counts = [Counter(_leaf(row[0]) for row in rows) for rows in _table().values()]
+    return frozenset(leaf for one in counts for leaf, count in one.items() if count > 1)
 
 
 @cache

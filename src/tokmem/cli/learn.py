@@ -56,7 +56,7 @@ def learn(
     ] = None,
     make: Annotated[int, typer.Option(help="How many queries to make.")] = 64,
     max_new_tokens: Annotated[int, typer.Option(help="Most tokens of a response.")] = 64,
-    top_k: Annotated[int, typer.Option(help="Tokens of the teacher's predictions to keep.")] = 32,
+    teacher_top_k: Annotated[int, typer.Option(help="Tokens of the teacher's predictions to keep.")] = 32,
     hard: Annotated[
         float, typer.Option(help="Weight of the cross-entropy of responses. 0: none, or 1 for drawn calls.")
     ] = 0.0,
@@ -80,7 +80,9 @@ def learn(
     from tokmem.methods.lessons.teach import identity, recipe, teach
     from tokmem.report.learned import lessons_table
 
-    settings = LessonSettings(queries=make, max_new_tokens=max_new_tokens, top_k=top_k, hard=hard, seed=seed)
+    settings = LessonSettings(
+        queries=make, max_new_tokens=max_new_tokens, top_k=teacher_top_k, hard=hard, seed=seed
+    )
     lessons = read_lessons(sources)
     asked = read_queries(queries) if queries else []
     with nullcontext() if dry_run else _locked(bank):

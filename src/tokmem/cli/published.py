@@ -1,4 +1,4 @@
-"""The names of the published scripts: other names for our options, and switches that stand for settings.
+"""Other names of options: those of the published scripts and of earlier versions. Switches for settings.
 
 docs/published.md lists every argument of the scripts with its counterpart.
 """
@@ -26,10 +26,29 @@ ALIASES: dict[str, dict[str, str]] = {
         "plain": "no-frozen-prefix",
     },
     "eval": {**_ATOMIC, "load-task-tokens": "bank"},
-    "recall": {"model-name": "backbone", "eval-batch-size": "batch-size"},
-    "add": {"model-name": "backbone"},
-    "tools": {"model-name": "backbone", "model": "backbone", "save-path": "out"},
+    "recall": {
+        "model-name": "backbone",
+        "batch-size": "eval-batch-size",
+        "seed": "recall.seed",
+        "file": "queries",
+    },
+    "learn": {"schedule": "training.schedule", "top-k": "teacher-top-k"},
+    "add": {
+        "model-name": "backbone",
+        "schedule": "training.schedule",
+        "seed": "training.seed",
+        "file": "procedures",
+    },
+    "tools": {
+        "model-name": "backbone",
+        "model": "backbone",
+        "save-path": "out",
+        "name": "experiment-name",
+        "schedule": "training.schedule",
+    },
     "compose": {
+        "source": "path",
+        "seed": "data.seed",
         "output-dir": "out",
         "top-k": "tools",
         "max-samples-per-tool": "samples-per-tool",

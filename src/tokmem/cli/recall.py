@@ -26,7 +26,6 @@ FLAGS = Flags(
     "atomic",
     keys=("recall.*", "backbone.*", "max_length"),
     skip=("recall.mode",),
-    names={"recall.batch_size": "batch-size"},
     defaults={"recall.top_k": "3", **OF_BANK, **FASTEST},
 )
 _FREE = "recall.max_new_tokens"  # the only setting that a server takes from its client
@@ -42,7 +41,7 @@ def recall(
         ),
     ] = None,
     bank: Annotated[Path | None, typer.Option("--bank", help="The same as BANK.")] = None,
-    file: Annotated[
+    queries: Annotated[
         Path | None, typer.Option(help="Queries: one a line, JSON lines (.jsonl), or composed ones (.json).")
     ] = None,
     instruction: Annotated[str, typer.Option(help="Stands before the query, if the bank wants one.")] = "",
@@ -58,7 +57,7 @@ def recall(
 ) -> None:
     """Route queries to their memory tokens and write the responses.
 
-    Give a query or a --file. With neither, type queries at a prompt, or pipe them in, one a line. At the
+    Give a query or --queries. With neither, type queries at a prompt, or pipe them in, one a line. At the
     prompt you can correct answers ("that was NAME"), and /learn learns from the corrections.
     """
     from tokmem.report.answers import answer_record
@@ -68,16 +67,16 @@ def recall(
     if bank is None and url is None:
         do = f"write {command_line('recall', newest_bank() or 'BANK', query or 'QUERY')}"
         raise ConfigError("neither a bank nor --url", "a bank, or a server of one", do)
-    if query is not None and file is not None:
-        raise ConfigError("a query and a --file", "one of them", "leave one out")
+    if query is not None and queries is not None:
+        raise ConfigError("a query and --queries", "one of them", "leave one out")
     own = given(ctx)
     settings = {"recall.top_k": "3", "recall.mode": "chain" if chain else "atomic", **own}
     if settings.get("recall.constrained") == "true" and not chain:
         raise ConfigError(
             "--constrained without --chain", "both: grammars rule chains of calls", "add --chain"
         )
-    talks = query is None and file is None and _at_terminal()
-    queries = [] if talks else _queries(query, file, instruction)
+    talks = query is None and queries is None and _at_terminal()
+    asked = [] if talks else _queries(query, queries, instruction)
     forced = procedure or []
     voice: Conversation | ServedConversation
     if url is not None:
@@ -88,14 +87,14 @@ def recall(
         memory = open_memory(bank, settings, prompt)
         from tokmem.report.conversation import Conversation
 
-        _note_missing_instruction(memory, [q.instruction for q in queries] or [instruction])
+        _note_missing_instruction(memory, [one.instruction for one in asked] or [instruction])
         voice = Conversation(memory, bank, instruction, forced)
     if talks:
         _converse(voice)
     elif json:
-        show_json([answer_record(answer, voice.procedures) for answer in voice.ask(queries)])
+        show_json([answer_record(answer, voice.procedures) for answer in voice.ask(asked)])
     else:
-        for answer in voice.ask(queries):
+        for answer in voice.ask(asked):
             show_answer(answer, voice.procedures, forced=bool(forced))
 
 
@@ -163,7 +162,7 @@ def _queries(query: str | None, file: Path | None, instruction: str) -> list[Exa
     if file is not None:
         return read_queries(file, instruction)
     if sys.stdin is None:
-        raise DataError("no query, and standard input is closed", "a query, a --file or piped lines")
+        raise DataError("no query, and standard input is closed", "a query, --queries or piped lines")
     try:
         return parse_queries(sys.stdin.read(), "standard input", instruction)
     except UnicodeDecodeError as error:
