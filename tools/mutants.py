@@ -32,8 +32,8 @@ RESULT = ROOT / "results" / "reliability" / "mutants.json"
 WORK = ROOT / "runs" / "mutants"
 # The tests that each package is tried against.
 PACKAGES: Mapping[str, Sequence[str]] = {
-    "bank": ("bank", "train"),
-    "model": ("model", "train", "cli/test_backbone.py"),
+    "bank": ("bank", "train", "cli/test_bank.py"),
+    "model": ("model", "train", "cli/test_backbone.py", "methods/test_lora.py"),
     "train": ("train", "methods/test_closed.py", "methods/test_lora.py"),
     "recall": ("recall", "methods/test_tokmem.py", "methods/test_memory.py", "methods/test_closed.py"),
     "export": ("export",),

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -10,18 +11,21 @@ from transformers import AutoModelForCausalLM, BitsAndBytesConfig, Gemma3nTextCo
 
 from tests.data.tiny_chat import LLAMA, tiny_tokenizer
 from tests.tiny import CONFIGS, DIM, VOCAB, tiny_backbone, tiny_model
-from tokmem.errors import BackboneError
+from tokmem.errors import BackboneError, TokMemError
 from tokmem.model import backbone as module
 from tokmem.model.backbone import (
+    SAVED,
     Backbone,
     check_supported,
     is_recurrent,
     load_backbone,
     pick_device,
     pick_dtype,
+    save_backbone,
     wrap_backbone,
 )
 from tokmem.model.fingerprint import fingerprint
+from tokmem.model.settings import BackboneConfig
 
 
 class Vocabulary:
@@ -49,6 +53,32 @@ def test_a_local_folder_loads_frozen(folder: Path) -> None:
     assert not loaded.model.training
     assert not any(p.requires_grad for p in loaded.model.parameters())
     assert loaded.fingerprint == tiny_backbone(tiny_tokenizer(LLAMA)).fingerprint
+
+
+def test_a_saved_backbone_comes_back_and_replaces_only_its_own_kind(tmp_path: Path) -> None:
+    backbone = tiny_backbone(tiny_tokenizer(LLAMA))
+    for _ in range(2):  # the second time over the first
+        save_backbone(backbone, tmp_path / "saved")
+    again = load_backbone(str(tmp_path / "saved"), device="cpu")
+    assert again.fingerprint == backbone.fingerprint
+    assert again.tokenizer.get_vocab() == backbone.tokenizer.get_vocab()
+    facts = json.loads((tmp_path / "saved" / SAVED).read_text())
+    assert facts == {"backbone": backbone.id, "fingerprint": backbone.fingerprint}
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "precious.txt").write_text("precious")
+    with pytest.raises(TokMemError, match="mine"):
+        save_backbone(backbone, tmp_path / "mine")
+    assert [path.name for path in (tmp_path / "mine").iterdir()] == ["precious.txt"]
+
+
+def test_settings_reach_the_loader(monkeypatch: pytest.MonkeyPatch) -> None:
+    own = {"dtype": "bfloat16", "device": "cpu", "device_map": "auto", "quantization": "8bit"}
+    asked: list[Any] = []
+    monkeypatch.setattr(
+        "tokmem.model.settings.load_backbone", lambda name, **options: asked.append((name, options))
+    )
+    BackboneConfig("one", **own).load()  # type: ignore[arg-type]
+    assert asked == [("one", own)]
 
 
 def test_the_fingerprint_is_of_the_checkpoint_not_of_its_dtype(folder: Path) -> None:

@@ -36,6 +36,13 @@ def adapted(backbone: Backbone | None = None, seed: int = 0, moved: bool = True,
     return made
 
 
+def test_a_frozen_adapter_takes_no_gradient() -> None:
+    made = adapted()
+    assert all(parameter.requires_grad for parameter in made.parameters)
+    made.freeze()
+    assert not any(parameter.requires_grad for parameter in made.model.parameters())
+
+
 @pytest.mark.parametrize("layers", [(), (1,)])
 def test_the_shape_of_a_saved_adapter_is_read(layers: tuple[int, ...], tmp_path: Path) -> None:
     shape = LoraSettings(lora_r=2, lora_alpha=6, lora_dropout=0.25, lora_layer_indices=layers)

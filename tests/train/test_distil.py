@@ -15,6 +15,7 @@ from tokmem.errors import TrainingError
 from tokmem.model.memory_lm import MemoryLM
 from tokmem.records import Encoded
 from tokmem.train import distil
+from tokmem.train.checkpoint import run_identity
 from tokmem.train.distil import DistilObjective
 from tokmem.train.fit import fit
 from tokmem.train.objective import Piece
@@ -97,6 +98,28 @@ def test_hard_adds_the_cross_entropy_of_responses() -> None:
     plain = oracles.plain_loss(lm.model, lm.bank, lm.bank.steering.rows(), lm.bank.address.rows(), examples)
     memory = oracle_of_memory(lm, examples)
     torch.testing.assert_close(both - soft, 2 * (plain - memory), rtol=1e-4, atol=1e-5)
+
+
+def test_every_change_of_a_lesson_is_another_run() -> None:
+    lm = tiny_lm("llama", False)
+    examples = tiny_examples(lm.bank, 3)
+    made, start = some_targets(lm, examples), lm.bank.steering.fresh.detach()
+    changed = [
+        {},
+        {"hard": 0.5},
+        {"reverse": True},
+        {"anchor": 2.0, "start": start},
+        {"anchor": 2.0, "start": start + 1},
+        *({"targets": replace(made, **{name: getattr(made, name) * 2})} for name in ("ids", "logs", "rest")),
+    ]
+    marks = []
+    for change in changed:
+        options = {"frozen_prefix": True, "targets": made, **OPTIONS, **change}
+        facts, tensors = DistilObjective(lm, **options).identity()
+        marks.append(run_identity(facts, examples, tensors))
+    assert len(set(marks)) == len(changed)
+    again = DistilObjective(lm, frozen_prefix=True, targets=made, **OPTIONS).identity()
+    assert run_identity(again[0], examples, again[1]) == marks[0]
 
 
 def test_an_anchor_pulls_steering_rows_to_their_start() -> None:

@@ -113,3 +113,15 @@ def test_a_fresh_start_is_drawn_by_its_names() -> None:
     assert any(not torch.equal(a, b) for a, b in zip(start, adapter.parameters, strict=True))
     adapter.reset(0)
     assert all(torch.equal(a, b) for a, b in zip(start, adapter.parameters, strict=True))
+
+
+def test_held_out_examples_are_read_with_rows_and_adapter() -> None:
+    made = joint(dropout=0.0)
+    held = tiny_examples(made.rows.lm.bank, 4)
+    before = [(one.total.item(), one.count) for one in made.validation(held, 2, 4)]
+    assert sum(count for _, count in before) == sum(sum(e.supervised) for e in held)
+    with torch.no_grad():
+        for parameter in made.lora.parameters:
+            parameter.add_(0.5)
+    after = [one.total.item() for one in made.validation(held, 2, 4)]
+    assert sum(after) != pytest.approx(sum(total for total, _ in before), abs=1e-3)
