@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -93,3 +94,29 @@ def test_changes_that_were_not_tried_are_an_error(folder: Path, monkeypatch: pyt
     monkeypatch.setattr(Mutants, "mutmut", lambda self, *names: "no such test")
     with pytest.raises(SystemExit, match="no such test"):
         tried(Mutants("bank", folder), ["tokmem.bank.half.x_half__mutmut_3"])
+
+
+def test_only_changed_files_of_the_packages_are_tried(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(TOOLS))
+    from mutants import changed_files
+
+    def git(*args: str) -> None:
+        own = ("-c", "user.name=a", "-c", "user.email=a@b.c")
+        subprocess.run(["git", *own, *args], cwd=tmp_path, check=True, capture_output=True)
+
+    names = ("bank/slots.py", "bank/table.py", "train/fit.py", "report/page.py", "train/notes.md")
+    for name in names:
+        path = tmp_path / "src" / "tokmem" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("1\n")
+    git("init")
+    git("add", "-A")
+    git("commit", "-m", "first")
+    for name in names[1:]:
+        (tmp_path / "src" / "tokmem" / name).write_text("2\n")
+    assert changed_files("HEAD", tmp_path) == {
+        "bank": ["src/tokmem/bank/table.py"],
+        "train": ["src/tokmem/train/fit.py"],
+    }

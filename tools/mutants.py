@@ -1,6 +1,7 @@
 """Changes the code in small ways and counts the changes that the tests notice: mutation testing with mutmut.
 
     python tools/mutants.py --packages bank,train --share 0.1
+    python tools/mutants.py --since origin/main          # only files that changed since then
 
 Each package of `tokmem` is tried against its own tests, and those of the code that uses it most (`PACKAGES`).
 Changes that only reword are left out: those that touch nothing but a text in quotes, what an error says, or
@@ -38,11 +39,13 @@ PACKAGES: Mapping[str, Sequence[str]] = {
     "recall": ("recall", "methods/test_tokmem.py", "methods/test_memory.py", "methods/test_closed.py"),
     "export": ("export",),
 }
+GOAL = 0.85  # the share of changes that tests should notice
 SURVIVED, UNTESTED = 0, 33  # mutmut's notes for a change that no test noticed, or that no test runs
 _CONFIG = """\
 [mutmut]
 source_paths = src
-only_mutate = src/tokmem/{package}/*
+only_mutate =
+    {mutated}
 do_not_mutate = src/tokmem/train/parallel.py
 also_copy =
     {copied}
@@ -59,10 +62,12 @@ class Mutants:
     Attributes:
         package: name of the package below `tokmem`.
         folder: the copy.
+        files: the files to change, below the root of the tree; empty changes all.
     """
 
     package: str
     folder: Path
+    files: Sequence[str] = ()
 
     def prepare(self) -> None:
         """Copies the tree, makes all changes, and finds which tests run which function."""
@@ -74,7 +79,7 @@ class Mutants:
             shutil.copy2(ROOT / name, target)
         copied = sorted(path.name for path in self.folder.iterdir() if path.name != "src")
         facts = {
-            "package": self.package,
+            "mutated": "\n    ".join(self.files or [f"src/tokmem/{self.package}/*"]),
             "copied": "\n    ".join(copied),
             "tests": "\n    ".join(f"tests/{name}" for name in PACKAGES[self.package]),
         }
@@ -166,6 +171,39 @@ def tried(mutants: Mutants, names: Sequence[str]) -> dict[str, Any]:
     }
 
 
+def changed_files(since: str, root: Path = ROOT) -> dict[str, list[str]]:
+    """The Python files of each package that changed since a commit, the working tree included."""
+    command = [
+        "git",
+        "diff",
+        "--name-only",
+        "--diff-filter=d",
+        since,
+        "--",
+        *(f"src/tokmem/{p}" for p in PACKAGES),
+    ]
+    listed = subprocess.run(command, cwd=root, capture_output=True, text=True, check=True).stdout.split()
+    found: dict[str, list[str]] = {}
+    for name in listed:
+        if name.endswith(".py"):
+            found.setdefault(Path(name).parts[2], []).append(name)
+    return found
+
+
+def _changed(given: argparse.Namespace) -> int:
+    """Tries the changed files and prints what survived; the exit code is 1 if less than 85% was noticed."""
+    total = killed = 0
+    for package, files in changed_files(given.since).items():
+        mutants = Mutants(package, WORK / f"{package}-changed", files)
+        mutants.prepare()
+        row = tried(mutants, mutants.sample(given.share, given.seed))
+        total, killed = total + row["tried"], killed + row["killed"]
+        for name, lines in row["survivors"].items():
+            print(name, *lines, sep="\n  ")
+    print(f"{killed} of {total} changes were noticed")
+    return int(killed < GOAL * total)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line; returns the exit code."""
     parser = argparse.ArgumentParser(description="Count the small changes of the code that the tests notice.")
@@ -174,7 +212,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--share", type=float, default=1.0, help="part of the changes to try, drawn at random"
     )
     parser.add_argument("--seed", type=int, default=0, help="of the draw")
+    parser.add_argument("--since", help="a commit: only files that changed since then; writes no result")
     given = parser.parse_args(arguments)
+    if given.since:
+        return _changed(given)
     rows = (
         {row["what"]: row for row in json.loads(RESULT.read_text("utf-8"))["rows"]}
         if RESULT.is_file()
