@@ -1,16 +1,19 @@
-"""Thirty guesses at the Python API. Each works, or its error says what to write instead."""
+"""Guesses at the Python API. Each works, or its error says what to write instead."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from copy import copy, deepcopy
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 import tokmem
 from tokmem import Answer, Example, FitSettings, Procedure, TokMem, TokMemError, Turn, load_backbone
+from tokmem.methods.guesses import INSTEAD
 from tokmem.model.backbone import Backbone
 
 PAIRS = [("14/03/2021", "March 2021"), ("02/11/1987", "November 1987")]
@@ -224,7 +227,7 @@ def test_31_a_dry_run_shows_tokens_and_cost(memory: TokMem) -> None:
     assert "14/03/2021" in given
     assert given.endswith("<|mem:month|>")
     assert "6 steps" in str(shown)
-    assert "seconds" in str(shown)
+    assert "second" in str(shown)
     assert list(memory) == ["month"]
     assert memory.bank.rows("month")[1].equal(before)
     assert shown.steps == memory.fit({"month": PAIRS, "year": PAIRS}, epochs=3, batch_size=2).steps
@@ -249,3 +252,107 @@ def test_33_an_unknown_or_missing_tracker_is_named(memory: TokMem, monkeypatch: 
     errors(lambda: memory.fit(PAIRS, report_to=("tensorbord",)), "report_to", "'tensorboard'")
     monkeypatch.setattr("tokmem.train.trackers.find_spec", lambda name: None)
     errors(lambda: memory.fit(PAIRS, report_to=("wandb",)), "pip install wandb")
+
+
+@pytest.mark.parametrize(
+    ("guess", "words"),
+    [
+        (lambda m: m.fit(PAIRS, learning_rate=0.1), ("learning_rate", "write lr")),
+        (lambda m: m.fit(PAIRS, num_train_epochs=3), ("num_train_epochs", "write epochs")),
+        (lambda m: m.fit(PAIRS, per_device_train_batch_size=3), ("write batch_size",)),
+        (lambda m: m.fit(PAIRS, gradient_accumulation_steps=3), ("write accumulation",)),
+        (lambda m: m.fit(PAIRS, eval_dataset=PAIRS), ("write fit(examples, validation)",)),
+        (lambda m: m.fit(PAIRS, validation_data=PAIRS), ("write fit(examples, validation)",)),
+        (lambda m: m.fit(PAIRS, random_state=1), ("write seed",)),
+        (lambda m: m.fit(PAIRS, output_dir="x"), ("checkpoint=FOLDER",)),
+        (lambda m: m.recall("q", do_sample=True), ("do_sample", "write temperature")),
+        (lambda m: m.recall("q", max_length=5), ("write max_new_tokens",)),
+        (lambda m: m.recall("q", stream=True), ("write memory.stream(query)",)),
+        (lambda m: m.recall("q", procedure="month"), ('write procedures=[["NAME"]]',)),
+        (lambda m: TokMem(model="mini"), ("no argument 'model'", "TokMem(model, tokenizer)")),
+        (lambda m: TokMem(m.backbone, torch_dtype="auto"), ("write dtype",)),
+        (lambda m: TokMem(m.backbone, lr=0.1), ("fit(..., lr=0.02)",)),
+        (lambda m: TokMem(m.backbone, decoupled=True), ("no argument 'decoupled' (close: coupled)",)),
+    ],
+)
+def test_34_names_of_other_libraries_are_told_ours(
+    memory: TokMem, guess: Callable[[Any], object], words: tuple[str, ...]
+) -> None:
+    errors(lambda: guess(memory), *words)
+
+
+def test_35_a_hint_offers_no_setting_that_is_not_there(memory: TokMem) -> None:
+    with pytest.raises(TokMemError) as caught:
+        memory.recall("q", learning_rate=0.1)
+    assert "write lr" not in str(caught.value)
+
+
+def test_36_one_tracker_as_one_text(memory: TokMem, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tokmem.train.trackers.find_spec", lambda name: None)
+    for given in ("tensorboard", ["tensorboard"]):
+        errors(lambda given=given: memory.fit(PAIRS, report_to=given), "pip install tensorboard")
+
+
+def test_37_types_and_devices_of_torch() -> None:
+    made = TokMem("mini", device=torch.device("cpu"), dtype=torch.bfloat16)  # type: ignore[arg-type]
+    assert made.backbone.model.dtype == torch.bfloat16
+    whole = load_backbone("mini", device=torch.device("cpu"))  # type: ignore[arg-type]
+    assert whole.model.dtype == torch.float32
+    errors(lambda: TokMem("mini", dtype=torch.int8), "torch.int8", "bfloat16")
+
+
+@pytest.mark.parametrize("name", sorted(INSTEAD))
+def test_38_a_guessed_attribute_says_what_to_write(memory: TokMem, name: str) -> None:
+    assert not hasattr(memory, name)
+    with pytest.raises(AttributeError, match="write ") as caught:
+        getattr(memory, name)
+    assert INSTEAD[name] in str(caught.value)
+    for word in INSTEAD[name].replace("(", " ").replace(")", " ").split():
+        if word.startswith("memory."):
+            found: Any = memory
+            for part in word.rstrip(",:").split(".")[1:]:
+                found = getattr(found, part)
+
+
+def test_39_other_attributes_are_refused_as_python_does(memory: TokMem) -> None:
+    with pytest.raises(AttributeError, match=r"'TokMem' object has no attribute 'recal'$"):
+        memory.recal  # type: ignore[attr-defined] # noqa: B018
+    assert list(copy(memory)) == list(deepcopy(memory)) == ["month"]
+    assert not hasattr(memory, "__deepcopy__")
+
+
+def test_40_procedures_by_number_are_refused(memory: TokMem) -> None:
+    errors(lambda: memory[0], "int 0", "month", "list(memory)")  # type: ignore[index]
+    errors(lambda: memory.procedures[0], "int 0", "month")  # type: ignore[index]
+    errors(lambda: memory.procedures["mont"], "close: month")
+    assert memory.procedures.get("mont") is None
+
+
+def test_41_a_procedure_is_deleted_and_not_assigned(memory: TokMem) -> None:
+    memory.add(["upper", "lower", "title"])
+    del memory["month"]
+    memory.remove(["upper", "lower"])
+    assert list(memory) == ["title"]
+    errors(lambda: memory.remove(["title", "x"]), "no procedure 'x'")
+    assert list(memory) == ["title"]
+
+    def assign() -> None:
+        memory["x"] = "Write x."
+
+    errors(assign, "memory.add(name, description)")
+
+
+def test_42_a_function_is_no_callback(memory: TokMem) -> None:
+    for given in ([print], print, tokmem.Callback()):
+        errors(lambda given=given: memory.fit(PAIRS, callbacks=given), "tokmem.Callback", "on_step")
+
+
+def test_43_rows_as_mappings(memory: TokMem) -> None:
+    rows = [{"query": query, "response": response} for query, response in PAIRS]
+    assert memory.fit(rows, procedure="month").examples == 2
+    memory.add("upper")
+    own = [{"query": "peru", "response": "PERU", "procedure": "upper", "instruction": "In capitals."}]
+    assert memory.evaluate(own, max_new_tokens=2).keys() >= {"rouge_l"}
+    errors(lambda: memory.fit(rows), "procedure=")
+    errors(lambda: memory.fit([{"prompt": "peru", "completion": "PERU"}]), '{"query": ..., "response": ...}')
+    errors(lambda: memory.fit([own[0] | {"procedure": "uper"}]), "'uper'")

@@ -14,7 +14,7 @@ from typing import Any, TypeAlias
 
 from tqdm import tqdm
 
-from tokmem.errors import TokMemError
+from tokmem.errors import ConfigError, TokMemError
 from tokmem.files import atomic_write_bytes
 from tokmem.strict_json import parse_json
 
@@ -115,6 +115,24 @@ class Callback:
 
 
 Callbacks: TypeAlias = Sequence[Callback]
+
+
+def check_callbacks(callbacks: Callbacks) -> None:
+    """Refuses a callback that cannot be told of a training.
+
+    Raises:
+        ConfigError: one is no `Callback`.
+    """
+    given: Any = callbacks
+    wrong = (
+        [one for one in given if not isinstance(one, Callback)] if isinstance(given, Sequence) else [given]
+    )
+    if wrong:
+        raise ConfigError(
+            f"{type(wrong[0]).__name__} {wrong[0]!r:.60} as callbacks",
+            "a list of objects whose classes extend tokmem.Callback",
+            "override on_step(self, step, values), and give callbacks=[YourClass()]",
+        )
 
 
 class Metrics(Callback):

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import fields, replace
-from difflib import get_close_matches
 from typing import Any, TypeVar
 
-from tokmem.errors import ConfigError
+from tokmem.config.elsewhere import unknown
 
 S = TypeVar("S")
 
@@ -17,7 +16,7 @@ def with_changes(settings: S, changes: Mapping[str, Any]) -> S:
 
     Args:
         settings: a config dataclass.
-        changes: new values by name.
+        changes: new values by name. A list, or one text, may stand for a tuple.
 
     Raises:
         ConfigError: there is no such setting, or a value is out of range.
@@ -25,9 +24,13 @@ def with_changes(settings: S, changes: Mapping[str, Any]) -> S:
     known = [field.name for field in fields(settings)]  # type: ignore[arg-type]
     for name in changes:
         if name not in known:
-            part = [other for other in known if name in other or other in name]
-            close = ", ".join(part or get_close_matches(name, known, n=3))
-            raise ConfigError(
-                f"no setting {name!r}{f' (close: {close})' if close else ''}", f"one of {', '.join(known)}"
-            )
-    return replace(settings, **changes)  # type: ignore[type-var]
+            raise unknown("setting", name, known)
+    values = {name: _as_held(value, getattr(settings, name)) for name, value in changes.items()}
+    return replace(settings, **values)  # type: ignore[type-var]
+
+
+def _as_held(value: Any, held: Any) -> Any:
+    """The value as a tuple, if the setting holds one."""
+    if isinstance(held, tuple) and isinstance(value, str | list):
+        return (value,) if isinstance(value, str) else tuple(value)
+    return value

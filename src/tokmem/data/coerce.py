@@ -13,11 +13,12 @@ from tokmem.records import Example, Procedure, Turn
 
 Pair: TypeAlias = tuple[str, str]
 ProcedureLike: TypeAlias = str | Procedure | Mapping[str, Any]
-ExampleLike: TypeAlias = Example | Pair
+ExampleLike: TypeAlias = Example | Pair | Mapping[str, str]
 ExamplesLike: TypeAlias = str | Path | Mapping[str, Sequence[Pair]] | Iterable[ExampleLike]
 
 _PROCEDURE = "a name, a Procedure, an OpenAI or MCP tool, or a list of these"
-_EXAMPLE = "an Example or a pair (query, response)"
+_ROW = {"query", "response", "instruction", "procedure"}
+_EXAMPLE = 'an Example, a pair (query, response), or {"query": ..., "response": ...}'
 
 
 def as_procedures(
@@ -82,8 +83,9 @@ def as_examples(
     """Turns what a caller wrote into examples.
 
     Args:
-        given: examples, pairs of query and response, a mapping of procedures to their pairs, or the path of a
-            JSON lines file.
+        given: examples, pairs of query and response, mappings with `query`, `response` and perhaps
+            `instruction` and `procedure`, a mapping of procedures to their pairs, or the path of a JSON lines
+            file.
         known: names of the procedures that the bank holds.
         procedure: what the pairs are of; None takes the only known one.
         split: which rows of a file count, if its rows have a `split`.
@@ -107,8 +109,12 @@ def as_examples(
 
 
 def _example(given: object, known: Sequence[str], procedure: str | None) -> Example:
+    instruction = ""
+    if isinstance(given, Mapping) and {"query", "response"} <= given.keys() <= _ROW:
+        procedure, instruction = given.get("procedure", procedure), given.get("instruction", "")
+        given = (given["query"], given["response"])
     if not isinstance(given, tuple | list) or len(given) != 2:
-        raise DataError(f"{type(given).__name__} {str(given)[:40]!r} as an example", _EXAMPLE)
+        raise DataError(f"{type(given).__name__} {str(given)[:60]!r} as an example", _EXAMPLE)
     query, response = given
     if procedure is None and len(known) != 1:
         raise DataError(
@@ -116,7 +122,7 @@ def _example(given: object, known: Sequence[str], procedure: str | None) -> Exam
             "the procedure that it is of",
             'fit(pairs, procedure="NAME"), or fit({"NAME": pairs})',
         )
-    return Example(query, (Turn(procedure or known[0], response),))
+    return Example(query, (Turn(procedure or known[0], response),), instruction)
 
 
 def names_given(

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, overload
+from typing import Any, NoReturn, overload
 
 from tokmem.bank.bank import Bank
 from tokmem.bank.card import rows_checksum, scores_note
@@ -23,6 +23,7 @@ from tokmem.errors import BankError, DataError, RecallError
 from tokmem.eval.answers import score_answers
 from tokmem.eval.call_scores import score_calls
 from tokmem.eval.tool_answers import expected_calls
+from tokmem.methods.guesses import Guesses
 from tokmem.methods.memory_settings import check_kind, load_own, origin_of
 from tokmem.model.backbone import Backbone
 from tokmem.model.memory_lm import MemoryLM
@@ -34,7 +35,7 @@ from tokmem.train.settings import FitReport
 Query = str | Example
 
 
-class Memory:
+class Memory(Guesses):
     """A bank, the backbone that it belongs to, and what is asked of them. `TokMem` adds how it learns.
 
     Attributes:
@@ -65,7 +66,7 @@ class Memory:
     @property
     def procedures(self) -> Mapping[str, Procedure]:
         """The procedures of the bank by name, in slot order."""
-        return {name: self.bank.procedures[name] for name in self.bank.names}
+        return _Procedures({name: self.bank.procedures[name] for name in self.bank.names})
 
     @property
     def trainable_parameters(self) -> int:
@@ -99,13 +100,13 @@ class Memory:
         listed = f": {', '.join(names)}" if names else ""
         return f"{type(self).__name__}(backbone={self.backbone.id!r}, {kind}, {counted(len(self))}{listed})"
 
+    def __delitem__(self, name: str) -> None:
+        self.remove(name)
+
     def _require(self, *names: str) -> None:
         for name in names:
             if name not in self:
-                hint = (
-                    did_you_mean(name, self.bank.names) or f" (there are: {', '.join(self.bank.names[:5])})"
-                )
-                raise BankError(f"no procedure {name!r}{hint}", "a procedure of the bank")
+                raise _no_procedure(name, self.bank.names)
 
     def _trained(self, report: FitReport, examples: Sequence[Example]) -> FitReport:
         """Notes for the model card what the bank was trained on; returns the report."""
@@ -113,14 +114,18 @@ class Memory:
         self.history = {**self.history, "trained_on": [*earlier, examples_checksum(examples)]}
         return report
 
-    def remove(self, *names: str) -> None:
+    def remove(self, *names: str | Collection[str]) -> None:
         """Removes procedures. The others' rows stay as they are, and no token id is ever given again.
+
+        Args:
+            names: of procedures, or lists of names.
 
         Raises:
             BankError: the bank has no procedure of that name.
         """
-        self._require(*names)
-        self.bank.remove(names)
+        each = [name for one in names for name in (one if isinstance(one, list | tuple | set) else (one,))]
+        self._require(*each)
+        self.bank.remove(each)
 
     def rename(self, old: str, new: str) -> None:
         """Renames a procedure. Its rows and token ids stay.
@@ -315,6 +320,22 @@ class Memory:
                 repo_id=repo_id, folder_path=Path(draft) / "bank", commit_message=counted(len(self))
             )
         return str(commit)
+
+
+class _Procedures(dict[str, Procedure]):
+    """Procedures by name; an unknown name is refused as `memory[name]` refuses it."""
+
+    def __missing__(self, name: object) -> NoReturn:
+        raise _no_procedure(name, tuple(self))
+
+
+def _no_procedure(name: object, names: Sequence[str]) -> BankError:
+    """The error of a name that no procedure has."""
+    listed = f" (there are: {', '.join(names[:5])})"
+    if not isinstance(name, str):
+        got = f"{type(name).__name__} {name!r:.40} as the name of a procedure{listed}"
+        return BankError(got, "a name", "list(memory) gives all names in order")
+    return BankError(f"no procedure {name!r}{did_you_mean(name, names) or listed}", "a procedure of the bank")
 
 
 def bank_folder(id_or_folder: Path | str) -> Path:

@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
@@ -17,6 +18,7 @@ from tokmem.bank.init import Start, wide_rows
 from tokmem.bank.policy import ClosedForm, Shared
 from tokmem.bank.slots import IdPolicy
 from tokmem.bank.store import load_bank
+from tokmem.config.elsewhere import guides
 from tokmem.data.calls.schema import start_text
 from tokmem.data.calls.schema_check import check_schema
 from tokmem.data.calls.text import CallStyle
@@ -24,7 +26,7 @@ from tokmem.data.chat import Chat
 from tokmem.data.coerce import ExamplesLike, ProcedureLike, as_examples, as_procedures, names_given
 from tokmem.data.encode import Encoder, PromptMode
 from tokmem.errors import ConfigError, DataError
-from tokmem.log import Callbacks
+from tokmem.log import Callbacks, check_callbacks
 from tokmem.methods import closed
 from tokmem.methods.lessons.card import Card
 from tokmem.methods.lessons.teach import Queries, Sources, teach_all
@@ -91,13 +93,14 @@ class TokMem(Memory, Trained):
     forces = chains = accumulates = True
     keeps = "banks"
 
+    @guides
     def __init__(
         self,
         backbone: Backbone | PreTrainedModel | str = SMOLLM2,
         tokenizer: PreTrainedTokenizerBase | None = None,
         *,
         device: str = "auto",
-        dtype: DTypeName = "auto",
+        dtype: DTypeName | torch.dtype = "auto",
         device_map: DeviceMap = "none",
         bank: Bank | None = None,
         coupled: bool = False,
@@ -239,21 +242,23 @@ class TokMem(Memory, Trained):
         """Trains the procedures added since the last stage.
 
         Args:
-            examples: examples, pairs of query and response, a mapping of procedures to their pairs, or the
-                path of a JSON lines file, of which the rows of the split `train` count if it has splits. New
-                names in a mapping, a file or `procedure` are added.
+            examples: examples, pairs of query and response, mappings with `query` and `response` (and
+                perhaps `instruction` and `procedure`), a mapping of procedures to their pairs, or the path of
+                a JSON lines file, of which the rows of the split `train` count if it has splits. New names in
+                a mapping of procedures, a file or `procedure` are added.
             validation: likewise. Where addresses are trained, and in chains, the rows with the lowest loss on
                 it are kept. Where procedures train side by side, the last rows stay, and it measures them.
             procedure: what pairs are of; None takes the only one.
             checkpoint: folder to resume from, and to write to.
             callbacks: told of each step and validation (see `tokmem.Callback`).
-            changes: changes to the training settings, such as `lr=0.02` or `report_to=("wandb",)`.
+            changes: changes to the training settings, such as `lr=0.02` or `report_to="wandb"`.
 
         Raises:
             DataError: examples cannot be read or made to fit, or do not say which procedure they are of.
-            ConfigError: there is no such setting.
+            ConfigError: there is no such setting, or a callback is none.
             TrainingError: there is nothing to train, or training failed.
         """
+        check_callbacks(callbacks)
         before = {*self.bank.names}
         listed, settings = self._take(examples, procedure, changes)
         try:

@@ -93,7 +93,7 @@ class Backbone:
 def load_backbone(
     name: str = SMOLLM2,
     *,
-    dtype: DTypeName = "auto",
+    dtype: DTypeName | torch.dtype = "auto",
     device: str = "auto",
     device_map: DeviceMap | Mapping[str, str | int | torch.device] = "none",
     quantization: Quantization = "none",
@@ -108,7 +108,7 @@ def load_backbone(
             converted once, into the user's cache.
         dtype: ``auto`` takes the checkpoint's own; for a GGUF file, whose numbers are dequantised, and for
             a bundled backbone on a CPU it takes float32. ``fastest`` takes bfloat16 where the device
-            multiplies it in hardware, else float32.
+            multiplies it in hardware, else float32. A type of torch stands for its name.
         device: ``auto`` takes an accelerator if there is one.
         device_map: divides a model that is larger than one device, through accelerate: ``auto`` and the other
             names choose the places by themselves, a mapping names the place of each module. ``none`` loads
@@ -122,12 +122,13 @@ def load_backbone(
             input embedding, or its gradient is wrong.
         TokMemError: a GGUF file cannot be converted because the disk is full or the cache is not writable.
     """
-    if dtype not in get_args(DTypeName):
+    kind = str(dtype).removeprefix("torch.") if isinstance(dtype, torch.dtype) else dtype
+    if kind not in get_args(DTypeName):
         raise BackboneError(f"dtype {dtype!r}", f"one of {', '.join(get_args(DTypeName))}")
     if quantization not in get_args(Quantization):
         raise BackboneError(f"quantization {quantization!r}", f"one of {', '.join(get_args(Quantization))}")
     place = pick_device(device)
-    asked = pick_dtype(dtype, place)
+    asked = pick_dtype(kind, place)
     source = locate(name, asked, place)
     options: dict[str, Any] = {"dtype": asked or (torch.float32 if source.whole_precision else "auto")}
     if attention:
@@ -193,7 +194,7 @@ def as_backbone(
     given: Backbone | PreTrainedModel | str,
     tokenizer: PreTrainedTokenizerBase | None,
     device: str,
-    dtype: DTypeName,
+    dtype: DTypeName | torch.dtype,
     device_map: DeviceMap = "none",
 ) -> Backbone:
     """Makes a backbone of a name, or of a model in memory with its tokenizer; returns a backbone as it is.
@@ -256,6 +257,7 @@ def pick_device(device: str) -> str:
     Raises:
         BackboneError: torch does not see such a device here.
     """
+    device = str(device)  # also of a torch.device
     if device == "auto":
         accelerator = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
         return accelerator.type if accelerator else "cpu"
@@ -266,7 +268,7 @@ def pick_device(device: str) -> str:
     return device
 
 
-def pick_dtype(dtype: DTypeName, device: str) -> torch.dtype | None:
+def pick_dtype(dtype: str, device: str) -> torch.dtype | None:
     """Finds the torch type of a name on a device; None for `auto`.
 
     `fastest` is bfloat16 on a device that multiplies it in hardware: a GPU, or a CPU with AVX512-BF16 or AMX.
