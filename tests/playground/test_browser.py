@@ -31,6 +31,19 @@ def test_a_user_asks_adds_removes_and_saves(port: int, session: Session) -> None
         answer = session.memory.recall("France")
         assert page.inner_text("#routes li.recalled span") == answer.procedure
         assert page.inner_text("#with") == answer.response.strip()
+        told = session.prompted({"query": "France", "procedure": answer.procedure})
+        assert page.inner_text("#told") == told["response"].strip()
+        assert f"{told['prompt_tokens']} prompt tokens" in page.inner_text("#told-size")
+        assert told["told"] in page.inner_text("#told-size")
+        assert page.is_hidden("#instruction"), "prompts of this bank hold the query alone"
+        page.evaluate("call('state').then(state => show({...state, instructed: true}))")
+        page.get_by_label("Instruction, as in the bank's training").fill("Name it.")
+        page.press("#query", "Enter")
+        page.wait_for_function("document.getElementById('without-size').textContent.length > 1")
+        prompted = session.prompted(
+            {"query": "France", "procedure": answer.procedure, "instruction": "Name it."}
+        )
+        assert f"{prompted['prompt_tokens']} prompt tokens" in page.inner_text("#told-size")
         page.fill("#name", "red")
         for number, pair in enumerate(PAIRS, 1):
             for what, text in zip(("query", "response"), pair, strict=True):

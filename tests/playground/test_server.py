@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 from tests.data.tiny_chat import LLAMA, tiny_tokenizer
 from tests.tiny import tiny_backbone
 from tokmem.cli.main import app
+from tokmem.methods.base import Base
 from tokmem.methods.tokmem import TokMem
 from tokmem.methods.tokmem_lora import TokMemLora
 from tokmem.playground.session import Session
@@ -50,7 +51,38 @@ def test_a_query_is_routed_answered_and_compared(port: int, session: Session) ->
     assert sum(one["probability"] for one in answer["routes"]) == pytest.approx(1, abs=1e-4)
     forced = ask(port, "recall", {"query": "France", "procedure": "capital"})[1]
     assert forced["recalled"] == ["capital"]
-    assert isinstance(ask(port, "plain", {"query": "France"})[1]["response"], str)
+    plain = ask(port, "plain", {"query": "France"})[1]
+    assert isinstance(plain["response"], str)
+    assert plain["prompt_tokens"] == answer["prompt_tokens"], "a memory token costs no prompt"
+
+
+def test_a_query_is_compared_with_a_prompt_that_describes_the_procedure(port: int, session: Session) -> None:
+    memory = session.memory
+    given = {"query": "France", "procedure": "capital"}
+    status, prompted = ask(port, "prompted", given)
+    assert (status, prompted["told"]) == (200, "Names the capital.")
+    base = Base(memory.backbone, recall=memory.recall_settings)
+    (wanted,) = base.answer([Example("France", instruction="Names the capital.")])
+    assert (prompted["response"], prompted["prompt_tokens"]) == (wanted.response, wanted.prompt_tokens)
+    instructed = ask(port, "prompted", given | {"instruction": "Shout."})[1]
+    (wanted,) = base.answer([Example("France", instruction="Names the capital.\nShout.")])
+    assert (instructed["response"], instructed["prompt_tokens"]) == (wanted.response, wanted.prompt_tokens)
+    status, error = ask(port, "prompted", {"query": "France", "procedure": "capitol"})
+    assert (status, error["got"]) == (400, "no procedure 'capitol' (close: capital)")
+    memory.add(Procedure("weather", "Tells the weather.", {"type": "object", "properties": {"city": {}}}))
+    told = ask(port, "prompted", given | {"procedure": "weather"})[1]["told"]
+    assert "weather(city?: any): Tells the weather." in told
+    memory.add("nameless")
+    assert ask(port, "prompted", given | {"procedure": "nameless"})[1]["told"] == "nameless"
+
+
+def test_a_bank_that_wants_an_instruction_is_asked_with_one(session: Session) -> None:
+    assert session.state({})["instructed"] is False
+    session.memory.prompt = "instruction+query"
+    assert session.state({})["instructed"] is True
+    alone, both = ({"query": "France"} | more for more in ({}, {"instruction": "Name the capital."}))
+    for call in (session.recall, session.plain):
+        assert call(both)["prompt_tokens"] > call(alone)["prompt_tokens"]
 
 
 def test_a_procedure_is_learned_from_five_examples_removed_and_saved(port: int, session: Session) -> None:
@@ -72,6 +104,8 @@ def test_a_procedure_is_learned_from_five_examples_removed_and_saved(port: int, 
     [
         ("recall", {"query": " "}, "empty query"),
         ("recall", {}, "no `query`"),
+        ("recall", {"query": "x", "instruction": 5}, "`instruction`: int 5"),
+        ("prompted", {"query": "x"}, "no `procedure`"),
         ("remove", {"name": "capitol"}, "no procedure 'capitol'"),
         ("add", {"name": "red", "examples": PAIRS[:1]}, "1 examples"),
         ("add", {"name": "red", "examples": [["a", "b"], ["c"]]}, "an example ['c']"),

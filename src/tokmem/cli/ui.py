@@ -22,7 +22,10 @@ def ui(
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 takes a free one.")] = 8321,
     prompt: Prompt = None,
 ) -> None:
-    """Open a page to try a bank: ask, see the routing, add or remove procedures, compare with the bare model.
+    """Open a page to try a bank: ask, see the routing, compare with the prompt, add or remove procedures.
+
+    Beside the memory's answer stand two of the bare model: with the recalled procedure described in the
+    prompt, and without.
 
     Only this machine can reach the page. Changes are written when the page's Save is pressed. Ctrl-C ends.
     """

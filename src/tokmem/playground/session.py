@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from threading import Lock
 from typing import Any
 
 from tokmem.bank.facts import FACTS
+from tokmem.data.calls.schema import signature
 from tokmem.data.coerce import as_query
+from tokmem.data.encode import PromptMode
 from tokmem.data.fields import take
 from tokmem.errors import BankError, DataError
 from tokmem.locks import lock_folder
@@ -17,6 +20,7 @@ from tokmem.methods.base import Base
 from tokmem.methods.tokmem import TokMem
 from tokmem.methods.tokmem_lora import BANK
 from tokmem.model.converted import file_sha256
+from tokmem.records import Example, Procedure
 from tokmem.report.answers import answer_record
 
 Record = dict[str, Any]
@@ -39,7 +43,7 @@ class Session(Callback):
         self.done = self.steps = 0
         self.calls = {
             call.__name__: call
-            for call in (self.state, self.recall, self.plain, self.add, self.remove, self.save)
+            for call in (self.state, self.recall, self.plain, self.prompted, self.add, self.remove, self.save)
         }
         self._lock = Lock()
 
@@ -66,28 +70,38 @@ class Session(Callback):
             "bank": str(self.folder),
             "backbone": self.memory.backbone.id,
             "changed": self.changed,
+            "instructed": self.memory.prompt == "instruction+query",
             "procedures": procedures,
         }
 
     def recall(self, given: Record) -> Record:
         """Routes a query and answers it; `procedure` forces one."""
         forced = given.get("procedure")
-        answer = self.memory.recall(
-            [take(given, "query", str, "the query")], [[str(forced)]] if forced else None, top_k=5
-        )[0]
+        answer = self.memory.recall([_query(given)], [[str(forced)]] if forced else None, top_k=5)[0]
         return answer_record(answer, self.memory.procedures)
 
     def plain(self, given: Record) -> Record:
         """The frozen model's answer to the same query, without memory token."""
+        return self._bare(_query(given), self.memory.prompt)
+
+    def prompted(self, given: Record) -> Record:
+        """The frozen model's answer when the prompt describes a procedure; `told` is what it says."""
+        query = _query(given)
+        told = _description(self.memory[take(given, "procedure", str, "the query")])
+        instruction = f"{told}\n{query.instruction}".strip()
+        return {"told": told} | self._bare(replace(query, instruction=instruction), "instruction+query")
+
+    def _bare(self, query: Example, prompt: PromptMode) -> Record:
         memory = self.memory
         base = Base(
             memory.backbone,
-            prompt=memory.prompt,
+            prompt=prompt,
             max_length=memory.max_length,
             chat=memory.chat,
             recall=memory.recall_settings,
         )
-        return {"response": base.answer([as_query(given.get("query"))])[0].response}
+        (answer,) = base.answer([query])
+        return {"response": answer.response, "prompt_tokens": answer.prompt_tokens}
 
     def add(self, given: Record) -> Record:
         """Learns a new procedure from its examples; the other procedures' rows stay as they are."""
@@ -145,6 +159,19 @@ class Session(Callback):
         """The digest of the saved bank; None if there is none."""
         places = (self.folder / FACTS, self.folder / BANK / FACTS)
         return next((file_sha256(path) for path in places if path.is_file()), None)
+
+
+def _query(given: Record) -> Example:
+    """The query of a call, with its instruction if it has one."""
+    query = as_query(take(given, "query", str, "the query"))
+    return replace(query, instruction=take(given, "instruction", str, "the query", "").strip())
+
+
+def _description(procedure: Procedure) -> str:
+    """How a prompt describes a procedure."""
+    if procedure.parameters is None:
+        return procedure.description or procedure.name
+    return f"Write the arguments of a call of this tool as JSON.\n{signature(procedure)}"
 
 
 def _pairs(examples: list[Any]) -> list[tuple[str, str]]:
