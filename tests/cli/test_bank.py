@@ -153,7 +153,10 @@ def test_a_bank_that_computes_addresses_learns_from_a_few_examples(
     assert "examples of shout in new.jsonl" in misspelt.output
     done = cli(*more, "--examples", "new.jsonl", "--epochs", 2, "--lr", 0.01)
     assert done.exit_code == 0, done.output
-    loaded, _ = load_bank(Path("more"))
+    loaded, origin = load_bank(Path("more"))
+    before = load_bank(bank)[1].training
+    assert origin.training == before | {"trained_on": origin.training["trained_on"]}
+    assert len(origin.training["trained_on"]) == 1, "the card names the examples that were added"
     assert loaded.statistics is not None
     assert loaded.statistics.counts == {"capital": 4, "upper": 4, "shout": 4}
     recalled = cli("recall", "say hey loudly 9", "--bank", "more", "--backbone", model, "--json")

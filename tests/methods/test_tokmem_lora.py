@@ -111,7 +111,7 @@ def test_what_is_saved_is_loaded_by_what_its_folder_says(
     assert home == home_of(tmp_path / "kept") == tmp_path / "kept"
     loaded = TokMemLora.load(home, backbone, recall=made.recall_settings)
     assert loaded.adapter.settings == made.adapter.settings
-    assert (loaded.prompt, loaded.bank.coupled) == ("query", coupled)
+    assert (loaded.prompt, loaded.bank.coupled, loaded.history["note"]) == ("query", coupled, "x")
     assert loaded.backbone.fingerprint == made.backbone.fingerprint
     assert equal(weights(loaded), weights(made))
     assert torch.equal(loaded.bank.addresses(), made.bank.addresses())

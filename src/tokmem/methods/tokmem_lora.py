@@ -114,6 +114,7 @@ class TokMemLora(TokMem):
             **as_trained(origin, options),
         )
         loaded.restore(Path(folder))
+        loaded.history = dict(origin.training)
         return loaded
 
     @property
