@@ -222,7 +222,7 @@ class Answer:
 
     @property
     def rejected(self) -> bool:
-        """Whether an ordinary token beat every memory token."""
+        """Whether no procedure fits (see `Route`): the fit of the nearest decides if there is one."""
         return self.route is not None and self.route.rejected
 
     @property

@@ -10,7 +10,7 @@ from tests.data.tiny_chat import LLAMA, tiny_tokenizer
 from tests.methods.test_closed import learn, memory
 from tests.tiny import tiny_backbone
 from tokmem.data.jsonl import read_jsonl
-from tokmem.errors import TokMemError
+from tokmem.errors import RecallError, TokMemError
 from tokmem.methods.tokmem import TokMem
 from tokmem.model.backbone import Backbone
 from tokmem.records import Answer, Choice, Procedure, Route, Turn
@@ -59,7 +59,7 @@ def test_a_computed_bank_learns_a_correction_and_is_saved(backbone: Backbone, tm
     say(talk, query)
     assert f"{wanted}, forced" in say(talk, f"that was `{wanted}`")
     assert made.recall(query).procedure != wanted, "it learns on request"
-    assert "Learned 1" in say(talk, "/learn")
+    assert say(talk, "/learn") == "Learned 1 correction; the bank is saved."
     assert TokMem.load(tmp_path / "bank", backbone).recall(query).procedure == wanted
     assert "No corrections" in say(talk, "/learn")
     assert not list(tmp_path.glob("*.jsonl")), "a computed bank keeps no text"
@@ -89,3 +89,43 @@ def test_what_is_no_correction_is_a_query(backbone: Backbone, tmp_path: Path) ->
     with pytest.raises(TokMemError, match="no procedure 'dates'"):
         say(talk, "/was dates")
     assert [line.split()[0] for line in say(talk, "/list").splitlines()] == list(NAMES)
+
+
+@pytest.mark.parametrize(
+    ("line", "got"),
+    [
+        ("that was nothing", "no procedure 'nothing'; wanted: that was NAME"),
+        ("that was dates", "no procedure 'dates' .close: date"),
+        ("That is `Capitals`.", "no procedure 'Capitals' .close: capital"),
+        ("/lern", "no command '/lern' .close: /learn.; wanted: /help, /list, /learn or /was NAME"),
+        ("/LIST", "no command '/LIST' .close: /list"),
+        ("/was", "no command '/was'"),
+        ("/quit now", "no command '/quit'"),
+        ("/", "no command '/'"),
+    ],
+)
+def test_a_mistyped_command_is_told_and_asked_when_it_comes_again(
+    backbone: Backbone, tmp_path: Path, line: str, got: str
+) -> None:
+    made = TokMem(backbone, coupled=True, prompt="query", recall=memory(backbone).recall_settings)
+    made.add(NAMES)
+    talk = Conversation(made, tmp_path)
+    say(talk, "France")
+    with pytest.raises(RecallError, match=got + ".*; to do: type the line again to ask it as a query"):
+        say(talk, line)
+    assert talk.last.query == "France", "a correction still is of this query"
+    assert "recalled" in say(talk, line)
+    assert talk.last.query == line
+    with pytest.raises(RecallError):
+        say(talk, line)
+
+
+@pytest.mark.parametrize("line", ["/etc/hosts is what?", "that was a good day", "that was all I had to say."])
+def test_a_query_that_only_begins_like_a_command_is_answered(
+    backbone: Backbone, tmp_path: Path, line: str
+) -> None:
+    made = TokMem(backbone, coupled=True, prompt="query", recall=memory(backbone).recall_settings)
+    made.add(NAMES)
+    talk = Conversation(made, tmp_path)
+    assert "recalled" in say(talk, "that was nothing"), "there is no query that it could correct"
+    assert "recalled" in say(talk, line)

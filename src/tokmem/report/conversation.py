@@ -20,6 +20,8 @@ HELP = (
     "Type a query. After an answer, `that was NAME` says which procedure it was for, and /learn learns from "
     "it. /list lists the procedures. An empty line ends."
 )
+_COMMANDS = ("/help", "/list", "/learn", "/was")
+_COMMAND = re.compile(r"/[a-z]*(?=\s|$)", re.IGNORECASE)  # a path is none
 _THAT_WAS = re.compile(r"(?:/was|that was|that is)\s+[`'\"]?(.+?)[`'\"]?[.!]?$", re.IGNORECASE)
 
 
@@ -48,7 +50,7 @@ class Conversation:
                 hint = did_you_mean(name, memory.bank.names)
                 raise BankError(f"procedure {name!r} is not in the bank{hint}", "one of `tokmem bank list`")
         self.memory, self.instruction, self.forced = memory, instruction, list(forced)
-        self.corrections, self.last = Corrections(memory, folder), Example("")
+        self.corrections, self.last, self._doubted = Corrections(memory, folder), Example(""), ""
         self.procedures, self.intro = memory.bank.procedures, f"{counted(len(memory))}. {HELP}"
 
     def ask(self, queries: Sequence[Example]) -> list[Answer]:
@@ -59,9 +61,11 @@ class Conversation:
         """Yields the reply to a typed line piece by piece.
 
         Raises:
-            TokMemError: the query cannot be answered, or a correction names no procedure of the bank.
+            TokMemError: the query cannot be answered, a correction names no procedure of the bank, or the
+                line is probably a mistyped command. The same line again is answered as a query.
         """
         was = _THAT_WAS.match(line)
+        again, self._doubted = line == self._doubted, ""
         if line == "/help":
             yield HELP
         elif line == "/list":
@@ -71,12 +75,34 @@ class Conversation:
         elif was and (line.startswith("/") or was[1] in self.memory):
             yield from self._correct(was[1])
         else:
+            if not again:
+                self._doubt(line, was[1] if was else None)
             self.last = as_query(line) if not self.instruction else Example(line, (), self.instruction)
             memory = self.memory
             answers = stream_answer(
                 memory.lm, memory.encoder, self.last, memory.recall_settings, self.forced or None
             )
             yield from pieces(answers, memory.procedures, bool(self.forced))
+
+    def _doubt(self, line: str, procedure: str | None) -> None:
+        """Refuses a line that is probably a mistyped command or correction.
+
+        Raises:
+            RecallError: says what was probably meant.
+        """
+        names, command = self.memory.bank.names, _COMMAND.match(line)
+        got, wanted = "", ""
+        if command:
+            close = did_you_mean(command[0].lower(), _COMMANDS)
+            got, wanted = f"no command {command[0]!r}{close}", "/help, /list, /learn or /was NAME"
+        elif (
+            procedure and self.last.query and (did_you_mean(procedure, names) or len(procedure.split()) == 1)
+        ):
+            close = did_you_mean(procedure, names)
+            got, wanted = f"no procedure {procedure!r}{close}", "that was NAME, a name of /list"
+        if got:
+            self._doubted = line
+            raise RecallError(got, wanted, "type the line again to ask it as a query")
 
     def _correct(self, procedure: str) -> Iterator[str]:
         if not self.last.query:
@@ -88,7 +114,11 @@ class Conversation:
     def _learn(self) -> str:
         if self.corrections.computed:
             count = self.corrections.learn()
-            return f"Learned {count} corrections; the bank is saved." if count else "No corrections to learn."
+            return (
+                f"Learned {counted(count, 'correction')}; the bank is saved."
+                if count
+                else "No corrections to learn."
+            )
         file, folder = self.corrections.file, self.corrections.folder
         if not file.exists():
             return "No corrections to learn."
