@@ -94,7 +94,7 @@ def add(
         if examples is not None:
             _require_examples({procedure.name for procedure in new}, examples)
             memory.fit(examples, **training_given(config, given(ctx)))
-        _save(memory.bank, out or folder, replace(origin, training=memory.history), folder)
+        _save(memory.bank, out or folder, replace(origin, training={**origin.training, **memory.history}), folder)
 
 
 def _require_examples(new: set[str], file: Path) -> None:
