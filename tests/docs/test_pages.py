@@ -70,8 +70,6 @@ def write_corpora(folder: Path) -> None:
             for word in WORDS
         ]
         (folder / name).write_text("".join(json.dumps(row) + "\n" for row in rows))
-    asked = ["One tea, please.", "Dear Ann, hello. Bob", *(f"Where is the {word}?" for word in WORDS)]
-    (folder / "queries.txt").write_text("\n".join(asked))
     (folder / "prompt.txt").write_text("Write the text in capital letters.\n")
     (folder / "natural-instructions").mkdir()
     for number in range(10):

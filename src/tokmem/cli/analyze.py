@@ -12,7 +12,7 @@ from tokmem.cli.shared import console, show_table
 from tokmem.report.tables import Table
 
 _SHOWN = 20
-EXAMPLE = "tokmem analyze runs/demo/banks/tokmem-query-0 --out runs/demo/geometry"
+EXAMPLE = "tokmem analyze runs/train --out runs/geometry"
 
 
 def analyze(

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from tokmem.cli.flags import Flags, given, training_given
+from tokmem.cli.inputs import input_file
 from tokmem.cli.memory import FASTEST, BankFolder, bank_config, bank_itself, memory_of
 from tokmem.cli.shared import console, load, show_json, show_table
 from tokmem.errors import BankError, ConfigError, DataError
@@ -28,8 +29,11 @@ InPlace = Annotated[
     Path | None, typer.Option("--out", help="Folder of the new bank. \\[default: the bank itself]")
 ]
 Out = Annotated[Path, typer.Option("--out", help="Folder of the new bank.")]
-ADD_EXAMPLE = (
-    'tokmem bank add runs/demo/banks/tokmem-query-0 --name ask --description "Ask back" --out runs/larger'
+ADD_EXAMPLE = "tokmem bank add runs/train --name weekday --examples weekday.jsonl --out runs/larger"
+MERGE_EXAMPLE = (
+    "tokmem bank slice runs/train ticket_topic --out runs/one && "
+    "tokmem bank slice runs/train message_sender --out runs/other && "
+    "tokmem bank merge runs/one runs/other --out runs/both"
 )
 FLAGS = Flags(
     "atomic",
@@ -74,10 +78,14 @@ def add(
     name: Annotated[str | None, typer.Option(help="Name of a new procedure.")] = None,
     description: Annotated[str, typer.Option(help="What it does, in a sentence.")] = "",
     procedures: Annotated[
-        Path | None, typer.Option(help="JSON lines with name, description and parameters, for several.")
+        Path | None,
+        typer.Option(
+            help="JSON lines with name, description and parameters, for several.", callback=input_file
+        ),
     ] = None,
     examples: Annotated[
-        Path | None, typer.Option(help="JSON lines of examples to train the new procedures on.")
+        Path | None,
+        typer.Option(help="JSON lines of examples to train the new procedures on.", callback=input_file),
     ] = None,
     out: InPlace = None,
 ) -> None:
@@ -94,7 +102,12 @@ def add(
         if examples is not None:
             _require_examples({procedure.name for procedure in new}, examples)
             memory.fit(examples, **training_given(config, given(ctx)))
-        _save(memory.bank, out or folder, replace(origin, training={**origin.training, **memory.history}), folder)
+        _save(
+            memory.bank,
+            out or folder,
+            replace(origin, training={**origin.training, **memory.history}),
+            folder,
+        )
 
 
 def _require_examples(new: set[str], file: Path) -> None:

@@ -16,7 +16,7 @@ from tokmem.config import parse_yaml
 from tokmem.config.texts import quoted
 from tokmem.errors import ConfigError
 
-EXAMPLE = "tokmem eval runs/demo/banks/tokmem-query-0 --families everyday --test-size 5"
+EXAMPLE = "tokmem eval runs/train --corpus my.jsonl"
 FLAGS = Flags(
     "atomic",
     keys=("data.*", "backbone.*", "recall.*", "max_length"),

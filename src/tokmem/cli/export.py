@@ -12,7 +12,7 @@ from tokmem.cli.flags import Flags, given
 from tokmem.cli.memory import OF_BANK, BankFolder, open_memory
 from tokmem.cli.shared import console
 
-EXAMPLE = "tokmem export runs/demo/banks/tokmem-query-0 --to hf --out runs/served"
+EXAMPLE = "tokmem export runs/train --to hf --out runs/served"
 FLAGS = Flags("atomic", keys=("backbone.*",), defaults=OF_BANK)
 
 

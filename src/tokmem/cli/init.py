@@ -1,4 +1,4 @@
-"""`tokmem init`: writes a small corpus and an experiment to edit."""
+"""`tokmem init`: writes a small corpus, an experiment to edit, and what other examples read."""
 
 from __future__ import annotations
 
@@ -9,15 +9,14 @@ from typing import Annotated
 
 import typer
 
+from tokmem.cli.inputs import CORPUS, EXPERIMENT, FILES
 from tokmem.cli.shared import command_line, console, free_folder
-from tokmem.cli.train import CORPUS, RUN
+from tokmem.cli.train import RUN
 from tokmem.config.texts import quoted
 from tokmem.errors import ConfigError
 from tokmem.files import atomic_write_text
 
-EXAMPLE = "tokmem init my-first-bank"
-EXPERIMENT = "experiment.yaml"
-_FILES = (CORPUS, "my.procedures.jsonl", EXPERIMENT)
+EXAMPLE = "tokmem init"
 _QUERY = "Can I get three pizzas and one tea?"
 
 
@@ -28,9 +27,10 @@ def init(
 ) -> None:
     """Write a small corpus of three everyday procedures, and an experiment, both to edit.
 
-    Existing files are never overwritten. The last lines say which two commands come next.
+    It also writes queries, examples of a fourth procedure (for `tokmem bank add`) and a prompt to learn
+    (for `tokmem learn`). Existing files are never overwritten. The last lines name the next two commands.
     """
-    written = [folder / name for name in _FILES]
+    written = [folder / name for name in FILES]
     for path in written:
         if path.exists():
             raise ConfigError(f"{path} exists already", "a folder without it", "name another folder")

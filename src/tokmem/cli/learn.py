@@ -13,6 +13,7 @@ import typer
 from tokmem.bank.facts import counted
 from tokmem.cli import launched
 from tokmem.cli.flags import Flags, given, track_config, training_given
+from tokmem.cli.inputs import input_file
 from tokmem.cli.memory import FASTEST, bank_config, for_speed
 from tokmem.cli.shared import command_line, console, load, show_json, show_table
 from tokmem.errors import ConfigError
@@ -24,7 +25,7 @@ if TYPE_CHECKING:  # importing them takes seconds
     from tokmem.methods.lessons.settings import LessonSettings
     from tokmem.methods.tokmem import TokMem
 
-EXAMPLE = "tokmem learn prompt.txt --bank runs/taught --queries queries.txt"
+EXAMPLE = "tokmem learn polite.txt --bank runs/learned --queries queries.txt"
 FLAGS = Flags(
     "atomic",
     keys=("start", "width", "backbone.*", "training.*"),
@@ -52,7 +53,10 @@ def learn(
     bank: Annotated[Path, typer.Option("--bank", help="Folder of the bank; made if there is none.")],
     queries: Annotated[
         Path | None,
-        typer.Option(help="Queries: one a line, or JSON lines. \\[default: the backbone makes them]"),
+        typer.Option(
+            help="Queries: one a line, or JSON lines. \\[default: the backbone makes them]",
+            callback=input_file,
+        ),
     ] = None,
     make: Annotated[int, typer.Option(help="How many queries to make.")] = 64,
     max_new_tokens: Annotated[int, typer.Option(help="Most tokens of a response.")] = 64,
@@ -73,6 +77,7 @@ def learn(
     The frozen backbone with the text in its prompt is the teacher; a memory token learns to stand for the
     text. What is finished stays in a folder beside the bank: the same command goes on after an interruption.
     """
+    from tokmem.data.lessons.server import is_server
     from tokmem.data.lessons.sources import read_lessons
     from tokmem.data.queries import read_queries
     from tokmem.methods.lessons.cost import seconds_a_token
@@ -83,6 +88,9 @@ def learn(
     settings = LessonSettings(
         queries=make, max_new_tokens=max_new_tokens, top_k=teacher_top_k, hard=hard, seed=seed
     )
+    for source in sources:
+        if not is_server(source):
+            input_file(Path(source))
     lessons = read_lessons(sources)
     asked = read_queries(queries) if queries else []
     with nullcontext() if dry_run else _locked(bank):

@@ -38,6 +38,7 @@ from tokmem.cli import (
 )
 from tokmem.cli.explain import explaining
 from tokmem.cli.flags import Flags, normalizer
+from tokmem.cli.inputs import FILES
 from tokmem.cli.shared import complain
 from tokmem.errors import TokMemError
 from tokmem.log import configure, logger
@@ -142,9 +143,17 @@ def _add(
         cls=explaining(kind) if tables else kind,
         context_settings=normalizer(name),
         help=_unwrapped(function.__doc__ or ""),
-        epilog=f"Example: {example}",
+        epilog=_example(example),
         rich_help_panel=panel,
     )(_begun(function, models, together))
+
+
+def _example(text: str) -> str:
+    """The last line of a help: an example, and which commands make the files that it names."""
+    trained = str(train.RUN) in text
+    before = ["tokmem init"] * (trained or any(name in text for name in FILES))
+    before += [train.EXAMPLE] * trained
+    return f"Example{', after ' if before else ''}{' and '.join(before)}: {text}"
 
 
 def _begun(function: Callable[..., None], models: bool, together: bool) -> Callable[..., None]:
@@ -166,7 +175,7 @@ def _unwrapped(text: str) -> str:
 
 
 _START, _TRAIN, _KEEP = "Start here", "Train and measure", "Keep banks"
-_BANK, _ONE = "runs/demo/banks/tokmem-query-0", "ticket_topic"
+_BANK, _ONE = "runs/train", "ticket_topic"
 _add(app, "demo", demo.demo, demo.EXAMPLE, _START, tables=True, models=True)
 _add(app, "init", init.init, init.EXAMPLE, _START)
 _add(app, "recall", recall.recall, recall.EXAMPLE, _START, recall.FLAGS, models=True)
@@ -186,7 +195,7 @@ _add(bank.app, "add", bank.add, bank.ADD_EXAMPLE, flags=bank.FLAGS, models=True)
 _add(bank.app, "remove", bank.remove, f"tokmem bank remove {_BANK} {_ONE} --out runs/smaller")
 _add(bank.app, "rename", bank.rename, f"tokmem bank rename {_BANK} {_ONE} other --out runs/renamed")
 _add(bank.app, "slice", bank.slice_, f"tokmem bank slice {_BANK} {_ONE} --out runs/part")
-_add(bank.app, "merge", bank.merge, "tokmem bank merge runs/smaller runs/part --out runs/merged")
+_add(bank.app, "merge", bank.merge, bank.MERGE_EXAMPLE)
 app.add_typer(bank.app, name="bank", rich_help_panel=_KEEP)
 _add(backbone.app, "list", backbone.list_, "tokmem backbone list", tables=True)
 _add(backbone.app, "get", backbone.get, "tokmem backbone get mini")

@@ -81,10 +81,13 @@ def bank_itself(folder: Path | None) -> Path | None:
     `bank` within the folder that holds both.
 
     Raises:
-        BankError: the folder is that of a run with several banks.
+        BankError: there is no such folder, or it is that of a run with several banks.
     """
     if folder is None or (folder / "bank.json").is_file():
         return folder
+    if not folder.is_dir():  # said before the imports, which take seconds
+        do = "check the path; `tokmem train my.jsonl` makes a bank (`tokmem init` writes my.jsonl)"
+        raise BankError(f"no bank.json in {folder}", "a folder written by saving a bank", do)
     if (folder / "bank" / "bank.json").is_file():
         return folder / "bank"
     found = sorted(path.parent for path in folder.glob("banks/*/**/bank.json"))
@@ -136,9 +139,6 @@ def open_memory(bank: Path, settings: Mapping[str, str], prompt: str | None) -> 
     Raises:
         TokMemError: bank or backbone cannot be loaded, or do not belong together.
     """
-    if not bank.is_dir():  # said before the imports, which take seconds
-        raise BankError(f"no bank.json in {bank}", "a folder written by saving a bank", "check the path")
-
     from tokmem.bank.store import load_bank
 
     _, origin = load_bank(bank)

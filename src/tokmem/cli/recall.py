@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tokmem.cli.flags import Flags, given
+from tokmem.cli.inputs import input_file
 from tokmem.cli.memory import FASTEST, OF_BANK, Prompt, bank_itself, newest_bank, open_memory
 from tokmem.cli.shared import command_line, complain, console, show_answer, show_json
 from tokmem.errors import ConfigError, DataError, TokMemError
@@ -21,7 +22,7 @@ if TYPE_CHECKING:  # importing them takes seconds
     from tokmem.report.conversation import Conversation
     from tokmem.serving.conversation import ServedConversation
 
-EXAMPLE = 'tokmem recall runs/demo/banks/tokmem-query-0 "Selling my lamp, 35 euros, in Madrid."'
+EXAMPLE = 'tokmem recall runs/train "Can I get three pizzas and one tea?"'
 FLAGS = Flags(
     "atomic",
     keys=("recall.*", "backbone.*", "max_length"),
@@ -42,7 +43,10 @@ def recall(
     ] = None,
     bank: Annotated[Path | None, typer.Option("--bank", help="The same as BANK.")] = None,
     queries: Annotated[
-        Path | None, typer.Option(help="Queries: one a line, JSON lines (.jsonl), or composed ones (.json).")
+        Path | None,
+        typer.Option(
+            help="Queries: one a line, JSON lines (.jsonl), or composed ones (.json).", callback=input_file
+        ),
     ] = None,
     instruction: Annotated[str, typer.Option(help="Stands before the query, if the bank wants one.")] = "",
     procedure: Annotated[

@@ -9,7 +9,7 @@ import typer
 
 from tokmem.cli.shared import console, run_folder
 
-EXAMPLE = "tokmem report runs/demo --out runs/report"
+EXAMPLE = "tokmem report runs/train --out runs/report"
 
 
 def report(

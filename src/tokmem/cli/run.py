@@ -10,18 +10,16 @@ from typing import Annotated, Any, Literal
 import typer
 
 from tokmem.cli import launched
+from tokmem.cli.inputs import input_file
 from tokmem.cli.shared import Resume, Workers, console, load, run_folder, show_results
 from tokmem.files import atomic_write_json
 from tokmem.provenance import public_override
 
-EXAMPLE = (
-    "tokmem run experiments/atomic/demo.yaml --set training.epochs=1 --out runs/short "
-    "--results runs/short.json"
-)
+EXAMPLE = "tokmem run experiment.yaml --set training.epochs=1 --out runs/short --results runs/short.json"
 
 
 def run(
-    experiment: Annotated[Path, typer.Argument(help="YAML file of an experiment.")],
+    experiment: Annotated[Path, typer.Argument(help="YAML file of an experiment.", callback=input_file)],
     set_: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="Change a setting; may be repeated."),

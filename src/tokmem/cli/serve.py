@@ -14,7 +14,7 @@ from tokmem.cli.shared import command_line, console
 if TYPE_CHECKING:  # importing it takes seconds
     from tokmem.serving.server import Server
 
-EXAMPLE = "tokmem serve runs/demo/banks/tokmem-query-0 --port 8080"
+EXAMPLE = "tokmem serve runs/train --port 8080"
 FLAGS = Flags("atomic", keys=("backbone.*",), defaults=OF_BANK)
 
 

@@ -12,19 +12,20 @@ import typer
 
 from tokmem.cli import published
 from tokmem.cli.flags import Flags, given, track_config, training_given
+from tokmem.cli.inputs import CORPUS, input_file
 from tokmem.cli.memory import FASTEST, backbone_of, for_speed
 from tokmem.cli.outcome import recall_line, show_outcome
 from tokmem.cli.shared import Out, Resume, console, load, run_folder
 from tokmem.config import parse_yaml
 from tokmem.config.texts import quoted
-from tokmem.errors import ConfigError, DataError
+from tokmem.errors import ConfigError
 
 if TYPE_CHECKING:  # importing them takes seconds
     from tokmem.data import Corpus
     from tokmem.model.backbone import Backbone
     from tokmem.train.settings import FitSettings
 
-EXAMPLE = "tokmem train --families everyday --num-tasks 3 --train-size 40 --test-size 5 --prompts query"
+EXAMPLE = "tokmem train my.jsonl"
 FLAGS = Flags(
     "atomic",
     # One memory token answers, so nothing is constrained.
@@ -44,7 +45,6 @@ FLAGS = Flags(
     },
 )
 RUN = Path("runs/train")
-CORPUS = "my.jsonl"  # what `tokmem init` writes
 _TUNED = ("lora", "replay")
 _TOKENS = ("tokmem", "tokmem_dc")
 _CLOSED = "tokmem_dc+addresses=closed"
@@ -153,10 +153,6 @@ def _fitting(config: Any, corpus: Corpus, backbone: Backbone, given: Mapping[str
 def _take_corpus(settings: dict[str, str], corpus: Path) -> None:
     if "data.corpus" in settings:
         raise ConfigError(f"corpus {corpus} and --corpus", "one of them", "leave --corpus out")
-    if not corpus.exists():
-        raise DataError(
-            f"{corpus} does not exist", "JSON lines of examples", "check the path, or `tokmem init`"
-        )
     settings["data.corpus"] = quoted(str(corpus))
 
 
@@ -165,10 +161,12 @@ def choose_source(settings: dict[str, str]) -> None:
 
     Raises:
         ConfigError: an option of generated procedures stands beside another source.
+        DataError: the corpus does not exist.
     """
     if "data.tasks_dir" in settings:
         settings.setdefault("data.source", "sni")
     elif "data.corpus" in settings:
+        input_file(Path(parse_yaml(settings["data.corpus"], "--corpus")))
         settings.setdefault("data.source", "jsonl")
     source = parse_yaml(settings.get("data.source", "procedures"), "--source")
     stray = next((key for key in ("data.families", "data.seed") if key in settings), None)

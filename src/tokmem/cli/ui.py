@@ -10,7 +10,7 @@ from tokmem.cli.flags import Flags, given
 from tokmem.cli.memory import OF_BANK, BankFolder, Prompt, open_memory
 from tokmem.cli.shared import console
 
-EXAMPLE = "tokmem ui runs/demo/banks/tokmem-query-0"
+EXAMPLE = "tokmem ui runs/train"
 FLAGS = Flags(
     "atomic", keys=("recall.reject", "recall.max_new_tokens", "backbone.*", "max_length"), defaults=OF_BANK
 )

@@ -21,6 +21,7 @@ _WANTED = (
     "a result of `tokmem run` (summary.json or results/TRACK/NAME.json), a geometry.json of "
     "`tokmem analyze`, or the measurements of the bundled backbone"
 )
+_DO = "check the path; `tokmem train` and `tokmem run` write results into the folder of the run"
 _IN_A_FOLDER = ("summary.json", "geometry.json")
 _NEEDED = {
     "run": {"name": str, "rows": list},
@@ -47,10 +48,10 @@ def read_result(path: Path) -> dict[str, Any]:
     if path.is_dir():
         inside = [path / name for name in _IN_A_FOLDER if (path / name).is_file()]
         if not inside:
-            raise DataError(f"no result in the folder {path}", " or ".join(_IN_A_FOLDER), "check the path")
+            raise DataError(f"no result in the folder {path}", " or ".join(_IN_A_FOLDER), _DO)
         path = inside[0]
     if not path.is_file():
-        raise DataError(f"no file {str(path)!r}", _WANTED, "check the path")
+        raise DataError(f"no file {str(path)!r}", _WANTED, _DO)
     try:
         value = parse_json(path.read_bytes())
     except ValueError as error:
