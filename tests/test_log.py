@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -73,6 +74,42 @@ def test_bar_is_silent_where_stderr_is_no_terminal(capsys: pytest.CaptureFixture
         assert ("training" in err) == ("loss 1.235, step 7" in err) == force
 
 
+def lines_of_a_bar(
+    seconds: float, steps: int, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, **bar: Any
+) -> list[str]:
+    """What is logged by a bar off a terminal whose steps take the given seconds."""
+    now = [0.0]
+    monkeypatch.setattr("tokmem.log.monotonic", lambda: now[0])
+    with caplog.at_level("INFO", "tokmem"), progress(steps, "reading", **bar) as shown:
+        for _ in range(steps):
+            now[0] += seconds
+            shown.update()
+    return [record.message for record in caplog.records]
+
+
+def test_off_a_terminal_lines_of_the_log_say_how_far_it_is(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert lines_of_a_bar(1.0, 100, caplog, monkeypatch, unit="query") == [
+        "reading: 10 of 100 query, about 01:30 left",
+        "reading: 40 of 100 query, about 01:00 left",
+        "reading: 70 of 100 query, about 00:30 left",
+        "reading: 100 of 100 query, about 00:00 left",
+    ]
+    assert capsys.readouterr().err == ""
+
+
+def test_what_is_short_logs_nothing(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert lines_of_a_bar(0.09, 100, caplog, monkeypatch) == []
+
+
+def test_a_line_of_bytes_is_short(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
+    [line] = lines_of_a_bar(12.0, 1, caplog, monkeypatch, unit="B", unit_scale=True)
+    assert line == "reading: 1.00 of 1.00 B, about 00:00 left"
+
+
 @pytest.fixture
 def _restored() -> Iterator[None]:
     handlers, level, propagate = logger.handlers[:], logger.level, logger.propagate
@@ -102,3 +139,9 @@ def test_importing_the_library_shows_nothing() -> None:
     code = "from tokmem.log import logger; logger.error('hidden')"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout + done.stderr == ""
+
+
+def test_a_bar_off_a_terminal_counts_as_a_drawn_one_does() -> None:
+    with progress(10, "bytes", initial=3) as bar:
+        bar.update(4)
+        assert (bar.n, bar.total) == (7, 10)

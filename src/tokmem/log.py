@@ -9,6 +9,7 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from time import monotonic
 from types import TracebackType
 from typing import Any, TypeAlias
 
@@ -75,7 +76,7 @@ def hide_bars() -> None:
 
 
 def progress(total: int | None, desc: str, *, force: bool = False, **options: Any) -> tqdm[Any]:
-    """A progress bar on stderr; it is silent if stderr is no terminal.
+    """A progress bar on stderr. If stderr is no terminal, lines of the log say how far it is, now and then.
 
     Args:
         total: number of steps; None if unknown.
@@ -84,9 +85,43 @@ def progress(total: int | None, desc: str, *, force: bool = False, **options: An
         options: arguments of tqdm (`unit`, `initial`, `leave`).
     """
     shown = not _HIDDEN and (force or sys.stderr.isatty())
+    if not (shown or _HIDDEN):
+        return _Lines(total, desc, **options)
     if _LINE:
         options |= {"position": _LINE, "leave": False}
     return tqdm(total=total, desc=desc, file=sys.stderr, disable=not shown, dynamic_ncols=True, **options)
+
+
+_FIRST, _BETWEEN = 10.0, 30.0  # seconds until the first line of the log, and between two
+
+
+class _Lines(tqdm):  # type: ignore[type-arg]
+    """A bar that is not drawn: lines of the log say what is done, and how long the rest will take."""
+
+    def __init__(self, total: int | None, desc: str, **options: Any) -> None:
+        super().__init__(total=total, disable=True, **options)
+        self._desc, self._unit = desc, options.get("unit", "step")
+        self._scaled = options.get("unit_scale", False)
+        self._begun, self._next, self._before = monotonic(), monotonic() + _FIRST, self.n
+
+    def update(self, n: float | None = 1) -> bool | None:
+        """Counts steps, and logs a line if it is time for one."""
+        self.n += n or 0
+        if monotonic() >= self._next:
+            self._next = monotonic() + _BETWEEN
+            logger.info(self._line(monotonic() - self._begun))
+        return None
+
+    def _line(self, seconds: float) -> str:
+        done = self.n - self._before
+        if not self.total:
+            return f"{self._desc}: {self._shown(self.n)} {self._unit} after {tqdm.format_interval(seconds)}"
+        parts = f"{self._shown(self.n)} of {self._shown(self.total)} {self._unit}"
+        left = tqdm.format_interval((self.total - self.n) * seconds / done) if done else "?"
+        return f"{self._desc}: {parts}, about {left} left"
+
+    def _shown(self, number: float) -> str:
+        return str(tqdm.format_sizeof(number)) if self._scaled else f"{number:,}"
 
 
 def postfix(bar: tqdm[Any], **values: object) -> None:

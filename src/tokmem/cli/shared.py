@@ -97,7 +97,7 @@ def load(config: Any) -> Backbone:
 
     if is_local(config.model_name):
         logging.disable_progress_bar()
-    logger.info("loading %s", config.model_name)
+    logger.info("loading %s, which takes a while", config.model_name)
     return config.load()
 
 

@@ -13,7 +13,7 @@ from tokmem.errors import ExportError
 from tokmem.export.probes import ARGUMENTS, QUERIES, TEXT, examples, probes, response
 from tokmem.export.spelling import escaped, is_tool
 from tokmem.export.vocabulary import Vocabulary
-from tokmem.log import logger
+from tokmem.log import logger, progress
 from tokmem.methods.tokmem import TokMem
 from tokmem.model.backbone import input_embedding
 from tokmem.records import Turn
@@ -43,13 +43,16 @@ def check_logits(memory: TokMem, model: Callable[..., Any], tolerance: float | N
     dtype = input_embedding(memory.backbone.model).weight.dtype
     allowed = TOLERANCE[dtype] if tolerance is None else tolerance
     worst = 0.0
-    for probe in probes(memory):
-        ids = torch.tensor([probe.ids], device=memory.backbone.device)
-        ours = memory.lm.logits(ids, torch.ones_like(ids))
-        theirs = model(input_ids=ids).logits[..., : ours.shape[-1]].to(ours)
-        known = ours.isfinite()
-        scale = max(1.0, float(ours[known].abs().max()))
-        worst = max(worst, float((ours[known] - theirs[known]).abs().max()) / scale)
+    compared = probes(memory)
+    with progress(len(compared), "checking the export", unit="probe", leave=False) as bar:
+        for probe in compared:
+            ids = torch.tensor([probe.ids], device=memory.backbone.device)
+            ours = memory.lm.logits(ids, torch.ones_like(ids))
+            theirs = model(input_ids=ids).logits[..., : ours.shape[-1]].to(ours)
+            known = ours.isfinite()
+            scale = max(1.0, float(ours[known].abs().max()))
+            worst = max(worst, float((ours[known] - theirs[known]).abs().max()) / scale)
+            bar.update()
     if not worst <= allowed:
         raise ExportError(
             f"logits of the export differ from the bank's by {worst:.2g}", f"at most {allowed:.2g}", _DO

@@ -12,6 +12,7 @@ from tokmem.export import adapter, gguf, hf, lora, peft
 from tokmem.export.card import CARD, FACTS, card, facts
 from tokmem.export.vocabulary import Vocabulary, plan_vocabulary
 from tokmem.files import atomic_write_json, atomic_write_text, check_replaceable, replace_folder
+from tokmem.log import logger
 from tokmem.methods.tokmem import TokMem
 from tokmem.model.placed import check_undivided
 
@@ -105,7 +106,10 @@ def export(
     check_replaceable(folder, (FACTS, "*"))
     vocabulary = plan_vocabulary(memory, spelling)
     with replace_folder(folder, (FACTS, "*")) as draft:
+        logger.info("writing the export, which takes a while for a large backbone")
         form.write(memory, vocabulary, draft, **options)
+        if check:
+            logger.info("loading the export again, to compare it with the bank")
         difference = form.check(memory, vocabulary, draft) if check else None
         atomic_write_text(draft / CARD, card(memory, vocabulary, form.about))
         atomic_write_json(draft / FACTS, facts(memory, vocabulary, to, difference))

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from tokmem.data.collate import on_device
 from tokmem.data.stream import Order
+from tokmem.log import progress
 from tokmem.model.backbone import is_recurrent
 from tokmem.model.memory_lm import MemoryLM
 from tokmem.model.prefix import last_states
@@ -47,14 +48,16 @@ def prompt_states(objective: BankObjective, encoded: Sequence[Encoded], order: O
     Each process reads the prompts of its own examples.
     """
     shares, found = Shares(join_processes(), order), dict[int, Tensor]()
-    for number, window in enumerate(order.windows()):
-        own = shares.own(window)
-        some = [encoded[i] for i in own]
-        if some and is_recurrent(objective.lm.model):
-            states = [*last_states(objective.lm, [e.ids[: e.prefix] for e in some])]
-        else:
-            states = [prefix.hidden for prefix in objective.cache.window(("train", number), some)]
-        found |= {i: state[None] for i, state in zip(own, states, strict=True)}
+    with progress(len(encoded), "reading states", unit="query", leave=False) as bar:
+        for number, window in enumerate(order.windows()):
+            own = shares.own(window)
+            some = [encoded[i] for i in own]
+            if some and is_recurrent(objective.lm.model):
+                states = [*last_states(objective.lm, [e.ids[: e.prefix] for e in some])]
+            else:
+                states = [prefix.hidden for prefix in objective.cache.window(("train", number), some)]
+            found |= {i: state[None] for i, state in zip(own, states, strict=True)}
+            bar.update(len(window))
     return _gathered(found, dict.fromkeys(range(len(encoded)), 1), objective.lm, shares.processes)
 
 
@@ -70,17 +73,19 @@ def states_of_targets(
     shares = Shares(join_processes(), order)
     tokens = [[t for t, on in zip(e.ids, e.supervised, strict=True) if on] for e in encoded]
     found: dict[int, Tensor] = {}
-    for number, window in enumerate(order.windows()):
-        own = shares.own(window)
-        some = [encoded[i] for i in own]
-        if not some:
-            continue
-        if objective.frozen_prefix:
-            prefixes = objective.cache.window(("train", number), some)
-            states, _ = frozen_prefix_states(objective.lm, some, prefixes)
-        else:
-            states, _ = plain_states(objective.lm, some)
-        found |= zip(own, states.split([len(tokens[i]) for i in own]), strict=True)
+    with progress(len(encoded), "reading states", unit="example", leave=False) as bar:
+        for number, window in enumerate(order.windows()):
+            own = shares.own(window)
+            some = [encoded[i] for i in own]
+            bar.update(len(window))
+            if not some:
+                continue
+            if objective.frozen_prefix:
+                prefixes = objective.cache.window(("train", number), some)
+                states, _ = frozen_prefix_states(objective.lm, some, prefixes)
+            else:
+                states, _ = plain_states(objective.lm, some)
+            found |= zip(own, states.split([len(tokens[i]) for i in own]), strict=True)
     examples = [i for window in order.windows() for i in window]
     targets = on_device([t for i in examples for t in tokens[i]], objective.lm.device)
     counts = {i: len(tokens[i]) for i in examples}
