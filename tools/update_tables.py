@@ -5,7 +5,8 @@ calls alone, `rounds` what is left of each round of tools, `rates` the loss of e
 `forgetting` and `probes` what is left of tasks, `kernels` what moves between processors, `addresses`,
 `orders` and `reject` how computed addresses route, `engines` what engines answer right, `trials` what a
 campaign tried, `throughput` and in short `speed` how fast engines answer, `lessons` and `skills` what
-students keep of their teachers, and `precision` and `weights` what the type of numbers changes.
+students keep of their teachers, `tools_as` how tools as tokens call beside tools as text, and `precision`
+and `weights` what the type of numbers changes.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ PAGES = (
 )
 BLOCK = re.compile(
     r"(<!-- (table|chains|rounds|rates|forgetting|probes|kernels|addresses|orders|reject|engines"
-    r"|throughput|speed|trials|lessons|skills|precision|weights|gpu|gpu_recall): (\S+) -->\n)"
+    r"|throughput|speed|trials|lessons|skills|tools_as|precision|weights|gpu|gpu_recall): (\S+) -->\n)"
     r".*?(<!-- end -->)",
     re.DOTALL,
 )
@@ -59,6 +60,13 @@ SKILLS = {name: title for name, title in LESSONS.items() if name not in ("teache
     "procedure": "skill",
     "routing": "routing %",
     "recalled": "recalled %",
+}
+TOOLS_AS = {
+    "tools_as": "tools as",
+    "tool_accuracy": "right tool %",
+    "calls_right": "right call %",
+    "prompt_tokens": "prompt tokens",
+    "queries": "requests",
 }
 PRECISION = {
     "method": "method",
@@ -157,6 +165,8 @@ def table(kind: str, path: Path) -> str:
     if kind in ("lessons", "skills"):
         formats = {"kl": ".2f", "kl_no_prompt": ".2f", "saved_tokens": ".0f"}
         return Table(result["rows"], SKILLS if kind == "skills" else LESSONS, formats).markdown()
+    if kind == "tools_as":
+        return Table(result["calls"], TOOLS_AS, {"prompt_tokens": ".0f"}).markdown()
     if kind == "precision":
         return Table(result["rows"], PRECISION).markdown()
     if kind == "weights":
