@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import copy
 import json
+import math
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from itertools import permutations
 from pathlib import Path
@@ -16,11 +18,12 @@ import torch
 from tests.data.tiny_chat import LLAMA, tiny_tokenizer
 from tests.tiny import tiny_backbone
 from tokmem.bank.calibration import fit_reference
-from tokmem.bank.closed import close
+from tokmem.bank.closed import close, gate_of, reference_of
 from tokmem.bank.moments import Moments
 from tokmem.bank.store import load_bank
 from tokmem.errors import BankError, ConfigError, DataError, TrainingError
 from tokmem.log import Callback, Metrics
+from tokmem.methods import closed
 from tokmem.methods.call_states import ELSEWHERE, best_ordinary, elsewhere
 from tokmem.methods.corrections import Corrections
 from tokmem.methods.tokmem import TokMem
@@ -457,6 +460,62 @@ def test_a_second_training_counts_the_chains_that_are_new(backbone: Backbone) ->
     assert anew.bank.statistics is not None
     assert found.counts == anew.bank.statistics.counts != counts
     assert found.rest.count == anew.bank.statistics.rest.count > rest
+
+
+def test_one_procedure_has_no_fit_to_reject_by(backbone: Backbone) -> None:
+    """There are no others to compare distances with."""
+    alone = learn(memory(backbone), "date")
+    assert gate_of(alone.bank) is None
+    several = learn(memory(backbone), *NAMES)
+    assert gate_of(several.bank) is not None
+    several.remove(*NAMES[1:])
+    assert gate_of(several.bank) is None
+    assert not math.isnan(float(reference_of(several.bank).least_fit))
+    for made in (alone, several):
+        route = made.route(examples(*made.bank.names)[0])
+        assert route.fit is None
+    frozen = learn(memory(backbone, shared="frozen"), *NAMES)
+    assert gate_of(frozen.bank.slice(NAMES[:1])) is not None, "it keeps the reference of all"
+
+
+def test_an_interruption_while_chains_are_read_loses_no_state(
+    backbone: Backbone, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    made = memory(backbone, recall=RecallSettings(mode="chain", max_new_tokens=24))
+    made.add(NAMES)
+    reading = closed.states_of_targets
+    monkeypatch.setattr(closed, "states_of_targets", stop)
+    with pytest.raises(KeyboardInterrupt):
+        made.fit(chains())
+    monkeypatch.setattr(closed, "states_of_targets", reading)
+    made.fit(chains())
+    assert made.bank.statistics is not None
+    assert {*made.bank.statistics.counts} == {*NAMES}
+
+
+def test_a_merged_bank_knows_what_it_counted(backbone: Backbone) -> None:
+    made, other = (learn(memory(backbone), name) for name in ("date", "sum"))
+    made.bank.merge(other.bank)
+    made.bank.thaw()
+    made.fit([*examples("date"), *examples("sum")])
+    assert made.bank.statistics is not None
+    assert made.bank.statistics.counts == {"date": 6, "sum": 6}
+
+
+def test_threads_may_recall_at_once(backbone: Backbone) -> None:
+    made = learn(memory(backbone), *NAMES[:2])
+    asked, own = examples(*NAMES[:2]), backbone.model.model.config._attn_implementation
+    expected = [answer.text for answer in made.recall(asked)]
+
+    def recalled(_: int) -> list[str]:
+        return [answer.text for answer in made.recall(asked)]
+
+    with ThreadPoolExecutor(3) as pool:
+        assert all(found == expected for found in pool.map(recalled, range(12)))
+    assert backbone.model.model.config._attn_implementation == own
 
 
 def test_an_interrupted_training_can_be_started_again(backbone: Backbone) -> None:

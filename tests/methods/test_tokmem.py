@@ -253,3 +253,30 @@ def test_restore_refuses_a_bank_of_the_other_coupling(
     assert (other.bank is bank, other.lm is lm) == (True, True), "as before"
     saved.restore(tmp_path / "bank")
     assert saved.bank.names == ("capital",)
+
+
+@pytest.mark.parametrize("options", [{}, {"coupled": False}, {"coupled": False, "addresses": "closed"}])
+def test_a_second_fit_leaves_the_procedures_that_it_has_no_examples_of(
+    backbone: Backbone, options: dict[str, Any]
+) -> None:
+    made = memory(backbone, **options)
+    made.fit({"one": list(CITIES.items())})
+    steering, address = made.bank.rows("one")[1], made.bank.rows("one")[0]
+    made.fit({"two": [(q, r.upper()) for q, r in CITIES.items()]})
+    assert torch.equal(made.bank.rows("one")[1], steering)
+    if made.bank.statistics is None:
+        assert torch.equal(made.bank.rows("one")[0], address)
+    assert {*made.bank.fresh_names} == {"one", "two"}
+    made.fit({"one": list(CITIES.items())})
+    assert not torch.equal(made.bank.rows("one")[1], steering), "it may be trained on"
+
+
+def test_a_second_fit_trains_against_kept_states_and_rescales(backbone: Backbone) -> None:
+    made = memory(backbone, negatives=2, renorm="stage")
+    made.fit({"one": list(CITIES.items())})
+    with torch.no_grad():
+        made.bank.steering.fresh.mul_(3)
+    made.fit({"two": [(q, r.upper()) for q, r in CITIES.items()]})
+    norms = made.address_norms()
+    assert norms["two"] == pytest.approx(norms["one"], rel=1e-4)
+    assert {*made.bank.states} == {"one", "two"}

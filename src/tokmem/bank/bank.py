@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import copy
 from bisect import bisect_left
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 
 import torch
@@ -199,6 +200,20 @@ class Bank(nn.Module):
             table.set_rows(table.rows()[moved], frozen)
         self.slots.reorder(order)
         self._index()
+
+    @contextmanager
+    def only(self, names: Collection[str]) -> Iterator[None]:
+        """Freezes all rows but those of the trainable procedures among `names` within the block."""
+        fresh = self.fresh_names
+        if {*fresh} <= {*names}:
+            yield
+            return
+        self.freeze()
+        self.thaw([name for name in fresh if name in names])
+        try:
+            yield
+        finally:
+            self.thaw(fresh)
 
     @torch.no_grad()
     def renorm(self) -> None:

@@ -54,11 +54,6 @@ class LeftOut(NamedTuple):
         return self.scores.scatter(1, self.labels[:, None], -torch.inf).amax(-1)
 
     @property
-    def own_fits(self) -> Tensor:
-        """(N,) fit of the right procedure."""
-        return fit(self.distance - 2 * self.own, self.background)
-
-    @property
     def stranger_fits(self) -> Tensor:
         """(N,) best fit of a wrong procedure, as if the bank did not hold the right one."""
         return fit(self.distance - 2 * self.others, self.apart)
@@ -174,14 +169,12 @@ def least_fit(found: LeftOut, false_accept: float) -> float:
 
     Each kept state stands for a query that no procedure fits: its own procedure is removed, also from the
     covariance of all states, and the best of the other procedures gives the fit. A share `false_accept` of
-    these fits is above the result. One procedure alone has no others: then a share `false_accept` of its
-    states is below the result.
+    these fits is above the result. One procedure alone has no others, so every fit is enough; so it is where
+    no fit is a number.
     """
-    if not len(found.labels):
-        return -float("inf")
-    if found.scores.shape[1] < 2:
-        return float(found.own_fits.quantile(false_accept))
-    return float(found.stranger_fits.quantile(1 - false_accept))
+    fits = found.stranger_fits if found.scores.shape[1] > 1 else found.scores[:0, 0]
+    fits = fits[fits.isfinite()]
+    return float(fits.quantile(1 - false_accept)) if len(fits) else -float("inf")
 
 
 def fit_reference(statistics: Statistics, states: Mapping[str, Tensor]) -> Reference:

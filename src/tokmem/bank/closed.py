@@ -76,10 +76,11 @@ def close(bank: Bank, names: Iterable[str] = ()) -> None:
 def gate_of(bank: Bank) -> Gate | None:
     """Gives the gate that says whether any procedure fits a state.
 
-    There is none if addresses are trained, or as long as no procedure has been learned.
+    There is none if addresses are trained, or as long as no procedure has been learned. A single procedure
+    has none either, unless its bank holds the reference of more: nothing is there to compare distances with.
     """
     statistics = bank.statistics
-    if statistics is None or not statistics.counts:
+    if statistics is None or len(statistics.counts) < (2 if statistics.reference is None else 1):
         return None
     if statistics.gate is None:
         statistics.gate = Gate(statistics.means(), reference_of(bank))

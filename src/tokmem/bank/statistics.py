@@ -1,8 +1,9 @@
 """Counts and sums of frozen states, from which a bank computes addresses in closed form. They hold no text.
 
-Sums commute. So the order of procedures, in one bank or in several that are merged, changes only the last
-bits of float64. The sums reveal the mean of each procedure's states, and how the states of all procedures
-together vary about these means.
+Sums commute. So the order of procedures, in one bank or in several that were learned apart and are merged,
+changes only the last bits of float64. A slice keeps the whole scatter. So if slices or branches of one bank
+are merged, the scatter that they share counts more than once. The sums reveal the mean of each procedure's
+states, and how the states of all procedures together vary about these means.
 
 Letters: P procedures, n states of a procedure, d the backbone's hidden size.
 """
@@ -102,15 +103,17 @@ class Statistics:
         return sum(self.counts.values())
 
     def uncounted(self, name: str, prompts: Sequence[int]) -> list[int]:
-        """The places of those prompts that no earlier call named for this procedure.
+        """The places of those prompts that were not counted for this procedure (see `counted`)."""
+        seen = self._counted.get(name, ())
+        return [place for place, prompt in enumerate(prompts) if prompt not in seen]
 
-        The hashes of prompts live as long as this object and are never saved. They keep a second training on
-        the same examples of single calls from counting each state twice.
+    def counted(self, name: str, prompts: Iterable[int]) -> None:
+        """Notes the hashes of prompts whose states were added.
+
+        They live as long as this object and are never saved. They keep a second training on the same examples
+        from counting each state twice.
         """
-        seen = self._counted.setdefault(name, set())
-        new = [place for place, prompt in enumerate(prompts) if prompt not in seen]
-        seen.update(prompts)
-        return new
+        self._counted.setdefault(name, set()).update(prompts)
 
     def add(self, name: str, states: Tensor, levels: Tensor) -> None:
         """Adds states of a procedure, new or known.
@@ -224,6 +227,7 @@ class Statistics:
             if name in other.counts:
                 self.counts[name], self.levels[name] = other.counts[name], other.levels[name]
                 self.sums[name] = other.sums[name].clone()
+                self.counted(name, other._counted.get(name, ()))
 
     def tensors(self) -> dict[str, Tensor]:
         """What a file holds: all procedures' sums in the order of `names`, and the packed scatter."""

@@ -285,6 +285,8 @@ def _chained(stage: Stage) -> FitReport:
             _add_states(memory, name, own)
     heads = {ids[0] for ids in memory.bank.memory.values()}
     _statistics(memory).add_rest(states[elsewhere(targets, heads, memory.seed)])
+    for name in stage.names:
+        _statistics(memory).counted(name, [hash(example.ids) for example in new])
     return report
 
 
@@ -306,9 +308,11 @@ def _uncounted_chains(
 
 def _count(memory: ClosedMemory, name: str, states: Tensor, examples: Sequence[Encoded]) -> None:
     """Adds the states of a procedure's examples; prompts of an earlier training do not count again."""
-    new = _statistics(memory).uncounted(name, [hash(example.ids[: example.prefix]) for example in examples])
+    prompts = [hash(example.ids[: example.prefix]) for example in examples]
+    new = _statistics(memory).uncounted(name, prompts)
     if new:
         _add_states(memory, name, states[new])
+        _statistics(memory).counted(name, prompts)
 
 
 def _add_states(memory: ClosedMemory, name: str, states: Tensor) -> None:

@@ -239,7 +239,7 @@ class TokMem(Memory, Trained):
         callbacks: Callbacks = (),
         **changes: Any,
     ) -> FitReport:
-        """Trains the procedures added since the last stage.
+        """Trains those procedures added since the last stage that have examples; the others stay as they are.
 
         Args:
             examples: examples, pairs of query and response, mappings with `query` and `response` (and
@@ -263,7 +263,8 @@ class TokMem(Memory, Trained):
         listed, settings = self._take(examples, procedure, changes)
         try:
             held = as_examples(validation, self.bank.names, procedure, "validation")
-            return self._trained(self._fit(listed, held, settings, checkpoint, callbacks), listed)
+            with self.bank.only(closed.names_in([*listed, *held])):
+                return self._trained(self._fit(listed, held, settings, checkpoint, callbacks), listed)
         except (DataError, ConfigError):
             self.bank.undo_add([name for name in self.bank.names if name not in before])
             raise

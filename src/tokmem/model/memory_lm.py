@@ -15,7 +15,7 @@ from tokmem.data.collate import on_device
 from tokmem.errors import BankError
 from tokmem.model.backbone import check_supported, input_embedding
 from tokmem.model.layers import MemoryHead, MemoryLookup
-from tokmem.model.packed import PackedRow, Past, longest_packed, run_packed
+from tokmem.model.packed import ONE_FORWARD, PackedRow, Past, longest_packed, run_packed
 from tokmem.model.placed import device_of
 
 
@@ -67,13 +67,15 @@ class MemoryLM:
             (B, T, d) last hidden states.
         """
         body = getattr(self.model, self.model.base_model_prefix)
-        output = body(
-            inputs_embeds=self.lookup(ids),
-            attention_mask=mask,
-            position_ids=positions,
-            past_key_values=cache,
-            use_cache=cache is not None,
-        )
+        embedded = self.lookup(ids)
+        with ONE_FORWARD:
+            output = body(
+                inputs_embeds=embedded,
+                attention_mask=mask,
+                position_ids=positions,
+                past_key_values=cache,
+                use_cache=cache is not None,
+            )
         state: Tensor = output.last_hidden_state
         return state.to(ids.device)
 

@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from inspect import signature
 from itertools import accumulate
+from threading import RLock
 from typing import Any
 
 import torch
@@ -196,6 +197,21 @@ def _attention(
 AttentionInterface.register(NAME, _attention)
 
 
+ONE_FORWARD = RLock()
+"""Held during a forward pass: how layers attend is a setting of the model, which all threads share."""
+
+
+@contextmanager
+def _within_sequences(config: PreTrainedConfig) -> Iterator[None]:
+    """Lets all layers attend within the sequences of a packed row."""
+    own = config._attn_implementation
+    config._attn_implementation = NAME
+    try:
+        yield
+    finally:
+        config._attn_implementation = own
+
+
 def run_packed(
     model: PreTrainedModel, embedded: Tensor, row: PackedRow, cache: Cache | None = None
 ) -> Tensor:
@@ -211,18 +227,15 @@ def run_packed(
         (N, d) last hidden states.
     """
     body = getattr(model, model.base_model_prefix)
-    own = body.config._attn_implementation
-    body.config._attn_implementation = NAME
-    try:
+    positions = on_device([row.positions()], embedded.device)
+    with ONE_FORWARD, _within_sequences(body.config):
         output = body(
             inputs_embeds=embedded[None],
-            position_ids=on_device([row.positions()], embedded.device),
+            position_ids=positions,
             past_key_values=cache,
             use_cache=cache is not None,
             packed_row=row,
         )
-    finally:
-        body.config._attn_implementation = own
     states: Tensor = output.last_hidden_state.flatten(0, 1)
     return states.to(embedded.device)
 
@@ -255,9 +268,11 @@ def longest_packed(model: PreTrainedModel) -> float:
         every = sorted(row.layers) == list(range(config.num_hidden_layers))
         if not every or row.window < max(_TRIAL) or _shapes(cache) != row.shapes:
             return 0
-        alone = [
-            body(inputs_embeds=x[None], use_cache=False).last_hidden_state[0] for x in embedded.split(_TRIAL)
-        ]
+        with ONE_FORWARD:
+            alone = [
+                body(inputs_embeds=x[None], use_cache=False).last_hidden_state[0]
+                for x in embedded.split(_TRIAL)
+            ]
     apart = (packed - torch.cat(alone).to(packed.device)).float().norm() / packed.float().norm()
     return min(row.window, _same_rotation(config)) if apart < _CLOSE.get(packed.dtype, 0.05) else 0
 
