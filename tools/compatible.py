@@ -17,6 +17,7 @@ HOME = Path(".compatible")
 SETS: Mapping[str, Sequence[str]] = {
     "oldest": ("transformers==5.10.1", "accelerate==1.10.0", "peft==0.18.0", "huggingface-hub<2"),
     "newest": ("transformers<6", "accelerate", "peft", "huggingface-hub"),
+    "oldest_torch": ("torch==2.11.0",),  # gigabytes: an index has old builds with CUDA alone
 }
 SHOW = """
 import accelerate, peft, torch, transformers

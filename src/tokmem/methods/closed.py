@@ -16,28 +16,27 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Protocol
 
 import torch
-from torch import Tensor
 
-from tokmem.bank.bank import Bank
 from tokmem.bank.calibration import ambiguities
 from tokmem.bank.closed import close, reference_of
 from tokmem.bank.policy import ClosedForm
 from tokmem.bank.statistics import Statistics
-from tokmem.data.chat import Chat
-from tokmem.data.encode import Encoder, PromptMode
 from tokmem.errors import BankError, ConfigError, DataError, TrainingError
 from tokmem.log import Callbacks, logger
-from tokmem.methods.call_states import best_ordinary, elsewhere, prompt_states, states_of_targets
-from tokmem.methods.memory_settings import Renorm
+from tokmem.methods.call_states import prompt_states, states_of_targets
+from tokmem.methods.counted import (
+    ClosedMemory,
+    count_chains,
+    count_prompts,
+    read_with,
+    statistics_of,
+    uncounted_chains,
+)
 from tokmem.methods.side_by_side import Group, Onward, groups, together
-from tokmem.model.backbone import Backbone
 from tokmem.model.memory_lm import MemoryLM
-from tokmem.recall.settings import RecallSettings
 from tokmem.records import Encoded, Example, Procedure
-from tokmem.seeds import stream
 from tokmem.train import defaults
 from tokmem.train.bank_objective import BankObjective
 from tokmem.train.dry_run import DryRun, dry_run
@@ -46,26 +45,6 @@ from tokmem.train.parallel import join_processes
 from tokmem.train.settings import FitReport, FitSettings
 from tokmem.train.steering import SteeringObjective
 from tokmem.train.trackers import trackers
-
-KEPT = 8  # states of each procedure that calibrate, where `negatives` asks for no other number
-
-
-class ClosedMemory(Protocol):
-    """The parts of `TokMem` that learning uses. `TokMem` imports this module, so it is not named here."""
-
-    backbone: Backbone
-    bank: Bank
-    lm: MemoryLM
-    chat: Chat
-    prompt: PromptMode
-    renorm: Renorm
-    recall_settings: RecallSettings
-    negatives: int
-    seed: int
-
-    @property
-    def encoder(self) -> Encoder:
-        """Examples to token ids, with the bank as it is now."""
 
 
 @dataclass(frozen=True)
@@ -141,7 +120,7 @@ def learn_closed(stage: Stage) -> FitReport:
         TrainingError: there is nothing to train, or training failed.
     """
     memory, names, fresh = stage.memory, stage.names, stage.memory.bank.fresh_names
-    _statistics(memory)  # refuses other states before it trains
+    statistics_of(memory)  # refuses other states before it trains
     if not names and names_in(stage.train) <= {*memory.bank.names}:
         raise TrainingError("no procedures to learn", "at least one, and its examples")
     try:
@@ -210,13 +189,13 @@ def learn_taught(
         TokMemError: as `learn_closed`.
     """
     name = procedure.name
-    _statistics(memory)  # refuses other states before it trains
+    statistics_of(memory)  # refuses other states before it trains
     memory.bank.freeze()
     memory.bank.thaw([name])
     examples = _by_procedure(memory, [name], train)[name]
     own = objective(reader(memory), **settings.prefixes, seed=settings.seed)
     report = fit(own, examples, settings, checkpoint=checkpoint)
-    _count(memory, name, prompt_states(own, examples, settings.stream(len(examples))), examples)
+    count_prompts(memory, name, prompt_states(own, examples, settings.stream(len(examples))), examples)
     close(memory.bank, [name])
     _tell_ambiguities(memory)
     return report
@@ -236,7 +215,7 @@ def _train_group(
         lost = _held_loss(objective, group.held, settings)
     for number, name in enumerate(group.names):
         part = slice(number * group.count, (number + 1) * group.count)
-        _count(memory, name, states[part], group.train[part])
+        count_prompts(memory, name, states[part], group.train[part])
     report = defaults.told(replace(report, best_loss=lost), group.names)
     told.group_ends(report)
     return report
@@ -272,56 +251,15 @@ def _chained(stage: Stage) -> FitReport:
             callbacks=stage.callbacks,
         )
     )
-    new = _uncounted_chains(memory, stage.names, encoded)
+    new = uncounted_chains(memory, stage.names, encoded)
     if not new:
         return report
     if len(new) < len(encoded):  # other windows than those of the training
         objective.begin(new, ())
     with reading(objective, settings):
         states, targets = states_of_targets(objective, new, settings)
-    for name in stage.names:
-        own = states[targets == memory.bank.memory[name][0]]
-        if len(own):
-            _add_states(memory, name, own)
-    heads = {ids[0] for ids in memory.bank.memory.values()}
-    _statistics(memory).add_rest(states[elsewhere(targets, heads, memory.seed)])
-    for name in stage.names:
-        _statistics(memory).counted(name, [hash(example.ids) for example in new])
+    count_chains(memory, stage.names, new, states, targets)
     return report
-
-
-def _uncounted_chains(
-    memory: ClosedMemory, names: Sequence[str], encoded: Sequence[Encoded]
-) -> list[Encoded]:
-    """The chains of which no earlier training counted the states, for all procedures of the stage together.
-
-    The states of a later training differ a little, because they read the steering of earlier calls.
-    """
-    statistics, places = _statistics(memory), set[int]()
-    for name in names:
-        head = memory.bank.memory[name][0]
-        own = [place for place, example in enumerate(encoded) if head in example.ids]
-        found = statistics.uncounted(name, [hash(encoded[place].ids) for place in own])
-        places.update(own[place] for place in found)
-    return [encoded[place] for place in sorted(places)]
-
-
-def _count(memory: ClosedMemory, name: str, states: Tensor, examples: Sequence[Encoded]) -> None:
-    """Adds the states of a procedure's examples; prompts of an earlier training do not count again."""
-    prompts = [hash(example.ids[: example.prefix]) for example in examples]
-    new = _statistics(memory).uncounted(name, prompts)
-    if new:
-        _add_states(memory, name, states[new])
-        _statistics(memory).counted(name, prompts)
-
-
-def _add_states(memory: ClosedMemory, name: str, states: Tensor) -> None:
-    """Adds states of a procedure to the sums, and keeps some of them and of those that were kept before."""
-    _statistics(memory).add(name, states, best_ordinary(memory.lm, states))
-    earlier = memory.bank.states.get(name, states[:0]).to(states)
-    pool, draws = torch.cat([earlier, states]), stream(memory.seed, "kept", name)
-    kept = draws.sample(range(len(pool)), min(memory.negatives or KEPT, len(pool)))
-    memory.bank.keep_states(name, pool[sorted(kept)])
 
 
 def compute_addresses(memory: ClosedMemory, policy: ClosedForm) -> None:
@@ -346,24 +284,6 @@ def compute_addresses(memory: ClosedMemory, policy: ClosedForm) -> None:
         )
     if bank.statistics is None:
         bank.statistics = Statistics(bank.dim, policy, read_with(memory))
-
-
-def read_with(memory: ClosedMemory) -> dict[str, str]:
-    """What the states of a bank were read with: those of other things are never added up with them."""
-    return {
-        "backbone": memory.backbone.fingerprint,
-        "chat format": memory.chat.fingerprint,
-        "prompt mode": memory.prompt,
-    }
-
-
-def _statistics(memory: ClosedMemory) -> Statistics:
-    """The bank's own, once it is sure that new states may be added."""
-    found = memory.bank.statistics
-    if found is None:
-        raise BankError("a bank without statistics", "one with closed-form addresses", "start an empty bank")
-    found.check_alike(Statistics(found.dim, found.policy, read_with(memory)))
-    return found
 
 
 def _by_procedure(

@@ -88,6 +88,8 @@ class PackedRow:
     def _one(
         self, index: int, layer: int, query: Tensor, key: Tensor, value: Tensor, scale: float | None
     ) -> Tensor:
+        if not query.shape[2]:  # older versions of torch cannot attend to nothing
+            return query.new_zeros(1, query.shape[1], 0, value.shape[3])
         causal, mask = query.shape[2] > 1, None
         if self.past and self.past[index]:
             before = [part[layer] for part in self.past[index]]

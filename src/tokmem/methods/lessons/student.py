@@ -14,7 +14,8 @@ from tokmem.bank.init import Start
 from tokmem.data.calls.text import CallStyle
 from tokmem.data.coerce import ProcedureLike
 from tokmem.log import logger
-from tokmem.methods.closed import ClosedMemory, encode_given, learn_taught, reader
+from tokmem.methods.closed import encode_given, learn_taught, reader
+from tokmem.methods.counted import ClosedMemory
 from tokmem.methods.lessons.settings import BATCH
 from tokmem.methods.lessons.teacher import Teacher
 from tokmem.recall.answer import answer_examples

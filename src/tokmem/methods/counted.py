@@ -1,0 +1,114 @@
+"""Adds the states of examples to the statistics of a bank that computes its addresses, each state once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from tokmem.bank.bank import Bank
+from tokmem.bank.statistics import Statistics
+from tokmem.data.chat import Chat
+from tokmem.data.encode import Encoder, PromptMode
+from tokmem.errors import BankError
+from tokmem.methods.call_states import best_ordinary, elsewhere
+from tokmem.methods.memory_settings import Renorm
+from tokmem.model.backbone import Backbone
+from tokmem.model.memory_lm import MemoryLM
+from tokmem.recall.settings import RecallSettings
+from tokmem.records import Encoded
+from tokmem.seeds import stream
+
+KEPT = 8  # states of each procedure that calibrate, where `negatives` asks for no other number
+
+
+class ClosedMemory(Protocol):
+    """The parts of `TokMem` that learning uses. `TokMem` imports its users, so it is not named here."""
+
+    backbone: Backbone
+    bank: Bank
+    lm: MemoryLM
+    chat: Chat
+    prompt: PromptMode
+    renorm: Renorm
+    recall_settings: RecallSettings
+    negatives: int
+    seed: int
+
+    @property
+    def encoder(self) -> Encoder:
+        """Examples to token ids, with the bank as it is now."""
+
+
+def read_with(memory: ClosedMemory) -> dict[str, str]:
+    """What the states of a bank were read with: those of other things are never added up with them."""
+    return {
+        "backbone": memory.backbone.fingerprint,
+        "chat format": memory.chat.fingerprint,
+        "prompt mode": memory.prompt,
+    }
+
+
+def statistics_of(memory: ClosedMemory) -> Statistics:
+    """The bank's own, once it is sure that new states may be added."""
+    found = memory.bank.statistics
+    if found is None:
+        raise BankError("a bank without statistics", "one with closed-form addresses", "start an empty bank")
+    found.check_alike(Statistics(found.dim, found.policy, read_with(memory)))
+    return found
+
+
+def count_prompts(memory: ClosedMemory, name: str, states: Tensor, examples: Sequence[Encoded]) -> None:
+    """Adds the states of a procedure's examples; prompts of an earlier training do not count again."""
+    prompts = [hash(example.ids[: example.prefix]) for example in examples]
+    new = statistics_of(memory).uncounted(name, prompts)
+    if new:
+        _add_states(memory, name, states[new])
+        statistics_of(memory).counted(name, prompts)
+
+
+def _add_states(memory: ClosedMemory, name: str, states: Tensor) -> None:
+    """Adds states of a procedure to the sums, and keeps some of them and of those that were kept before."""
+    statistics_of(memory).add(name, states, best_ordinary(memory.lm, states))
+    earlier = memory.bank.states.get(name, states[:0]).to(states)
+    pool, draws = torch.cat([earlier, states]), stream(memory.seed, "kept", name)
+    kept = draws.sample(range(len(pool)), min(memory.negatives or KEPT, len(pool)))
+    memory.bank.keep_states(name, pool[sorted(kept)])
+
+
+def uncounted_chains(memory: ClosedMemory, names: Sequence[str], encoded: Sequence[Encoded]) -> list[Encoded]:
+    """The chains of which no earlier training counted the states, for all procedures of the stage together.
+
+    The states of a later training differ a little, because they read the steering of earlier calls.
+    """
+    statistics, places = statistics_of(memory), set[int]()
+    for name in names:
+        head = memory.bank.memory[name][0]
+        own = [place for place, example in enumerate(encoded) if head in example.ids]
+        found = statistics.uncounted(name, [hash(encoded[place].ids) for place in own])
+        places.update(own[place] for place in found)
+    return [encoded[place] for place in sorted(places)]
+
+
+def count_chains(
+    memory: ClosedMemory, names: Sequence[str], new: Sequence[Encoded], states: Tensor, targets: Tensor
+) -> None:
+    """Adds the states before the calls of chains, and of positions without a call as those of no procedure.
+
+    Args:
+        memory: holds the procedures.
+        names: the procedures whose states are added.
+        new: the chains.
+        states: (N, d) states before all N supervised tokens of these chains.
+        targets: (N,) these tokens.
+    """
+    statistics, memories = statistics_of(memory), memory.bank.memory
+    for name in names:
+        own = states[targets == memories[name][0]]
+        if len(own):
+            _add_states(memory, name, own)
+    statistics.add_rest(states[elsewhere(targets, {ids[0] for ids in memories.values()}, memory.seed)])
+    for name in names:
+        statistics.counted(name, [hash(example.ids) for example in new])
