@@ -103,6 +103,44 @@ def test_a_built_package_works_where_nothing_else_of_the_project_is(kind: str, t
     assert "upper" in run("tokmem", "bank", "list", "bank", cwd=tmp_path, **own)
 
 
+@pytest.mark.slow
+def test_a_wheel_works_in_an_empty_environment_with_what_it_requires(tmp_path: Path) -> None:
+    """pip installs the wheel with its requirements, without any extra, as a user does. This takes minutes."""
+    pytest.importorskip("hatchling")
+    hooks = f"from hatchling.build import build_wheel as build; print(build({str(tmp_path)!r}))"
+    wheel = tmp_path / run(sys.executable, "-c", hooks, cwd=ROOT).split()[-1]
+    run(sys.executable, "-m", "venv", tmp_path / "empty", cwd=tmp_path)
+    install(tmp_path / "empty/bin/python", wheel)
+    (tmp_path / "begun").mkdir()
+    tokmem, own = tmp_path / "empty/bin/tokmem", {"PYTHONPATH": ""}
+    for words in (
+        ["--version"],
+        ["doctor"],
+        ["init"],
+        "train my.jsonl --backbone mini --test-size 0 --epochs 1 --min-steps 0".split(),
+    ):
+        run(tokmem, *words, cwd=tmp_path / "begun", **own)
+    words = ["recall", "runs/train", "One tea, please.", "--max-new-tokens", "2", "--json"]
+    assert "order_to_json" in run(tokmem, *words, cwd=tmp_path / "begun", **own)
+
+
+def install(python: Path, wheel: Path) -> None:
+    """Installs a wheel and what it requires; skips the test if no index of packages can be reached."""
+    clean = {name: value for name, value in os.environ.items() if name not in ("PIP_NO_INDEX", "PYTHONPATH")}
+    words = [python, "-m", "pip", "install", "--quiet", wheel, "-c", ROOT / "constraints.txt"]
+    done = subprocess.run([*map(str, words)], env=clean, capture_output=True, text=True, check=False)
+    if done.returncode and "Failed to establish a new connection" in done.stderr:
+        pytest.skip("no index of packages can be reached")
+    assert done.returncode == 0, done.stderr
+
+
+def test_linters_check_for_the_oldest_python_that_is_supported() -> None:
+    """mypy refuses what its standard library lacks, and ruff its syntax."""
+    oldest = re.search(r'^requires-python = ">=(3\.\d+)"', PROJECT, re.MULTILINE)[1]
+    assert f'\npython_version = "{oldest}"\n' in PROJECT
+    assert f'\ntarget-version = "py{oldest.replace(".", "")}"\n' in PROJECT
+
+
 def run(*words: object, cwd: Path, **variables: str) -> str:
     done = subprocess.run(
         [str(word) for word in words],

@@ -61,9 +61,10 @@ class AtomicExperiment(Experiment):
     """
 
     def __init__(self, config: AtomicConfig, folder: Path, backbone: Backbone) -> None:
-        check_scorer()
         self.config, self.folder, self.backbone = config, folder, backbone
         self.corpus = corpus = load_corpus(config.data, backbone)
+        if corpus.examples("test"):
+            check_scorer()
         self.checksum = corpus.checksum
         self.blocks = plan(len(corpus.names), config.stages, config.schedule, config.block_size)
         _check_corpus(config, corpus)
