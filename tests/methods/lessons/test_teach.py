@@ -18,7 +18,7 @@ from tokmem.errors import BankError, ConfigError, DataError
 from tokmem.methods.lessons import student
 from tokmem.methods.lessons import teach as module
 from tokmem.methods.lessons.settings import LessonSettings
-from tokmem.methods.lessons.teach import teach
+from tokmem.methods.lessons.teach import identity, teach
 from tokmem.methods.lessons.teacher import Teacher
 from tokmem.methods.tokmem import TokMem
 from tokmem.model.backbone import Backbone
@@ -26,6 +26,7 @@ from tokmem.model.fingerprint import fingerprint
 from tokmem.recall.settings import RecallSettings
 from tokmem.records import Example, Procedure, Turn
 from tokmem.train.distil import DistilObjective
+from tokmem.train.fit import fit
 
 QUERIES = [Example(q) for q in ("France", "a country", "Today", "Italy", "a river", "Japan", "Peru", "Chad")]
 SHORT = LessonSettings(max_new_tokens=6, queries=6, max_query_tokens=8, held_out=0.25)
@@ -83,6 +84,20 @@ def test_a_round_on_its_own_responses_moves_the_steering_alone(backbone: Backbon
     (address, steering), (same, moved) = alone.bank.rows("upper"), again.bank.rows("upper")
     assert torch.equal(address, same)
     assert not torch.equal(steering, moved)
+
+
+def test_a_round_on_its_own_responses_has_as_many_passes_as_asked(
+    backbone: Backbone, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps = []
+
+    def spy(*given: Any, **options: Any) -> Any:
+        steps.append(fit(*given, **options).steps)
+
+    monkeypatch.setattr(student, "fit", spy)
+    changes = {"min_steps": 8, "batch_size": 3, "lr": 0.05}
+    lesson(memory(backbone), settings=replace(SHORT, own_epochs=2), training=changes)
+    assert steps == [4], "two passes over six responses in batches of three"
 
 
 def test_an_anchor_keeps_the_steering_near_its_start(backbone: Backbone) -> None:
@@ -154,6 +169,40 @@ def test_an_interrupted_lesson_goes_on(
     monkeypatch.setattr(Teacher, "targets", None)
     made = memory(backbone)
     assert replace(lesson(made, folder=tmp_path), seconds=0) == replace(whole, seconds=0)
+
+
+def test_queries_that_differ_in_their_instruction_are_other_queries(
+    backbone: Backbone, tmp_path: Path
+) -> None:
+    made = memory(backbone, prompt="instruction+query")
+    french, german = (
+        [replace(e, instruction=f"In {word}.") for e in QUERIES] for word in ("French", "German")
+    )
+    cards = [lesson(made, queries=french, folder=tmp_path)]
+    made.remove("upper")
+    cards.append(lesson(made, queries=german, folder=tmp_path))
+    assert cards[0].identity != cards[1].identity
+    kept = sorted(path.read_text("utf-8") for path in tmp_path.glob("upper-*/queries.json"))
+    assert [text.count("French") for text in kept] == [len(QUERIES), 0]
+    alone = memory(backbone)  # reads the queries alone
+    marks = {identity(alone, UPPER, SHORT, queries) for queries in (QUERIES, french, german)}
+    assert len(marks) == 1, "what no prompt holds changes nothing"
+
+
+@pytest.mark.parametrize("name", ["../../up", "a/b", "..", "n" * 300, "ß" * 150, "a\\b"])
+def test_a_lesson_of_any_name_is_kept_in_the_folder(backbone: Backbone, tmp_path: Path, name: str) -> None:
+    folder = tmp_path / "a" / "b" / "lessons"
+    of = replace(UPPER, procedure=Procedure(name))
+    card = lesson(memory(backbone), of, folder=folder)
+    (kept,) = tmp_path.rglob("queries.json")
+    assert kept.parent.parent == folder
+    assert kept.parent.name.endswith(f"-{card.identity[:8]}")
+
+
+def test_ordinary_names_name_the_folder(backbone: Backbone, tmp_path: Path) -> None:
+    for name in ("upper", "Write in capitals: é.", "shop:add_item"):
+        card = lesson(memory(backbone), replace(UPPER, procedure=Procedure(name)), folder=tmp_path)
+        assert (tmp_path / f"{name}-{card.identity[:8]}" / "queries.json").is_file()
 
 
 def interrupt(*_: object) -> None:

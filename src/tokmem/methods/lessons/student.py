@@ -88,7 +88,7 @@ def train_student(
         made, encoded = objective(memory.lm, **how.prefixes, seed=how.seed), memory.encoder.encode_all(train)
         fit(made, encoded, how, checkpoint=checkpoint)
     if own.own_epochs:
-        again = replace(how, epochs=own.own_epochs, validate_every=0)
+        again = replace(how, epochs=own.own_epochs, min_steps=0, validate_every=0)
         _train_on_own(memory, teacher, train, again, partial(objective, reverse=True, hard=0.0))
 
 

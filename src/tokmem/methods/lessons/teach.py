@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -43,6 +44,9 @@ from tokmem.train.targets import Targets
 
 Sources: TypeAlias = str | Path | Lesson | Sequence[str | Path | Lesson]
 Queries: TypeAlias = str | Path | Sequence[str | Example]
+
+_LONGEST = 200  # bytes of a name in the name of a folder; file systems take 255
+_NO_PART = re.compile(r"[/\\\x00-\x1f\x7f]")  # what a part of a path cannot hold
 
 
 def teach(
@@ -146,7 +150,7 @@ def prepare(
         )
     teacher = Teacher(memory.backbone, memory.chat, lesson, settings)
     mark = identity(memory, lesson, settings, queries)
-    place = folder / f"{lesson.name}-{mark[:8]}" if folder else None
+    place = folder / f"{_file_name(lesson.name)}-{mark[:8]}" if folder else None
     asked = _stage(place, "queries.json", lesson.name, partial(_queries, memory, lesson, settings, queries))
     answered = _stage(place, "responses.json", lesson.name, lambda: teacher.responses(asked))
     examples = [replace(e, id=f"{lesson.name}/{number}") for number, e in enumerate(answered)]
@@ -189,7 +193,7 @@ def identity(
     of = {
         "lesson": asdict(replace(lesson, source="")),
         "settings": asdict(settings),
-        "queries": [_row(example) for example in queries],
+        "queries": [_row(replace(e, query=_prompted(memory, e))) for e in queries],
         "backbone": memory.backbone.fingerprint,
         "chat": memory.chat.fingerprint,
         "prompt": memory.prompt,
@@ -212,9 +216,19 @@ def _queries(
 ) -> list[Example]:
     if not queries:
         return make_queries(lesson, memory.backbone, memory.chat, settings)
-    text = memory.encoder.user_text
-    plain = [Example(text(e.instruction, e.query), references=e.references) for e in queries]
+    plain = [Example(_prompted(memory, e), references=e.references) for e in queries]
     return given_queries(plain, lesson)
+
+
+def _prompted(memory: Student, query: Example) -> str:
+    """What the prompt of the student holds of a query."""
+    return memory.encoder.user_text(query.instruction, query.query)
+
+
+def _file_name(name: str) -> str:
+    """A name that is one part of a path, of at most `_LONGEST` bytes."""
+    short = name.encode(errors="ignore")[:_LONGEST].decode(errors="ignore")
+    return _NO_PART.sub("_", short)
 
 
 def _stage(
