@@ -5,8 +5,10 @@ from __future__ import annotations
 import torch
 from transformers import pipeline
 
-from tests.export.tiny_memory import logit_gap, tiny_memory
+from tests.export.tiny_memory import PROCEDURES, logit_gap, tiny_memory
 from tokmem.export import apply
+from tokmem.export.spelling import spelled_calls
+from tokmem.records import Procedure
 
 
 def test_a_pipeline_takes_it_and_the_backbone_stays_bit_equal() -> None:
@@ -22,3 +24,12 @@ def test_a_pipeline_takes_it_and_the_backbone_stays_bit_equal() -> None:
     assert all(torch.equal(weight, after[name]) for name, weight in before.items())
     shared = {weight.data_ptr() for weight in own.model.layers.parameters()}
     assert {weight.data_ptr() for weight in model.model.layers.parameters()} == shared
+
+
+def test_names_outside_ascii_are_read_back() -> None:
+    names = ["café", "cafè", "straße", "数"]
+    schema = PROCEDURES[0].parameters
+    memory = tiny_memory(coupled=False, procedures=[Procedure(name, "", schema) for name in names])
+    tokenizer = apply(memory)[1]
+    written = [str(tokenizer.decode(memory.bank.slots.ids(name)[0])) for name in names]
+    assert [spelled_calls(text + "{}")[1] for text in written] == [[(name, "{}")] for name in names]

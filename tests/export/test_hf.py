@@ -147,7 +147,7 @@ def test_what_no_engine_can_serve_is_refused(memory: TokMem, match: str, tmp_pat
 
 def test_awkward_names_are_served(tmp_path: Path) -> None:
     schema = PROCEDURES[0].parameters
-    names = ('say "no"', "f[0]", "<|im_end|>", "a|>b")
+    names = ('say "no"', "f[0]", "<|im_end|>", "a|>b", "größe", "éß", "数")
     memory = tiny_memory(procedures=[Procedure(name, "", schema) for name in names])
     texts = export(memory, tmp_path / "served").texts
     assert texts['say "no"'] == "[TOOL_CALLS]say%20%22no%22[ARGS]"

@@ -12,6 +12,7 @@ from tokmem.export.spelling import (
     escaped,
     spell_all,
     spelled_calls,
+    unescaped,
 )
 from tokmem.records import Procedure
 
@@ -32,7 +33,8 @@ def test_names_that_would_break_a_spelling_are_escaped_and_never_meet() -> None:
     texts = [escaped(name) for name in names]
     assert len(set(texts)) == len(names)
     assert not set("".join(texts)) & set(' "[]<>|\\\n')
-    assert (texts[0], texts[1], *texts[-2:]) == ("a%20b", "a%2520b", "zwölf", "math.add")
+    assert (texts[0], texts[1], *texts[-2:]) == ("a%20b", "a%2520b", "zw%C3%B6lf", "math.add")
+    assert [unescaped(text) for text in texts] == names
 
 
 @pytest.mark.parametrize(("length", "parameters"), [(65, {}), (300, None)])

@@ -50,7 +50,7 @@ class Spelling:
         longest = LONGEST_TOOL if tool else LONGEST
         if len(name) > longest:
             raise ExportError(
-                f"{procedure.name!r:.60}, a name of {len(name)} letters",
+                f"{procedure.name!r:.60}, which is spelled with {len(name)} letters",
                 f"at most {longest}" + (", which is what clients of engines accept" if tool else ""),
                 "give it a shorter name: tokmem bank rename",
             )
@@ -77,8 +77,11 @@ def is_tool(procedure: Procedure) -> bool:
 
 
 def escaped(name: str) -> str:
-    """A name with only letters, digits and ``_-./:``; others are percent-encoded, so no two names meet."""
-    return "".join(letter if letter.isalnum() or letter in _SAFE else quote(letter) for letter in name)
+    """A name whose ASCII letters, digits and ``_-./:~`` stay; others are percent-encoded.
+
+    No two names meet. Byte-level tokenizers take letters outside ASCII in an added token for single bytes.
+    """
+    return quote(name, safe=_SAFE)
 
 
 def unescaped(name: str) -> str:
