@@ -217,6 +217,18 @@ def test_procedures_must_be_known_and_one_sequence_a_query() -> None:
         recall(lm, prompts_of(lm, 2), [["new0"]])
 
 
+@pytest.mark.parametrize("forced", [["new0", "nope"], ["new0", ("old0", "nope")]])
+def test_an_unknown_procedure_is_refused_before_anything_is_generated(
+    forced: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lm = tiny_lm("llama")
+    monkeypatch.setattr(Recaller, "_decode", None)
+    with pytest.raises(BankError, match="procedure 'nope'"):
+        recall(lm, prompts_of(lm, 2), [["new0"], forced])
+    with pytest.raises(BankError, match="procedure 'nope'"):
+        next(Recaller(lm, [STOP], RecallSettings()).stream((1, 2), forced))
+
+
 @pytest.mark.parametrize("count", [1, 3])
 def test_limits_are_one_a_query(count: int) -> None:
     lm = tiny_lm("llama")

@@ -150,6 +150,9 @@ class Recaller:
         limit: int | None = None,
     ) -> Row:
         """Makes the row of a prompt; `index` is the prompt's place among all prompts."""
+        for forced in procedures or ():
+            for name in (forced,) if isinstance(forced, str) else forced:
+                self.lm.bank.slots.ids(name)  # refuses an unknown one before anything is generated
         most = self.settings.max_new_tokens
         return Row(
             tuple(prompt),
