@@ -51,3 +51,10 @@ def test_the_nucleus_is_the_smallest_set_that_reaches_top_p() -> None:
     assert shares(1.0, 0.4).tolist() == [0, 0, 1, 0, 0]
     wanted = torch.tensor([0.0, 0.0, 0.625, 0.0, 0.375])
     torch.testing.assert_close(shares(1.0, 0.7), wanted, rtol=0, atol=0.03)
+
+
+@pytest.mark.parametrize("temperature", [5e-324, 1e-39, 1e-31, 1e-29])
+def test_a_temperature_near_zero_takes_the_best(temperature: float) -> None:
+    scores = 30 * torch.randn(50, 40, generator=torch.Generator().manual_seed(0))
+    scores[:, 3] = -math.inf
+    assert choose([scores], temperature, 1.0, DRAWS[:50]).tolist() == scores.argmax(-1).tolist()

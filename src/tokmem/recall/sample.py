@@ -7,20 +7,22 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+_COLDEST = 1e-30
+
 
 def choose(parts: Sequence[Tensor], temperature: float, top_p: float, draws: Sequence[float]) -> Tensor:
     """Chooses a token for each row from logits that are split over several tensors.
 
     Args:
         parts: logits (B, W_1), (B, W_2), ..., none of zero width; -inf for tokens that are not allowed.
-        temperature: 0 is greedy; among equal logits the first wins.
+        temperature: 0 is greedy, and so is less than 1e-30; among equal logits the first wins.
         top_p: sampling keeps the smallest set of tokens with at least this probability.
         draws: (B,) random numbers from [0, 1), one for each row; greedy decoding reads none.
 
     Returns:
         (B,) indices into the concatenation (B, W_1 + W_2 + ...) of the parts.
     """
-    if temperature == 0:
+    if temperature < _COLDEST:  # scores over it might overflow
         return _best(parts)
     scores = torch.cat([part.float() for part in parts], -1)
     ranked, order = (scores / temperature).sort(-1, descending=True)
