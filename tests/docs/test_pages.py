@@ -1,7 +1,7 @@
 """The commands and the Python of each page run in the order of the page, in a folder of their own.
 
 Here on `mini` and on little data. What names results of hours, an engine or a GPU is not run: `test_words.py`
-reads it.
+reads it, as it does with the pages that are not listed below. `.ci/run` runs the quick ones.
 """
 
 from __future__ import annotations
