@@ -10,6 +10,8 @@ judges the call. `calls` in the result has a row for each way of giving the tool
 
 - `tokens`: memory tokens, chosen by the bank.
 - `tokens, given`: the right memory token is forced.
+- `tokens, to schema` and `tokens, given, to schema`: likewise, and the arguments are held to the tool's
+  schema, which allows no other properties.
 - `text, own`: the teacher, whose prompt has the JSON schema of the right tool alone.
 - `text, five`: a line for the right tool and four others, and two demonstrations of other tools.
 - `text, all`: a line for every tool, as many as fit, and the same demonstrations.
@@ -21,7 +23,8 @@ import argparse
 import json
 import sys
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from copy import deepcopy
 from dataclasses import asdict, dataclass, replace
 from importlib import import_module
 from pathlib import Path
@@ -165,17 +168,49 @@ def measure(options: argparse.Namespace, backbone: Backbone) -> None:
 def tokens_rows(
     memory: TokMem, cases: Sequence[Case], judge: Judge, settings: LessonSettings
 ) -> list[dict[str, Any]]:
-    """The rows of memory tokens: chosen by the bank, and given."""
-    queries, most = [case.query for case in cases], settings.max_new_tokens
-    forced = [[case.lesson.name] for case in cases]
+    """The rows of memory tokens: chosen by the bank, and given; free, and held to the schemas."""
+    queries, forced = [case.query for case in cases], [[case.lesson.name] for case in cases]
+    free = {"max_new_tokens": settings.max_new_tokens}
+    held = {**free, "mode": "chain", "constrained": True}
+    strict = _strict(memory)
     rows = []
-    for how, given in (("tokens", None), ("tokens, given", forced)):
-        answers = memory.recall(queries, given, max_new_tokens=most)
-        calls = [calls_of(answer, memory.procedures) for answer in answers]
+    for how, own, given, options in (
+        ("tokens", memory, None, free),
+        ("tokens, given", memory, forced, free),
+        ("tokens, to schema", strict, None, held),
+        ("tokens, given, to schema", strict, forced, held),
+    ):
+        answers = own.recall(queries, given, **options)
+        calls = [calls_of(answer, own.procedures) for answer in answers]
         row = scored(how, cases, answers, calls, judge)
         tokens = len(memory.bank.memory[cases[0].lesson.name])
         rows.append({**row, "prompt_tokens": row["prompt_tokens"] + tokens})
     return rows
+
+
+def _strict(memory: TokMem) -> TokMem:
+    """A copy whose schemas allow the properties that they name, and no others."""
+    bank = deepcopy(memory.bank)
+    bank.procedures = {
+        name: replace(procedure, parameters=strict_schema(procedure.parameters))
+        for name, procedure in bank.procedures.items()
+    }
+    chat, prompt, settings = memory.chat, memory.prompt, memory.recall_settings
+    return TokMem(memory.backbone, bank=bank, chat=chat, prompt=prompt, recall=settings)
+
+
+def strict_schema(schema: Any) -> Any:
+    """The schema with `additionalProperties: false` at each object that names its properties."""
+    if isinstance(schema, list):
+        return [strict_schema(part) for part in schema]
+    if not isinstance(schema, Mapping):
+        return schema
+    named = schema.get("properties")
+    closed = {"additionalProperties": False} if isinstance(named, Mapping) else {}
+    parts = {name: part if part is named else strict_schema(part) for name, part in schema.items()}
+    if isinstance(named, Mapping):
+        parts["properties"] = {name: strict_schema(part) for name, part in named.items()}
+    return closed | parts
 
 
 def text_rows(
