@@ -7,7 +7,7 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import asdict, replace
 from itertools import permutations
 from pathlib import Path
 from typing import Any
@@ -310,6 +310,20 @@ def test_a_saved_bank_of_the_other_kind_is_not_restored(backbone: Backbone, tmp_
     with pytest.raises(BankError, match="computed addresses; wanted: trained ones"):
         memory(backbone, addresses="trained").restore(tmp_path / "bank")
     memory(backbone).restore(tmp_path / "bank")
+
+
+@pytest.mark.parametrize("other", [{"shared": "updated"}, {"ridge": 0.5}, {"false_accept": 0.01}])
+def test_a_saved_bank_keeps_how_it_computes_addresses(
+    backbone: Backbone, tmp_path: Path, other: dict[str, Any]
+) -> None:
+    own = {"shared": "frozen", "ridge": 0.1, "false_accept": 0.2}
+    learn(memory(backbone, **own), "date").save(tmp_path / "bank")
+    for options in ({}, own):
+        found = TokMem.load(tmp_path / "bank", backbone, **options).bank.statistics
+        assert found is not None
+        assert asdict(found.policy) == own
+    with pytest.raises(ConfigError, match=f"{[*other][0]} .* addresses are computed with"):
+        TokMem.load(tmp_path / "bank", backbone, **other)
 
 
 def test_trained_banks_do_not_turn_closed(backbone: Backbone, tmp_path: Path) -> None:

@@ -103,6 +103,11 @@ def test_a_saved_bank_remembers_what_it_learned_from_and_its_last_scores(tmp_pat
     again = TokMem.load(tmp_path / "bank", made.backbone)
     again.save(tmp_path / "again")
     assert (tmp_path / "again" / "README.md").read_text() == card
+    other = TokMem(made.backbone, prompt="query")
+    other.history = {"trained_on": ["0" * 64]}
+    other.restore(tmp_path / "again")
+    other.save(tmp_path / "again")
+    assert (tmp_path / "again" / "README.md").read_text() == card
     made.fit([("mali", "Mali")], procedure="title", epochs=1, lr=0.01)
     made.save(tmp_path / "bank")
     card = (tmp_path / "bank" / "README.md").read_text()

@@ -286,14 +286,15 @@ class Memory(Guesses):
         save_bank(self.bank, Path(folder), origin_of(self.backbone, self.chat, notes))
 
     def restore(self, folder: Path) -> None:
-        """Replaces this bank by a saved one.
+        """Replaces this bank by a saved one, with what that says of its training.
 
         Raises:
             BankError: the bank is damaged, or of another backbone, chat format or coupling.
         """
-        bank, _ = load_own(Path(folder), self.backbone, self.chat)
+        bank, origin = load_own(Path(folder), self.backbone, self.chat)
         check_kind(bank, self.bank)
         self.bank, self.lm = bank, MemoryLM(self.backbone.model, bank)
+        self.history = dict(origin.training)
 
     def save_pretrained(self, folder: Path | str) -> None:
         """Saves the bank as a folder; the same as `save`."""

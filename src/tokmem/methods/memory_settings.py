@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -69,8 +69,9 @@ class TokMemSettings(Config):
     def options(self, setup: Setup) -> dict[str, Any]:
         """The arguments of `TokMem`."""
         names = ["start", "width", "renorm", "negatives", "addresses", "call_style"]
-        if self.addresses == "closed":
-            names += ["shared", "ridge", "false_accept"]
+        if self.addresses == "closed":  # a saved bank has its own, unless an experiment asks for others
+            usual = asdict(ClosedForm()) if self.load_task_tokens else {}
+            names += [name for name in asdict(ClosedForm()) if getattr(self, name) != usual.get(name)]
         given = {name: getattr(self, name) for name in names}
         return given | {
             "chat": setup.chat,
@@ -101,12 +102,20 @@ def call_ends(style: CallStyle, procedures: Iterable[Procedure]) -> dict[str, st
     return {p.name: HERMES_END for p in procedures if style == "hermes" and p.parameters is not None}
 
 
-def as_trained(origin: Origin, options: Mapping[str, Any]) -> dict[str, Any]:
+def as_trained(bank: Bank, origin: Origin, options: Mapping[str, Any]) -> dict[str, Any]:
     """The options of a memory; where none is given, those that its bank was trained with.
 
     Raises:
-        ConfigError: the options name another call style.
+        ConfigError: the options name another call style, or compute addresses in another way.
     """
+    own = asdict(bank.statistics.policy) if bank.statistics else {}
+    for name in own:
+        if (asked := options.get(name, own[name])) != own[name]:
+            raise ConfigError(
+                f"{name} {asked} and a bank whose addresses are computed with {own[name]}",
+                f"{name} {own[name]}",
+                "leave it out, or learn a new bank with it",
+            )
     known = {name: origin.training[name] for name in ("prompt", "call_style") if name in origin.training}
     style = known.setdefault("call_style", "plain")
     if (asked := options.get("call_style", style)) != style:

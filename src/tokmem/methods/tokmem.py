@@ -28,6 +28,7 @@ from tokmem.data.encode import Encoder, PromptMode
 from tokmem.errors import ConfigError, DataError
 from tokmem.log import Callbacks, check_callbacks
 from tokmem.methods import closed
+from tokmem.methods.closed import Stage
 from tokmem.methods.lessons.card import Card
 from tokmem.methods.lessons.teach import Queries, Sources, teach_all
 from tokmem.methods.memory import Memory, bank_folder
@@ -157,7 +158,7 @@ class TokMem(Memory, Trained):
 
         Raises:
             BankError: the bank is damaged, or of another backbone or chat format.
-            ConfigError: it was trained with another call style.
+            ConfigError: it was trained with another call style, or computes addresses in another way.
             BackboneError: the backbone cannot be loaded.
         """
         if backbone is None:
@@ -166,7 +167,7 @@ class TokMem(Memory, Trained):
         loaded = load_backbone(backbone, device=device, **kept) if isinstance(backbone, str) else backbone
         chat = options.get("chat") or Chat(loaded.tokenizer)
         bank, origin = load_own(Path(folder), loaded, chat)
-        memory = cls(loaded, bank=bank, **as_trained(origin, options))
+        memory = cls(loaded, bank=bank, **as_trained(bank, origin, options))
         memory.history = dict(origin.training)
         return memory
 
@@ -286,7 +287,7 @@ class TokMem(Memory, Trained):
             return names.get(token) or str(decode([token]))
 
         if draft.bank.statistics is not None:
-            return closed.dry_run_closed(closed.Stage(draft, listed, (), settings), text_of)
+            return closed.dry_run_closed(Stage(draft, listed, (), settings), text_of)
         return dry_run(draft._objective(settings), draft.encoder.encode_all(listed), settings, text_of)
 
     def _take(
@@ -312,8 +313,7 @@ class TokMem(Memory, Trained):
         callbacks: Callbacks,
     ) -> FitReport:
         if self.bank.statistics is not None:
-            stage = closed.Stage(self, examples, validation, settings, checkpoint, callbacks)
-            return closed.learn_closed(stage)
+            return closed.learn_closed(Stage(self, examples, validation, settings, checkpoint, callbacks))
         encoded, held = (self.encoder.encode_all(part) for part in (examples, validation))
         new = [name for name in self.bank.fresh_names if name in closed.names_in(examples)]
         run = partial(fit, validation=held, checkpoint=checkpoint, callbacks=callbacks)
@@ -358,13 +358,13 @@ class TokMem(Memory, Trained):
         A procedure that is in the bank already is trained on from its present rows. Where the bank keeps
         statistics, addresses are computed (see `tokmem.methods.closed`).
         """
+        self.history = {note: value for note, value in self.history.items() if note != "scores"}
         self.bank.freeze()
         self.bank.thaw([p.name for p in procedures if p.name in self.bank])
         idle = {p.name for p in procedures} - closed.names_in(train)
         if idle and self.bank.statistics is not None:
             raise DataError(f"no examples of {', '.join(sorted(idle))}", "some of each", "add some")
-        new = [p for p in procedures if p.name not in self.bank]
-        if new:
+        if new := [p for p in procedures if p.name not in self.bank]:
             self._add(new)
         report = self._fit(train, validation, self.settings, checkpoint, callbacks)
         return Learned(report.seconds, report.steps, report.best_loss, new_examples=report.examples)

@@ -111,7 +111,7 @@ class TokMemLora(TokMem):
             freeze_after_first=freeze_after_first,
             lora=adapter_shape(Path(folder) / ADAPTER),
             coupled=saved.coupled,
-            **as_trained(origin, options),
+            **as_trained(saved, origin, options),
         )
         loaded.restore(Path(folder))
         loaded.history = dict(origin.training)

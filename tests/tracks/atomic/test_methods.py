@@ -98,14 +98,17 @@ def test_a_closed_bank_goes_on_learning_as_a_closed_one(backbone: Backbone, tmp_
     first = replace(
         CONFIG, data=replace(CONFIG.data, num_tasks=2), methods=("tokmem_dc",), addresses="closed", stages=()
     )
-    run(first, tmp_path / "first", backbone=backbone)
+    run(replace(first, shared="frozen"), tmp_path / "first", backbone=backbone)
     folder = str(tmp_path / "first/banks/tokmem_dc-instruction-query-0")
     more = replace(first, data=CONFIG.data, load_task_tokens=folder)
+    with pytest.raises(ConfigError, match=r"false_accept 0\.5"):
+        run(replace(more, false_accept=0.5), tmp_path / "other", backbone=backbone)
     summary = run(more, tmp_path / "more", backbone=backbone)
     assert summary["rows"][0]["settings"]["addresses"] == "closed"
     bank, _ = load_bank(tmp_path / "more/banks/tokmem_dc-instruction-query-0")
     assert bank.statistics is not None
     assert len(bank.statistics.counts) == 4
+    assert bank.statistics.policy.shared == "frozen", "the bank's own, where the experiment asks for none"
 
 
 @pytest.mark.parametrize(
