@@ -312,18 +312,19 @@ def test_a_saved_bank_of_the_other_kind_is_not_restored(backbone: Backbone, tmp_
     memory(backbone).restore(tmp_path / "bank")
 
 
-@pytest.mark.parametrize("other", [{"shared": "updated"}, {"ridge": 0.5}, {"false_accept": 0.01}])
+@pytest.mark.parametrize(("name", "value"), [("shared", "updated"), ("ridge", 0.5), ("false_accept", 0.01)])
 def test_a_saved_bank_keeps_how_it_computes_addresses(
-    backbone: Backbone, tmp_path: Path, other: dict[str, Any]
+    backbone: Backbone, tmp_path: Path, name: str, value: Any
 ) -> None:
-    own = {"shared": "frozen", "ridge": 0.1, "false_accept": 0.2}
+    own: dict[str, Any] = {"shared": "frozen", "ridge": 0.1, "false_accept": 0.2}
     learn(memory(backbone, **own), "date").save(tmp_path / "bank")
     for options in ({}, own):
         found = TokMem.load(tmp_path / "bank", backbone, **options).bank.statistics
         assert found is not None
         assert asdict(found.policy) == own
-    with pytest.raises(ConfigError, match=f"{[*other][0]} .* addresses are computed with"):
-        TokMem.load(tmp_path / "bank", backbone, **other)
+    options = {name: value}
+    with pytest.raises(ConfigError, match=f"{name} .* addresses are computed with"):
+        TokMem.load(tmp_path / "bank", backbone, **options)
 
 
 def test_trained_banks_do_not_turn_closed(backbone: Backbone, tmp_path: Path) -> None:
@@ -601,3 +602,77 @@ def test_corrections_keep_what_the_bank_knows_of_its_training(backbone: Backbone
     corrections.add(Example("Italy"), "sum")
     assert corrections.learn() == 1
     assert load_bank(tmp_path / "bank")[1].training["seed"] == 3
+
+
+_CHAIN = [Example(q, (Turn("date", f"{q}!"), Turn("sum", q[::-1]))) for q in QUERIES]
+_GROUPS = [*examples("date", queries=QUERIES[:2]), *examples("sum", "river")]
+
+
+@pytest.mark.parametrize("stop", [2, 5, 9])
+@pytest.mark.parametrize(
+    ("options", "train"),
+    [
+        ({}, _GROUPS),
+        ({"recall": RecallSettings(mode="chain")}, _CHAIN),
+        ({"addresses": "trained"}, _GROUPS),
+        ({"addresses": "trained", "coupled": True, "renorm": "step"}, _CHAIN),
+    ],
+    ids=["side by side", "chains", "trained", "coupled chains"],
+)
+def test_the_same_memory_resumes_bit_for_bit(
+    backbone: Backbone, tmp_path: Path, options: dict[str, Any], train: list[Example], stop: int
+) -> None:
+    def fit(made: TokMem, **more: Any) -> None:
+        made.fit(train, train[-1:], epochs=4, batch_size=2, checkpoint_every=1, lr=0.05, **more)
+
+    whole, made = memory(backbone, **options), memory(backbone, **options)
+    for one in (whole, made):
+        one.add(["river", "date", "sum"])
+    fit(whole)
+    begun = Recorder()
+    with pytest.raises(KeyboardInterrupt):
+        fit(made, checkpoint=tmp_path / "run", callbacks=[Recorder(stop)])
+    fit(made, checkpoint=tmp_path / "run", callbacks=[begun])
+    assert begun.calls[0][1] == stop - 1, "it goes on at the last checkpoint"
+    assert made.bank.names == whole.bank.names
+    for name in whole.bank.names:
+        assert all(map(torch.equal, made.bank.rows(name), whole.bank.rows(name)))
+    if whole.bank.statistics is not None and made.bank.statistics is not None:
+        assert made.bank.statistics.counts == whole.bank.statistics.counts
+
+
+def test_an_interruption_after_training_resumes(
+    backbone: Backbone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While the states of chains are read, all steps are done already."""
+    whole, made = (memory(backbone, recall=RecallSettings(mode="chain")) for _ in range(2))
+    for one in (whole, made):
+        one.add(["date", "sum"])
+    whole.fit(_CHAIN, epochs=1)
+    with monkeypatch.context() as patch:
+        patch.setattr(closed, "states_of_targets", _interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            made.fit(_CHAIN, epochs=1, checkpoint=tmp_path / "run")
+    made.fit(_CHAIN, epochs=1, checkpoint=tmp_path / "run")
+    for name in whole.bank.names:
+        assert all(map(torch.equal, made.bank.rows(name), whole.bank.rows(name)))
+
+
+def _interrupt(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
+def test_rows_stay_where_an_interrupted_training_saved_nothing(backbone: Backbone, tmp_path: Path) -> None:
+    made = memory(backbone)
+    made.add("date")
+    start = made.bank.rows("date")[1]
+    with pytest.raises(KeyboardInterrupt):
+        made.fit(
+            examples("date"),
+            epochs=1,
+            lr=0.05,
+            checkpoint_every=100,
+            checkpoint=tmp_path / "run",
+            callbacks=[Recorder(3)],
+        )
+    assert not torch.equal(start, made.bank.rows("date")[1])

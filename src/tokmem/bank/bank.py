@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from bisect import bisect_left
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 
@@ -214,6 +214,18 @@ class Bank(nn.Module):
             yield
         finally:
             self.thaw(fresh)
+
+    def snapshot(self) -> Callable[[], None]:
+        """Returns a function that puts all rows back, as long as the bank has the same procedures."""
+        order, kept = self.names, [(table, table.rows(), len(table.frozen)) for table in self.tables]
+
+        def put_back() -> None:
+            self.slots.reorder(order)
+            for table, rows, frozen in kept:
+                table.set_rows(rows, frozen)
+            self._index()
+
+        return put_back
 
     @torch.no_grad()
     def renorm(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, NoReturn, overload
@@ -30,6 +31,7 @@ from tokmem.model.memory_lm import MemoryLM
 from tokmem.recall.answer import answer_examples, stream_answer
 from tokmem.recall.settings import RecallSettings
 from tokmem.records import Answer, Example, Forced, Procedure, Route
+from tokmem.train.checkpoint import has_checkpoint
 from tokmem.train.settings import FitReport
 
 Query = str | Example
@@ -113,6 +115,21 @@ class Memory(Guesses):
         earlier = self.history.get("trained_on", [])
         self.history = {**self.history, "trained_on": [*earlier, examples_checksum(examples)]}
         return report
+
+    @contextmanager
+    def _starting_over(self, checkpoint: Path | None) -> Iterator[None]:
+        """Gives all rows their starting values back where the block fails and left a checkpoint.
+
+        So the same training of the same memory resumes. `fit` does so for one run; this is for all runs and
+        for what follows them.
+        """
+        put_back = self.bank.snapshot()
+        try:
+            yield
+        except BaseException:
+            if has_checkpoint(checkpoint):
+                put_back()
+            raise
 
     def remove(self, *names: str | Collection[str]) -> None:
         """Removes procedures. The others' rows stay as they are, and no token id is ever given again.

@@ -250,7 +250,7 @@ class TokMem(Memory, Trained):
             validation: likewise. Where addresses are trained, and in chains, the rows with the lowest loss on
                 it are kept. Where procedures train side by side, the last rows stay, and it measures them.
             procedure: what pairs are of; None takes the only one.
-            checkpoint: folder to resume from, and to write to.
+            checkpoint: folder to write to, and to resume from: the same call goes on where one has failed.
             callbacks: told of each step and validation (see `tokmem.Callback`).
             changes: changes to the training settings, such as `lr=0.02` or `report_to="wandb"`.
 
@@ -264,7 +264,7 @@ class TokMem(Memory, Trained):
         listed, settings = self._take(examples, procedure, changes)
         try:
             held = as_examples(validation, self.bank.names, procedure, "validation")
-            with self.bank.only(closed.names_in([*listed, *held])):
+            with self.bank.only(closed.names_in([*listed, *held])), self._starting_over(checkpoint):
                 return self._trained(self._fit(listed, held, settings, checkpoint, callbacks), listed)
         except (DataError, ConfigError):
             self.bank.undo_add([name for name in self.bank.names if name not in before])
@@ -281,10 +281,9 @@ class TokMem(Memory, Trained):
         draft.lm = MemoryLM(self.backbone.model, draft.bank)
         listed, settings = draft._take(examples, procedure, changes)
         names = {id: f"<|mem:{name}|>" for name, ids in draft.bank.memory.items() for id in ids}
-        decode = self.backbone.tokenizer.decode
 
         def text_of(token: int) -> str:
-            return names.get(token) or str(decode([token]))
+            return names.get(token) or str(self.backbone.tokenizer.decode([token]))
 
         if draft.bank.statistics is not None:
             return closed.dry_run_closed(Stage(draft, listed, (), settings), text_of)
@@ -366,7 +365,8 @@ class TokMem(Memory, Trained):
             raise DataError(f"no examples of {', '.join(sorted(idle))}", "some of each", "add some")
         if new := [p for p in procedures if p.name not in self.bank]:
             self._add(new)
-        report = self._fit(train, validation, self.settings, checkpoint, callbacks)
+        with self._starting_over(checkpoint):
+            report = self._fit(train, validation, self.settings, checkpoint, callbacks)
         return Learned(report.seconds, report.steps, report.best_loss, new_examples=report.examples)
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -49,6 +50,11 @@ class Progress:
     seconds: float = 0.0
 
 
+def has_checkpoint(folder: Path | None) -> bool:
+    """Whether a folder holds the checkpoint of a run, or those of several runs in folders of its own."""
+    return folder is not None and any(folder.rglob(FACTS))
+
+
 @dataclass
 class RunState:
     """All that a resumed run needs: parameters, the best parameters, the optimizer's moments, progress."""
@@ -58,15 +64,27 @@ class RunState:
     best: list[Tensor] = field(default_factory=list)
     progress: Progress = field(default_factory=Progress)
 
+    @contextmanager
+    def starting_over(self, folder: Path | None) -> Iterator[None]:
+        """Gives the parameters their starting values back where the block fails and left a checkpoint.
+
+        So the same run, started again with the same parameters, resumes.
+        """
+        start = [p.detach().clone() for p in self.parameters] if folder else []
+        try:
+            yield
+        except BaseException:
+            if has_checkpoint(folder):
+                _copy(start, self.parameters)
+            raise
+
     def keep_best(self) -> None:
         """Keeps a copy of the current parameters as the best ones."""
         self.best = [p.detach().clone() for p in self.parameters]
 
-    @torch.no_grad()
     def restore_best(self) -> None:
         """Restores the best parameters, if any were kept."""
-        for parameter, kept in zip(self.parameters, self.best, strict=False):
-            parameter.copy_(kept)
+        _copy(self.best, self.parameters)
 
     def save(self, folder: Path, identity: str) -> None:
         """Writes the state as a folder; it replaces an older one as a whole."""
@@ -146,6 +164,12 @@ class RunState:
                 wanted |= {f"moment.{i}.{name}": parameter for name in ("exp_avg", "exp_avg_sq")}
                 wanted[f"moment.{i}.step"] = torch.zeros(())
         return wanted
+
+
+@torch.no_grad()
+def _copy(values: Sequence[Tensor], parameters: Sequence[nn.Parameter]) -> None:
+    for parameter, value in zip(parameters, values, strict=False):
+        parameter.copy_(value)
 
 
 def _remedy(folder: Path) -> str:

@@ -50,7 +50,8 @@ def fit(
         validation: held-out encoded examples. If there are any, the run ends with the parameters that had the
             lowest loss on them.
         order: the order of the examples; None takes `settings.stream`.
-        checkpoint: folder to resume from and to save to; it stays when training ends.
+        checkpoint: folder to resume from and to save to; it stays when training ends. If training fails after
+            a save, the parameters get their starting values back, so that the same call resumes.
         callbacks: told of each optimizer step and validation, in the first process alone. The value `speed`
             of a step (see `tokmem.train.speed`) depends on the machine; a resumed run gives all other values
             again bit for bit.
@@ -105,7 +106,14 @@ class Run:
         self.meter = SpeedMeter()
 
     def go(self) -> FitReport:
-        """Trains until the last step. It starts at the checkpoint if there is one."""
+        """Trains until the last step. It starts at the checkpoint if there is one.
+
+        If it fails and there is a checkpoint, the parameters get their starting values back.
+        """
+        with self.state.starting_over(self.checkpoint):
+            return self._go()
+
+    def _go(self) -> FitReport:
         identity = ""
         if self.checkpoint is not None:
             identity = self._identity()
