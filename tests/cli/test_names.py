@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -114,7 +115,7 @@ def test_a_hidden_name_stands_for_no_option_that_the_command_has() -> None:
         (("recall", "q", "--url", "http://localhost:9", "--seed", "2"), "--recall.seed beside"),
         (("recall", "--bank", "b", "--file", "none.txt"), "none.txt"),
         (("bank", "add", "b", "--file", "none.jsonl"), "none.jsonl"),
-        (("bank", "add", "b", "--name", "x", "--file", "none.jsonl"), "--procedures"),
+        (("bank", "add", "b", "--name", "x", "--file", "some.jsonl"), "--procedures"),
         (("data", "compose", "--source", "none.json"), "none.json"),
         (("data", "compose", "--seed", "x"), "data.seed"),
         (("tools", "--name", "x", "--schedule", "x"), "training.schedule"),
@@ -122,6 +123,7 @@ def test_a_hidden_name_stands_for_no_option_that_the_command_has() -> None:
     ],
 )
 def test_names_of_earlier_versions_still_work(cli: Cli, words: tuple[str, ...], option: str) -> None:
+    Path("some.jsonl").touch()
     done = cli(*words)
     assert done.exit_code == 2
     assert option in done.stderr

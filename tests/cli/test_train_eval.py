@@ -391,6 +391,7 @@ def test_fine_tuning_from_the_published_arguments(cli: Cli, model: Path, corpus:
     ],
 )
 def test_options_of_different_methods_are_refused(cli: Cli, options: tuple, named: str) -> None:
+    Path("c.jsonl").touch()
     done = cli("train", *options)
     assert done.exit_code == 2
     assert named in done.stderr
