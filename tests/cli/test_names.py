@@ -124,6 +124,8 @@ def test_a_hidden_name_stands_for_no_option_that_the_command_has() -> None:
 )
 def test_names_of_earlier_versions_still_work(cli: Cli, words: tuple[str, ...], option: str) -> None:
     Path("some.jsonl").touch()
+    Path("b").mkdir()
+    Path("b/bank.json").touch()
     done = cli(*words)
     assert done.exit_code == 2
     assert option in done.stderr

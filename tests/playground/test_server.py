@@ -145,10 +145,11 @@ def test_the_command_opens_the_page(
 
 
 def test_a_port_in_use_is_refused_before_the_backbone_loads(
-    port: int, session: Session, monkeypatch: pytest.MonkeyPatch
+    port: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("tokmem.cli.ui.open_memory", lambda *_: pytest.fail("loaded"))
-    done = CliRunner().invoke(app, ["ui", str(session.folder), "--port", str(port)])
+    (tmp_path / "bank.json").touch()
+    done = CliRunner().invoke(app, ["ui", str(tmp_path), "--port", str(port)])
     assert done.exit_code == 2
     assert f"port {port}: Address already in use" in " ".join(done.output.split())
 
