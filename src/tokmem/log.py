@@ -158,9 +158,10 @@ def check_callbacks(callbacks: Callbacks) -> None:
     Raises:
         ConfigError: one is no `Callback`.
     """
-    given: Any = callbacks
-    wrong = (
-        [one for one in given if not isinstance(one, Callback)] if isinstance(given, Sequence) else [given]
+    wrong: list[Any] = (
+        [callbacks]
+        if not isinstance(callbacks, Sequence)
+        else [one for one in callbacks if not isinstance(one, Callback)]
     )
     if wrong:
         raise ConfigError(

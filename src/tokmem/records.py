@@ -222,7 +222,7 @@ class Answer:
 
     @property
     def rejected(self) -> bool:
-        """Whether no procedure fits (see `Route`): the fit of the nearest decides if there is one."""
+        """Whether no procedure fits the query; `Route` says what decides."""
         return self.route is not None and self.route.rejected
 
     @property
@@ -262,3 +262,8 @@ _INVISIBLE_KINDS = ("Cc", "Cf", "Cs", "Me", "Mn", "Zl", "Zp", "Zs")
 def has_visible_text(text: str) -> bool:
     """Returns whether a text shows anything; blanks, controls and characters of zero width do not."""
     return any(c not in _INVISIBLE and unicodedata.category(c) not in _INVISIBLE_KINDS for c in text)
+
+
+def counted(number: int, what: str = "procedure") -> str:
+    """Writes a number of things, such as "1 procedure" or "2 procedures"."""
+    return f"{number} {what}{'' if number == 1 else 's'}"

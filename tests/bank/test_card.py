@@ -12,9 +12,10 @@ import yaml
 from tests.tiny import DIM, tiny_bank
 from tokmem.bank.bank import Bank
 from tokmem.bank.card import card, rows_checksum, scores_note
-from tokmem.bank.facts import Origin, counted
+from tokmem.bank.facts import Origin
 from tokmem.bank.policy import ClosedForm
 from tokmem.bank.statistics import Statistics
+from tokmem.records import counted
 
 ORIGIN = Origin("mini", "f1", "c1", {"prompt": "query", "license": "Apache-2.0"}, {}, "abc")
 SCORES = scores_note({"routing_accuracy": 87.5, "rouge_l": 61.25, "exact_match": 50.0}, 8, "e1")

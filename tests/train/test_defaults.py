@@ -11,7 +11,7 @@ from torch import nn
 from tokmem import TokMem, load_backbone
 from tokmem.errors import ConfigError
 from tokmem.model.backbone import Backbone
-from tokmem.train.defaults import describe, settings_for, steps_of, told
+from tokmem.train.defaults import describe, settings_for, steps_of, warn_unlearned
 from tokmem.train.settings import FitReport, FitSettings
 
 MINI, SMALL, LARGE = 6_000_000, 135_000_000, 1_200_000_000
@@ -80,7 +80,7 @@ def test_procedures_side_by_side_each_take_enough_steps(
     alone: list[int], passes: list[int], said: str
 ) -> None:
     backbone = of_size(SMALL)
-    chosen = settings_for(sum(alone), backbone, alone=alone)
+    chosen = settings_for(sum(alone), backbone, side_by_side=alone)
     assert sorted({chosen.lasting(count).epochs for count in alone}) == passes
     assert all(chosen.lasting(count).epochs * count >= 150 for count in alone)
     assert describe(chosen, sum(alone), backbone, alone).startswith(said)
@@ -108,7 +108,7 @@ def test_a_loss_that_hardly_fell_is_told(
     given: FitReport, warns: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.WARNING, "tokmem"):
-        assert told(given) is given
+        assert warn_unlearned(given) is given
     assert [("hardly learned" in r.message) for r in caplog.records] == [True] * warns
 
 

@@ -99,6 +99,7 @@ def test_sums_and_texts_of_two_processes(pair: tuple[Processes, Processes]) -> N
     assert second.gather("héllo") == ["", "héllo"]
     assert first.from_first(lambda: "told") == "told"
     assert second.from_first(lambda: pytest.fail("the first one makes it")) == ""
+    assert first.value_of_first(lambda: {"a": [1, "é"]}) == {"a": [1, "é"]}
     before = FakeState.waited
     second.wait()
     assert FakeState.waited == before + 1

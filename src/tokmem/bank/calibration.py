@@ -32,15 +32,13 @@ class LeftOut(NamedTuple):
         scores: (N, P) by procedure in the order of the statistics' names.
         labels: (N,) index of each state's own procedure.
         distance: (N,) d_mu^2, squared distance to the common mean under S.
-        background: (N,) d_0^2, the same under the covariance of all states.
-        apart: (N,) `background` without all the states of the own procedure.
+        apart: (N,) d_0^2, the same under the covariance of all states but those of the own procedure.
     """
 
     states: Tensor
     scores: Tensor
     labels: Tensor
     distance: Tensor
-    background: Tensor
     apart: Tensor
 
     @property
@@ -89,7 +87,6 @@ def left_out(statistics: Statistics, states: Mapping[str, Tensor], reference: Re
         scores.scatter(1, labels[:, None], right[:, None]),
         labels,
         own.product(away, away),
-        _without(reference.background, away, away, torch.ones_like(count), total),
         _without(reference.background, away, means[labels] - mean, count, total),
     )
 
@@ -169,8 +166,8 @@ def least_fit(found: LeftOut, false_accept: float) -> float:
 
     Each kept state stands for a query that no procedure fits: its own procedure is removed, also from the
     covariance of all states, and the best of the other procedures gives the fit. A share `false_accept` of
-    these fits is above the result. One procedure alone has no others, so every fit is enough; so it is where
-    no fit is a number.
+    these fits is above the result. The result is -inf, which every fit exceeds, if there is one procedure
+    alone, or if no fit is a finite number.
     """
     fits = found.stranger_fits if found.scores.shape[1] > 1 else found.scores[:0, 0]
     fits = fits[fits.isfinite()]

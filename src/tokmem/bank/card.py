@@ -9,7 +9,8 @@ from typing import Any
 from safetensors.torch import save
 
 from tokmem.bank.bank import Bank
-from tokmem.bank.facts import Origin, counted
+from tokmem.bank.facts import Origin
+from tokmem.records import counted
 
 SCORES = {
     "routing_accuracy": "routing: the right procedure was chosen",
@@ -44,7 +45,7 @@ def scores_note(scores: Mapping[str, Any], examples: int, checksum: str) -> dict
 
 
 def rows_checksum(bank: Bank) -> str:
-    """Computes the SHA-256 (hex) of a bank's rows. Scores of a bank hold while it is the same."""
+    """Computes the SHA-256 (hex) of a bank's rows. Scores hold as long as it stays the same."""
     rows = {"steering": bank.steering.rows().cpu().contiguous()}
     if not bank.coupled:
         rows["address"] = bank.address.rows().cpu().contiguous()

@@ -77,7 +77,7 @@ def gate_of(bank: Bank) -> Gate | None:
     """Gives the gate that says whether any procedure fits a state.
 
     There is none if addresses are trained, or as long as no procedure has been learned. A single procedure
-    has none either, unless its bank holds the reference of more: nothing is there to compare distances with.
+    has no others to compare distances with. So it has a gate only if its bank keeps a fixed reference.
     """
     statistics = bank.statistics
     if statistics is None or len(statistics.counts) < (2 if statistics.reference is None else 1):

@@ -135,8 +135,3 @@ def checked_facts(folder: Path) -> dict[str, Any]:
 def digest(facts: Mapping[str, Any]) -> str:
     """Computes the checksum that `bank.json` holds of its own entries."""
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
-
-
-def counted(number: int, what: str = "procedure") -> str:
-    """Writes a number of things, such as "1 procedure" or "2 procedures"."""
-    return f"{number} {what}{'' if number == 1 else 's'}"

@@ -103,15 +103,15 @@ class Statistics:
         return sum(self.counts.values())
 
     def uncounted(self, name: str, prompts: Sequence[int]) -> list[int]:
-        """The places of those prompts that were not counted for this procedure (see `counted`)."""
+        """The places of those prompts that were not counted for this procedure (see `mark_counted`)."""
         seen = self._counted.get(name, ())
         return [place for place, prompt in enumerate(prompts) if prompt not in seen]
 
-    def counted(self, name: str, prompts: Iterable[int]) -> None:
+    def mark_counted(self, name: str, prompts: Iterable[int]) -> None:
         """Notes the hashes of prompts whose states were added.
 
-        They live as long as this object and are never saved. They keep a second training on the same examples
-        from counting each state twice.
+        This object keeps the hashes, and no file does. They keep a second training on the same examples from
+        counting each state twice.
         """
         self._counted.setdefault(name, set()).update(prompts)
 
@@ -227,7 +227,7 @@ class Statistics:
             if name in other.counts:
                 self.counts[name], self.levels[name] = other.counts[name], other.levels[name]
                 self.sums[name] = other.sums[name].clone()
-                self.counted(name, other._counted.get(name, ()))
+                self.mark_counted(name, other._counted.get(name, ()))
 
     def tensors(self) -> dict[str, Tensor]:
         """What a file holds: all procedures' sums in the order of `names`, and the packed scatter."""

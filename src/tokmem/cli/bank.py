@@ -102,12 +102,7 @@ def add(
         if examples is not None:
             _require_examples({procedure.name for procedure in new}, examples)
             memory.fit(examples, **training_given(config, given(ctx)))
-        _save(
-            memory.bank,
-            out or folder,
-            replace(origin, training={**origin.training, **memory.history}),
-            folder,
-        )
+        _save(memory.bank, out or folder, replace(origin, training=memory.history), folder)
 
 
 def _require_examples(new: set[str], file: Path) -> None:
@@ -191,8 +186,8 @@ def _load(folder: Path, **same: Any) -> tuple[Bank, Origin]:
 
 def _save(bank: Bank, out: Path, origin: Origin, *inputs: Path) -> None:
     """Saves a bank; refuses a folder that exists, unless it is empty or an input."""
-    from tokmem.bank.facts import counted
     from tokmem.bank.store import save_bank
+    from tokmem.records import counted
 
     empty = not out.exists() or (out.is_dir() and not any(out.iterdir()))
     if not empty and out.resolve() not in [folder.resolve() for folder in inputs]:

@@ -7,10 +7,10 @@ from typing import Annotated, Literal
 
 import typer
 
-from tokmem.bank.facts import counted
 from tokmem.cli.flags import Flags, given
 from tokmem.cli.memory import OF_BANK, BankFolder, open_memory
 from tokmem.cli.shared import console
+from tokmem.records import counted
 
 EXAMPLE = "tokmem export runs/train --to hf --out runs/served"
 FLAGS = Flags("atomic", keys=("backbone.*",), defaults=OF_BANK)

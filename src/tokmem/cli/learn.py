@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tokmem.bank.facts import counted
 from tokmem.cli import launched
 from tokmem.cli.flags import Flags, given, track_config, training_given
 from tokmem.cli.inputs import input_file
@@ -18,6 +17,7 @@ from tokmem.cli.memory import FASTEST, bank_config, for_speed
 from tokmem.cli.shared import command_line, console, load, show_json, show_table
 from tokmem.errors import ConfigError
 from tokmem.locks import lock_folder
+from tokmem.records import counted
 
 if TYPE_CHECKING:  # importing them takes seconds
     from tokmem.data.lessons.lesson import Lesson
@@ -77,21 +77,14 @@ def learn(
     The frozen backbone with the text in its prompt is the teacher; a memory token learns to stand for the
     text. What is finished stays in a folder beside the bank: the same command goes on after an interruption.
     """
-    from tokmem.data.lessons.server import is_server
-    from tokmem.data.lessons.sources import read_lessons
     from tokmem.data.queries import read_queries
-    from tokmem.methods.lessons.cost import seconds_a_token
     from tokmem.methods.lessons.settings import LessonSettings
     from tokmem.methods.lessons.teach import identity, recipe, teach
-    from tokmem.report.learned import lessons_table
 
     settings = LessonSettings(
         queries=make, max_new_tokens=max_new_tokens, top_k=teacher_top_k, hard=hard, seed=seed
     )
-    for source in sources:
-        if not is_server(source):
-            input_file(Path(source))
-    lessons = read_lessons(sources)
+    lessons = _lessons(sources)
     asked = read_queries(queries) if queries else []
     with nullcontext() if dry_run else _locked(bank):
         memory, notes, config = _open(bank, given(ctx))
@@ -101,8 +94,7 @@ def learn(
         how = recipe(memory, training)
         marks = {one.name: (identity(memory, one, settings, asked), how) for one in lessons}
         todo = [one for one in lessons if not _is_of(cards.get(one.name, {}), *marks[one.name])]
-        pace = seconds_a_token(memory.backbone.model) if todo else 0.0
-        costs = [_cost(memory, lesson, settings, training, len(asked), pace) for lesson in todo]
+        costs = _costs(memory, todo, settings, training, len(asked))
         if not json:
             _show_plan(todo, costs, len(lessons) - len(todo), dry_run)
         if dry_run or not _agreed(costs, yes):
@@ -113,14 +105,32 @@ def learn(
             cards[lesson.name] = asdict(card)
             if not launched.index():
                 memory.save(bank, training={**notes, "lessons": cards})
-    rows = [dict(cards[lesson.name]) for lesson in lessons]
-    for row in rows if price else ():
-        row["worth"] = row["saved_tokens"] * 1000 * price / 1e6
+    _show_cards([dict(cards[lesson.name]) for lesson in lessons], price, json)
+    if not json:
+        console().print(f"Bank: {bank}\nTry:  {command_line('recall', bank, 'QUERY')}", markup=False)
+
+
+def _lessons(sources: Sequence[str]) -> Sequence[Lesson]:
+    """Reads the lessons; a missing file is told with the command that makes such files."""
+    from tokmem.data.lessons.server import is_server
+    from tokmem.data.lessons.sources import read_lessons
+
+    for source in sources:
+        if not is_server(source):
+            input_file(Path(source))
+    return read_lessons(sources)
+
+
+def _show_cards(cards: Sequence[dict[str, Any]], price: float, json: bool) -> None:
+    """Shows the card of each lesson; with a price of prompt tokens, also what a thousand queries save."""
+    from tokmem.report.learned import lessons_table
+
+    for card in cards if price else ():
+        card["worth"] = card["saved_tokens"] * 1000 * price / 1e6
     if json:
-        show_json(rows)
-        return
-    show_table(lessons_table(rows), ("procedure",))
-    console().print(f"Bank: {bank}\nTry:  {command_line('recall', bank, 'QUERY')}", markup=False)
+        show_json(cards)
+    else:
+        show_table(lessons_table(cards), ("procedure",))
 
 
 def _is_of(card: Mapping[str, Any], identity: str, recipe: str) -> bool:
@@ -160,27 +170,26 @@ def _open(bank: Path, settings: dict[str, str]) -> tuple[TokMem, dict[str, Any],
     return memory, dict(origin.training), config
 
 
-def _cost(
-    memory: TokMem,
-    lesson: Lesson,
-    settings: LessonSettings,
-    training: dict[str, Any],
-    given: int,
-    pace: float,
-) -> Cost:
-    from tokmem.methods.lessons.cost import cost_of
+def _costs(
+    memory: TokMem, lessons: Sequence[Lesson], settings: LessonSettings, training: dict[str, Any], given: int
+) -> list[Cost]:
+    """What each lesson will cost; `given` is the number of queries that the user gives."""
+    from tokmem.methods.lessons.cost import cost_of, seconds_a_token
     from tokmem.methods.lessons.settings import BATCH
     from tokmem.methods.lessons.teacher import Teacher
     from tokmem.train.defaults import settings_for
 
-    if lesson.name in memory:
+    taken = next((lesson.name for lesson in lessons if lesson.name in memory), None)
+    if taken is not None:
         raise ConfigError(
-            f"procedure {lesson.name!r}, which the bank has from another lesson",
+            f"procedure {taken!r}, which the bank has from another lesson",
             "a new name, or the same lesson with the same settings",
-            f"rename it, or: {command_line('bank', 'remove', 'BANK', lesson.name)}",
+            f"rename it, or: {command_line('bank', 'remove', 'BANK', taken)}",
         )
+    pace = seconds_a_token(memory.backbone.model) if lessons else 0.0
     how = settings_for(given or settings.queries, memory.backbone, training, batch=BATCH)
-    return cost_of(Teacher(memory.backbone, memory.chat, lesson, settings), settings, how, given, pace)
+    teachers = [Teacher(memory.backbone, memory.chat, lesson, settings) for lesson in lessons]
+    return [cost_of(teacher, settings, how, given, pace) for teacher in teachers]
 
 
 def _show_plan(todo: Sequence[Lesson], costs: Sequence[Cost], done: int, whole: bool) -> None:

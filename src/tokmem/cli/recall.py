@@ -64,13 +64,7 @@ def recall(
     Give a query or --queries. With neither, type queries at a prompt, or pipe them in, one a line. At the
     prompt you can correct answers ("that was NAME"), and /learn learns from the corrections.
     """
-    from tokmem.report.answers import answer_record
-
-    bank, query = _bank_and_query(words or [], bank, served=url is not None)
-    bank = bank_itself(bank)
-    if bank is None and url is None:
-        do = f"write {command_line('recall', newest_bank() or 'BANK', query or 'QUERY')}"
-        raise ConfigError("neither a bank nor --url", "a bank, or a server of one", do)
+    bank, query = _bank_and_query(words or [], bank, url)
     if query is not None and queries is not None:
         raise ConfigError("a query and --queries", "one of them", "leave one out")
     own = given(ctx)
@@ -87,23 +81,18 @@ def recall(
         _refuse_own(own, {"--procedure": bool(forced), "--chain": chain})
         voice = _served(url, bank, settings, prompt, instruction)
     else:
-        assert bank is not None, "refused above"
+        assert bank is not None, "_bank_and_query refuses neither"
         memory = open_memory(bank, settings, prompt)
-        from tokmem.report.conversation import Conversation
-
         _note_missing_instruction(memory, [one.instruction for one in asked] or [instruction])
-        voice = Conversation(memory, bank, instruction, forced)
+        voice = _with_memory(memory, bank, instruction, forced)
     if talks:
         _converse(voice)
-    elif json:
-        show_json([answer_record(answer, voice.procedures) for answer in voice.ask(asked)])
     else:
-        for answer in voice.ask(asked):
-            show_answer(answer, voice.procedures, forced=bool(forced))
+        _show_answers(voice, asked, json=json, forced=bool(forced))
 
 
 def _bank_and_query(
-    words: Sequence[str], bank: Path | None, *, served: bool
+    words: Sequence[str], bank: Path | None, url: str | None
 ) -> tuple[Path | None, str | None]:
     """Finds the bank and the query among the arguments.
 
@@ -111,15 +100,37 @@ def _bank_and_query(
     names a folder. With --url this folder must hold a `bank.json`.
 
     Raises:
-        ConfigError: there are more arguments.
+        ConfigError: there are more arguments, or neither a bank nor a server.
     """
     rest = list(words)
-    if bank is None and rest and (len(rest) == 2 or _is_bank(rest[0], served)):
+    if bank is None and rest and (len(rest) == 2 or _is_bank(rest[0], served=url is not None)):
         bank = Path(rest.pop(0))
     if len(rest) > 1:
         got = f"{len(words)} arguments, the last {words[-1]!r}"
         raise ConfigError(got, "a bank and a query", "put the query in quotes")
-    return bank, rest[0] if rest else None
+    query = rest[0] if rest else None
+    if bank is None and url is None:
+        do = f"write {command_line('recall', newest_bank() or 'BANK', query or 'QUERY')}"
+        raise ConfigError("neither a bank nor --url", "a bank, or a server of one", do)
+    return bank_itself(bank), query
+
+
+def _show_answers(
+    voice: Conversation | ServedConversation, asked: Sequence[Example], *, json: bool, forced: bool
+) -> None:
+    from tokmem.report.answers import answer_record
+
+    if json:
+        show_json([answer_record(answer, voice.procedures) for answer in voice.ask(asked)])
+        return
+    for answer in voice.ask(asked):
+        show_answer(answer, voice.procedures, forced=forced)
+
+
+def _with_memory(memory: TokMem, bank: Path, instruction: str, forced: list[str]) -> Conversation:
+    from tokmem.report.conversation import Conversation
+
+    return Conversation(memory, bank, instruction, forced)
 
 
 def _is_bank(word: str, served: bool) -> bool:

@@ -144,9 +144,9 @@ def _fitting(config: Any, corpus: Corpus, backbone: Backbone, given: Mapping[str
     examples = len(corpus.examples("train")) // len(blocks)
     closed = all(v.own(config).addresses == "closed" for v in config.variants if v.method in _TOKENS)
     counts = Counter(turn.procedure for example in corpus.examples("train") for turn in example.turns)
-    alone = [*counts.values()] if closed else []
-    settings = settings_for(examples, backbone, training_given(config, given), alone)
-    console().print(f"Training: {describe(settings, examples, backbone, alone)}.", markup=False)
+    side_by_side = [*counts.values()] if closed else []
+    settings = settings_for(examples, backbone, training_given(config, given), side_by_side)
+    console().print(f"Training: {describe(settings, examples, backbone, side_by_side)}.", markup=False)
     return settings
 
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from tokmem import __version__
-from tokmem.bank.facts import counted
 from tokmem.export.spelling import escaped
 from tokmem.export.vocabulary import Vocabulary
 from tokmem.methods.tokmem import TokMem
 from tokmem.model.catalog import CATALOG
+from tokmem.records import counted
 
 FACTS, CARD = "tokmem.json", "README.md"
 FORMAT = 1

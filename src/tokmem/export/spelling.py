@@ -77,9 +77,9 @@ def is_tool(procedure: Procedure) -> bool:
 
 
 def escaped(name: str) -> str:
-    """A name whose ASCII letters, digits and ``_-./:~`` stay; others are percent-encoded.
+    """Percent-encodes a name. ASCII letters, digits and ``_-./:~`` stay as they are.
 
-    No two names meet. Byte-level tokenizers take letters outside ASCII in an added token for single bytes.
+    Different names stay different. Byte-level tokenizers would read other letters of an added token as bytes.
     """
     return quote(name, safe=_SAFE)
 

@@ -26,7 +26,7 @@ from tokmem.bank.statistics import Statistics
 from tokmem.errors import BankError, ConfigError, DataError, TrainingError
 from tokmem.log import Callbacks, logger
 from tokmem.methods.call_states import prompt_states, states_of_targets
-from tokmem.methods.counted import (
+from tokmem.methods.counting import (
     ClosedMemory,
     count_chains,
     count_prompts,
@@ -37,8 +37,8 @@ from tokmem.methods.counted import (
 from tokmem.methods.side_by_side import Group, Onward, groups, together
 from tokmem.model.memory_lm import MemoryLM
 from tokmem.records import Encoded, Example, Procedure
-from tokmem.train import defaults
 from tokmem.train.bank_objective import BankObjective
+from tokmem.train.defaults import warn_unlearned
 from tokmem.train.dry_run import DryRun, dry_run
 from tokmem.train.fit import fit, reading
 from tokmem.train.parallel import join_processes
@@ -216,7 +216,7 @@ def _train_group(
     for number, name in enumerate(group.names):
         part = slice(number * group.count, (number + 1) * group.count)
         count_prompts(memory, name, states[part], group.train[part])
-    report = defaults.told(replace(report, best_loss=lost), group.names)
+    report = warn_unlearned(replace(report, best_loss=lost), group.names)
     told.group_ends(report)
     return report
 
@@ -241,7 +241,7 @@ def _chained(stage: Stage) -> FitReport:
     memory, settings = stage.memory, stage.settings
     objective = BankObjective(reader(memory), **settings.prefixes, seed=settings.seed)
     encoded, held = (memory.encoder.encode_all(part) for part in (stage.train, stage.validation))
-    report = defaults.told(
+    report = warn_unlearned(
         fit(
             objective,
             _given(memory, encoded),

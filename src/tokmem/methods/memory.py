@@ -10,7 +10,7 @@ from typing import Any, NoReturn, overload
 
 from tokmem.bank.bank import Bank
 from tokmem.bank.card import rows_checksum, scores_note
-from tokmem.bank.facts import FILES, counted
+from tokmem.bank.facts import FILES
 from tokmem.bank.store import save_bank
 from tokmem.config.changes import with_changes
 from tokmem.data.calls.parse import calls_of
@@ -30,7 +30,7 @@ from tokmem.model.backbone import Backbone
 from tokmem.model.memory_lm import MemoryLM
 from tokmem.recall.answer import answer_examples, stream_answer
 from tokmem.recall.settings import RecallSettings
-from tokmem.records import Answer, Example, Forced, Procedure, Route
+from tokmem.records import Answer, Example, Forced, Procedure, Route, counted
 from tokmem.train.checkpoint import has_checkpoint
 from tokmem.train.settings import FitReport
 
@@ -118,11 +118,13 @@ class Memory(Guesses):
 
     @contextmanager
     def _starting_over(self, checkpoint: Path | None) -> Iterator[None]:
-        """Gives all rows their starting values back where the block fails and left a checkpoint.
+        """Puts all rows back if the block fails and there is a checkpoint, so that the same call resumes.
 
-        So the same training of the same memory resumes. `fit` does so for one run; this is for all runs and
-        for what follows them.
+        `tokmem.train.fit` does so for the parameters of one run. A training may have several runs.
         """
+        if checkpoint is None:
+            yield
+            return
         put_back = self.bank.snapshot()
         try:
             yield

@@ -54,7 +54,7 @@ from tokmem.recall.settings import RecallSettings
 from tokmem.records import Example, Procedure
 from tokmem.seeds import generator
 from tokmem.train.bank_objective import BankObjective
-from tokmem.train.defaults import settled, told
+from tokmem.train.defaults import settled, warn_unlearned
 from tokmem.train.dry_run import DryRun, dry_run
 from tokmem.train.fit import fit
 from tokmem.train.negatives import keep_states
@@ -316,7 +316,7 @@ class TokMem(Memory, Trained):
         encoded, held = (self.encoder.encode_all(part) for part in (examples, validation))
         new = [name for name in self.bank.fresh_names if name in closed.names_in(examples)]
         run = partial(fit, validation=held, checkpoint=checkpoint, callbacks=callbacks)
-        report = told(run(self._objective(settings), encoded, settings))
+        report = warn_unlearned(run(self._objective(settings), encoded, settings))
         if self.renorm == "stage":
             self.bank.renorm()
         if self.negatives:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from tokmem.bank.facts import counted
+from tokmem.records import counted
 from tokmem.report.tables import Table
 
 if TYPE_CHECKING:  # importing it takes seconds

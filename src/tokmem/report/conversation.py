@@ -6,14 +6,13 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from tokmem.bank.facts import counted
 from tokmem.data.coerce import as_query
 from tokmem.data.fields import did_you_mean
 from tokmem.errors import BankError, RecallError
 from tokmem.methods.corrections import Corrections
 from tokmem.methods.tokmem import TokMem
 from tokmem.recall.answer import stream_answer
-from tokmem.records import Answer, Example, Procedure
+from tokmem.records import Answer, Example, Procedure, counted
 from tokmem.report.answers import Line, answer_lines
 
 HELP = (
@@ -85,21 +84,19 @@ class Conversation:
             yield from pieces(answers, memory.procedures, bool(self.forced))
 
     def _doubt(self, line: str, procedure: str | None) -> None:
-        """Refuses a line that is probably a mistyped command or correction.
+        """Refuses a line that is probably a mistyped command or a mistyped correction.
 
         Raises:
             RecallError: says what was probably meant.
         """
-        names, command = self.memory.bank.names, _COMMAND.match(line)
-        got, wanted = "", ""
+        command, got, wanted = _COMMAND.match(line), "", ""
         if command:
             close = did_you_mean(command[0].lower(), _COMMANDS)
             got, wanted = f"no command {command[0]!r}{close}", "/help, /list, /learn or /was NAME"
-        elif (
-            procedure and self.last.query and (did_you_mean(procedure, names) or len(procedure.split()) == 1)
-        ):
-            close = did_you_mean(procedure, names)
-            got, wanted = f"no procedure {procedure!r}{close}", "that was NAME, a name of /list"
+        elif procedure and self.last.query:
+            close = did_you_mean(procedure, self.memory.bank.names)
+            if close or len(procedure.split()) == 1:
+                got, wanted = f"no procedure {procedure!r}{close}", "that was NAME, a name of /list"
         if got:
             self._doubted = line
             raise RecallError(got, wanted, "type the line again to ask it as a query")

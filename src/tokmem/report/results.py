@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tokmem.bank.facts import counted
+from tokmem.records import counted
 from tokmem.report.call_lines import call_lines, figure_columns, final_calls, is_compositional, over_test_sets
 from tokmem.report.rows import spread
 from tokmem.report.tables import Row, Table

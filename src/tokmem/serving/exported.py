@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, cast, get_args
 
 from tokmem import __version__
 from tokmem.bank.store import load_bank
@@ -28,12 +28,11 @@ def export_kind(folder: Path) -> Kind | None:
     """
     if not (folder / FACTS).is_file():
         return None
-    kind: Any = read_json(folder / FACTS, dict, "export the bank again").get("kind")
+    kind = read_json(folder / FACTS, dict, "export the bank again").get("kind")
     if kind not in get_args(Kind):
         wanted = f"one of {', '.join(get_args(Kind))}"
         raise ServingError(f"{folder / FACTS} with kind {kind!r:.40}", wanted, "export the bank again")
-    form: Kind = kind
-    return form
+    return cast(Kind, kind)
 
 
 def export_for(

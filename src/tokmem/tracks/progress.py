@@ -8,11 +8,14 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
+from tokmem.bank.card import scores_note
+from tokmem.data.jsonl import examples_checksum
 from tokmem.files import atomic_write_json, damaged, read_json
 from tokmem.log import Metrics
 from tokmem.methods.protocol import Learned, Method
 from tokmem.records import Example, Procedure
 
+Measured = tuple[Mapping[str, Any], Sequence[Example]]
 P = TypeVar("P", bound="Progress")
 COSTS = ("train_seconds", "steps", "trainable_parameters", "new_examples", "replayed_examples")
 
@@ -110,9 +113,9 @@ class Learner(Generic[P]):
         """Training settings up to a portion that the method itself does not know."""
         return {}
 
-    def scores(self, progress: P, index: int) -> dict[str, Any]:
-        """What a portion was measured at, as `scores_note` makes it; empty if it was not."""
-        return {}
+    def measured(self, progress: P, index: int) -> Measured:
+        """The scores of a portion, and the test examples that gave them. Both may be empty."""
+        return {}, ()
 
     def go(self, progress: P) -> P:
         """Runs the portions that are not done yet."""
@@ -140,8 +143,10 @@ class Learner(Generic[P]):
         """Saves the method with its origin, its scores and the settings that it was trained with."""
         own = {**method.training, **self.facts(index)} if method.training else {}
         settings = {**self.origin.get("settings", {}), **own}
-        known = {"scores": scores} if (scores := self.scores(progress, index)) else {}
-        method.save(self._folder(method, index), {**self.origin, "settings": settings, **known})
+        scores, tests = self.measured(progress, index)
+        note = scores_note(scores, len(tests), examples_checksum(tests))
+        known = {**self.origin, "settings": settings} | ({"scores": note} if note else {})
+        method.save(self._folder(method, index), known)
 
 
 def learn(

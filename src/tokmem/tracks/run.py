@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Hashable, Sequence
 from functools import lru_cache, partial
 from pathlib import Path
@@ -70,8 +69,7 @@ def run(
         if not processes.first:
             experiment = prepare(config, own, backbone)
         summary = carry_out(experiment, config, own, backbone, resume=resume, spread=spread)
-        told: dict[str, Any] = json.loads(processes.from_first(lambda: json.dumps(summary)))
-    return told
+        return dict(processes.value_of_first(lambda: summary))
 
 
 def carry_out(
@@ -117,12 +115,7 @@ def _start_workers(workers: int, config: Any, folder: Path, jobs: Sequence[Seque
 
 
 def _take_shares(
-    experiment: Experiment,
-    config: Any,
-    folder: Path,
-    backbone: Backbone,
-    resume: bool,
-    processes: Processes,
+    experiment: Experiment, config: Any, folder: Path, backbone: Backbone, resume: bool, processes: Processes
 ) -> dict[str, Any]:
     """Runs the jobs of this process; the first process begins, ends and tells the others the summary."""
 
@@ -139,8 +132,7 @@ def _take_shares(
             summary = carry_out(experiment, config, folder, backbone, resume=resume, spread=spread)
         else:
             spread(_jobs(experiment))
-    told: dict[str, Any] = json.loads(processes.from_first(lambda: json.dumps(summary)))
-    return told
+    return dict(processes.value_of_first(lambda: summary))
 
 
 def _run_parts(config: Any, folder: Path, numbers: Sequence[int]) -> None:

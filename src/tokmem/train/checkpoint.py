@@ -52,7 +52,7 @@ class Progress:
 
 def has_checkpoint(folder: Path | None) -> bool:
     """Whether a folder holds the checkpoint of a run, or those of several runs in folders of its own."""
-    return folder is not None and any(folder.rglob(FACTS))
+    return folder is not None and any(any(folder.glob(pattern)) for pattern in (FACTS, f"*/{FACTS}"))
 
 
 @dataclass
@@ -66,10 +66,7 @@ class RunState:
 
     @contextmanager
     def starting_over(self, folder: Path | None) -> Iterator[None]:
-        """Gives the parameters their starting values back where the block fails and left a checkpoint.
-
-        So the same run, started again with the same parameters, resumes.
-        """
+        """Puts the parameters back if the block fails and there is a checkpoint, so that the run resumes."""
         start = [p.detach().clone() for p in self.parameters] if folder else []
         try:
             yield

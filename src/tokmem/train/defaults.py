@@ -26,7 +26,7 @@ def settings_for(
     examples: int,
     backbone: Backbone,
     given: Mapping[str, Any] | None = None,
-    alone: Sequence[int] = (),
+    side_by_side: Sequence[int] = (),
     batch: int = BATCH,
 ) -> FitSettings:
     """Chooses rate, batch size and passes by the number of examples and the size of the backbone.
@@ -38,7 +38,8 @@ def settings_for(
         examples: how many examples there are to train on.
         backbone: the frozen model; a smaller one takes a higher rate.
         given: settings that the user chose, by name; they stand, and the others are chosen to fit them.
-        alone: where procedures train side by side, how many examples each has; none if steps take batches.
+        side_by_side: the number of examples of each procedure, if they train side by side; none if steps take
+            batches.
         batch: most examples in a step, unless the user chose a number.
 
     Raises:
@@ -51,9 +52,9 @@ def settings_for(
     settings = with_changes(FitSettings(), {**start, **own})
     passes = {"epochs", "min_steps"} & {*own}
     in_pass = _in_pass(examples, settings)
-    chosen = {"min_steps": STEPS} if alone else {"epochs": ceil(STEPS / in_pass)}
+    chosen = {"min_steps": STEPS} if side_by_side else {"epochs": ceil(STEPS / in_pass)}
     settings = with_changes(settings, {} if passes else chosen)
-    most = settings.lasting(min(alone, default=in_pass)).epochs
+    most = settings.lasting(min(side_by_side, default=in_pass)).epochs
     often = STEPS // _VALIDATIONS if most > _VALIDATIONS else 0
     return with_changes(settings, {} if "validate_every" in own else {"validate_every": often})
 
@@ -69,14 +70,16 @@ def _in_pass(examples: int, settings: FitSettings) -> int:
     return ceil(max(1, examples) / (settings.batch_size * settings.accumulation))
 
 
-def describe(settings: FitSettings, examples: int, backbone: Backbone, alone: Sequence[int] = ()) -> str:
+def describe(
+    settings: FitSettings, examples: int, backbone: Backbone, side_by_side: Sequence[int] = ()
+) -> str:
     """Says in one line how training goes, and why."""
-    counts = sorted(alone) or [_in_pass(examples, settings)]
+    counts = sorted(side_by_side) or [_in_pass(examples, settings)]
     passes = [settings.lasting(count).epochs for count in (counts[-1], counts[0])]
     steps = [settings.lasting(count).epochs * count for count in counts]
     many, make = (f"{_range(*passes)} passes over", "make") if passes[1] > 1 else ("1 pass over", "makes")
     of, each = f"{examples} examples in batches of {settings.batch_size}", ""
-    if alone:
+    if side_by_side:
         of, each = f"the {_range(counts[0], counts[-1])} examples of each procedure", " for it"
     return (
         f"{many} {of} {make} {_range(min(steps), max(steps))} steps{each} "
@@ -93,18 +96,18 @@ def settled(
     changes: Mapping[str, Any],
     examples: int,
     backbone: Backbone,
-    alone: Sequence[int] = (),
+    side_by_side: Sequence[int] = (),
     batch: int = BATCH,
 ) -> FitSettings:
     """The settings of one call: the user's own with changes; without own ones those of `settings_for`."""
     if own is not None:
         return with_changes(own, changes)
-    settings = settings_for(examples, backbone, changes, alone, batch)
-    logger.info("%s", describe(settings, examples, backbone, alone))
+    settings = settings_for(examples, backbone, changes, side_by_side, batch)
+    logger.info("%s", describe(settings, examples, backbone, side_by_side))
     return settings
 
 
-def told(report: FitReport, names: Sequence[str] = ()) -> FitReport:
+def warn_unlearned(report: FitReport, names: Sequence[str] = ()) -> FitReport:
     """Returns a report; warns if the loss hardly fell, in validation or else in training.
 
     Args:

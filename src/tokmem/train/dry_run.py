@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from tokmem.data.stream import Order
-from tokmem.records import Encoded
+from tokmem.records import Encoded, counted
 from tokmem.train.fit import Run, reading
 from tokmem.train.objective import Objective
 from tokmem.train.settings import FitSettings
@@ -65,8 +65,7 @@ def spoken(seconds: float) -> str:
     for unit, size in (("hours", 3600), ("minutes", 60)):
         if seconds >= 2 * size:
             return f"{seconds / size:.0f} {unit}"
-    count = max(1, round(seconds))
-    return f"{count} second{'' if count == 1 else 's'}"
+    return counted(max(1, round(seconds)), "second")
 
 
 def dry_run(

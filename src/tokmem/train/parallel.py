@@ -8,6 +8,7 @@ the step of a single process up to the order of a sum.
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
@@ -18,6 +19,7 @@ from datetime import timedelta
 from functools import cached_property
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -97,6 +99,10 @@ class Processes:
     def from_first(self, make: Callable[[], str]) -> str:
         """A text that the first process makes; every process gets it."""
         return self.gather(make() if self.first else "")[0]
+
+    def value_of_first(self, make: Callable[[], Any]) -> Any:
+        """A JSON value that the first process makes; every process gets it."""
+        return json.loads(self.from_first(lambda: json.dumps(make())))
 
     @torch.no_grad()
     def copy_first(self, tensors: Sequence[Tensor]) -> None:

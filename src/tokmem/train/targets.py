@@ -101,7 +101,7 @@ class Targets:
 
 
 def _digest(tensors: Mapping[str, Tensor], counts: str) -> str:
-    """The checksum of predictions, and of how many each example has."""
+    """Computes the SHA-256 (hex) of the predictions and of the number of rows of each example."""
     made = hashlib.sha256(counts.encode())
     for name in sorted(tensors):
         made.update(repr(tensors[name].shape).encode())

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 
 from tokmem.methods.closed import encode_given, reader
-from tokmem.methods.counted import ClosedMemory
+from tokmem.methods.counting import ClosedMemory
 from tokmem.records import Encoded, Example
 from tokmem.train.distil import DistilObjective
 from tokmem.train.objective import Objective

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from tokmem.methods.closed import encode_given, reader
-from tokmem.methods.counted import ClosedMemory
+from tokmem.methods.counting import ClosedMemory
 from tokmem.model.backbone import input_embedding
 from tokmem.model.placed import values_of
 from tokmem.records import Encoded, Example

@@ -15,7 +15,7 @@ from tokmem.data.calls.text import CallStyle
 from tokmem.data.coerce import ProcedureLike
 from tokmem.log import logger
 from tokmem.methods.closed import encode_given, learn_taught, reader
-from tokmem.methods.counted import ClosedMemory
+from tokmem.methods.counting import ClosedMemory
 from tokmem.methods.lessons.settings import BATCH
 from tokmem.methods.lessons.teacher import Teacher
 from tokmem.recall.answer import answer_examples
@@ -99,13 +99,13 @@ def _train_on_own(
     name, most = teacher.lesson.name, teacher.settings.max_new_tokens
     recall = RecallSettings(temperature=1.0, max_new_tokens=most, seed=how.seed)
 
-    def said() -> str:
+    def said() -> list[str]:
         answers = answer_examples(memory.lm, memory.encoder, train, recall, [[name]] * len(train))
-        return json.dumps([answer.response for answer in answers])
+        return [answer.response for answer in answers]
 
     own = [
         replace(example, turns=(Turn(name, response),))
-        for example, response in zip(train, json.loads(join_processes().from_first(said)), strict=True)
+        for example, response in zip(train, join_processes().value_of_first(said), strict=True)
         if response.strip()
     ]
     if not own:

@@ -221,7 +221,7 @@ def _queries(
 
 
 def _prompted(memory: Student, query: Example) -> str:
-    """What the prompt of the student holds of a query."""
+    """The text of a query, as the student's prompt holds it."""
     return memory.encoder.user_text(query.instruction, query.query)
 
 
@@ -237,16 +237,16 @@ def _stage(
     """Examples that an earlier call has kept, or that the first process makes and keeps."""
     path = folder / file if folder else None
 
-    def rows() -> str:
+    def rows() -> list[dict[str, Any]]:
         if path is not None and path.is_file():
-            return json.dumps(read_json(path, list, "remove it"))
+            return list(read_json(path, list, "remove it"))
         made = [_row(example) for example in make()]
         if path is not None:
             path.parent.mkdir(parents=True, exist_ok=True)
             atomic_write_json(path, made)
-        return json.dumps(made)
+        return made
 
-    found = json.loads(join_processes().from_first(rows))
+    found = join_processes().value_of_first(rows)
     return [_example(row, procedure, str(path or file)) for row in found]
 
 

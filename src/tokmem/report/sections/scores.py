@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from tokmem.bank.facts import counted
+from tokmem.records import counted
 from tokmem.report.blocks import Block, Figures, Section, TableBlock, Tiles
 from tokmem.report.canvas import Plot
 from tokmem.report.plots import Bar, bars

@@ -6,9 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from tokmem.bank.card import scores_note
 from tokmem.data import Corpus
-from tokmem.data.jsonl import examples_checksum
 from tokmem.data.probes import Probe, probe
 from tokmem.data.schedule import Block
 from tokmem.eval.answers import ProcedureAnswers, score_answers
@@ -18,7 +16,7 @@ from tokmem.methods.protocol import Learned, Method
 from tokmem.methods.shared import answer_both, answer_shared
 from tokmem.records import Example
 from tokmem.tracks.atomic.scores import OF_EACH, mean_of_each
-from tokmem.tracks.progress import Learner, Progress, learn
+from tokmem.tracks.progress import Learner, Measured, Progress, learn
 
 
 @dataclass
@@ -59,13 +57,11 @@ class BlockLearner(Learner[BlockProgress]):
         """Keeps what a method knew after a stage."""
         return self.blocks[index].measured
 
-    def scores(self, progress: BlockProgress, index: int) -> dict[str, Any]:
-        """The scores of a stage, which a block ends."""
+    def measured(self, progress: BlockProgress, index: int) -> Measured:
+        """The scores of the stage that a block ends, and its test examples."""
         block = self.blocks[index]
-        if not block.measured:
-            return {}
         tests = [e for name in self.corpus.names[: block.end] for e in self.corpus.test[name]]
-        return scores_note(progress.rows[-1], len(tests), examples_checksum(tests))
+        return (progress.rows[-1], tests) if block.measured else ({}, ())
 
     def walk(self, method: Method, progress: BlockProgress) -> None:
         """Runs the blocks in order; a method whose answers do not depend on the order learns all at once."""

@@ -7,14 +7,12 @@ from dataclasses import dataclass, field
 from statistics import fmean
 from typing import Any
 
-from tokmem.bank.card import SCORES, scores_note
-from tokmem.data.jsonl import examples_checksum
 from tokmem.files import atomic_write_json
 from tokmem.log import logger
 from tokmem.methods.protocol import Learned, Method
 from tokmem.tracks.compositional.rounds import Round
 from tokmem.tracks.compositional.scores import ask, calls_as_text
-from tokmem.tracks.progress import Learner, Progress, learn
+from tokmem.tracks.progress import Learner, Measured, Progress, learn
 
 
 @dataclass
@@ -59,19 +57,11 @@ class RoundLearner(Learner[RoundProgress]):
         """The epochs of each round so far."""
         return {"epochs": [one.epochs for one in self.rounds[: index + 1]]}
 
-    def scores(self, progress: RoundProgress, index: int) -> dict[str, Any]:
-        """The mean scores of a round's test queries, and of earlier rounds' if these are measured too."""
-        rows = [row for row in progress.rows if (row["round"], row["calls"]) == (index + 1, "all")]
-        if not rows:
-            return {}
-        seen = self.rounds[: index + 1]
-        tests = [e for one in (seen if self.eval_all_previous else seen[-1:]) for e in one.data.test]
-        means = {
-            name: sum(row["examples"] * row[name] for row in rows) / len(tests)
-            for name in SCORES
-            if all(name in row for row in rows)
-        }
-        return scores_note(means, len(tests), examples_checksum(tests))
+    def measured(self, progress: RoundProgress, index: int) -> Measured:
+        """The scores of a round's own test queries, and these queries."""
+        own, wanted = self.rounds[index], (index + 1, str(self.rounds[index].tools), "all")
+        rows = [row for row in progress.rows if (row["round"], row["tools"], row["calls"]) == wanted]
+        return (rows[0], own.data.test) if rows else ({}, ())
 
     def portion(self, method: Method, progress: RoundProgress, index: int) -> None:
         """Learns a round and measures it."""

@@ -43,7 +43,7 @@ class ClosedMemory(Protocol):
 
 
 def read_with(memory: ClosedMemory) -> dict[str, str]:
-    """What the states of a bank were read with: those of other things are never added up with them."""
+    """Names what a memory reads states with. States that were read with something else are never added."""
     return {
         "backbone": memory.backbone.fingerprint,
         "chat format": memory.chat.fingerprint,
@@ -52,7 +52,11 @@ def read_with(memory: ClosedMemory) -> dict[str, str]:
 
 
 def statistics_of(memory: ClosedMemory) -> Statistics:
-    """The bank's own, once it is sure that new states may be added."""
+    """Returns the bank's statistics.
+
+    Raises:
+        BankError: the bank has none, or its states were read with something else.
+    """
     found = memory.bank.statistics
     if found is None:
         raise BankError("a bank without statistics", "one with closed-form addresses", "start an empty bank")
@@ -66,7 +70,7 @@ def count_prompts(memory: ClosedMemory, name: str, states: Tensor, examples: Seq
     new = statistics_of(memory).uncounted(name, prompts)
     if new:
         _add_states(memory, name, states[new])
-        statistics_of(memory).counted(name, prompts)
+        statistics_of(memory).mark_counted(name, prompts)
 
 
 def _add_states(memory: ClosedMemory, name: str, states: Tensor) -> None:
@@ -111,4 +115,4 @@ def count_chains(
             _add_states(memory, name, own)
     statistics.add_rest(states[elsewhere(targets, {ids[0] for ids in memories.values()}, memory.seed)])
     for name in names:
-        statistics.counted(name, [hash(example.ids) for example in new])
+        statistics.mark_counted(name, [hash(example.ids) for example in new])
