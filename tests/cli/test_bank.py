@@ -127,11 +127,24 @@ def test_new_procedures_learn_from_examples_without_an_option(
         return report
 
     monkeypatch.setattr("tokmem.methods.tokmem.fit", counted)
-    Path("new.jsonl").write_text('{"query": "hey", "turns": [{"procedure": "shout", "response": "HEY"}]}\n')
+    Path("new.jsonl").write_text('{"query": "hey", "response": "HEY"}\n')  # of the procedure that is named
     add = ("bank", "add", bank, "--backbone", model, "--name", "shout", "--examples", "new.jsonl")
     assert cli(*add, "--out", "chosen").exit_code == 0
     assert cli(*add, "--epochs", 2, "--out", "given").exit_code == 0
     assert steps == [150, 2]
+
+
+def test_examples_are_checked_before_the_backbone_loads(
+    cli: Cli, bank: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def load(_: object) -> None:
+        raise AssertionError("the backbone was loaded")
+
+    monkeypatch.setattr("tokmem.cli.bank.load", load)
+    Path("new.jsonl").write_text('{"query": "hey", "completion": "HEY"}\n')
+    done = cli("bank", "add", bank, "--name", "shout", "--examples", "new.jsonl")
+    assert done.exit_code == 2
+    assert "new.jsonl, line 1: unknown field `completion`" in done.output
 
 
 def test_a_bank_that_computes_addresses_learns_from_a_few_examples(

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 
 import pytest
 
+from tokmem.bank.facts import Origin
 from tokmem.cli.flags import track_config
-from tokmem.cli.memory import for_speed
+from tokmem.cli.memory import backbone_of, for_speed
 from tokmem.cli.shared import command_line
 
 
@@ -41,3 +43,10 @@ def test_a_command_to_be_typed_is_the_one_that_was_typed(
 )
 def test_commands_take_smollm2_in_the_fastest_type(given: dict[str, str], dtype: str) -> None:
     assert track_config("atomic", for_speed(given)).backbone.dtype == dtype
+
+
+@pytest.mark.parametrize("odd", ["m" * 5000, "a\0b"])
+def test_a_backbone_of_a_run_that_no_system_can_hold_is_none(tmp_path: Path, odd: str) -> None:
+    (tmp_path / "config.yaml").write_text(f"backbone: {{model_name: {json.dumps(f'{odd}/tiny')}}}\n")
+    bank = tmp_path / "banks/one"
+    assert backbone_of(bank, Origin("tiny", "f")) == "tiny"

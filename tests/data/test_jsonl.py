@@ -43,6 +43,15 @@ def test_round_trip(path):
     assert read_jsonl(path) == examples
 
 
+def test_a_row_of_one_procedure_needs_no_list(path):
+    write(path, {"query": "q", "procedure": "a", "response": "r"}, {"query": "q", "response": "r"})
+    with pytest.raises(DataError, match="line 2: no `procedure`"):
+        read_jsonl(path)
+    flat, bare = read_jsonl(path, procedure="b")
+    listed, _ = read_jsonl(write(path, row(), row(procedure="b")))
+    assert (flat, bare.turns) == (listed, (Turn("b", "r"),))
+
+
 def test_a_failed_write_leaves_the_old_file(path):
     write_jsonl(path, [Example(query="old", turns=(Turn("a", "r"),), id="x")])
     before = path.read_bytes()
@@ -66,6 +75,12 @@ def test_a_failed_write_leaves_the_old_file(path):
         (row(query=" "), "line 3: empty `query`"),
         (row(query=7), "line 3: `query`: int 7"),
         (row(turns=[]), "line 3: empty `turns`"),
+        ({"query": "q"}, "line 3: no `procedure`"),
+        ({"query": "q", "procedure": "a"}, "line 3: no `response`"),
+        ({"query": "q", "procedure": "", "response": "r"}, "`procedure` is ''"),
+        ({"query": "q", "procedure": "a", "completion": "r"}, "write `response`"),
+        ({"messages": []}, "write `query`, `procedure` and `response`"),
+        (row(response="r"), "line 3: `response` beside `turns`"),
         (row(turns=[{"procedure": "a"}]), r"line 3: `turns`\[0\]: no `response`"),
         (row(turns=[{"procedure": "", "response": "r"}]), r"line 3: `turns`\[0\]: `procedure` is ''"),
         (row(turns=[{"procedure": "a", "response": "r", "instruction": "i"}]), "unknown field `instruction`"),

@@ -110,7 +110,7 @@ def read(text: str, folder: Path) -> Sequence[object]:
     first = json.loads(text if text.count("\n{") == 0 else text.splitlines()[0])
     path = folder / "rows.jsonl"
     path.write_text(text)
-    if "turns" in first:
+    if "response" in first or "turns" in first:
         return read_jsonl(path)
     if "description" in first:
         return read_procedures(path)

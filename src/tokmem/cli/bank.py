@@ -91,25 +91,32 @@ def add(
 ) -> None:
     """Add procedures to a bank: rows start from descriptions, and train if there are examples."""
     new = _new_procedures(name, description, procedures)
-    _, origin = _load(folder)
+    bank, origin = _load(folder)
+    if examples is not None:
+        _require_examples({procedure.name for procedure in new}, name, examples)
+    elif bank.statistics is not None:
+        raise ConfigError(f"a bank that computes its addresses, {folder}", "--examples of each procedure")
     config = bank_config(folder, origin, {"start": "description", **given(ctx)})
     backbone = load(config.backbone)
     with lock_folder(out or folder):
         memory = memory_of(folder, backbone, start=config.start, width=config.width)
-        if examples is None and memory.bank.statistics is not None:
-            raise ConfigError(f"a bank that computes its addresses, {folder}", "--examples of each procedure")
         memory.add(new)
         if examples is not None:
-            _require_examples({procedure.name for procedure in new}, examples)
-            memory.fit(examples, **training_given(config, given(ctx)))
+            memory.fit(examples, procedure=name, **training_given(config, given(ctx)))
         _save(memory.bank, out or folder, replace(origin, training=memory.history), folder)
 
 
-def _require_examples(new: set[str], file: Path) -> None:
-    """Refuses a file that lacks examples of a new procedure, or has some of another."""
+def _require_examples(new: set[str], name: str | None, file: Path) -> None:
+    """Refuses a file that lacks examples of a new procedure, or has some of another.
+
+    Args:
+        new: names of the new procedures.
+        name: what rows are of that name none.
+        file: the examples.
+    """
     from tokmem.data.coerce import as_examples
 
-    found = {turn.procedure for example in as_examples(file, ()) for turn in example.turns}
+    found = {turn.procedure for example in as_examples(file, (), name) for turn in example.turns}
     if found != new:
         raise DataError(
             f"examples of {', '.join(sorted(found))} in {file}",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -59,7 +60,8 @@ def backbone_of(bank: Path, origin: Origin) -> str:
     """
     run = bank.resolve().parent.parent
     for folder in (run / origin.backbone, *_loaded_by(run)):
-        if folder.name == origin.backbone and (folder / "config.json").is_file():
+        # `isfile` says no to a name that no system can hold; a method of Path raises OSError.
+        if folder.name == origin.backbone and os.path.isfile(folder / "config.json"):
             return str(folder)
     return origin.backbone
 
@@ -71,7 +73,7 @@ def _loaded_by(run: Path) -> list[Path]:
     except ConfigError:
         return []
     name = own.get("model_name") if isinstance(own, dict) else None
-    return [Path(name)] if isinstance(name, str) and "\0" not in name else []
+    return [Path(name)] if isinstance(name, str) else []
 
 
 def bank_itself(folder: Path | None) -> Path | None:

@@ -87,14 +87,14 @@ def as_examples(
             `instruction` and `procedure`, a mapping of procedures to their pairs, or the path of a JSON lines
             file.
         known: names of the procedures that the bank holds.
-        procedure: what the pairs are of; None takes the only known one.
+        procedure: what pairs, and rows that name none, are of; None takes the only known one for pairs.
         split: which rows of a file count, if its rows have a `split`.
 
     Raises:
         DataError: something in it is none of these, or nothing says which procedure the pairs are of.
     """
     if isinstance(given, str | Path):
-        return list(read_jsonl(Path(given), split))
+        return list(read_jsonl(Path(given), split, procedure))
     if isinstance(given, Mapping):
         for name, pairs in given.items():
             if isinstance(pairs, str | Path | Mapping):

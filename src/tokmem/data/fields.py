@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import codecs
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from pathlib import Path
 from typing import TypeVar
@@ -111,18 +111,27 @@ def take_texts(raw: dict[str, object], key: str, where: str) -> tuple[str, ...]:
     return tuple(expect(item, str, f"{where}: `{key}`[{index}]") for index, item in enumerate(items))
 
 
-def refuse_unknown(raw: dict[str, object], known: Iterable[str], where: str) -> None:
+def refuse_unknown(
+    raw: dict[str, object], known: Iterable[str], where: str, elsewhere: Mapping[str, str] | None = None
+) -> None:
     """Refuses keys that nothing reads: otherwise a misspelt key would be lost silently.
+
+    Args:
+        raw: the object.
+        known: the keys that are read.
+        where: names its place in errors.
+        elsewhere: keys of other libraries' files, and what they are called here.
 
     Raises:
         DataError: a key is not among ``known``.
     """
-    known = list(known)
+    known, elsewhere = list(known), elsewhere or {}
     for key in raw:
         if key not in known:
-            raise DataError(
-                f"{where}: unknown field `{key}`{did_you_mean(key, known)}", ", ".join(known), "remove it"
-            )
+            found = f"{where}: unknown field `{key}`"
+            if key in elsewhere:
+                raise DataError(found, ", ".join(known), f"write {elsewhere[key]}")
+            raise DataError(f"{found}{did_you_mean(key, known)}", ", ".join(known), "remove it")
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

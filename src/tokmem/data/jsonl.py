@@ -1,9 +1,10 @@
 """Reads and writes your own corpus: JSON lines, one example a line.
 
-    {"query": "...", "instruction": "...", "turns": [{"procedure": "...", "response": "..."}]}
+    {"query": "...", "procedure": "...", "response": "..."}
+    {"query": "...", "turns": [{"procedure": "...", "response": "..."}, ...]}
 
-``query`` and ``turns`` are required; ``instruction``, ``references``, ``demonstrations``, ``id`` and
-``split`` are optional. A file ``name.procedures.jsonl`` beside ``name.jsonl`` may give the ``name``,
+``query`` and one of the two forms are required; ``instruction``, ``references``, ``demonstrations``, ``id``
+and ``split`` are optional. A file ``name.procedures.jsonl`` beside ``name.jsonl`` may give the ``name``,
 ``description`` and ``parameters`` of each procedure.
 """
 
@@ -32,7 +33,15 @@ from tokmem.errors import ConfigError, DataError
 from tokmem.files import atomic_write_text
 from tokmem.records import Demonstration, Example, Procedure, Turn
 
-_FIELDS = ("query", "instruction", "turns", "references", "demonstrations", "id", "split")
+_TURN = ("procedure", "response")
+_FIELDS = ("query", *_TURN, "turns", "instruction", "references", "demonstrations", "id", "split")
+# What files for other libraries call these fields.
+_ELSEWHERE = {
+    **dict.fromkeys(("prompt", "input", "question", "text", "utterance"), "`query`"),
+    **dict.fromkeys(("completion", "output", "answer", "target", "label"), "`response`"),
+    **dict.fromkeys(("task", "tool", "intent", "name"), "`procedure`"),
+    "messages": "`query`, `procedure` and `response`",
+}
 
 
 @dataclass(frozen=True)
@@ -42,18 +51,19 @@ class _Row:
     where: str
 
 
-def read_jsonl(path: Path, split: Split | None = None) -> tuple[Example, ...]:
+def read_jsonl(path: Path, split: Split | None = None, procedure: str | None = None) -> tuple[Example, ...]:
     """Reads the examples of a file, in order; one without an ``id`` is named for the file and its line.
 
     Args:
         path: the file.
         split: takes the rows of this split alone, if rows have a ``split``; None takes all.
+        procedure: what rows are of that name none.
 
     Raises:
         DataError: a line is not valid (its number is given), an id stands twice, the file is empty, or a
             split is asked for and only some rows have one.
     """
-    rows = _read_rows(Path(path), read_bytes(Path(path)))
+    rows = _read_rows(Path(path), read_bytes(Path(path)), procedure)
     if split is None or not any(row.split for row in rows):
         return tuple(row.example for row in rows)
     return tuple(row.example for row, its in zip(rows, _assign(rows, 0, 0), strict=True) if its == split)
@@ -157,13 +167,14 @@ def _lines(path: Path, content: bytes) -> Iterator[tuple[dict[str, object], str]
         yield parse_object(line, where), where
 
 
-def _read_rows(path: Path, content: bytes) -> list[_Row]:
+def _read_rows(path: Path, content: bytes, procedure: str | None = None) -> list[_Row]:
     rows: list[_Row] = []
     seen: dict[str, str] = {}
     for raw, where in _lines(path, content):
-        refuse_unknown(raw, _FIELDS, where)
+        refuse_unknown(raw, _FIELDS, where, _ELSEWHERE)
         default = f"{path.stem}-{where.rpartition(' ')[2]}"
-        row = _Row(example_from_json(raw, where, default), _split_of(raw, where), where)
+        example = example_from_json(_with_turns(raw, procedure, where), where, default)
+        row = _Row(example, _split_of(raw, where), where)
         if row.example.id in seen:
             raise DataError(
                 f"{where}: id {row.example.id!r} stands at {seen[row.example.id]} too",
@@ -175,6 +186,20 @@ def _read_rows(path: Path, content: bytes) -> list[_Row]:
     return rows
 
 
+def _with_turns(raw: dict[str, object], procedure: str | None, where: str) -> dict[str, object]:
+    """Gives a row of one procedure and its response the list of turns that other rows have."""
+    flat = [key for key in _TURN if key in raw]
+    if "turns" not in raw:
+        turn = {
+            "procedure": take(raw, "procedure", str, where, procedure),
+            "response": take(raw, "response", str, where),
+        }
+        return {**raw, "turns": [turn]}
+    if flat:
+        raise DataError(f"{where}: `{flat[0]}` beside `turns`", "one of the two forms", "remove one")
+    return raw
+
+
 def example_from_json(raw: dict[str, object], where: str, default_id: str = "") -> Example:
     """Reads back what `example_to_json` wrote; ``where`` names its place in errors.
 
@@ -184,7 +209,7 @@ def example_from_json(raw: dict[str, object], where: str, default_id: str = "") 
     query = take(raw, "query", str, where)
     if not query.strip():
         raise DataError(f"{where}: empty `query`", "some text", "remove the line")
-    turns = tuple(Turn(*pair) for pair, _ in _pairs(raw, "turns", ("procedure", "response"), where))
+    turns = tuple(Turn(*pair) for pair, _ in _pairs(raw, "turns", _TURN, where))
     if not turns:
         raise DataError(f"{where}: empty `turns`", "at least one procedure and response", "add one")
     return Example(
