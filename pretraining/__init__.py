@@ -1,1 +1,1 @@
-"""Trains the bundled backbones: makes documents, trains on them, measures and publishes the result."""
+"""Trains the bundled backbone: makes documents, trains on them, measures and publishes the result."""

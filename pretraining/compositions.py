@@ -1,4 +1,4 @@
-"""Composes procedures from parts by the thousand, to train the bundled backbones.
+"""Composes procedures from parts by the thousand, to train the bundled backbone.
 
 A composition chooses or orders the items of a list and says how to join them, lays out a few fields of a
 record, date, time, row, address or sentence, or changes several properties of a sentence at once. It never

@@ -1,4 +1,4 @@
-"""Makes documents to train the bundled backbones on: procedures, calls, arithmetic, copying, task text.
+"""Makes documents to train the bundled backbone on: procedures, calls, arithmetic, copying, task text.
 
 A document is a chat of one or more exchanges, and says which of its text is trained on; the training itself
 only counts tokens. Held out by definition are every family whose split is not ``trained`` and tools 51 to
@@ -303,23 +303,13 @@ def documents(sources: Sequence[tuple[Source, float]], rng: Random) -> Iterator[
 
 
 # The sources that need no data file, with their shares of documents.
-MIXES: dict[str, list[tuple[Source, float]]] = {
-    "procedures": [
-        (procedure_document, 0.34),
-        (composition_document, 0.32),
-        (listing_document, 0.06),
-        (request_document, 0.10),
-        (arguments_document, 0.02),
-        (parts_document, 0.01),
-        (arithmetic_document, 0.03),
-        (sums_document, 0.02),
-    ],
-    "tools": [
-        (procedure_document, 0.12),
-        (composition_document, 0.08),
-        (listing_document, 0.30),
-        (request_document, 0.25),
-        (arguments_document, 0.14),
-        (parts_document, 0.04),
-    ],
-}
+GENERATED: list[tuple[Source, float]] = [
+    (procedure_document, 0.34),
+    (composition_document, 0.32),
+    (listing_document, 0.06),
+    (request_document, 0.10),
+    (arguments_document, 0.02),
+    (parts_document, 0.01),
+    (arithmetic_document, 0.03),
+    (sums_document, 0.02),
+]

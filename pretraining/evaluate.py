@@ -34,7 +34,7 @@ from tokmem.mini.family import Family, Sampler
 from tokmem.mini.procedures import DEMO, SETTINGS, is_held_out_input, sample_input
 from tokmem.mini.tools import AUXILIARY, HELD_OUT, Tool
 from tokmem.model.backbone import load_backbone
-from tokmem.model.catalog import BUNDLED, MINI
+from tokmem.model.catalog import MINI
 from tokmem.recall.settings import RecallSettings
 from tokmem.records import Example, Turn
 from tokmem.seeds import stream
@@ -133,7 +133,7 @@ def measure(args: argparse.Namespace) -> dict[str, object]:
     copying = {"copy": skills["copy"]}
     trained = exact(base, skills, args.count)
     result: dict[str, object] = {
-        "backbone": args.name,
+        "backbone": MINI,
         "backbone_fingerprint": backbone.fingerprint,
         "training": training(args.backbone),
         "parameters": sum(p.numel() for p in backbone.model.parameters()),
@@ -163,9 +163,6 @@ if __name__ == "__main__":
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--backbone", type=Path, required=True)
-    parser.add_argument(
-        "--name", choices=BUNDLED, default=MINI, help="which of the package's backbones it is"
-    )
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--count", type=int, default=20, help="inputs a family")
     parser.add_argument(

@@ -1,7 +1,6 @@
 """Copies a trained backbone into the package, and writes its card.
 
 python -m pretraining.publish build/mini/backbone results/mini/backbone.json
-python -m pretraining.publish build/tools/backbone results/mini/backbone_tools.json --name mini-tools
 """
 
 from __future__ import annotations
@@ -13,10 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from tokmem.files import replace_folder
-from tokmem.model.catalog import BUNDLED, CATALOG, MINI, MINI_TOOLS, mini_path
+from tokmem.model.catalog import mini_path
 
-TRAINING = {
-    MINI: """- It saw {tokens:.1f} M tokens, padding included, in {steps:,} steps; it trained on {supervised:.1f} M of them. That took {hours:.1f} hours on two CPU cores,
+TRAINING = """- It saw {tokens:.1f} M tokens, padding included, in {steps:,} steps; it trained on {supervised:.1f} M of them. That took {hours:.1f} hours on two CPU cores,
   most of them shared with other work (`pretraining/train.py`).
 - There were three runs. The first started from random weights, with Muon at 0.02 for matrices and AdamW at 3e-3 for the rest. The other two continued from
   those weights (`--start-from`) at 0.012 and 2e-3. The weights are the mean of those after the second and the third run (`pretraining/average.py`). They are
@@ -28,25 +26,9 @@ TRAINING = {
 - The rest is calls of 50 auxiliary tools, arithmetic word problems, and random tokens to copy. This repository generates all of these.
 - Text comes from 70 Super-NaturalInstructions tasks: instructions, inputs and outputs of up to 900 characters each (allenai/natural-instructions v2.8,
   Apache-2.0 collection, tasks with permissive instance licences).
-- The mix changed during training: less task text from step 1,190 of the first run on, framed answers from step 2,700 on. The present mixes of the tool are
-  later ones. Only [the backbone for tools](../backbone_tools/README.md) was trained on them.
-""",
-    MINI_TOOLS: """- It saw {tokens:.1f} M tokens, padding included, in {steps:,} steps; it trained on {supervised:.1f} M of them. That took {hours:.1f} hours on two CPU cores,
-  most of them shared with other work (`pretraining/train.py`).
-- Training continued from [the bundled backbone](../backbone/README.md), which saw 68.6 M of these tokens: 1,500 steps on a mix of procedures and tools, then
-  {last_steps:,} on the mix `tools`, with Muon at 0.012 and AdamW at 2e-3.
-- Seven documents in ten of that mix request one to four tools at once. The tools are 50 auxiliary tools, 40 made for training, the same tools with other names
-  and other words for their arguments, and thousands composed at random (`pretraining/random_tools.py`).
-- A list of tools is answered with calls, with the tools' names, or with the arguments of each call side by side. One tool's schema is answered with its
-  arguments. The other documents are procedures and the text of the same 70 Super-NaturalInstructions tasks, as before.
-- The state before each call's arguments must also tell the words of the request that ask for that call, as a bag. A state in an answer of arguments must tell
-  the two tokens after the next (Gloeckle et al., 2024, arXiv 2404.19737). Both use matrices that are not in these weights. Memory tokens route by what
-  these states learn.
-- The mix changed during training. Until step 828 of the last run, requests without a list of tools were answered with arguments too. From then on the
-  model only reads them, because they cannot tell the names of arguments.
-""",
-}
-TITLES = {MINI: "The bundled backbone", MINI_TOOLS: "The bundled backbone for tools"}
+- The mix changed during training: less task text from step 1,190 of the first run on, framed answers from step 2,700 on. The present mix of the tool is
+  a later one.
+"""
 
 CARD = """---
 library_name: transformers
@@ -55,7 +37,7 @@ license: apache-2.0
 language: en
 ---
 
-# {title}
+# The bundled backbone
 
 A Llama-architecture model of {parameters:,} parameters ({layers} layers, width {width}, vocabulary {vocab:,}, bfloat16) with
 its own byte-level BPE tokenizer (digits split, Llama-3-like chat tokens, 64 reserved tokens). With it, TokMem works on any
@@ -68,7 +50,7 @@ machine without a download. It is a test bench for memory tokens, not an assista
 
 ## What it can and cannot do
 
-The inputs are ones that training never saw, {count} a family; requests for tools are drawn at random. Decoding is greedy (`{source}`,
+The inputs are ones that training never saw, {count} a family; requests for tools are drawn at random. Decoding is greedy (`results/mini/backbone.json`,
 `pretraining/evaluate.py`).
 
 | | |
@@ -92,16 +74,13 @@ Licence: Apache-2.0.
 """
 
 
-def card(backbone: Path, result: dict[str, Any], name: str = MINI) -> str:
+def card(backbone: Path, result: dict[str, Any]) -> str:
     """Writes the card; every figure comes from the model's own files and the result file."""
     config = json.loads((backbone / "config.json").read_text())
     seen, exact = result["training"], result["exact_trained"]
     natural = result.get("natural_instructions_mean_rouge_l")
     held = result["exact_held_out_instructed"]
     figures = {
-        "title": TITLES[name],
-        "source": f"results/mini/{CATALOG[name].folder}.json",
-        "last_steps": seen["step"] - seen.get("earlier", {}).get("step", 0),
         "parameters": result["parameters"],
         "layers": config["num_hidden_layers"],
         "width": config["hidden_size"],
@@ -126,7 +105,7 @@ def card(backbone: Path, result: dict[str, Any], name: str = MINI) -> str:
         else f"| ROUGE-L on 89 unseen Natural Instructions tasks, mean | {natural:.1f} |\n",
         "weakest": ", ".join(f"{family} {value:.0f}%" for family, value in list(exact.items())[-8:]),
     }
-    return CARD.format(training=TRAINING[name].format(**figures), **figures)
+    return CARD.format(training=TRAINING.format(**figures), **figures)
 
 
 if __name__ == "__main__":
@@ -135,11 +114,8 @@ if __name__ == "__main__":
     )
     parser.add_argument("backbone", type=Path)
     parser.add_argument("result", type=Path)
-    parser.add_argument(
-        "--name", choices=BUNDLED, default=MINI, help="which of the package's backbones it is"
-    )
     args = parser.parse_args()
-    text = card(args.backbone, json.loads(args.result.read_text()), args.name)
-    with replace_folder(mini_path(args.name), ("training.json", "*")) as draft:
+    text = card(args.backbone, json.loads(args.result.read_text()))
+    with replace_folder(mini_path(), ("training.json", "*")) as draft:
         shutil.copytree(args.backbone, draft, dirs_exist_ok=True)
         (draft / "README.md").write_text(text, "utf-8")

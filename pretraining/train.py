@@ -32,12 +32,12 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-from pretraining.documents import MIXES, Document, Exchange, Source, TaskText, documents
+from pretraining.documents import GENERATED, Document, Exchange, Source, TaskText, documents
 from pretraining.tokenizer import save_tokenizer, train_tokenizer
 from tokmem.files import recover_folder, replace_folder
 
 LENGTHS = (48, 64, 80, 96, 128, 160, 192, 256, 320, 384)
-TEXT_SHARE = {"procedures": 0.10, "tools": 0.07}  # share of task text among documents
+TEXT_SHARE = 0.10  # of task text among documents
 COPY_STEPS = 400
 IGNORE = -100
 AHEAD, AHEAD_WEIGHT = (2, 3), 0.4  # further positions that some states predict; weight of their losses
@@ -350,9 +350,9 @@ def resume(
 
 
 def get_sources(args: argparse.Namespace, text_share: float) -> list[tuple[Source, float]]:
-    """Returns the chosen mix, with task text if there is some."""
+    """Returns the sources of documents, with task text if there is some."""
     text = [] if args.text is None else [(TaskText(args.text), text_share)]
-    return [*MIXES[args.mix], *text]
+    return [*GENERATED, *text]
 
 
 def tokenizer_texts(args: argparse.Namespace) -> Iterator[str]:
@@ -381,7 +381,7 @@ def train(args: argparse.Namespace) -> None:
     if args.start_from:
         model.load_state_dict(load_file(args.start_from / "model.safetensors"), strict=False)
     optimizers = build_optimizers(model, args)
-    sources = get_sources(args, TEXT_SHARE[args.mix])
+    sources = get_sources(args, TEXT_SHARE)
     micro_tokens = args.batch_tokens // args.micro
     batches = Batches(Encoder(tokenizer), sources, len(tokenizer), micro_tokens, args.seed)
     state = resume(args.out, model, optimizers, batches)
@@ -440,7 +440,6 @@ def parse() -> argparse.Namespace:
     parser.add_argument(
         "--start-from", type=Path, help="folder of a backbone to train on, in place of random weights"
     )
-    parser.add_argument("--mix", choices=MIXES, default="procedures", help="what most documents are")
     parser.add_argument("--steps", type=int, default=5000, help="optimizer steps; may be raised on resume")
     parser.add_argument("--batch-tokens", type=int, default=8192, help="tokens a step, padding included")
     parser.add_argument("--micro", type=int, default=2, help="micro-batches a step, each of one length class")

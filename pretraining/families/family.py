@@ -1,4 +1,4 @@
-"""Shared parts of the families that train the bundled backbones."""
+"""Shared parts of the families that train the bundled backbone."""
 
 from __future__ import annotations
 

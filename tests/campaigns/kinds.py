@@ -269,7 +269,7 @@ def _sni_task() -> dict[str, Any]:
 
 def _settings(folder: Path) -> Iterator[Kind]:
     folder.mkdir()
-    for name in ("atomic/procedures_mini", "compositional/rounds5_mini", "capacity/memorise_mini"):
+    for name in ("atomic/procedures_mini", "compositional/generated_quick", "capacity/memorise_mini"):
         path = folder / f"{name.replace('/', '-')}.yaml"
         path.write_bytes((ROOT / "experiments" / f"{name}.yaml").read_bytes())
         yield Kind(
@@ -306,7 +306,7 @@ def _beside(folder: Path) -> Iterator[Kind]:
 
 def _results(folder: Path) -> Iterator[Kind]:
     folder.mkdir()
-    for name in ("atomic/demo", "compositional/calls_mini", "capacity/memorise_mini"):
+    for name in ("atomic/demo", "compositional/calls", "capacity/memorise_mini"):
         whole = json.loads((ROOT / "results" / f"{name}.json").read_bytes())
         path = folder / f"{name.replace('/', '-')}.json"
         path.write_text(json.dumps(_shortened(whole)))

@@ -1,4 +1,4 @@
-"""The bundled backbones: what they are, and that committed results belong to them."""
+"""The bundled backbone: what it is, and that committed results belong to it."""
 
 from __future__ import annotations
 
@@ -10,19 +10,14 @@ import pytest
 
 from tokmem.data.chat import Chat
 from tokmem.model.backbone import Backbone, load_backbone
-from tokmem.model.catalog import BUNDLED, CATALOG, MINI, mini_path
+from tokmem.model.catalog import MINI, mini_path
 
 ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
-def bundled() -> dict[str, Backbone]:
-    return {name: load_backbone(name) for name in BUNDLED}
-
-
-@pytest.fixture(scope="module")
-def mini(bundled: dict[str, Backbone]) -> Backbone:
-    return bundled[MINI]
+def mini() -> Backbone:
+    return load_backbone(MINI)
 
 
 def fingerprints(value: object) -> Iterator[str]:
@@ -39,20 +34,11 @@ def fingerprints(value: object) -> Iterator[str]:
             yield from fingerprints(entry)
 
 
-@pytest.mark.parametrize("name", BUNDLED)
-def test_they_are_small_and_have_cards(name: str, bundled: dict[str, Backbone]) -> None:
-    assert sum(f.stat().st_size for f in mini_path(name).rglob("*")) <= 15e6
-    assert bundled[name].model.config.model_type == "llama"
-    assert bundled[name].id == name
-    assert (mini_path(name) / "README.md").is_file()
-
-
-def test_they_are_of_one_kind(bundled: dict[str, Backbone]) -> None:
-    mini, tools = bundled.values()
-    assert tools.fingerprint != mini.fingerprint
-    assert tools.configuration == mini.configuration
-    assert tools.tokenizer.get_vocab() == mini.tokenizer.get_vocab()
-    assert tools.tokenizer.chat_template == mini.tokenizer.chat_template
+def test_it_is_small_and_has_a_card(mini: Backbone) -> None:
+    assert sum(f.stat().st_size for f in mini_path().rglob("*")) <= 15e6
+    assert mini.model.config.model_type == "llama"
+    assert mini.id == MINI
+    assert (mini_path() / "README.md").is_file()
 
 
 def test_its_tokenizer_splits_digits_and_reserves_64_tokens(mini: Backbone) -> None:
@@ -79,20 +65,19 @@ def committed_results() -> list[Path]:
 
 
 @pytest.mark.parametrize("path", committed_results(), ids=lambda p: p.stem)
-def test_committed_results_are_of_these_backbones(path: Path, bundled: dict[str, Backbone]) -> None:
+def test_committed_results_are_of_this_backbone(path: Path, mini: Backbone) -> None:
     result = json.loads(path.read_text())
     assert set(fingerprints(result)), f"{path.name} names no backbone fingerprint"
     if "models" in result:  # of several backbones, each measured for itself
         result = {"models": [m for m in result["models"] if m["backbone"].startswith("mini,")]}
     found, name = set(fingerprints(result)), result.get("backbone", MINI)
-    if name in BUNDLED and found:
-        present = {bundled[name].fingerprint}
-        assert found == present, f"{path.name} is stale: run it again with the present backbone"
+    if name == MINI and found:
+        assert found == {mini.fingerprint}, f"{path.name} is stale: run it again with the present backbone"
 
 
 def test_there_are_results_to_check() -> None:
     assert {p.stem for p in committed_results()} >= {
-        *(CATALOG[name].folder for name in BUNDLED),
+        "backbone",
         "demo",
         "sni10_mini",
     }

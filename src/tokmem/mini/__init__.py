@@ -1,1 +1,1 @@
-"""The bundled backbones and the generators of their procedures and tools."""
+"""The bundled backbone and the generators of their procedures and tools."""

@@ -1,6 +1,6 @@
 """Ten everyday procedures on text that a person would type: extract, classify, rewrite, format.
 
-The demo teaches them to SmolLM2. They are easy enough for a small model. The bundled backbones were not
+The demo teaches them to SmolLM2. They are easy enough for a small model. The bundled backbone was not
 trained on them.
 """
 

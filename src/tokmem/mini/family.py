@@ -19,7 +19,7 @@ class Family:
         name: unique snake-case name.
         wordings: at least four paraphrases of the instruction; the first also describes the procedure.
         sample: draws one (query, response) from the given random stream and uses no other state.
-        split: the training of the bundled backbones uses ``trained`` families only. ``settings`` families
+        split: the training of the bundled backbone uses ``trained`` families only. ``settings`` families
             serve to choose settings, ``demo`` and ``everyday`` families to report results.
     """
 

@@ -1,4 +1,4 @@
-"""Generated procedures that no training of a bundled backbone uses, and the inputs that it never saw."""
+"""Generated procedures and inputs that the training of the bundled backbone never saw."""
 
 from __future__ import annotations
 

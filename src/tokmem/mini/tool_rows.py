@@ -27,7 +27,7 @@ _DRAWS = 3000  # requests in each frame
 def mini_tool_rows(samples_per_tool: int, seed: int = 0, more_tools: int = 0) -> XlamRows:
     """Draws the same number of rows for each tool; no query occurs twice.
 
-    The tools keep the order of their table as ranks. Tools 1-50 are auxiliary: the bundled backbones were
+    The tools keep the order of their table as ranks. Tools 1-50 are auxiliary: the bundled backbone was
     trained on requests for them. They never saw tools 51-100. Tools from 101 on are for adaptation: they are
     twins of the forty tools of `TRAINING` and of the auxiliary tools. A twin is asked for in the same
     words, but its arguments have other names; a backbone can only know them from the memory token. A tool

@@ -158,10 +158,10 @@ def _read_table(name: str) -> tuple[Tool, ...]:
     return tuple(tools)
 
 
-AUXILIARY = _read_table("auxiliary")  # the training of the bundled backbones uses them
+AUXILIARY = _read_table("auxiliary")  # the training of the bundled backbone uses them
 HELD_OUT = _read_table("held_out")  # for evaluation only
 TOOLS: tuple[Tool, ...] = AUXILIARY + HELD_OUT
-TRAINING = _read_table("training")  # to train or adapt on; `mini-tools` was trained on them
+TRAINING = _read_table("training")  # to train or adapt on
 
 _AN = re.compile(r"\ba (?=[aeioAEIO8]|1[18](?!\d))")  # where English says "an"; never in an argument
 

@@ -103,7 +103,7 @@ def load_backbone(
     """Loads a backbone and freezes it.
 
     Args:
-        name: a name of the catalog (``smollm2``, ``mini``, ``mini-tools``), a hub id, a local folder, or a
+        name: a name of the catalog (``smollm2``, ``mini``), a hub id, a local folder, or a
             GGUF file: its path, ``folder:file.gguf``, or ``owner/name:file.gguf`` of the hub. A GGUF file is
             converted once, into the user's cache.
         dtype: ``auto`` takes the checkpoint's own; for a GGUF file, whose numbers are dequantised, and for

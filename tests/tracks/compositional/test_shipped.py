@@ -23,7 +23,7 @@ def test_it_can_be_read_and_its_queries_made(path: Path, monkeypatch: pytest.Mon
         monkeypatch.setenv(name, "/nowhere/rows.json")
     config = load_config(CompositionalConfig, path)
     assert config.name == path.stem
-    one_seed = config.name in ("rates100_mini", "adaptation", "hermes") or config.name.endswith("_quick")
+    one_seed = config.name in ("adaptation", "hermes") or config.name.endswith("_quick")
     assert len(config.seeds) == (1 if one_seed else 3)
     if config.data.source == "generated":
         source, auxiliary = ToolSource(config.data), config.adaptation
@@ -40,7 +40,7 @@ def test_it_can_be_read_and_its_queries_made(path: Path, monkeypatch: pytest.Mon
 @pytest.mark.realdata
 def test_the_real_tool_calls_make_its_queries(real_data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TOKMEM_TOOLCALLS", str(real_data / "toolcalls/calls_xlam_format.json"))
-    config = load_config(CompositionalConfig, FOLDER / "real100_mini.yaml")
+    config = load_config(CompositionalConfig, FOLDER / "real100.yaml")
     source = ToolSource(config.data)
     assert source.broken == {}
     (one,) = make_rounds(config.rounds, config.data, source, None)

@@ -69,7 +69,7 @@ _FIGURES = {
 
 
 def backbones(results: Sequence[Mapping[str, Any]]) -> Section:
-    """Shows what the bundled backbones can do before any memory token is trained."""
+    """Shows what the bundled backbone can do before any memory token is trained."""
     blocks: list[Block] = []
     for result in results:
         facts = {title: _plain(result[key]) for key, title in _FIGURES.items() if result.get(key) is not None}
@@ -97,7 +97,7 @@ def backbones(results: Sequence[Mapping[str, Any]]) -> Section:
                 "Exact answers of each family", table, group="group", bars=frozenset({"exact"}), folded=True
             )
         )
-    return Section("backbone", "The bundled backbones", blocks)
+    return Section("backbone", "The bundled backbone", blocks)
 
 
 def _summary(title: str, values: Mapping[str, float]) -> dict[str, Any]:
