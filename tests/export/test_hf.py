@@ -17,7 +17,8 @@ from tokmem.data.chat import Chat
 from tokmem.errors import BankError, ExportError, TokMemError
 from tokmem.export import export
 from tokmem.export.checks import check_logits, check_parsing, check_prompts, check_tokens
-from tokmem.export.model import plain_model
+from tokmem.export.model import least_likely, plain_model
+from tokmem.export.probes import probes
 from tokmem.export.vocabulary import plan_vocabulary
 from tokmem.methods.tokmem import TokMem
 from tokmem.model.fingerprint import fingerprint
@@ -79,6 +80,19 @@ def test_rows_that_nothing_uses_are_named_and_never_chosen(tmp_path: Path) -> No
     assert len(tokenizer) == model.config.vocab_size == vocabulary.rows
     logits = model(input_ids=torch.randint(0, first, (4, 64))).logits
     assert not (logits.argmax(-1) == first).any()
+
+
+def test_the_least_likely_token_is_so_after_all_prompts(monkeypatch: pytest.MonkeyPatch) -> None:
+    memory = tiny_memory()
+    shown = probes(memory)
+    each = [memory.backbone.model(input_ids=torch.tensor([one.ids])).logits[0].amax(0) for one in shown]
+    for highest in each:
+        highest[memory.bank.ids_within(0, len(highest))] = torch.inf
+    wanted = int(torch.stack(each).amax(0).argmin())
+    order = sorted(range(len(shown)), key=lambda i: int(each[i].argmin()) != wanted)
+    assert int(each[order[-1]].argmin()) != wanted, "the last prompt alone tells another token"
+    monkeypatch.setattr("tokmem.export.model.probes", lambda _: [shown[i] for i in order])
+    assert least_likely(memory) == wanted
 
 
 def test_private_spelling_is_read_too(tmp_path: Path) -> None:

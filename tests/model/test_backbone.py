@@ -16,6 +16,7 @@ from tokmem.model import backbone as module
 from tokmem.model.backbone import (
     SAVED,
     Backbone,
+    as_backbone,
     check_supported,
     is_recurrent,
     load_backbone,
@@ -235,3 +236,9 @@ def test_quantization_and_attention_reach_the_loader(
         bits == "4bit",
     )
     assert (seen["device_map"], seen["attn_implementation"]) == ({"": "cpu"}, "eager")
+
+
+def test_a_name_is_loaded_where_a_backbone_is_wanted() -> None:
+    made = as_backbone("mini", None, "cpu", torch.bfloat16)
+    assert (made.id, made.model.dtype, str(made.device)) == ("mini", torch.bfloat16, "cpu")
+    assert as_backbone(made, None, "cpu", "auto") is made

