@@ -31,6 +31,22 @@ def x_half__mutmut_3(n, unit="m"):
         raise ValueError(f"{n} is negative", unit)
     return f"{n / 2} {unit}"
 
+def x_moved__mutmut_orig(a, b):
+    pairs = zip(a, b, strict=True)
+    return [x.to(y.device) for x, y in pairs], a.to(torch.float32)
+
+def x_moved__mutmut_1(a, b):
+    pairs = zip(a, b, strict=False)
+    return [x.to(y.device) for x, y in pairs], a.to(torch.float32)
+
+def x_moved__mutmut_2(a, b):
+    pairs = zip(a, b, strict=True)
+    return [x.to(None) for x, y in pairs], a.to(torch.float32)
+
+def x_moved__mutmut_3(a, b):
+    pairs = zip(a, b, strict=True)
+    return [x.to(y.device) for x, y in pairs], a.to(None)
+
 def x_told__mutmut_orig(n):
     logger.info("%d", n)
     return OddError(f"{n} is odd") if n % 2 else None
@@ -47,23 +63,25 @@ def x_told__mutmut_2(n):
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder as mutmut leaves it: two functions with five changes, of which it tried none."""
+    """A folder as mutmut leaves it: three functions with eight changes, of which it tried none."""
     monkeypatch.syspath_prepend(str(TOOLS))
     package = tmp_path / "mutants" / "src" / "tokmem" / "bank"
     package.mkdir(parents=True)
     (package / "half.py").write_text(CHANGED)
     codes = {f"tokmem.bank.half.x_half__mutmut_{number}": None for number in (1, 2, 3)}
+    codes |= {f"tokmem.bank.half.x_moved__mutmut_{number}": None for number in (1, 2, 3)}
     codes |= {f"tokmem.bank.half.x_told__mutmut_{number}": None for number in (1, 2)}
     (package / "half.py.meta").write_text(json.dumps({"exit_code_by_key": codes}))
     return tmp_path
 
 
-def test_changes_of_words_are_left_out(folder: Path) -> None:
+def test_changes_that_no_test_could_notice_are_left_out(folder: Path) -> None:
     from mutants import Mutants
 
     made = Mutants("bank", folder)
-    assert len(made.codes()) == 5
-    assert made.sample(1.0, seed=0) == ["tokmem.bank.half.x_half__mutmut_3"]
+    assert len(made.codes()) == 8
+    left = {"tokmem.bank.half.x_half__mutmut_3", "tokmem.bank.half.x_moved__mutmut_3"}
+    assert set(made.sample(1.0, seed=0)) == left
 
 
 def test_a_survivor_shows_what_changed(folder: Path) -> None:
@@ -86,6 +104,21 @@ def test_what_no_test_notices_has_survived(
     monkeypatch.setattr(Mutants, "codes", lambda self: {name: code})
     row = tried(made, [name])
     assert (row["tried"], row["killed"], list(row["survivors"])) == (1, killed, [name] if not killed else [])
+
+
+def test_a_survivor_that_a_reader_explained_is_told_apart(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import mutants
+
+    name = "tokmem.bank.half.x_half__mutmut_3"
+    monkeypatch.setattr(mutants.Mutants, "mutmut", lambda self, *names: "")
+    monkeypatch.setattr(mutants.Mutants, "codes", lambda self: {name: 0})
+    monkeypatch.setattr(mutants, "EQUIVALENT", folder / "equivalent.json")
+    (folder / "equivalent.json").write_text(json.dumps({"- if n < 0:\n+ if n <= 0:": "zero is no length"}))
+    row = mutants.tried(mutants.Mutants("bank", folder), [name])
+    assert (row["killed"], row["explained"], row["survivors"]) == (0, 1, {})
+    assert row["equivalent"][name]["why"] == "zero is no length"
 
 
 def test_changes_that_were_not_tried_are_an_error(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

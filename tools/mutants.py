@@ -4,9 +4,10 @@
     python tools/mutants.py --since origin/main          # only files that changed since then
 
 Each package of `tokmem` is tried against its own tests, and those of the code that uses it most (`PACKAGES`).
-Changes that only reword are left out: those that touch nothing but a text in quotes, what an error says, or
-what is logged. The survivors stand in the result, so that they can be read. `train/parallel.py` is left out:
-its tests run in other processes, where mutmut cannot see them.
+Changes that no test could notice are left out: those that touch nothing but a text in quotes, what an error
+says, what is logged, whether `zip` checks lengths, or on which device a tensor lies (tests have one). The
+survivors stand in the result, so that they can be read; `equivalent.json` says why some of them are no fault
+of the tests. `train/parallel.py` is left out: its tests run in other processes, where mutmut cannot see them.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ from tokmem.provenance import source_state
 ROOT = Path(__file__).parents[1]
 RESULT = ROOT / "results" / "reliability" / "mutants.json"
 WORK = ROOT / "runs" / "mutants"
+EQUIVALENT = Path(__file__).with_name("equivalent.json")  # lines of a change: why no test should notice it
 # The tests that each package is tried against.
 PACKAGES: Mapping[str, Sequence[str]] = {
     "bank": ("bank", "train", "cli/test_bank.py"),
@@ -148,8 +150,12 @@ def _without_words(function: ast.FunctionDef) -> str:
     for node in ast.walk(function):
         if isinstance(node, ast.Constant) and isinstance(node.value, str):
             node.value = ""
-        if isinstance(node, ast.Call) and _speaks(ast.unparse(node.func)):
-            node.args, node.keywords = [], []
+        if isinstance(node, ast.Call):
+            node.keywords = [word for word in node.keywords if word.arg not in ("strict", "device")]
+            if _speaks(ast.unparse(node.func)):
+                node.args, node.keywords = [], []
+            elif isinstance(node.func, ast.Attribute) and node.func.attr == "to":
+                node.args = [one for one in node.args if not ast.unparse(one).endswith(("device", "None"))]
     return "".join(ast.dump(statement) for statement in function.body)
 
 
@@ -167,8 +173,17 @@ def tried(mutants: Mutants, names: Sequence[str]) -> dict[str, Any]:
         "killed": len(names) - len(lived),
         "killed_share": round(1 - len(lived) / len(names), 4),
         "seconds": round(perf_counter() - started),
-        "survivors": {name: difference(functions, name) for name in lived},
+        **_explained({name: difference(functions, name) for name in lived}),
     }
+
+
+def _explained(survivors: dict[str, list[str]]) -> dict[str, Any]:
+    """Parts survivors into those that a reader explained, with the reason, and the others."""
+    known = json.loads(EQUIVALENT.read_text("utf-8"))
+    found = {name: {"change": lines, "why": known.get("\n".join(lines))} for name, lines in survivors.items()}
+    explained = {name: entry for name, entry in found.items() if entry["why"]}
+    rest = {name: lines for name, lines in survivors.items() if name not in explained}
+    return {"explained": len(explained), "equivalent": explained, "survivors": rest}
 
 
 def changed_files(since: str, root: Path = ROOT) -> dict[str, list[str]]:

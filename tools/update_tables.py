@@ -4,9 +4,9 @@ A page marks them with `<!-- KIND: FILE -->`: `table` shows a whole result, `cha
 calls alone, `rounds` what is left of each round of tools, `rates` the loss of each rate that was tried,
 `forgetting` and `probes` what is left of tasks, `kernels` what moves between processors, `addresses`,
 `orders` and `reject` how computed addresses route, `engines` what engines answer right, `trials` what a
-campaign tried, `throughput` and in short `speed` how fast engines answer, `lessons` and `skills` what
-students keep of their teachers, `tools_as` how tools as tokens call beside tools as text, and `precision`
-and `weights` what the type of numbers changes.
+campaign tried, `mutants` which changes tests notice, `throughput` and in short `speed` how fast engines
+answer, `lessons` and `skills` what students keep of their teachers, `tools_as` how tools as tokens call
+beside tools as text, and `precision` and `weights` what the type of numbers changes.
 """
 
 from __future__ import annotations
@@ -41,7 +41,8 @@ PAGES = (
 )
 BLOCK = re.compile(
     r"(<!-- (table|chains|rounds|rates|forgetting|probes|kernels|addresses|orders|reject|engines"
-    r"|throughput|speed|trials|lessons|skills|tools_as|precision|weights|gpu|gpu_recall): (\S+) -->\n)"
+    r"|throughput|speed|trials|mutants|lessons|skills|tools_as|precision|weights|gpu"
+    r"|gpu_recall): (\S+) -->\n)"
     r".*?(<!-- end -->)",
     re.DOTALL,
 )
@@ -88,6 +89,15 @@ WEIGHTS = {
     "calls_chat": "chat taken for a call %",
 }
 TRIALS = {name: name for name in ("what", "tried", "failed", "seed", "seconds")}
+MUTANTS = {
+    "what": "package",
+    "tried": "changes tried",
+    "killed": "noticed",
+    "share_noticed": "noticed %",
+    "explained": "others explained",
+    "seed": "seed",
+    "seconds": "seconds",
+}
 SHORT = (
     "cache",
     "clients",
@@ -174,6 +184,9 @@ def table(kind: str, path: Path) -> str:
         return Table(rows, WEIGHTS).markdown()
     if kind == "trials":
         return Table(result["rows"], TRIALS, {"seconds": ".0f"}).markdown()
+    if kind == "mutants":
+        rows = [row | {"share_noticed": 100 * row["killed_share"]} for row in result["rows"]]
+        return Table(rows, MUTANTS, {"share_noticed": ".0f", "seconds": ".0f"}).markdown()
     if kind == "table":
         return results_table(result).markdown()
     if kind == "chains":

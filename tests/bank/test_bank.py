@@ -36,6 +36,17 @@ def test_removing_and_renaming_leave_the_others_bit_equal(coupled: bool) -> None
     assert (slots[:2].tolist(), is_memory.tolist()) == ([4, 5], [True, True, False, False, False])
 
 
+@both
+def test_a_snapshot_puts_rows_back(coupled: bool) -> None:
+    bank = tiny_bank(coupled, "auto", width=2)
+    before, fresh, put_back = contents(bank), bank.fresh_names, bank.snapshot()
+    for table in bank.tables:
+        table.set_rows(torch.zeros_like(table.rows()), len(table))
+    assert contents(bank) != before
+    put_back()
+    assert (contents(bank), bank.fresh_names) == (before, fresh)
+
+
 def test_a_bank_can_be_emptied_and_filled_again() -> None:
     bank = tiny_bank(False, "auto")
     used = set(bank.slots.token_ids)

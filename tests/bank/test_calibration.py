@@ -88,6 +88,20 @@ def test_sharpness_is_finite_without_a_mistake_and_scales_with_the_scores() -> N
     assert fit_sharpness(100 * scores, labels) == pytest.approx(found / 100)
 
 
+@pytest.mark.parametrize("mistakes", [0.2, 0.5, 0.7])
+def test_sharpness_is_that_of_the_best_likelihood(mistakes: float) -> None:
+    """Also where many mistakes make it far flatter than the margins."""
+    draws = torch.Generator().manual_seed(0)
+    labels = torch.randint(5, (600,), generator=draws)
+    wrong = torch.rand(600, generator=draws) < mistakes
+    scores = 4.0 * torch.nn.functional.one_hot(torch.where(wrong, (labels + 1) % 5, labels), 5).double()
+    betas = torch.linspace(0.01, 2, 2000, dtype=torch.float64)
+    likelihood = torch.stack(
+        [(beta * scores).log_softmax(-1).gather(1, labels[:, None]).sum() for beta in betas]
+    )
+    assert fit_sharpness(scores, labels) == pytest.approx(float(betas[likelihood.argmax()]), abs=0.02)
+
+
 def test_sharpness_of_hopeless_scores_stays_above_zero() -> None:
     assert fit_sharpness(-torch.eye(5).double(), torch.arange(5)) > 0
 

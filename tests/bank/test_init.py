@@ -48,10 +48,13 @@ def test_sampled_takes_trained_rows_by_seed(weight: torch.Tensor) -> None:
     assert torch.equal(made, rows("sampled", weight, 50, norm_match=False))
 
 
-def test_orthogonal_rows_are_orthogonal_as_far_as_they_can_be(weight: torch.Tensor) -> None:
-    made = rows("orthogonal", weight, 11, norm_match=False)
+@pytest.mark.parametrize("count", [1, 9, 11])
+def test_orthogonal_rows_are_orthogonal_as_far_as_they_can_be(weight: torch.Tensor, count: int) -> None:
+    made = rows("orthogonal", weight, count, norm_match=False)
+    assert len(made) == count
     for block in (made[:8], made[8:]):
         torch.testing.assert_close(block @ block.T, torch.eye(len(block)), rtol=0, atol=1e-5)
+    assert torch.equal(made, rows("orthogonal", weight, count, norm_match=False)), "the seed decides"
 
 
 def test_an_unknown_start_is_refused(weight: torch.Tensor) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from itertools import permutations
+from pathlib import Path
 from random import Random
 from typing import Any
 
@@ -16,7 +17,8 @@ from tokmem.bank.addresses import pack, rows, unpack
 from tokmem.bank.calibration import fit_reference
 from tokmem.bank.moments import Moments
 from tokmem.bank.policy import ClosedForm
-from tokmem.bank.statistics import Statistics
+from tokmem.bank.shapes import check_statistics
+from tokmem.bank.statistics import REST, REST_SCATTER, Statistics
 from tokmem.errors import BankError, ConfigError
 
 
@@ -158,6 +160,20 @@ def test_states_without_a_call_go_with_every_copy() -> None:
     assert torch.equal(back.rest.total, found.rest.total)
     assert torch.equal(fit_reference(back, states).call, fit_reference(found, states).call)
     assert found.calls().count == sum(found.counts.values())
+
+
+def test_a_file_with_states_without_a_call_has_their_sums() -> None:
+    found = statistics_of(clouds(3, 6))
+    found.add_rest(clouds(1, 9, seed=5)["p0"])
+    facts, sums = {"dim": DIM, "closed_form": found.facts}, found.tensors()
+    check_statistics(sums, facts, Path("statistics"))
+    assert "rest" in found.facts
+    for name in (REST, REST_SCATTER):
+        for wrong in ({}, {name: torch.zeros(DIM + 1)}):
+            with pytest.raises(BankError, match=name):
+                check_statistics(
+                    {k: v for k, v in sums.items() if k != name} | wrong, facts, Path("statistics")
+                )
 
 
 @pytest.mark.parametrize("fixed", [False, True])
