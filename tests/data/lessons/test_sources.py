@@ -70,11 +70,16 @@ def test_a_broken_skill_is_refused(tmp_path: Path, change: dict[str, str], messa
         read_lessons([skill(tmp_path / "pdf-forms", **change)])
 
 
+NAMED = {"name": "w", "description": "d"}
+WHOLE = {**NAMED, "parameters": SCHEMA}
 FORMS = {
     "openai": [{"type": "function", "function": {"name": "w", "description": "d", "parameters": SCHEMA}}],
     "flat": [{"type": "function", "name": "w", "description": "d", "parameters": SCHEMA}],
     "one": {"name": "w", "description": "d", "parameters": SCHEMA},
     "mcp": {"tools": [{"name": "w", "title": "W", "description": "d", "inputSchema": SCHEMA}]},
+    "message": {"jsonrpc": "2.0", "id": 1, "result": {"tools": [{**NAMED, "inputSchema": SCHEMA}]}},
+    "anthropic": [{**NAMED, "input_schema": SCHEMA}],
+    "request": {"model": "m", "messages": [], "tools": [{"type": "function", "function": WHOLE}]},
 }
 
 
@@ -84,6 +89,28 @@ def test_every_form_of_a_tool_is_the_same_lesson(tmp_path: Path, form: str) -> N
     assert lesson.is_tool
     assert (lesson.name, lesson.procedure.parameters) == ("w", SCHEMA)
     assert '"city"' in lesson.text
+
+
+@pytest.mark.parametrize("lines", [True, False])
+@pytest.mark.parametrize("message", [True, False])
+def test_pages_of_a_list_are_read_together(tmp_path: Path, lines: bool, message: bool) -> None:
+    pages: list[dict[str, object]] = [
+        {"tools": [{"name": name, "inputSchema": SCHEMA}], "nextCursor": more}
+        for name, more in (("a", "2"), ("b", None))
+    ]
+    if message:
+        pages = [{"jsonrpc": "2.0", "id": 1, "result": page} for page in pages]
+    content = "\n".join(map(json.dumps, pages)) if lines else pages
+    assert [one.name for one in read_lessons([write(tmp_path / "pages.json", content)])] == ["a", "b"]
+    content = "\n".join([json.dumps(pages[0])] * 2) if lines else pages[:1]
+    with pytest.raises(DataError, match="not the last page"):
+        read_lessons([write(tmp_path / "pages.json", content)])
+
+
+@pytest.mark.parametrize("key", ["parameters", "inputSchema"])
+def test_a_schema_of_null_is_none(tmp_path: Path, key: str) -> None:
+    (lesson,) = read_lessons([write(tmp_path / "tools.json", [{"name": "w", key: None}])])
+    assert lesson.procedure.parameters == {"type": "object", "properties": {}}
 
 
 def test_a_bfcl_file_gives_each_function_once_with_standard_types(tmp_path: Path) -> None:
@@ -117,7 +144,12 @@ def test_lines_of_bfcl_may_use_a_name_twice(
         ([], "no tools"),
         ("{", "line 1"),
         ({"resources": []}, "a list of tools"),
-        ({"tools": [{"name": "w"}], "nextCursor": "2"}, "one page"),
+        ({"tools": [{"name": "w"}], "nextCursor": "2"}, "not the last page"),
+        ({"jsonrpc": "2.0", "error": {"code": -32601, "message": "Method not found"}}, "Method not found"),
+        ('[\n{"name": "w"},\n{"name": "v"}\n{}]', "line 4"),
+        ([{"name": ""}], "tool 0: a procedure named ''"),
+        ([{"name": "a\nb"}], "visible text on one line"),
+        ([{"name": "w", "description": 5}], "the description of 'w'"),
         ([{"description": "nameless"}], "without a name"),
         ([{"name": "w", "parameters": "none"}], "schema of 'w'"),
         ([{"name": "w", "parameters": {"type": "object", "properties": {"a": {"type": "text"}}}}], "text"),
