@@ -34,6 +34,29 @@ def test_a_prompt_is_named_for_its_file_and_described_by_its_first_line(tmp_path
     assert not lesson.is_tool
 
 
+def test_line_ends_of_windows_make_no_other_prompt(tmp_path: Path) -> None:
+    path = tmp_path / "p.txt"
+    texts = []
+    for end in (b"\n", b"\r\n"):
+        path.write_bytes(end.join((b"Answer politely.", b"", b"Always.", b"")))
+        texts.append(read_lessons([path])[0])
+    assert texts[0] == texts[1]
+
+
+def test_the_end_of_a_name_counts_in_capitals_too(tmp_path: Path) -> None:
+    (lesson,) = read_lessons([write(tmp_path / "TOOLS.JSON", [WHOLE])])
+    assert lesson.is_tool
+
+
+def test_a_folder_of_skills_names_them(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"has no SKILL\.md.*another folder"):
+        read_lessons([tmp_path])
+    skill(tmp_path / "b", "b")
+    skill(tmp_path / "a", "a")
+    with pytest.raises(DataError, match=r"has no SKILL\.md.*one by one: a, b"):
+        read_lessons([tmp_path])
+
+
 @pytest.mark.parametrize("empty", ["", " \n\u200b\n"])
 def test_an_empty_prompt_is_refused(tmp_path: Path, empty: str) -> None:
     with pytest.raises(DataError, match="empty"):
