@@ -14,9 +14,9 @@ from tokmem.strict_json import parse_json
 def read_queries(path: Path, instruction: str = "") -> list[Example]:
     """Reads queries: one a line; JSON lines of `query` or `messages`; or composed queries (.json).
 
-    A file is read as JSON lines if its name ends in .jsonl, or if its first line is such an object. Objects may
-    have an `instruction`, and right responses as `references`. Of `messages`, a chat as OpenAI writes it, the
-    first message of the user counts.
+    A file is read as JSON lines if its name ends in .jsonl, or if its first line is such an object. Objects
+    may have an `instruction`, and right responses as `references`. Of `messages`, a chat as OpenAI writes it,
+    the first message of the user counts.
 
     Args:
         path: the file.

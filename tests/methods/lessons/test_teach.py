@@ -186,6 +186,17 @@ def test_an_interrupted_lesson_goes_on(
     assert replace(lesson(made, folder=tmp_path), seconds=0) == replace(whole, seconds=0)
 
 
+@pytest.mark.parametrize("file", ["queries.json", "responses.json"])
+def test_a_kept_file_that_lost_its_queries_is_refused(backbone: Backbone, tmp_path: Path, file: str) -> None:
+    made = memory(backbone)
+    lesson(made, folder=tmp_path)
+    made.remove("upper")
+    (folder,) = tmp_path.glob("upper-*")
+    (folder / file).write_text("[]", "utf-8")
+    with pytest.raises(DataError, match=f"{file}: 0 queries"):
+        lesson(made, folder=tmp_path)
+
+
 def test_queries_that_differ_in_their_instruction_are_other_queries(
     backbone: Backbone, tmp_path: Path
 ) -> None:

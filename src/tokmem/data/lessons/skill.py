@@ -24,8 +24,8 @@ def read_skill(folder: Path) -> Lesson:
     """Reads the `SKILL.md` of a folder. Fields that it does not use, such as `license`, are left alone.
 
     Raises:
-        DataError: the folder has no such file, or it cannot be read, its front matter is broken, a name or description breaks the
-            format's rules, or there are no instructions.
+        DataError: there is no such file, it cannot be read, its front matter is broken, a name or description
+            breaks the format's rules, or there are no instructions.
     """
     path = folder / SKILL
     where = str(path)

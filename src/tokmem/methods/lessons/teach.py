@@ -25,13 +25,13 @@ from tokmem.data.lessons.arguments import draw_arguments
 from tokmem.data.lessons.lesson import Lesson
 from tokmem.data.lessons.sources import read_lessons
 from tokmem.data.queries import read_queries
-from tokmem.errors import ConfigError
+from tokmem.errors import ConfigError, DataError
 from tokmem.eval.rouge import check_scorer
 from tokmem.files import atomic_write_json, read_json
 from tokmem.methods.lessons.card import Card, rouge, saved
 from tokmem.methods.lessons.divergence import mean_divergence
 from tokmem.methods.lessons.queries import given_queries, make_queries, variety
-from tokmem.methods.lessons.settings import LessonSettings
+from tokmem.methods.lessons.settings import FEWEST, LessonSettings
 from tokmem.methods.lessons.start import choose_start
 from tokmem.methods.lessons.student import Student, banned_ids, train_student
 from tokmem.methods.lessons.teacher import Teacher
@@ -274,6 +274,8 @@ def _stage(
         return made
 
     found = join_processes().value_of_first(rows)
+    if len(found) < FEWEST:  # somebody changed the file
+        raise DataError(f"{path or file}: {len(found)} queries", f"at least {FEWEST}", "remove it")
     return [_example(row, procedure, str(path or file)) for row in found]
 
 
