@@ -180,11 +180,25 @@ def test_what_cannot_be_taught_is_refused_before_any_work(
     refused = cli("learn", "tools.json", *base)
     assert refused.exit_code == 2
     assert "no arguments of 'two'" in refused.output
+    assert "--skip two" in refused.output
+    skipped = cli("learn", "tools.json", *base, "--dry-run", "--skip", "two")
+    assert skipped.exit_code == 0, skipped.output
+    assert "one (tool" in skipped.output
+    assert "two (tool" not in skipped.output
     Path("queries.txt").write_text("\n".join((*QUERIES, "France " * 600)), "utf-8")
     refused = cli("learn", prompt, "--queries", "queries.txt", *base)
     assert refused.exit_code == 2
     assert "query 6, 'France France" in refused.output
     assert not list(Path().glob("bank*/*"))
+
+
+@pytest.mark.parametrize(
+    ("skip", "message"), [("shot", "close: shout"), ("shout", "all lessons are skipped")]
+)
+def test_what_is_skipped_must_be_there_and_not_all(cli: Cli, prompt: Path, skip: str, message: str) -> None:
+    refused = cli("learn", prompt, "--bank", "bank", "--backbone", "no-such-model", "--skip", skip)
+    assert refused.exit_code == 2
+    assert message in refused.output
 
 
 def test_a_broken_source_is_refused_before_the_backbone_loads(cli: Cli) -> None:

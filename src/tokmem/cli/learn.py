@@ -60,6 +60,10 @@ def learn(
             callback=input_file,
         ),
     ] = None,
+    skip: Annotated[
+        list[str] | None,
+        typer.Option(help="Name of a procedure to leave out, such as one tool of a list; may be repeated."),
+    ] = None,
     make: Annotated[int, typer.Option(help="How many queries to make.")] = 64,
     max_new_tokens: Annotated[int, typer.Option(help="Most tokens of a response.")] = 64,
     teacher_top_k: Annotated[int, typer.Option(help="Tokens of the teacher's predictions to keep.")] = 32,
@@ -89,7 +93,7 @@ def learn(
     settings = LessonSettings(
         queries=make, max_new_tokens=max_new_tokens, top_k=teacher_top_k, hard=hard, seed=seed
     )
-    lessons = _lessons(sources)
+    lessons = _lessons(sources, skip or ())
     asked = read_queries(queries) if queries else []
     bank = bank_itself(bank) or bank if bank.is_dir() else bank
     with nullcontext() if dry_run else _locked(bank):
@@ -119,15 +123,25 @@ def learn(
         console().print(f"Bank: {bank}\nTry:  {command_line('recall', bank, 'QUERY')}", markup=False)
 
 
-def _lessons(sources: Sequence[str]) -> Sequence[Lesson]:
-    """Reads the lessons; a missing file is told with the command that makes such files."""
+def _lessons(sources: Sequence[str], skip: Sequence[str]) -> Sequence[Lesson]:
+    """Reads the lessons that are not skipped; says which command makes a file that is missing."""
+    from tokmem.data.fields import did_you_mean
     from tokmem.data.lessons.server import is_server
     from tokmem.data.lessons.sources import read_lessons
 
     for source in sources:
         if not is_server(source):
             input_file(Path(source))
-    return read_lessons(sources)
+    found = read_lessons(sources)
+    names = [lesson.name for lesson in found]
+    for name in skip:
+        if name not in names:
+            raise ConfigError(
+                f"--skip {name}{did_you_mean(name, names)}", "a name in the sources", "correct it"
+            )
+    if not {*names} - {*skip}:
+        raise ConfigError("all lessons are skipped", "at least one to learn", "skip fewer")
+    return [lesson for lesson in found if lesson.name not in skip]
 
 
 def _show_cards(cards: Sequence[dict[str, Any]], price: float, json: bool) -> None:

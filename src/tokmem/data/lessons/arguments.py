@@ -46,7 +46,8 @@ def draw_arguments(tool: Procedure, rng: Random) -> dict[str, Any]:
     raise DataError(
         f"no arguments of {tool.name!r} could be drawn: {reason}",
         "a schema of types, enums, formats and ranges",
-        "add `examples` to that part of the schema, or give --queries with the calls' own requests",
+        "add `examples` to that part of the schema, give --queries with the calls' own requests, "
+        f"or leave it out (--skip {tool.name})",
     )
 
 
