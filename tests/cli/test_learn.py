@@ -133,6 +133,74 @@ def test_long_work_asks_first(cli: Cli, prompt: Path, model: Path) -> None:
     assert not list(Path().glob("bank*/*"))
 
 
+def test_a_question_that_nobody_answers_names_the_option(cli: Cli, prompt: Path, model: Path) -> None:
+    args = ("learn", prompt, "--bank", "bank", "--backbone", model, "--make", 10**6, "--json")
+    done = cli(*args, input="")
+    assert done.exit_code == 2
+    assert "--yes" in done.stderr
+    assert "minutes of work" in done.stderr, "the output is JSON"
+    assert not done.stdout.strip()
+
+
+def test_a_dry_run_tells_its_costs_as_json(cli: Cli, prompt: Path, model: Path) -> None:
+    done = cli("learn", prompt, "--bank", "bank", "--backbone", model, "--dry-run", "--json")
+    told = json.loads(done.stdout)
+    assert (told["procedure"], told["source"]) == ("shout", "shout.txt")
+    assert told["prompt_tokens"] > 0
+    assert "capital letters" in told["prompt"]
+
+
+def test_the_folder_of_a_run_stands_for_its_bank(cli: Cli, learned: Path, model: Path) -> None:
+    inner = Path("run", "banks", "only")
+    inner.parent.mkdir(parents=True)
+    learned.rename(inner)
+    Path("whisper.txt").write_text("Write the text in small letters.", "utf-8")
+    done = cli("learn", "whisper.txt", "--bank", "run", "--yes", *FAST, "--backbone", model)
+    assert done.exit_code == 0, done.output
+    assert load_bank(inner)[0].names == ("shout", "whisper")
+
+
+def test_the_way_out_of_a_name_that_is_taken_is_a_whole_command(
+    cli: Cli, learned: Path, model: Path, prompt: Path
+) -> None:
+    prompt.write_text("Another prompt of the same name.", "utf-8")
+    refused = cli("learn", prompt, "--bank", learned, "--yes", *FAST, "--backbone", model)
+    assert f"bank remove {learned} shout" in " ".join(refused.output.split())
+
+
+@pytest.mark.parametrize("dry", [("--dry-run",), ("--yes",)])
+def test_what_cannot_be_taught_is_refused_before_any_work(
+    cli: Cli, prompt: Path, model: Path, dry: tuple[str, ...]
+) -> None:
+    coded = {"type": "object", "properties": {"code": {"type": "string", "pattern": "^x{9}$"}}}
+    coded["required"] = ["code"]
+    tools = [{"name": "one", "parameters": {"type": "object"}}, {"name": "two", "parameters": coded}]
+    Path("tools.json").write_text(json.dumps(tools), "utf-8")
+    base = ("--bank", "bank", "--backbone", model, *dry)
+    refused = cli("learn", "tools.json", *base)
+    assert refused.exit_code == 2
+    assert "no arguments of 'two'" in refused.output
+    assert "--skip two" in refused.output
+    skipped = cli("learn", "tools.json", *base, "--dry-run", "--skip", "two")
+    assert skipped.exit_code == 0, skipped.output
+    assert "one (tool" in skipped.output
+    assert "two (tool" not in skipped.output
+    Path("queries.txt").write_text("\n".join((*QUERIES, "France " * 600)), "utf-8")
+    refused = cli("learn", prompt, "--queries", "queries.txt", *base)
+    assert refused.exit_code == 2
+    assert "query 6, 'France France" in refused.output
+    assert not list(Path().glob("bank*/*"))
+
+
+@pytest.mark.parametrize(
+    ("skip", "message"), [("shot", "close: shout"), ("shout", "all lessons are skipped")]
+)
+def test_what_is_skipped_must_be_there_and_not_all(cli: Cli, prompt: Path, skip: str, message: str) -> None:
+    refused = cli("learn", prompt, "--bank", "bank", "--backbone", "no-such-model", "--skip", skip)
+    assert refused.exit_code == 2
+    assert message in refused.output
+
+
 def test_a_broken_source_is_refused_before_the_backbone_loads(cli: Cli) -> None:
     Path("empty.txt").write_text(" ", "utf-8")
     done = cli("learn", "empty.txt", "--bank", "bank", "--backbone", "no-such-model")

@@ -6,7 +6,7 @@ import pytest
 
 from tokmem.errors import DataError, TokMemError
 from tokmem.eval import rouge
-from tokmem.eval.rouge import TextRates, exact_match, rouge_l, score_texts
+from tokmem.eval.rouge import TextRates, exact_match, rouge_l, rouge_l_of_any_script, score_texts
 
 
 def test_exact_match_sets_case_punctuation_and_white_space_aside() -> None:
@@ -27,6 +27,31 @@ def test_empty_predictions_score_nothing() -> None:
     pytest.importorskip("rouge_score")
     for empty in ("", " \n"):
         assert (rouge_l(empty, ["?", "a"]), exact_match(empty, ["?", ""])) == (0.0, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("prediction", "reference", "score"),
+    [
+        ("Привет, мир", "привет мир", 80.0),  # the comma counts: P = 2/3, R = 1
+        ("你好世界", "你好世界", 100.0),
+        ("你好", "你好世界", 200 / 3),
+        ("नमस्ते दुनिया", "नमस्ते दुनिया", 100.0),
+        ("{}", "{}", 100.0),
+        ('{"a": 1}', "{}", 2 * (2 / 7) / (2 / 7 + 1) * 100),
+        ("", "你好", 0.0),
+        ("hello", "Привет", 0.0),
+    ],
+)
+def test_rouge_of_other_scripts_counts_their_letters(prediction: str, reference: str, score: float) -> None:
+    pytest.importorskip("rouge_score")
+    assert rouge_l_of_any_script(prediction, [reference]) == pytest.approx(score)
+
+
+def test_rouge_of_any_script_is_the_published_one_for_english() -> None:
+    pytest.importorskip("rouge_score")
+    for prediction in ("police killing", "naïve: the police", "", "{}"):
+        references = ["the", "police killed the gunman"]
+        assert rouge_l_of_any_script(prediction, references) == rouge_l(prediction, references)
 
 
 def test_micro_weighs_examples_and_macro_procedures() -> None:

@@ -114,7 +114,7 @@ class SlotMap:
         if repeated:
             raise BankError(f"procedure {repeated[0]!r} twice", "unique names", "rename one, or leave it out")
         for name in names:
-            _check_name(name)
+            check_name(name)
         if ids is None:
             flat = self._free(width * len(names))
             ids = [tuple(flat[i : i + width]) for i in range(0, len(flat), width)]
@@ -161,7 +161,7 @@ class SlotMap:
         self.ids(old)
         if new in self._ids:
             raise BankError(f"procedure {new!r} twice", "a name that the bank does not have yet")
-        _check_name(new)
+        check_name(new)
         self._ids = {new if name == old else name: ids for name, ids in self._ids.items()}
 
 
@@ -169,7 +169,7 @@ class SlotMap:
 _UNFIT = ("Cc", "Zl", "Zp", "Cs")
 
 
-def _check_name(name: str) -> None:
+def check_name(name: str) -> None:
     """Refuses a name that tables and files cannot show on one line."""
     if not has_visible_text(name) or any(unicodedata.category(letter) in _UNFIT for letter in name):
         raise BankError(f"a procedure named {name!r}", "a name of visible text on one line", "choose another")

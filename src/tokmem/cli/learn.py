@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict
@@ -13,7 +14,7 @@ import typer
 from tokmem.cli import launched
 from tokmem.cli.flags import Flags, given, track_config, training_given
 from tokmem.cli.inputs import input_file
-from tokmem.cli.memory import FASTEST, bank_config, for_speed
+from tokmem.cli.memory import FASTEST, bank_config, bank_itself, for_speed
 from tokmem.cli.shared import command_line, console, load, show_json, show_table
 from tokmem.errors import ConfigError
 from tokmem.locks import lock_folder
@@ -24,6 +25,7 @@ if TYPE_CHECKING:  # importing them takes seconds
     from tokmem.methods.lessons.cost import Cost
     from tokmem.methods.lessons.settings import LessonSettings
     from tokmem.methods.tokmem import TokMem
+    from tokmem.records import Example
 
 EXAMPLE = "tokmem learn polite.txt --bank runs/learned --queries queries.txt"
 FLAGS = Flags(
@@ -58,6 +60,10 @@ def learn(
             callback=input_file,
         ),
     ] = None,
+    skip: Annotated[
+        list[str] | None,
+        typer.Option(help="Name of a procedure to leave out, such as one tool of a list; may be repeated."),
+    ] = None,
     make: Annotated[int, typer.Option(help="How many queries to make.")] = 64,
     max_new_tokens: Annotated[int, typer.Option(help="Most tokens of a response.")] = 64,
     teacher_top_k: Annotated[int, typer.Option(help="Tokens of the teacher's predictions to keep.")] = 32,
@@ -70,7 +76,10 @@ def learn(
     ] = 0.0,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before long work.")] = False,
-    json: Annotated[bool, typer.Option("--json", help="Print a card as JSON for each procedure.")] = False,
+    json: Annotated[
+        bool,
+        typer.Option("--json", help="Print a card, or with --dry-run the cost, as JSON for each procedure."),
+    ] = False,
 ) -> None:
     """Learn procedures from prompts, skills and tools, without labels.
 
@@ -84,8 +93,9 @@ def learn(
     settings = LessonSettings(
         queries=make, max_new_tokens=max_new_tokens, top_k=teacher_top_k, hard=hard, seed=seed
     )
-    lessons = _lessons(sources)
+    lessons = _lessons(sources, skip or ())
     asked = read_queries(queries) if queries else []
+    bank = bank_itself(bank) or bank if bank.is_dir() else bank
     with nullcontext() if dry_run else _locked(bank):
         memory, notes, config = _open(bank, given(ctx))
         # A procedure may have been removed or renamed since its lesson.
@@ -94,9 +104,12 @@ def learn(
         how = recipe(memory, training)
         marks = {one.name: (identity(memory, one, settings, asked), how) for one in lessons}
         todo = [one for one in lessons if not _is_of(cards.get(one.name, {}), *marks[one.name])]
-        costs = _costs(memory, todo, settings, training, len(asked))
+        costs = _costs(memory, todo, settings, training, asked, bank)
         if not json:
             _show_plan(todo, costs, len(lessons) - len(todo), dry_run)
+        elif dry_run:
+            named = zip(todo, costs, strict=True)
+            show_json([{"procedure": one.name, "source": one.source, **asdict(cost)} for one, cost in named])
         if dry_run or not _agreed(costs, yes):
             return
         beside = bank.with_name(f"{bank.name}.lessons")
@@ -110,15 +123,25 @@ def learn(
         console().print(f"Bank: {bank}\nTry:  {command_line('recall', bank, 'QUERY')}", markup=False)
 
 
-def _lessons(sources: Sequence[str]) -> Sequence[Lesson]:
-    """Reads the lessons; a missing file is told with the command that makes such files."""
+def _lessons(sources: Sequence[str], skip: Sequence[str]) -> Sequence[Lesson]:
+    """Reads the lessons that are not skipped; says which command makes a file that is missing."""
+    from tokmem.data.fields import did_you_mean
     from tokmem.data.lessons.server import is_server
     from tokmem.data.lessons.sources import read_lessons
 
     for source in sources:
         if not is_server(source):
             input_file(Path(source))
-    return read_lessons(sources)
+    found = read_lessons(sources)
+    names = [lesson.name for lesson in found]
+    for name in skip:
+        if name not in names:
+            raise ConfigError(
+                f"--skip {name}{did_you_mean(name, names)}", "a name in the sources", "correct it"
+            )
+    if not {*names} - {*skip}:
+        raise ConfigError("all lessons are skipped", "at least one to learn", "skip fewer")
+    return [lesson for lesson in found if lesson.name not in skip]
 
 
 def _show_cards(cards: Sequence[dict[str, Any]], price: float, json: bool) -> None:
@@ -171,12 +194,17 @@ def _open(bank: Path, settings: dict[str, str]) -> tuple[TokMem, dict[str, Any],
 
 
 def _costs(
-    memory: TokMem, lessons: Sequence[Lesson], settings: LessonSettings, training: dict[str, Any], given: int
+    memory: TokMem,
+    lessons: Sequence[Lesson],
+    settings: LessonSettings,
+    training: dict[str, Any],
+    queries: Sequence[Example],
+    bank: Path,
 ) -> list[Cost]:
-    """What each lesson will cost; `given` is the number of queries that the user gives."""
+    """What each lesson will cost; refuses those that cannot be taught."""
     from tokmem.methods.lessons.cost import cost_of, seconds_a_token
     from tokmem.methods.lessons.settings import BATCH
-    from tokmem.methods.lessons.teacher import Teacher
+    from tokmem.methods.lessons.teach import teacher_of
     from tokmem.train.defaults import settings_for
 
     taken = next((lesson.name for lesson in lessons if lesson.name in memory), None)
@@ -184,12 +212,12 @@ def _costs(
         raise ConfigError(
             f"procedure {taken!r}, which the bank has from another lesson",
             "a new name, or the same lesson with the same settings",
-            f"rename it, or: {command_line('bank', 'remove', 'BANK', taken)}",
+            f"rename it, or: {command_line('bank', 'remove', bank, taken)}",
         )
+    teachers = [teacher_of(memory, lesson, settings, queries) for lesson in lessons]
     pace = seconds_a_token(memory.backbone.model) if lessons else 0.0
-    how = settings_for(given or settings.queries, memory.backbone, training, batch=BATCH)
-    teachers = [Teacher(memory.backbone, memory.chat, lesson, settings) for lesson in lessons]
-    return [cost_of(teacher, settings, how, given, pace) for teacher in teachers]
+    how = settings_for(len(queries) or settings.queries, memory.backbone, training, batch=BATCH)
+    return [cost_of(teacher, settings, how, len(queries), pace) for teacher in teachers]
 
 
 def _show_plan(todo: Sequence[Lesson], costs: Sequence[Cost], done: int, whole: bool) -> None:
@@ -211,5 +239,18 @@ def _agreed(costs: Sequence[Cost], yes: bool) -> bool:
         yes
         or launched.count() > 1  # they have no common terminal to answer at
         or seconds <= _ASK
-        or typer.confirm(f"Begin about {seconds / 60:.0f} minutes of work?", abort=True)
+        or _confirmed(f"Begin about {counted(round(seconds / 60), 'minute')} of work?")
     )
+
+
+def _confirmed(question: str) -> bool:
+    """Asks on the error stream, since the output may be JSON; refuses if there is nobody to answer."""
+    try:
+        agreed = typer.confirm(question, err=True)
+    except typer.Abort as error:
+        if sys.stdin.isatty():
+            raise
+        raise ConfigError("no answer to the question", "yes or no", "give --yes to begin at once") from error
+    if not agreed:
+        raise typer.Abort
+    return True

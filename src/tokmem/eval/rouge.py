@@ -6,6 +6,7 @@ scores 0, even against a reference of which normalisation leaves nothing.
 
 from __future__ import annotations
 
+import re
 import string
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
@@ -16,6 +17,10 @@ from statistics import fmean
 from tokmem.errors import DataError, TokMemError
 
 _NO_PUNCTUATION = str.maketrans("", "", string.punctuation)
+_MARKS = re.escape(string.punctuation)
+# Thai, Lao, Burmese, Khmer, Chinese and Japanese: scripts without blanks between words, and their marks.
+_SINGLE = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3000-\u30ff\u3400-\u9fff\uf900-\ufaff\uff00-\uff65"
+_WORDS = re.compile(f"[{_SINGLE}{_MARKS}]|[^\\s{_SINGLE}{_MARKS}]+")
 
 
 @dataclass(frozen=True)
@@ -84,6 +89,22 @@ def rouge_l(prediction: str, references: Sequence[str]) -> float:
     return 100.0 * max(scorer(reference, prediction) for reference in references)
 
 
+def rouge_l_of_any_script(prediction: str, references: Sequence[str]) -> float:
+    """`rouge_l`, which reads ASCII letters and digits alone, or its like for references of other letters.
+
+    Where most letters and digits of the references are not ASCII, the words are runs of any letters, single
+    letters of scripts without blanks, and marks such as brackets.
+
+    Raises:
+        TokMemError: rouge_score is not installed.
+    """
+    letters = [letter for text in references for letter in text if letter.isalnum()]
+    if 2 * sum(letter.isascii() for letter in letters) > len(letters):
+        return rouge_l(prediction, references)
+    scorer = _scorer(any_script=True)
+    return 100.0 * max(scorer(reference, prediction) for reference in references)
+
+
 def exact_match(prediction: str, references: Sequence[str]) -> float:
     """Returns 100 if the prediction equals a reference but for case, punctuation and white space, else 0."""
     if not prediction.strip():
@@ -105,8 +126,16 @@ def normalise(text: str) -> str:
     return " ".join(text.lower().translate(_NO_PUNCTUATION).split())
 
 
+class _AnyScript:
+    """Divides texts of any script into words."""
+
+    def tokenize(self, text: str) -> list[str]:
+        """The words, in lower case."""
+        return _WORDS.findall(text.lower())
+
+
 @cache
-def _scorer() -> Callable[[str, str], float]:
+def _scorer(*, any_script: bool = False) -> Callable[[str, str], float]:
     try:
         from rouge_score.rouge_scorer import RougeScorer
     except ImportError as error:
@@ -115,7 +144,7 @@ def _scorer() -> Callable[[str, str], float]:
             "the scorer that Natural Instructions uses",
             'pip install "tokmem[eval]"',
         ) from error
-    scorer = RougeScorer(["rougeL"], use_stemmer=True)
+    scorer = RougeScorer(["rougeL"], use_stemmer=True, tokenizer=_AnyScript() if any_script else None)
     return lambda reference, prediction: float(scorer.score(reference, prediction)["rougeL"].fmeasure)
 
 

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import shlex
+import signal
 import sys
+import threading
+import time
 from importlib.util import find_spec
 from pathlib import Path
 from types import SimpleNamespace
@@ -86,18 +89,36 @@ def test_stdio_needs_a_command() -> None:
         read_server("stdio:")
 
 
+@needs_client
+def test_a_command_with_an_open_quotation_is_refused() -> None:
+    with pytest.raises(ConfigError, match="No closing quotation"):
+        read_server("stdio:serve 'all")
+
+
+@needs_client
+def test_an_interrupt_does_not_wait_for_the_server(tmp_path: Path) -> None:
+    source = command(tmp_path, "import time; time.sleep(60)")
+    timer = threading.Timer(3, signal.raise_signal, (signal.SIGINT,))
+    timer.start()
+    began = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        read_server(source, 25)
+    timer.join()
+    assert time.monotonic() - began < 15
+
+
 class Page(SimpleNamespace):
     """One page of `tools/list`."""
 
     @classmethod
-    def of(cls, number: int, last: int) -> Page:
+    def of(cls, number: int, last: int, end: str | None = None) -> Page:
         raw = {"name": f"tool_{number}", "inputSchema": {"type": "object", "properties": {}}}
         tool = SimpleNamespace(model_dump=lambda **_: raw)
-        return cls(tools=[tool], next_cursor=None if number == last else str(number + 1))
+        return cls(tools=[tool], next_cursor=end if number == last else str(number + 1))
 
 
-def client_of(last: int) -> type:
-    """A client of a server whose list has so many pages."""
+def client_of(last: int, end: str | None) -> type:
+    """A client of a server whose list has so many pages; the last one's cursor is `end`."""
 
     class Client:
         def __init__(self, target: object) -> None:
@@ -110,18 +131,19 @@ def client_of(last: int) -> type:
             pass
 
         async def list_tools(self, *, cursor: str | None) -> Page:
-            return Page.of(int(cursor or 0), last)
+            return Page.of(int(cursor or 0), last, end)
 
     return Client
 
 
-def stand_in(monkeypatch: pytest.MonkeyPatch, last: int) -> None:
-    module = SimpleNamespace(Client=client_of(last), StdioServerParameters=SimpleNamespace)
+def stand_in(monkeypatch: pytest.MonkeyPatch, last: int, end: str | None = None) -> None:
+    module = SimpleNamespace(Client=client_of(last, end), StdioServerParameters=SimpleNamespace)
     monkeypatch.setitem(sys.modules, "mcp", module)
 
 
-def test_all_pages_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
-    stand_in(monkeypatch, 2)
+@pytest.mark.parametrize("end", [None, ""])
+def test_all_pages_are_read(monkeypatch: pytest.MonkeyPatch, end: str | None) -> None:
+    stand_in(monkeypatch, 2, end)
     assert [lesson.name for lesson in read_server("stdio:serve --all")] == ["tool_0", "tool_1", "tool_2"]
 
 

@@ -34,6 +34,29 @@ def test_a_prompt_is_named_for_its_file_and_described_by_its_first_line(tmp_path
     assert not lesson.is_tool
 
 
+def test_line_ends_of_windows_make_no_other_prompt(tmp_path: Path) -> None:
+    path = tmp_path / "p.txt"
+    texts = []
+    for end in (b"\n", b"\r\n"):
+        path.write_bytes(end.join((b"Answer politely.", b"", b"Always.", b"")))
+        texts.append(read_lessons([path])[0])
+    assert texts[0] == texts[1]
+
+
+def test_the_end_of_a_name_counts_in_capitals_too(tmp_path: Path) -> None:
+    (lesson,) = read_lessons([write(tmp_path / "TOOLS.JSON", [WHOLE])])
+    assert lesson.is_tool
+
+
+def test_a_folder_of_skills_names_them(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"has no SKILL\.md.*another folder"):
+        read_lessons([tmp_path])
+    skill(tmp_path / "b", "b")
+    skill(tmp_path / "a", "a")
+    with pytest.raises(DataError, match=r"has no SKILL\.md.*one by one: a, b"):
+        read_lessons([tmp_path])
+
+
 @pytest.mark.parametrize("empty", ["", " \n\u200b\n"])
 def test_an_empty_prompt_is_refused(tmp_path: Path, empty: str) -> None:
     with pytest.raises(DataError, match="empty"):
@@ -70,11 +93,16 @@ def test_a_broken_skill_is_refused(tmp_path: Path, change: dict[str, str], messa
         read_lessons([skill(tmp_path / "pdf-forms", **change)])
 
 
+NAMED = {"name": "w", "description": "d"}
+WHOLE = {**NAMED, "parameters": SCHEMA}
 FORMS = {
     "openai": [{"type": "function", "function": {"name": "w", "description": "d", "parameters": SCHEMA}}],
     "flat": [{"type": "function", "name": "w", "description": "d", "parameters": SCHEMA}],
     "one": {"name": "w", "description": "d", "parameters": SCHEMA},
     "mcp": {"tools": [{"name": "w", "title": "W", "description": "d", "inputSchema": SCHEMA}]},
+    "message": {"jsonrpc": "2.0", "id": 1, "result": {"tools": [{**NAMED, "inputSchema": SCHEMA}]}},
+    "anthropic": [{**NAMED, "input_schema": SCHEMA}],
+    "request": {"model": "m", "messages": [], "tools": [{"type": "function", "function": WHOLE}]},
 }
 
 
@@ -84,6 +112,28 @@ def test_every_form_of_a_tool_is_the_same_lesson(tmp_path: Path, form: str) -> N
     assert lesson.is_tool
     assert (lesson.name, lesson.procedure.parameters) == ("w", SCHEMA)
     assert '"city"' in lesson.text
+
+
+@pytest.mark.parametrize("lines", [True, False])
+@pytest.mark.parametrize("message", [True, False])
+def test_pages_of_a_list_are_read_together(tmp_path: Path, lines: bool, message: bool) -> None:
+    pages: list[dict[str, object]] = [
+        {"tools": [{"name": name, "inputSchema": SCHEMA}], "nextCursor": more}
+        for name, more in (("a", "2"), ("b", None))
+    ]
+    if message:
+        pages = [{"jsonrpc": "2.0", "id": 1, "result": page} for page in pages]
+    content = "\n".join(map(json.dumps, pages)) if lines else pages
+    assert [one.name for one in read_lessons([write(tmp_path / "pages.json", content)])] == ["a", "b"]
+    content = "\n".join([json.dumps(pages[0])] * 2) if lines else pages[:1]
+    with pytest.raises(DataError, match="not the last page"):
+        read_lessons([write(tmp_path / "pages.json", content)])
+
+
+@pytest.mark.parametrize("key", ["parameters", "inputSchema"])
+def test_a_schema_of_null_is_none(tmp_path: Path, key: str) -> None:
+    (lesson,) = read_lessons([write(tmp_path / "tools.json", [{"name": "w", key: None}])])
+    assert lesson.procedure.parameters == {"type": "object", "properties": {}}
 
 
 def test_a_bfcl_file_gives_each_function_once_with_standard_types(tmp_path: Path) -> None:
@@ -117,7 +167,12 @@ def test_lines_of_bfcl_may_use_a_name_twice(
         ([], "no tools"),
         ("{", "line 1"),
         ({"resources": []}, "a list of tools"),
-        ({"tools": [{"name": "w"}], "nextCursor": "2"}, "one page"),
+        ({"tools": [{"name": "w"}], "nextCursor": "2"}, "not the last page"),
+        ({"jsonrpc": "2.0", "error": {"code": -32601, "message": "Method not found"}}, "Method not found"),
+        ('[\n{"name": "w"},\n{"name": "v"}\n{}]', "line 4"),
+        ([{"name": ""}], "tool 0: a procedure named ''"),
+        ([{"name": "a\nb"}], "visible text on one line"),
+        ([{"name": "w", "description": 5}], "the description of 'w'"),
         ([{"description": "nameless"}], "without a name"),
         ([{"name": "w", "parameters": "none"}], "schema of 'w'"),
         ([{"name": "w", "parameters": {"type": "object", "properties": {"a": {"type": "text"}}}}], "text"),

@@ -117,6 +117,21 @@ def test_a_lesson_is_measured_against_references_if_there_are_any(backbone: Back
     assert (judged.measured_by, judged.teacher) == ("references", 0)
 
 
+def test_a_card_measures_responses_in_any_language(
+    backbone: Backbone, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers = Teacher.answers
+
+    def russian(self: Teacher, examples: list[Example], *, reads: bool = True, **options: Any) -> Any:
+        text = "Привет, мир" if reads else "Привет"
+        return [replace(answer, text=text) for answer in answers(self, examples, reads=reads, **options)]
+
+    monkeypatch.setattr(Teacher, "answers", russian)
+    card = lesson(memory(backbone))
+    assert card.teacher == pytest.approx(100)
+    assert 0 < card.no_prompt < 100
+
+
 def test_queries_are_made_where_none_are_given(backbone: Backbone) -> None:
     card = lesson(memory(backbone), queries=())
     again = lesson(memory(backbone), queries=())
@@ -169,6 +184,17 @@ def test_an_interrupted_lesson_goes_on(
     monkeypatch.setattr(Teacher, "targets", None)
     made = memory(backbone)
     assert replace(lesson(made, folder=tmp_path), seconds=0) == replace(whole, seconds=0)
+
+
+@pytest.mark.parametrize("file", ["queries.json", "responses.json"])
+def test_a_kept_file_that_lost_its_queries_is_refused(backbone: Backbone, tmp_path: Path, file: str) -> None:
+    made = memory(backbone)
+    lesson(made, folder=tmp_path)
+    made.remove("upper")
+    (folder,) = tmp_path.glob("upper-*")
+    (folder / file).write_text("[]", "utf-8")
+    with pytest.raises(DataError, match=f"{file}: 0 queries"):
+        lesson(made, folder=tmp_path)
 
 
 def test_queries_that_differ_in_their_instruction_are_other_queries(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import shlex
-from collections.abc import Iterator
+from collections.abc import Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -36,9 +36,7 @@ def read_server(source: str, seconds: float = WAIT) -> tuple[Lesson, ...]:
     """
     target = _target(source)
     try:
-        # A thread of its own: the caller may run an event loop, as notebooks do.
-        with ThreadPoolExecutor(1) as thread:
-            tools = thread.submit(asyncio.run, asyncio.wait_for(_tools(target), seconds)).result()
+        tools = _run(asyncio.wait_for(_tools(target), seconds))
     except (TimeoutError, asyncio.TimeoutError) as error:
         raise DataError(
             f"{source}: no list of tools within {seconds:g} seconds",
@@ -53,6 +51,16 @@ def read_server(source: str, seconds: float = WAIT) -> tuple[Lesson, ...]:
     return tuple(tool_lesson(tool, f"{source}, tool {number}") for number, tool in enumerate(tools))
 
 
+def _run(asking: Coroutine[Any, Any, list[dict[str, Any]]]) -> list[dict[str, Any]]:
+    """Runs a coroutine, in a thread of its own if the caller runs an event loop, as notebooks do."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return asyncio.run(asking)  # an interrupt cancels it at once; a thread would have to end first
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(asyncio.run, asking).result()
+
+
 def _target(source: str) -> Any:
     """What the client connects to."""
     try:
@@ -63,7 +71,10 @@ def _target(source: str) -> Any:
         ) from error
     if not source.startswith(STDIO):
         return source
-    words = shlex.split(source.removeprefix(STDIO))
+    try:
+        words = shlex.split(source.removeprefix(STDIO))
+    except ValueError as error:
+        raise ConfigError(f"{source!r}: {error}", "stdio:COMMAND", "close the quotation") from error
     if not words:
         raise ConfigError(f"{source!r} without a command", "stdio:COMMAND", "name the command")
     return StdioServerParameters(command=words[0], args=words[1:])
@@ -80,7 +91,7 @@ async def _tools(target: Any) -> list[dict[str, Any]]:
             page = await client.list_tools(cursor=cursor)
             found += [tool.model_dump(mode="json", by_alias=True, exclude_none=True) for tool in page.tools]
             cursor = page.next_cursor
-            if cursor is None:
+            if not cursor:  # some servers end with an empty one
                 return found
     raise RuntimeError(f"more than {_MOST_PAGES} pages of tools")
 

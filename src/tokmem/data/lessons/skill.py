@@ -24,11 +24,15 @@ def read_skill(folder: Path) -> Lesson:
     """Reads the `SKILL.md` of a folder. Fields that it does not use, such as `license`, are left alone.
 
     Raises:
-        DataError: the file cannot be read, its front matter is broken, a name or description breaks the
-            format's rules, or there are no instructions.
+        DataError: there is no such file, it cannot be read, its front matter is broken, a name or description
+            breaks the format's rules, or there are no instructions.
     """
     path = folder / SKILL
     where = str(path)
+    if not path.is_file():
+        inner = sorted(one.parent.name for one in folder.glob(f"*/{SKILL}"))
+        do = f"name its skills one by one: {', '.join(inner[:5])}" if inner else "name another folder"
+        raise DataError(f"{folder} has no {SKILL}", "the folder of a skill", do)
     try:
         text = decode_utf8(read_bytes(path))
     except ValueError as error:

@@ -47,7 +47,7 @@ def _read(source: str | Path) -> Sequence[Lesson]:
     path = Path(source)
     if path.is_dir() or path.name == SKILL:
         return [read_skill(path if path.is_dir() else path.parent)]
-    if path.suffix in (".json", ".jsonl"):
+    if path.suffix.lower() in (".json", ".jsonl"):
         return read_tools(path)
     return [read_prompt(path)]
 
@@ -59,7 +59,7 @@ def read_prompt(path: Path) -> Lesson:
         DataError: the file cannot be read, is not UTF-8, or shows nothing.
     """
     try:
-        text = decode_utf8(read_bytes(path))
+        text = decode_utf8(read_bytes(path)).replace("\r\n", "\n")
     except ValueError as error:
         raise DataError(f"{path}: {error}", "text in UTF-8", "save it as UTF-8") from error
     if not has_visible_text(text):

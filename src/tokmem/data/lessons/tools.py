@@ -4,26 +4,31 @@
 |---|---|
 | OpenAI | `{"type": "function", "function": {"name", "description", "parameters"}}`, or the inner object |
 | MCP | an entry of `{"tools": [{"name", "description", "inputSchema"}]}`, the result of `tools/list` |
+| Anthropic | `{"name", "description", "input_schema"}` |
 | BFCL | JSON lines of such objects, or with such objects under `function`; schemas say `dict` for `object` |
+
+The result of `tools/list` may stand in its JSON-RPC message. Several pages make a list, or JSON lines.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from tokmem.bank.slots import check_name
 from tokmem.data.calls.schema_check import check_schema
-from tokmem.data.coerce import as_procedures
 from tokmem.data.fields import expect, parse_object, read_bytes, text_lines
 from tokmem.data.lessons.lesson import Lesson
-from tokmem.errors import DataError
+from tokmem.errors import BankError, DataError
 from tokmem.log import logger
 from tokmem.records import Procedure
 from tokmem.strict_json import parse_json
 
 _BFCL_TYPES = {"dict": "object", "float": "number", "tuple": "array"}
+_SCHEMAS = ("parameters", "inputSchema", "input_schema")
+_NO_ARGUMENTS: Mapping[str, Any] = {"type": "object", "properties": {}}
 _WANTED = "a list of tools, an MCP result with `tools`, or JSON lines of tools or with `function`"
 _TEXT = (
     "This function can be called:\n{tool}\n"
@@ -72,35 +77,61 @@ def tool_lesson(raw: Mapping[str, Any], where: str) -> Lesson:
     inner = raw.get("function", raw)
     if not isinstance(inner, Mapping) or not isinstance(inner.get("name"), str):
         raise DataError(f"{where}: a tool without a name", '{"name": ..., "description": ...}', "name it")
-    schema = inner.get("parameters", inner.get("inputSchema", {"type": "object", "properties": {}}))
-    expect(schema, dict, f"{where}: the schema of {inner['name']!r}")
-    procedure = as_procedures({**inner, "parameters": _standard(schema)})[0]
+    try:
+        check_name(inner["name"])
+    except BankError as error:
+        raise DataError(f"{where}: {error.got}", error.wanted or "", "rename the tool") from error
+    given = (inner[key] for key in _SCHEMAS if inner.get(key) is not None)
+    schema = expect(next(given, _NO_ARGUMENTS), dict, f"{where}: the schema of {inner['name']!r}")
+    text = expect(inner.get("description") or "", str, f"{where}: the description of {inner['name']!r}")
+    procedure = Procedure(inner["name"], text, _standard(schema))
     check_schema(procedure, where)
     return Lesson(procedure, _TEXT.format(tool=_shown(procedure)), source=where)
 
 
-def _raw_tools(content: bytes, where: str) -> tuple[Iterable[object], bool]:
+def _raw_tools(content: bytes, where: str) -> tuple[Sequence[object], bool]:
     """The tools of a file as they stand there, and whether its lines are separate tasks."""
     try:
-        value = parse_json(content)
+        value, lines = parse_json(content), False
     except ValueError as error:
-        rows = [(parse_object(line, f"{where}, line {n}"), n) for n, line in text_lines(content, where)]
-        if not all("function" in row or "name" in row for row, _ in rows):
-            raise DataError(f"{where}: {error}", _WANTED, "check the file") from error
-        given = [(row.get("function", row), f"{where}, line {n}") for row, n in rows]
-        return [tool for value, line in given for tool in _several(value, line)], True
-    if isinstance(value, dict) and value.get("nextCursor"):
-        raise DataError(f"{where}: one page of tools", "all of them", "ask the server for the next pages too")
-    if isinstance(value, dict) and "name" not in value:
-        value = value.get("tools", value.get("function"))
-    return _several(value, where), False
+        value, lines = _lines(content, where, error), True
+    pages = value if isinstance(value, list) and value else [value]
+    if _result(pages[-1]).get("nextCursor"):
+        raise DataError(
+            f"{where}: not the last page of tools",
+            "all of them",
+            "ask the server for the next pages too, and write all pages as a list or as JSON lines",
+        )
+    return _listed(value, where), lines
 
 
-def _several(value: object, where: str) -> list[object]:
-    tools = [value] if isinstance(value, dict) else value
-    if not isinstance(tools, list):
-        raise DataError(f"{where}: {type(value).__name__} {value!r:.60}", _WANTED, "check the file")
-    return tools
+def _lines(content: bytes, where: str, error: ValueError) -> list[object]:
+    """The values of JSON lines; fails with `error` if the first line is no value by itself."""
+    lines = text_lines(content, where)
+    try:
+        parse_json(lines[0][1])
+    except ValueError:
+        raise DataError(f"{where}: {error}", _WANTED, "mend the file") from error
+    return [parse_object(line, f"{where}, line {number}") for number, line in lines]
+
+
+def _result(value: object) -> dict[str, Any]:
+    """What stands in a JSON-RPC message, or the object itself."""
+    found = value.get("result", value) if isinstance(value, dict) else None
+    return found if isinstance(found, dict) else {}
+
+
+def _listed(value: object, where: str) -> list[object]:
+    """The tools in a value: one tool, a list, or what holds a list."""
+    if isinstance(value, list):
+        return [tool for one in value for tool in (_listed(one, where) if isinstance(one, dict) else [one])]
+    inner = _result(value)
+    if "name" in inner or isinstance(inner.get("function"), dict) or "description" in inner:
+        return [inner]
+    held = inner.get("tools", inner.get("function"))
+    if not isinstance(held, list):
+        raise DataError(f"{where}: {type(value).__name__} {value!r:.200}", _WANTED, "check the file")
+    return held
 
 
 def _standard(schema: Any) -> Any:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
-from tokmem.eval.rouge import score_texts
+from tokmem.eval.rouge import rouge_l_of_any_script
 from tokmem.records import Answer, Example
 
 
@@ -51,9 +51,9 @@ class Card:
 
 
 def rouge(examples: Sequence[Example], right: Sequence[str], answers: Sequence[Answer]) -> float:
-    """ROUGE-L in percent, against references, or else against the given responses."""
+    """ROUGE-L in percent, in any language, against references, or else against the given responses."""
     accepted = [e.references or (text,) for e, text in zip(examples, right, strict=True)]
-    return score_texts(["lesson"] * len(answers), accepted, [a.response for a in answers]).micro.rouge_l
+    return fmean(rouge_l_of_any_script(a.response, ok) for a, ok in zip(answers, accepted, strict=True))
 
 
 def saved(teacher: Sequence[Answer], student: Sequence[Answer], tokens: int) -> float:

@@ -150,7 +150,7 @@ def _checked(examples: Iterable[Example], tried: int, lesson: Lesson) -> list[Ex
         raise DataError(
             f"{len(kept)} different queries for {lesson.name!r}, of {tried}",
             f"at least {FEWEST}",
-            "give queries of your own (--queries)",
+            f"give queries of your own (--queries), or leave it out (--skip {lesson.name})",
         )
     logger.info("%s: %d queries of %d; variety %.2f", lesson.name, len(kept), tried, variety(kept))
     return kept

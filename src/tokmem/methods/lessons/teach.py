@@ -21,16 +21,17 @@ from typing import Any, TypeAlias
 from tokmem.bank.bank import Bank
 from tokmem.data.coerce import as_query
 from tokmem.data.fields import take, take_texts
+from tokmem.data.lessons.arguments import draw_arguments
 from tokmem.data.lessons.lesson import Lesson
 from tokmem.data.lessons.sources import read_lessons
 from tokmem.data.queries import read_queries
-from tokmem.errors import ConfigError
+from tokmem.errors import ConfigError, DataError
 from tokmem.eval.rouge import check_scorer
 from tokmem.files import atomic_write_json, read_json
 from tokmem.methods.lessons.card import Card, rouge, saved
 from tokmem.methods.lessons.divergence import mean_divergence
 from tokmem.methods.lessons.queries import given_queries, make_queries, variety
-from tokmem.methods.lessons.settings import LessonSettings
+from tokmem.methods.lessons.settings import FEWEST, LessonSettings
 from tokmem.methods.lessons.start import choose_start
 from tokmem.methods.lessons.student import Student, banned_ids, train_student
 from tokmem.methods.lessons.teacher import Teacher
@@ -148,7 +149,7 @@ def prepare(
             "one of call_style plain",
             "train on calls",
         )
-    teacher = Teacher(memory.backbone, memory.chat, lesson, settings)
+    teacher = teacher_of(memory, lesson, settings, queries)
     mark = identity(memory, lesson, settings, queries)
     place = folder / f"{_file_name(lesson.name)}-{mark[:8]}" if folder else None
     asked = _stage(place, "queries.json", lesson.name, partial(_queries, memory, lesson, settings, queries))
@@ -160,6 +161,28 @@ def prepare(
     memory.add(lesson.procedure)
     targets = _targets(memory, teacher, examples, place, mark)
     return Ready(teacher, held, train, targets, place, mark)
+
+
+def teacher_of(
+    memory: Student, lesson: Lesson, settings: LessonSettings, queries: Sequence[Example] = ()
+) -> Teacher:
+    """Makes the teacher of a lesson, and refuses at once what could not be taught after long work.
+
+    Args:
+        memory: has the backbone.
+        lesson: what to teach.
+        settings: how.
+        queries: those that are given; none if they are to be made.
+
+    Raises:
+        DataError: the lesson or a query leaves no room, or no arguments of a tool can be drawn.
+    """
+    teacher = Teacher(memory.backbone, memory.chat, lesson, settings)
+    if queries:
+        teacher.check(_plain(memory, queries))
+    elif lesson.is_tool:
+        draw_arguments(lesson.procedure, stream(settings.seed, "try", lesson.name))
+    return teacher
 
 
 def teach_all(memory: Student, sources: Sources, queries: Queries, changes: Mapping[str, Any]) -> list[Card]:
@@ -216,8 +239,12 @@ def _queries(
 ) -> list[Example]:
     if not queries:
         return make_queries(lesson, memory.backbone, memory.chat, settings)
-    plain = [Example(_prompted(memory, e), references=e.references) for e in queries]
-    return given_queries(plain, lesson)
+    return given_queries(_plain(memory, queries), lesson)
+
+
+def _plain(memory: Student, queries: Sequence[Example]) -> list[Example]:
+    """Given queries as the student's prompt holds them."""
+    return [Example(_prompted(memory, e), references=e.references) for e in queries]
 
 
 def _prompted(memory: Student, query: Example) -> str:
@@ -247,6 +274,8 @@ def _stage(
         return made
 
     found = join_processes().value_of_first(rows)
+    if len(found) < FEWEST:  # somebody changed the file
+        raise DataError(f"{path or file}: {len(found)} queries", f"at least {FEWEST}", "remove it")
     return [_example(row, procedure, str(path or file)) for row in found]
 
 

@@ -46,14 +46,29 @@ class Teacher:
         self.context = int(getattr(config, "max_position_embeddings", None) or _NO_LIMIT)
         self.lm = MemoryLM(self.backbone.model, Bank(self.backbone.dim, self.backbone.id_space()))
         self.encoder = Encoder(self.chat, {}, max_length=self.context)
-        room = self.context - self.settings.max_new_tokens - len(self.chat.tail)
+        self.room = self.context - self.settings.max_new_tokens - len(self.chat.tail)
         needed = self.encoder.length(self.shown(Example("?")))
-        if needed > room:
+        if needed > self.room:
             raise DataError(
                 f"{self.lesson.source or self.lesson.name}: a prompt of {needed} tokens",
-                f"at most {room}: {self.backbone.id} reads {self.context}",
+                f"at most {self.room}: {self.backbone.id} reads {self.context}",
                 "shorten it, or take a backbone that reads more",
             )
+
+    def check(self, queries: Sequence[Example]) -> None:
+        """Refuses queries that leave no room for a response behind the lesson.
+
+        Raises:
+            DataError: one of them is too long.
+        """
+        for number, query in enumerate(queries, 1):
+            needed = self.encoder.length(self.shown(query))
+            if needed > self.room:
+                raise DataError(
+                    f"query {number}, {query.query!r:.40}...: {needed} tokens behind {self.lesson.name!r}",
+                    f"at most {self.room}: {self.backbone.id} reads {self.context}",
+                    "cut it, or leave it out",
+                )
 
     def shown(self, example: Example) -> Example:
         """The example as the teacher reads it."""
