@@ -17,6 +17,8 @@ from tokmem.methods.tokmem import TokMem
 from tokmem.model.placed import check_undivided
 
 Kind = Literal["hf", "peft", "lora", "gguf"]
+# What exports hold, tokenizers of every kind included; a folder with anything else has files of its user.
+FILES = (FACTS, CARD, gguf.FILE, "*.json", "*.safetensors", "*.jinja", "*.model", "merges.txt", "vocab.txt")
 
 
 @dataclass(frozen=True)
@@ -103,9 +105,9 @@ def export(
     if weights not in (None, *get_args(gguf.Weights)):
         raise ExportError(f"weights {weights!r}", f"one of {', '.join(get_args(gguf.Weights))}")
     folder, form = Path(folder), FORMS[to]
-    check_replaceable(folder, (FACTS, "*"))
+    check_replaceable(folder, FILES)
     vocabulary = plan_vocabulary(memory, spelling)
-    with replace_folder(folder, (FACTS, "*")) as draft:
+    with replace_folder(folder, FILES) as draft:
         logger.info("writing the export, which takes a while for a large backbone")
         form.write(memory, vocabulary, draft, **options)
         if check:
