@@ -163,7 +163,7 @@ def test_an_unknown_form_is_refused(tmp_path: Path) -> None:
 
 def test_a_users_folder_stays(tmp_path: Path) -> None:
     (tmp_path / "thesis.txt").write_text("years of work")
-    with pytest.raises(TokMemError, match="holds .thesis.txt.*one with tokmem.json"):
+    with pytest.raises(TokMemError, match=r"holds .thesis\.txt.*one with tokmem\.json"):
         export(tiny_memory(), tmp_path)
     assert [file.name for file in tmp_path.iterdir()] == ["thesis.txt"]
 
