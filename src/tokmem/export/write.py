@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
+from tokmem.bank.closed import gate_of, reference_of
 from tokmem.errors import ExportError
 from tokmem.export import adapter, gguf, hf, lora, peft
 from tokmem.export.card import CARD, FACTS, card, facts
@@ -107,6 +108,7 @@ def export(
     folder, form = Path(folder), FORMS[to]
     check_replaceable(folder, FILES)
     vocabulary = plan_vocabulary(memory, spelling)
+    _warn_of_single_answers(memory)
     with replace_folder(folder, FILES) as draft:
         logger.info("writing the export, which takes a while for a large backbone")
         form.write(memory, vocabulary, draft, **options)
@@ -116,3 +118,13 @@ def export(
         atomic_write_text(draft / CARD, card(memory, vocabulary, form.about))
         atomic_write_json(draft / FACTS, facts(memory, vocabulary, to, difference))
     return Exported(folder, to, dict(vocabulary.texts), difference)
+
+
+def _warn_of_single_answers(memory: TokMem) -> None:
+    """Warns of a bank whose computed addresses are those of states behind a prompt alone."""
+    if gate_of(memory.bank) is not None and not reference_of(memory.bank).call.any():
+        logger.warning(
+            "the bank's addresses were computed from single answers. An engine has no gate, and takes a "
+            "memory token wherever it is the likeliest, also within a response: try queries with the engine. "
+            "If it answers worse than recall, train with --addresses trained"
+        )
