@@ -21,6 +21,7 @@ from tokmem.strict_json import parse_json
 
 T = TypeVar("T")
 _FULL = {errno.ENOSPC, errno.EDQUOT}
+_CUT_SHORT = re.compile(r"\d+ requested and \d+ written")  # numpy's whole message of a full disk
 
 
 def cache_folder(name: str) -> Path:
@@ -192,7 +193,7 @@ def _filled(target: Path) -> Iterator[Path]:
         problem = _of_system(error, target)
         if problem is None:
             raise
-        _raise_if_full(problem, target, draft, _size(draft))
+        _raise_if_full(problem, target, draft)
         if problem is error:
             raise
         raise problem from error
@@ -273,20 +274,21 @@ def _swap(draft: Path, target: Path, old: Path) -> None:
 
 
 def _of_system(error: Exception, target: Path) -> OSError | None:
-    """The error of the system behind an error; libraries in Rust name it in their text alone."""
+    """The error of the system behind an error: Rust names it in the text alone, numpy nowhere."""
     if isinstance(error, OSError):
-        return error
+        cut = error.errno is None and _CUT_SHORT.fullmatch(str(error))
+        return OSError(errno.ENOSPC, str(error), str(target)) if cut else error
     found = re.search(r"\(os error (\d+)\)", str(error))
     return OSError(int(found[1]), os.strerror(int(found[1])), str(target)) if found else None
 
 
-def _raise_if_full(error: OSError, target: Path, draft: Path, needed: int) -> None:
+def _raise_if_full(error: OSError, target: Path, draft: Path, needed: int | None = None) -> None:
     if error.errno not in _FULL:
         return
     free = shutil.disk_usage(target.parent).free + _size(draft)  # the draft is about to be removed
     raise TokMemError(
         f"disk full while writing {target}: {free:,} bytes free",
-        f"at least {needed:,} bytes",
+        "more than that" if needed is None else f"at least {needed:,} bytes",
         "free some space, or write to another disk",
     ) from error
 

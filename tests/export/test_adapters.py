@@ -9,7 +9,7 @@ import pytest
 from peft import PeftModel
 from safetensors import SafetensorError
 
-from tests.export.tiny_memory import KINDS, logit_gap, tiny_memory
+from tests.export.tiny_memory import KINDS, PROCEDURES, logit_gap, tiny_memory
 from tokmem.errors import ExportError, TokMemError
 from tokmem.export import export
 from tokmem.export.model import shared_copy
@@ -73,3 +73,11 @@ def test_trainable_tokens_of_a_decoupled_bank_on_a_tied_backbone_are_refused(tmp
     with pytest.raises(ExportError, match="one matrix"):
         export(memory, tmp_path / "adapter", to="peft")
     assert not (tmp_path / "adapter").exists()
+
+
+@pytest.mark.parametrize("form", ["peft", "lora"])
+def test_a_bank_of_one_procedure_is_exported(form: str, tmp_path: Path) -> None:
+    memory = tiny_memory(policy="spare", coupled=False, procedures=PROCEDURES[:1])
+    made = export(memory, tmp_path / "adapter", to=form)  # type: ignore[arg-type]
+    assert made.difference is not None
+    assert made.difference < 1e-5

@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 import errno
+import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from gguf import GGMLQuantizationType, GGUFReader
+from gguf import GGMLQuantizationType, GGUFReader, GGUFWriter
 from gguf.quants import quantize
 
-from tests.export.tiny_memory import PROCEDURES, logit_gap, randomise
+from tests.export.tiny_memory import PROCEDURES, logit_gap, randomise, tiny_memory
 from tests.tiny_gguf import write_gguf
 from tokmem.bank.slots import IdPolicy
 from tokmem.data.calls.text import CallStyle
 from tokmem.errors import ExportError, TokMemError
 from tokmem.export import export
-from tokmem.export.gguf import Weights, quantised
+from tokmem.export.gguf import Weights, _copy_fields, quantised
 from tokmem.export.vocabulary import plan_vocabulary
 from tokmem.methods.tokmem import TokMem
 from tokmem.model.backbone import load_backbone
+from tokmem.model.catalog import SMOLLM2
 from tokmem.model.gguf import read_model, read_tokenizer
 
 
@@ -164,3 +167,49 @@ def test_another_file_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     with pytest.raises(ExportError, match="form hf"):
         export(memory, tmp_path / "served", source=tmp_path / "other.gguf")
     assert not (tmp_path / "served").exists()
+
+
+def test_a_full_disk_is_told_in_numpys_words_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    memory, path = gguf_memory(tmp_path, monkeypatch, "Q8_0", True)
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError("12800 requested and 10480 written")
+
+    monkeypatch.setattr("gguf.GGUFWriter.write_tensor_data", full)
+    with pytest.raises(TokMemError, match=r"disk full while writing .*; wanted: more than that"):
+        export(memory, tmp_path / "served", to="gguf", source=path)
+    assert not list(tmp_path.glob("*served*"))
+
+
+def test_a_file_keeps_its_own_alignment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    path, plain = tmp_path / "wide.gguf", tmp_path / "tiny.gguf"
+    write_gguf(plain, kind="F32")
+    held, writer = GGUFReader(plain), GGUFWriter(path, "llama")
+    writer.add_custom_alignment(64)
+    _copy_fields(held, writer, {})
+    for tensor in held.tensors:
+        writer.add_tensor(tensor.name, tensor.data, raw_dtype=tensor.tensor_type)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    memory = TokMem(load_backbone(str(path)), addresses="trained")
+    memory.add(PROCEDURES)
+    export(memory, tmp_path / "served", to="gguf", source=path)
+    new = GGUFReader(tmp_path / "served/model.gguf")
+    assert (held.alignment, new.alignment) == (32, 64)
+
+
+def test_a_missing_package_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    memory, path = gguf_memory(tmp_path, monkeypatch, "Q8_0", True)
+    monkeypatch.setitem(sys.modules, "gguf", None)
+    with pytest.raises(TokMemError, match="needs the package gguf"):
+        export(memory, tmp_path / "served", to="gguf", source=path)
+
+
+def test_a_folder_named_as_a_known_backbone_has_no_known_file(tmp_path: Path) -> None:
+    memory = tiny_memory()
+    memory.backbone = replace(memory.backbone, id=SMOLLM2)
+    with pytest.raises(ExportError, match="whose GGUF file is not known"):
+        export(memory, tmp_path / "served", to="gguf")

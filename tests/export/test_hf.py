@@ -177,7 +177,7 @@ def test_an_unknown_form_is_refused(tmp_path: Path) -> None:
 
 def test_a_users_folder_stays(tmp_path: Path) -> None:
     (tmp_path / "thesis.txt").write_text("years of work")
-    with pytest.raises(TokMemError, match="and no tokmem"):
+    with pytest.raises(TokMemError, match=r"holds .thesis\.txt.*one with tokmem\.json"):
         export(tiny_memory(), tmp_path)
     assert [file.name for file in tmp_path.iterdir()] == ["thesis.txt"]
 
@@ -190,3 +190,22 @@ def test_a_full_disk_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.M
     with pytest.raises(TokMemError, match="disk full"):
         export(tiny_memory(), tmp_path / "served")
     assert not [path for path in tmp_path.iterdir() if path.is_dir()]
+
+
+def test_a_file_that_a_user_put_into_an_export_stays(tmp_path: Path) -> None:
+    folder = export(tiny_memory(), tmp_path / "served", check=False).folder
+    export(tiny_memory(), folder, check=False)
+    (folder / "model-Q4_K_M.gguf").write_text("converted by hand")
+    with pytest.raises(TokMemError, match=r"holds 'model-Q4_K_M\.gguf'"):
+        export(tiny_memory(), folder, check=False)
+    assert (folder / "model-Q4_K_M.gguf").read_text() == "converted by hand"
+
+
+def test_the_card_has_the_scores_of_the_bank(tmp_path: Path) -> None:
+    memory = tiny_memory()
+    memory.save(tmp_path / "bank", {"scores": {"routing_accuracy": 98.5, "examples": 20, "sha256": "ab"}})
+    loaded = TokMem.load(tmp_path / "bank", memory.backbone)
+    card = (export(loaded, tmp_path / "served", check=False).folder / "README.md").read_text("utf-8")
+    assert "| routing: the right procedure was chosen | 98.5% |" in card
+    assert "Examples: 20" in card
+    assert "earlier state" not in card

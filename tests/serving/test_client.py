@@ -14,7 +14,7 @@ import pytest
 from tests.cli.conftest import Cli
 from tests.export.tiny_memory import tiny_memory
 from tokmem.errors import ServingError
-from tokmem.serving.client import answer_of
+from tokmem.serving.client import Client, answer_of
 
 CALL = {"name": "maps.find", "arguments": '{"place": "Lima"}'}
 
@@ -131,3 +131,22 @@ def test_a_server_that_dies_before_it_answers_is_told(fake: Fake, cli: Cli) -> N
 def test_a_reply_that_is_no_completion_is_told(reply: Any) -> None:
     with pytest.raises(ServingError, match="a chat completion"):
         answer_of("hi", reply)
+
+
+@pytest.mark.parametrize("count", ["many", float("inf"), [7]])
+def test_a_count_that_is_no_number_is_told(count: Any) -> None:
+    reply = {"choices": [{"message": {"content": "Hello."}}], "usage": {"prompt_tokens": count}}
+    with pytest.raises(ServingError, match="a chat completion"):
+        answer_of("hi", reply)
+
+
+def test_an_address_that_cannot_be_read_is_told() -> None:
+    with pytest.raises(ServingError, match=r"address 'http://\['; wanted: one such as"):
+        Client("http://[").ask("hi")
+
+
+def test_no_proxy_stands_before_the_loopback(fake: Fake, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+    monkeypatch.delenv("no_proxy", raising=False)
+    fake.say(content="Hello.")
+    assert Client(fake.url).ask("hi").text == "Hello."

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import ast
+import json
 import os
+import shlex
 import signal
 import socket
 import sys
@@ -11,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from tokmem.cli.serve import _show
 from tokmem.errors import ServingError
 from tokmem.serving import server as server_module
 from tokmem.serving.engines import ENGINES, HOST, Engine, choose_engine
@@ -102,5 +106,20 @@ def test_a_missing_engine_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     there = {name: Engine(name, e.form, e.needs, lambda: True, e.command) for name, e in ENGINES.items()}
     monkeypatch.setattr("tokmem.serving.engines.ENGINES", there)
     assert choose_engine(None, ("hf",)).name == "transformers"
-    with pytest.raises(ServingError, match=r"llama\.cpp, which reads gguf"):
+    with pytest.raises(
+        ServingError, match=r"llama\.cpp, which reads gguf.*to do: give a bank with --gguf FILE"
+    ):
         choose_engine("llama.cpp", ("hf",))
+
+
+def test_the_shown_commands_can_be_pasted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    name = """it's "mine\""""
+    with serving(engine(HEALTHY), tmp_path / name, tmp_path / "log") as running:
+        _show(running, tmp_path, tmp_path / name)
+    lines = capsys.readouterr().out.splitlines()
+    [curl] = (line for line in lines if line.startswith("curl"))
+    wanted = {"model": name, "messages": [{"role": "user", "content": "Hello"}]}
+    assert json.loads(shlex.split(curl)[-1]) == wanted
+    [client] = (line for line in lines if line.startswith("OpenAI"))
+    arguments = ast.parse(client, mode="eval").body.keywords  # type: ignore[attr-defined]
+    assert {one.arg: ast.literal_eval(one.value) for one in arguments} == wanted

@@ -94,7 +94,7 @@ The bank names its backbone. If that is a folder of yours, name the folder: `bac
 
 ## Scores
 
-{_scores(bank, training)}
+{scores_text(bank, training)}
 
 ## Limits
 
@@ -124,7 +124,13 @@ def _measured(training: Mapping[str, Any]) -> dict[str, float]:
     return {name: value for name, value in found.items() if isinstance(value, int | float)}
 
 
-def _scores(bank: Bank, training: Mapping[str, Any]) -> str:
+def scores_text(bank: Bank, training: Mapping[str, Any]) -> str:
+    """What a bank was measured to do, in Markdown.
+
+    Args:
+        bank: the bank.
+        training: what it remembers of its training.
+    """
     measured = _measured(training)
     if not measured:
         return "Not measured. `memory.evaluate(examples)` before saving writes scores here."

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
@@ -69,13 +71,14 @@ def _show(server: Server, bank: Path, folder: Path) -> None:
     """Prints how to ask the server."""
     from tokmem.serving.exported import export_kind
 
+    asked = {"model": server.model, "messages": [{"role": "user", "content": "Hello"}]}
     lines = [
         f"{server.engine.name} serves {folder} at {server.url}; its messages are in {server.log}",
         "",
         f"curl {server.url}/chat/completions -H 'Content-Type: application/json' "
-        f'-d \'{{"model": "{server.model}", "messages": [{{"role": "user", "content": "Hello"}}]}}\'',
+        f"-d {quote(json.dumps(asked))}",
         f'OpenAI(base_url="{server.url}", api_key="none").chat.completions.create('
-        f'model="{server.model}", messages=[{{"role": "user", "content": "Hello"}}])',
+        f"model={server.model!r}, messages={asked['messages']!r})",
         command_line("recall", *([] if export_kind(bank) else [bank]), "Hello", "--url", server.url),
         "",
         "Ctrl-C ends it.",

@@ -7,6 +7,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
@@ -57,7 +58,9 @@ def write_adapter(folder: Path, config: PeftConfig, tensors: Mapping[str, Tensor
     """Writes settings and tensors of an adapter; tensors have their names within the backbone."""
     config.save_pretrained(str(folder))
     held = {
-        f"base_model.model.{name}": tensor.detach().cpu().contiguous() for name, tensor in tensors.items()
+        # Copies: safetensors refuses tensors that share memory, as a matrix of one row and its transpose do.
+        f"base_model.model.{name}": tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
+        for name, tensor in tensors.items()
     }
     save_file(held, folder / WEIGHTS)
 

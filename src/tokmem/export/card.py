@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from tokmem import __version__
+from tokmem.bank.card import scores_text
 from tokmem.export.spelling import escaped
 from tokmem.export.vocabulary import Vocabulary
 from tokmem.methods.tokmem import TokMem
@@ -13,6 +14,7 @@ from tokmem.records import counted
 
 FACTS, CARD = "tokmem.json", "README.md"
 FORMAT = 1
+_THEIRS = "These are scores of the bank itself, by `tokmem`. An engine that rounds numbers may reach others."
 
 
 def facts(memory: TokMem, vocabulary: Vocabulary, kind: str, difference: float | None) -> dict[str, Any]:
@@ -68,7 +70,7 @@ def card(memory: TokMem, vocabulary: Vocabulary, what: str) -> str:
         for name, token in vocabulary.ids.items()
     )
     return f"""---
-base_model: {backbone.id}
+{f"license: {named.license.lower()}{chr(10)}" if named else ""}base_model: {backbone.id}
 tags: [tokmem, procedural-memory]
 ---
 
@@ -90,6 +92,12 @@ therefore calls its procedure. Keep these texts out of what users send if that m
 | procedure | text of its token | token id | description |
 |---|---|---|---|
 {rows}
+
+## Scores
+
+{_THEIRS}
+
+{scores_text(memory.bank, memory.history)}
 """
 
 

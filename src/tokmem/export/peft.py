@@ -44,5 +44,5 @@ def write(memory: TokMem, vocabulary: Vocabulary, folder: Path) -> None:
         inference_mode=True,
     )
     held = zip(names[:count], rows[:count], strict=True)
-    write_adapter(folder, config, {f"{name}.trainable_tokens_delta": part.clone() for name, part in held})
+    write_adapter(folder, config, {f"{name}.trainable_tokens_delta": part for name, part in held})
     write_tokenizer(memory, vocabulary, folder)

@@ -9,7 +9,7 @@ from http.client import HTTPException
 from typing import Any
 from urllib.error import HTTPError
 from urllib.parse import urlsplit
-from urllib.request import Request, urlopen
+from urllib.request import OpenerDirector, ProxyHandler, Request, build_opener
 
 from tokmem.errors import ServingError
 from tokmem.export.spelling import escaped, is_tool, spelled_calls, unescaped
@@ -17,6 +17,7 @@ from tokmem.records import Answer, Procedure, Turn
 from tokmem.strict_json import parse_json
 
 _TIMEOUT = 600.0  # seconds for one answer
+_LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
 def tool_list(procedures: Iterable[Procedure]) -> list[dict[str, Any]]:
@@ -68,11 +69,10 @@ class Client:
 
     def _post(self, body: Mapping[str, Any]) -> Any:
         base = self.url.rstrip("/").removesuffix("/v1")
-        if urlsplit(base).scheme not in ("http", "https"):
-            raise ServingError(f"address {self.url!r}", "one such as http://127.0.0.1:8080/v1")
+        opener = _opener(base)
         data, kind = json.dumps(body).encode(), {"Content-Type": "application/json"}
         try:
-            with urlopen(Request(f"{base}/v1/chat/completions", data, kind), timeout=_TIMEOUT) as reply:
+            with opener.open(Request(f"{base}/v1/chat/completions", data, kind), timeout=_TIMEOUT) as reply:
                 return parse_json(reply.read())
         except HTTPError as error:
             raise ServingError(
@@ -86,6 +86,21 @@ class Client:
                 "a server of chat completions",
                 "start one: tokmem serve BANK",
             ) from error
+
+
+def _opener(url: str) -> OpenerDirector:
+    """What opens an address: no proxy reaches this machine's loopback.
+
+    Raises:
+        ServingError: it is no address of the web.
+    """
+    try:
+        parts = urlsplit(url)
+    except ValueError:  # a bracket that is never closed
+        parts = urlsplit("")
+    if parts.scheme not in ("http", "https"):
+        raise ServingError(f"address {url!r}", "one such as http://127.0.0.1:8080/v1")
+    return build_opener(*([ProxyHandler({})] if parts.hostname in _LOOPBACK else ()))
 
 
 def answer_of(query: str, reply: Any) -> Answer:
@@ -108,6 +123,6 @@ def answer_of(query: str, reply: Any) -> Answer:
         ]
         turns = tuple(Turn(name, arguments.strip()) for name, arguments in calls)
         finished, count = choice.get("finish_reason") != "length", int(usage.get("prompt_tokens", 0))
-    except (KeyError, IndexError, TypeError, AttributeError) as error:
+    except (KeyError, IndexError, TypeError, ValueError, OverflowError, AttributeError) as error:
         raise ServingError(f"{str(reply)[:200]}", "a chat completion", "check the address") from error
     return Answer(query, turns, text.strip(), None, finished, count)

@@ -74,7 +74,17 @@ def _has_transformers_serve() -> bool:
 
 
 def _transformers(folder: Path, port: int, load: Load) -> list[str]:
-    """The process runs in the folder above, so that the model has the folder's short name."""
+    """The process runs in the folder above, so that the model has the folder's short name.
+
+    Raises:
+        ServingError: the engine would read the name otherwise.
+    """
+    if "@" in folder.name or folder.name.startswith("-"):
+        raise ServingError(
+            f"folder {folder.name!r}, in whose name transformers reads a revision or an option",
+            "a name without @ that does not begin with a dash",
+            "rename the folder, or choose another --out",
+        )
     program = [sys.executable, "-m", "transformers.cli.transformers", "serve"]
     return [*program, folder.name, "--host", HOST, "--port", str(port)]
 
@@ -123,6 +133,10 @@ def choose_engine(name: str | None, forms: tuple[Kind, ...]) -> Engine:
         )
     if engine.form not in forms:
         raise ServingError(
-            f"engine {name}, which reads {engine.form}", f"an engine that reads {' or '.join(forms)}"
+            f"engine {name}, which reads {engine.form}",
+            f"an engine that reads {' or '.join(forms)}",
+            "give a bank with --gguf FILE, the file that its backbone comes from"
+            if engine.form == "gguf"
+            else "",
         )
     return engine

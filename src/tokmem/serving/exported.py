@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, cast, get_args
@@ -97,7 +98,7 @@ def cached_export(
         TokMemError: the disk is full.
     """
     home = cache_folder("served") / f"{_digest(str(bank.resolve()).encode())}-{to}"
-    folder, source = home / bank.resolve().name, home / _SOURCE
+    folder, source = home / _plain(bank.resolve().name), home / _SOURCE
     wanted = {
         "tokmem": __version__,
         "settings": dict(settings),
@@ -111,6 +112,11 @@ def cached_export(
     export(load(), folder, to=to, **options)
     atomic_write_json(source, wanted)
     return folder
+
+
+def _plain(name: str) -> str:
+    """A name that every engine takes for its model: no `@`, and no dash at its start."""
+    return re.sub(r"^-|[^\w.-]", "_", name)
 
 
 def _digest(data: bytes) -> str:
