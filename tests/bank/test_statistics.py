@@ -18,7 +18,7 @@ from tokmem.bank.calibration import fit_reference
 from tokmem.bank.moments import Moments
 from tokmem.bank.policy import ClosedForm
 from tokmem.bank.shapes import check_statistics
-from tokmem.bank.statistics import REST, REST_SCATTER, Statistics
+from tokmem.bank.statistics import MOMENTS, Statistics
 from tokmem.errors import BankError, ConfigError
 
 
@@ -162,13 +162,17 @@ def test_states_without_a_call_go_with_every_copy() -> None:
     assert found.calls().count == sum(found.counts.values())
 
 
-def test_a_file_with_states_without_a_call_has_their_sums() -> None:
-    found = statistics_of(clouds(3, 6))
-    found.add_rest(clouds(1, 9, seed=5)["p0"])
+@pytest.mark.parametrize("part", MOMENTS)
+def test_a_file_with_states_without_a_call_has_their_sums(part: str) -> None:
+    found, states = statistics_of(clouds(3, 6)), clouds(1, 9, seed=5)["p0"]
+    if part == "rest":
+        found.add_rest(states)
+    else:
+        found.add_inside(Moments.of(states))
     facts, sums = {"dim": DIM, "closed_form": found.facts}, found.tensors()
     check_statistics(sums, facts, Path("statistics"))
-    assert "rest" in found.facts
-    for name in (REST, REST_SCATTER):
+    assert found.facts[part] == getattr(Statistics.restore(found.facts, sums), part).count == 9
+    for name in (part, f"{part}.scatter"):
         for wrong in ({}, {name: torch.zeros(DIM + 1)}):
             with pytest.raises(BankError, match=name):
                 check_statistics(

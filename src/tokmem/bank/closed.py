@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Protocol
 
 import torch
@@ -12,6 +13,8 @@ from tokmem.bank.addresses import Gate, Reference, rows
 from tokmem.bank.calibration import fit_reference
 from tokmem.bank.statistics import Statistics
 from tokmem.errors import BankError
+
+_ROOM = 0.25  # of the way from the states of calls to those inside responses; 0.1 to 0.5 answer nearly alike
 
 
 class Bank(Protocol):
@@ -71,6 +74,37 @@ def close(bank: Bank, names: Iterable[str] = ()) -> None:
     statistics.gate = None
     if chosen:
         bank.put_addresses(chosen, rows(statistics.means(chosen), reference))
+
+
+@torch.no_grad()
+def close_anywhere(bank: Bank) -> bool:
+    """Computes addresses for a reader that may take a memory token anywhere, as an engine does.
+
+    They hold the row c against states inside responses (see `tokmem.bank.addresses`). With them the scores of
+    both kinds of states lie far apart. The balance stands between them:
+
+        gamma = level - (bar - (bar - top) / 4)
+
+    level is the mean best ordinary logit where memory tokens are chosen, bar the score that 95% of the kept
+    states reach, and top the best score at the mean state inside responses.
+
+    Args:
+        bank: as for `close`.
+
+    Returns:
+        Whether the bank's addresses are such now; they stay if its statistics have no states inside
+        single answers. Banks of chains have such addresses from the beginning.
+    """
+    wide = bank.statistics.anywhere() if bank.statistics else None
+    if wide is None or not wide.counts:
+        return False
+    reference, means = fit_reference(wide, bank.states), wide.means()
+    level = sum(wide.levels.values()) / wide.total
+    top = (rows(means, replace(reference, balance=0 * reference.balance)) @ wide.rest.mean).max()
+    room = level - reference.balance - top
+    balance = reference.balance + _ROOM * room.clamp_min(0)
+    bank.put_addresses(wide.names, rows(means, replace(reference, balance=balance)))
+    return True
 
 
 def gate_of(bank: Bank) -> Gate | None:

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, get_args
 
 from tokmem.bank.policy import ClosedForm
 from tokmem.bank.slots import IdPolicy
+from tokmem.bank.statistics import MOMENTS
 from tokmem.errors import BankError, ConfigError
 from tokmem.records import Procedure
 from tokmem.strict_json import MAX_SCHEMA_DEPTH, nests_deeper
@@ -86,10 +87,10 @@ _ORIGIN = {
 }
 _CLOSED_FORM = {
     **{"names": _NAMES, "freedom": _COUNT, "policy": _OBJECT, "read_with": _TEXTS},
-    "rest": _POSITIVE,
+    **dict.fromkeys(MOMENTS, _POSITIVE),
 }
 # Banks of earlier versions lack some of these, and trained banks have no statistics.
-_OPTIONAL = {"chat", "training", "configuration", "source_sha256", "closed_form", "statistics", "rest"}
+_OPTIONAL = {"chat", "training", "configuration", "source_sha256", "closed_form", "statistics", *MOMENTS}
 
 
 def check_facts(facts: Mapping[str, Any], path: Path) -> None:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from tokmem.bank.addresses import Reference
 from tokmem.bank.schema import REMEDY
-from tokmem.bank.statistics import REFERENCE, REST, REST_SCATTER
+from tokmem.bank.statistics import MOMENTS, REFERENCE
 from tokmem.errors import BankError
 
 
@@ -43,8 +43,9 @@ def check_statistics(sums: Mapping[str, Tensor], facts: Mapping[str, Any], path:
     packed = (dim * (dim + 1) // 2,)
     shapes: dict[str, tuple[int, ...]] = {"counts": (count,), "levels": (count,), "sums": (count, dim)}
     shapes["scatter"] = packed
-    if "rest" in facts["closed_form"]:
-        shapes |= {REST: (dim,), REST_SCATTER: packed}
+    for name in MOMENTS:
+        if name in facts["closed_form"]:
+            shapes |= {name: (dim,), f"{name}.scatter": packed}
     if any(name.startswith(REFERENCE) for name in sums):
         matrices, rows = ("metric", "background"), ("mean", "unit", "call")
         for field in fields(Reference):

@@ -23,14 +23,15 @@ from tokmem.bank.policy import ClosedForm
 from tokmem.errors import BankError
 
 REFERENCE = "reference."
-REST, REST_SCATTER = "rest", "rest.scatter"
+MOMENTS = ("rest", "inside")  # names of what `Statistics` may hold beside the states of procedures
 
 
 class Statistics:
     """Counts and sums of the states that choose each procedure's memory token.
 
     The scatter takes most of a file: d (d + 1) / 2 float64 numbers, which is 1.3 MB for d = 576 and 67 MB for
-    d = 4,096. A fixed reference has two more such matrices. A procedure takes d float64 numbers.
+    d = 4,096. States inside responses have one more such matrix, a fixed reference two. A procedure takes d
+    float64 numbers.
 
     Args:
         dim: d.
@@ -45,6 +46,8 @@ class Statistics:
         scatter: (d, d) float64 sum of (h - mean)(h - mean)^T over all states, about their procedures' means.
         rest: of states at which no memory token stands: inside responses, and after the last call. Only banks
             whose procedures are called in chains have them.
+        inside: of states inside responses, where procedures take single answers. Recall does not need them:
+            it takes a memory token at the end of a prompt alone. An engine may take one anywhere.
         freedom: degrees of freedom of `scatter`: the number of states minus that of procedures.
         gate: made of these numbers when it was last asked for; None if they changed since.
         reference: what addresses are computed with, if it is fixed; None if the sums determine it again each
@@ -57,7 +60,7 @@ class Statistics:
         self.sums: dict[str, Tensor] = {}
         self.levels: dict[str, float] = {}
         self.scatter = torch.zeros(dim, dim, dtype=torch.float64)
-        self.rest = Moments(dim)
+        self.rest, self.inside = Moments(dim), Moments(dim)
         self.freedom = 0
         self.gate: Gate | None = None
         self.reference: Reference | None = None
@@ -160,6 +163,18 @@ class Statistics:
         """Adds (n, d) states at which no memory token stands."""
         self.rest, self.gate = self.rest.plus(Moments.of(states)), None
 
+    def add_inside(self, moments: Moments) -> None:
+        """Adds states inside responses of single answers."""
+        self.inside = self.inside.plus(moments)
+
+    def anywhere(self) -> Statistics | None:
+        """A copy for a reader that may take a memory token anywhere; None if states inside are not known."""
+        if not self.inside.count:
+            return None
+        other = self.slice(self.names)
+        other.reference, other.rest = None, self.rest.plus(self.inside)
+        return other
+
     def remove(self, names: Iterable[str]) -> None:
         """Forgets procedures' counts and sums.
 
@@ -183,7 +198,7 @@ class Statistics:
         """Copies the statistics of some procedures, with the common scatter and reference."""
         other = Statistics(self.dim, self.policy, self.read_with)
         other.scatter, other.freedom, other.reference = self.scatter.clone(), self.freedom, self.reference
-        other.rest = self.rest
+        other.rest, other.inside = self.rest, self.inside
         other._take(self, names)
         return other
 
@@ -196,7 +211,7 @@ class Statistics:
         self.check_alike(other)
         self.scatter = self.scatter + other.scatter
         self.freedom += other.freedom
-        self.rest = self.rest.plus(other.rest)
+        self.rest, self.inside = self.rest.plus(other.rest), self.inside.plus(other.inside)
         self.reference = self.reference or other.reference
         self._take(other, other.names)
         self.gate = None
@@ -238,8 +253,9 @@ class Statistics:
             "sums": torch.stack([self.sums[n] for n in names]) if names else self.scatter[:0],
             "scatter": pack(self.scatter),
         }
-        if self.rest.count:
-            found |= {REST: self.rest.total, REST_SCATTER: pack(self.rest.scatter)}
+        for name in MOMENTS:
+            if (own := getattr(self, name)).count:
+                found |= {name: own.total, f"{name}.scatter": pack(own.scatter)}
         if self.reference is not None:
             found |= {REFERENCE + key: value for key, value in self.reference.tensors().items()}
         return found
@@ -250,7 +266,7 @@ class Statistics:
         return {
             "names": list(self.names),
             "freedom": self.freedom,
-            **({"rest": self.rest.count} if self.rest.count else {}),
+            **{name: count for name in MOMENTS if (count := getattr(self, name).count)},
             "policy": asdict(self.policy),
             "read_with": self.read_with,
         }
@@ -264,9 +280,11 @@ class Statistics:
         own.levels = dict(zip(facts["names"], tensors["levels"].tolist(), strict=True))
         own.sums = dict(zip(facts["names"], sums.clone(), strict=True))
         own.scatter, own.freedom = unpack(tensors["scatter"], own.dim), facts["freedom"]
-        if REST in tensors:
-            own.rest.count, own.rest.total = facts["rest"], tensors[REST].clone()
-            own.rest.scatter = unpack(tensors[REST_SCATTER], own.dim)
+        for name in MOMENTS:
+            if name in tensors:
+                part = getattr(own, name)
+                part.count, part.total = facts[name], tensors[name].clone()
+                part.scatter = unpack(tensors[f"{name}.scatter"], own.dim)
         fixed = {
             key.removeprefix(REFERENCE): value for key, value in tensors.items() if key.startswith(REFERENCE)
         }

@@ -7,6 +7,7 @@ from tempfile import TemporaryDirectory
 
 from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
+from tokmem.export.engines import for_engines
 from tokmem.export.model import plain_model
 from tokmem.export.tokenizer import write_tokenizer
 from tokmem.export.vocabulary import plan_vocabulary
@@ -29,6 +30,7 @@ def apply(memory: TokMem, spelling: str | None = None) -> tuple[PreTrainedModel,
     Raises:
         ExportError: a plain model cannot carry the bank.
     """
+    memory = for_engines(memory)
     vocabulary = plan_vocabulary(memory, spelling)
     with TemporaryDirectory() as folder:
         write_tokenizer(memory, vocabulary, Path(folder))

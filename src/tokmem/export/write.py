@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
-from tokmem.bank.closed import gate_of, reference_of
 from tokmem.errors import ExportError
 from tokmem.export import adapter, gguf, hf, lora, peft
 from tokmem.export.card import CARD, FACTS, card, facts
+from tokmem.export.engines import for_engines
 from tokmem.export.vocabulary import Vocabulary, plan_vocabulary
 from tokmem.files import atomic_write_json, atomic_write_text, check_replaceable, replace_folder
 from tokmem.log import logger
@@ -107,8 +107,8 @@ def export(
         raise ExportError(f"weights {weights!r}", f"one of {', '.join(get_args(gguf.Weights))}")
     folder, form = Path(folder), FORMS[to]
     check_replaceable(folder, FILES)
+    memory = for_engines(memory)
     vocabulary = plan_vocabulary(memory, spelling)
-    _warn_of_single_answers(memory)
     with replace_folder(folder, FILES) as draft:
         logger.info("writing the export, which takes a while for a large backbone")
         form.write(memory, vocabulary, draft, **options)
@@ -118,13 +118,3 @@ def export(
         atomic_write_text(draft / CARD, card(memory, vocabulary, form.about))
         atomic_write_json(draft / FACTS, facts(memory, vocabulary, to, difference))
     return Exported(folder, to, dict(vocabulary.texts), difference)
-
-
-def _warn_of_single_answers(memory: TokMem) -> None:
-    """Warns of a bank whose computed addresses are those of states behind a prompt alone."""
-    if gate_of(memory.bank) is not None and not reference_of(memory.bank).call.any():
-        logger.warning(
-            "the bank's addresses were computed from single answers. An engine has no gate, and takes a "
-            "memory token wherever it is the likeliest, also within a response: try queries with the engine. "
-            "If it answers worse than recall, train with --addresses trained"
-        )

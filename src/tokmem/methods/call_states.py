@@ -7,6 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 import torch
 from torch import Tensor
 
+from tokmem.bank.moments import Moments
 from tokmem.data.collate import on_device
 from tokmem.data.stream import Order
 from tokmem.log import progress
@@ -78,18 +79,57 @@ def states_of_targets(
             own = shares.own(window)
             some = [encoded[i] for i in own]
             bar.update(len(window))
-            if not some:
-                continue
-            if objective.frozen_prefix:
-                prefixes = objective.cache.window(("train", number), some)
-                states, _ = frozen_prefix_states(objective.lm, some, prefixes)
-            else:
-                states, _ = plain_states(objective.lm, some)
-            found |= zip(own, states.split([len(tokens[i]) for i in own]), strict=True)
+            if some:
+                states = _before_targets(objective, number, some)
+                found |= zip(own, states.split([len(tokens[i]) for i in own]), strict=True)
     examples = [i for window in order.windows() for i in window]
     targets = on_device([t for i in examples for t in tokens[i]], objective.lm.device)
     counts = {i: len(tokens[i]) for i in examples}
     return _gathered(found, counts, objective.lm, shares.processes), targets
+
+
+@torch.no_grad()
+def response_moments(
+    objective: BankObjective, encoded: Sequence[Encoded], places: Collection[int], order: Order
+) -> Moments:
+    """The moments of the states before response tokens, at the end of each response too.
+
+    Args:
+        objective: has read the examples.
+        encoded: the examples, with their memory tokens given.
+        places: the examples that count.
+        order: of the training. Each process reads its own examples.
+    """
+    shares, found = Shares(join_processes(), order), Moments(objective.lm.bank.dim)
+    for number, window in enumerate(order.windows()):
+        own = shares.own(window)
+        if any(i in places for i in own):
+            some = [encoded[i] for i in own]
+            parts = _before_targets(objective, number, some).split([sum(e.supervised) for e in some])
+            kept = [part for i, part in zip(own, parts, strict=True) if i in places]
+            found = found.plus(Moments.of(torch.cat(kept)))
+    return _summed(found, objective.lm, shares.processes)
+
+
+def _before_targets(objective: BankObjective, number: int, window: Sequence[Encoded]) -> Tensor:
+    """States (N, d) before the supervised tokens of a window of examples, whose prompts are read already."""
+    if not objective.frozen_prefix:
+        return plain_states(objective.lm, window)[0]
+    prefixes = objective.cache.window(("train", number), window)
+    return frozen_prefix_states(objective.lm, window, prefixes)[0]
+
+
+def _summed(own: Moments, lm: MemoryLM, processes: Processes) -> Moments:
+    """The moments of all processes together."""
+    if processes.count == 1:
+        return own
+    square = own.scatter + torch.outer(own.total, own.total) / max(own.count, 1)
+    sums = torch.cat([own.total.new_tensor([own.count]), own.total, square.flatten()])
+    sums = processes.add(sums.to(lm.device)).cpu()
+    both, dim = Moments(len(own.total)), len(own.total)
+    both.count, both.total = int(sums[0]), sums[1 : 1 + dim]
+    both.scatter = sums[1 + dim :].view(dim, dim) - torch.outer(both.total, both.total) / max(both.count, 1)
+    return both
 
 
 def _gathered(

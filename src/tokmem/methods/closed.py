@@ -25,7 +25,7 @@ from tokmem.bank.policy import ClosedForm
 from tokmem.bank.statistics import Statistics
 from tokmem.errors import BankError, ConfigError, DataError, TrainingError
 from tokmem.log import Callbacks, logger
-from tokmem.methods.call_states import prompt_states, states_of_targets
+from tokmem.methods.call_states import prompt_states, response_moments, states_of_targets
 from tokmem.methods.counting import (
     ClosedMemory,
     count_chains,
@@ -33,6 +33,7 @@ from tokmem.methods.counting import (
     read_with,
     statistics_of,
     uncounted_chains,
+    uncounted_prompts,
 )
 from tokmem.methods.side_by_side import Group, Onward, groups, together
 from tokmem.model.memory_lm import MemoryLM
@@ -195,7 +196,9 @@ def learn_taught(
     examples = _by_procedure(memory, [name], train)[name]
     own = objective(reader(memory), **settings.prefixes, seed=settings.seed)
     report = fit(own, examples, settings, checkpoint=checkpoint)
-    count_prompts(memory, name, prompt_states(own, examples, settings.stream(len(examples))), examples)
+    order, new = settings.stream(len(examples)), uncounted_prompts(memory, name, examples)
+    statistics_of(memory).add_inside(response_moments(own, examples, new, order))
+    count_prompts(memory, name, prompt_states(own, examples, order), examples)
     close(memory.bank, [name])
     _tell_ambiguities(memory)
     return report
@@ -210,11 +213,14 @@ def _train_group(
     memory.bank.thaw(group.names)
     objective = stage.steering()
     report = fit(objective, group.train, settings, order=order, checkpoint=checkpoint, callbacks=[told])
+    parts = {n: slice(i * group.count, (i + 1) * group.count) for i, n in enumerate(group.names)}
+    new = {p.start + i for n, p in parts.items() for i in uncounted_prompts(memory, n, group.train[p])}
     with reading(objective, settings):
         states = prompt_states(objective, group.train, order)
+        inside = response_moments(objective, group.train, new, order)
         lost = _held_loss(objective, group.held, settings)
-    for number, name in enumerate(group.names):
-        part = slice(number * group.count, (number + 1) * group.count)
+    statistics_of(memory).add_inside(inside)
+    for name, part in parts.items():
         count_prompts(memory, name, states[part], group.train[part])
     report = warn_unlearned(replace(report, best_loss=lost), group.names)
     told.group_ends(report)

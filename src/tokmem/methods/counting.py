@@ -66,11 +66,19 @@ def statistics_of(memory: ClosedMemory) -> Statistics:
 
 def count_prompts(memory: ClosedMemory, name: str, states: Tensor, examples: Sequence[Encoded]) -> None:
     """Adds the states of a procedure's examples; prompts of an earlier training do not count again."""
-    prompts = [hash(example.ids[: example.prefix]) for example in examples]
-    new = statistics_of(memory).uncounted(name, prompts)
+    new = uncounted_prompts(memory, name, examples)
     if new:
         _add_states(memory, name, states[new])
-        statistics_of(memory).mark_counted(name, prompts)
+        statistics_of(memory).mark_counted(name, map(_mark, examples))
+
+
+def uncounted_prompts(memory: ClosedMemory, name: str, examples: Sequence[Encoded]) -> list[int]:
+    """The places of examples whose prompts no earlier training counted."""
+    return statistics_of(memory).uncounted(name, [*map(_mark, examples)])
+
+
+def _mark(example: Encoded) -> int:
+    return hash(example.ids[: example.prefix])
 
 
 def _add_states(memory: ClosedMemory, name: str, states: Tensor) -> None:
