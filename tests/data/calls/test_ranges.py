@@ -32,6 +32,6 @@ def test_rounds():
         parse_rounds("50-60:1,1-50:1")
     with pytest.raises(ConfigError, match="1-20 and 1-20 overlap"):
         require_disjoint([ToolRange(1, 20), ToolRange(1, 20)])
-    for numbers in ((0, 5, 2), (1, 0, 2), (1, 5, 0)):
+    for numbers in ((0, 5, 2), (1, 0, 2), (1, 5, 0), (1, 10, 1 << 63)):
         with pytest.raises(ConfigError):
             consecutive_ranges(*numbers)

@@ -10,6 +10,8 @@ from itertools import pairwise
 from tokmem.errors import ConfigError, DataError
 from tokmem.records import Procedure
 
+MOST_ROUNDS = 10_000
+
 
 @dataclass(frozen=True, order=True)
 class ToolRange:
@@ -92,11 +94,13 @@ def consecutive_ranges(start_tool: int, tools_per_round: int, num_rounds: int) -
     """Makes ranges that follow each other: ``consecutive_ranges(51, 10, 2)`` is 51-60 and 61-70.
 
     Raises:
-        ConfigError: a number is below 1.
+        ConfigError: a number is below 1, or there are too many rounds.
     """
     for name, value in (("tools_per_round", tools_per_round), ("num_rounds", num_rounds)):
         if value < 1:
             raise ConfigError(f"{name} {value}", "at least 1")
+    if num_rounds > MOST_ROUNDS:
+        raise ConfigError(f"num_rounds {num_rounds}", f"at most {MOST_ROUNDS:,}")
     firsts = range(start_tool, start_tool + num_rounds * tools_per_round, tools_per_round)
     return tuple(ToolRange(first, first + tools_per_round - 1) for first in firsts)
 
