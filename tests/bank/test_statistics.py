@@ -16,9 +16,9 @@ from tests.bank.gaussians import DIM, READ_WITH, clouds, statistics_of
 from tokmem.bank.addresses import pack, rows, unpack
 from tokmem.bank.calibration import fit_reference
 from tokmem.bank.moments import Moments
-from tokmem.bank.policy import ClosedForm
+from tokmem.bank.policy import MOMENTS, ClosedForm
 from tokmem.bank.shapes import check_statistics
-from tokmem.bank.statistics import MOMENTS, Statistics
+from tokmem.bank.statistics import Statistics
 from tokmem.errors import BankError, ConfigError
 
 

@@ -8,6 +8,7 @@ from typing import Literal, get_args
 from tokmem.errors import ConfigError
 
 Shared = Literal["frozen", "updated"]
+MOMENTS = ("rest", "inside")  # what statistics may hold beside the states of procedures
 
 
 @dataclass(frozen=True)

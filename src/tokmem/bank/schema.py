@@ -8,9 +8,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple, get_args
 
-from tokmem.bank.policy import ClosedForm
+from tokmem.bank.policy import MOMENTS, ClosedForm
 from tokmem.bank.slots import IdPolicy
-from tokmem.bank.statistics import MOMENTS
 from tokmem.errors import BankError, ConfigError
 from tokmem.records import Procedure
 from tokmem.strict_json import MAX_SCHEMA_DEPTH, nests_deeper

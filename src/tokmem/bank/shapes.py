@@ -10,8 +10,9 @@ from typing import Any
 from torch import Tensor
 
 from tokmem.bank.addresses import Reference
+from tokmem.bank.policy import MOMENTS
 from tokmem.bank.schema import REMEDY
-from tokmem.bank.statistics import MOMENTS, REFERENCE
+from tokmem.bank.statistics import REFERENCE
 from tokmem.errors import BankError
 
 

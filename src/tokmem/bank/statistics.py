@@ -19,11 +19,10 @@ from torch import Tensor
 
 from tokmem.bank.addresses import Gate, Reference, pack, unpack
 from tokmem.bank.moments import Moments
-from tokmem.bank.policy import ClosedForm
+from tokmem.bank.policy import MOMENTS, ClosedForm
 from tokmem.errors import BankError
 
 REFERENCE = "reference."
-MOMENTS = ("rest", "inside")  # names of what `Statistics` may hold beside the states of procedures
 
 
 class Statistics:
