@@ -102,6 +102,18 @@ def test_sharpness_is_that_of_the_best_likelihood(mistakes: float) -> None:
     assert fit_sharpness(scores, labels) == pytest.approx(float(betas[likelihood.argmax()]), abs=0.02)
 
 
+def test_one_mistake_by_the_median_margin_counts_beside_the_states() -> None:
+    scores, labels = 10 * torch.eye(5).double(), torch.arange(5)
+    betas = torch.linspace(0.01, 2, 4000, dtype=torch.float64)
+    likelihood = torch.stack(
+        [
+            (beta * scores).log_softmax(-1).diagonal().sum() - torch.nn.functional.softplus(10 * beta)
+            for beta in betas
+        ]
+    )
+    assert fit_sharpness(scores, labels) == pytest.approx(float(betas[likelihood.argmax()]), abs=1e-3)
+
+
 def test_sharpness_of_hopeless_scores_stays_above_zero() -> None:
     assert fit_sharpness(-torch.eye(5).double(), torch.arange(5)) > 0
 

@@ -17,7 +17,7 @@ from tokmem.data.chat import Chat
 from tokmem.errors import BankError, ExportError, TokMemError
 from tokmem.export import export
 from tokmem.export.checks import check_logits, check_parsing, check_prompts, check_tokens
-from tokmem.export.model import least_likely, plain_model
+from tokmem.export.model import greedy, least_likely, plain_model
 from tokmem.export.probes import probes
 from tokmem.export.vocabulary import plan_vocabulary
 from tokmem.methods.tokmem import TokMem
@@ -80,6 +80,13 @@ def test_rows_that_nothing_uses_are_named_and_never_chosen(tmp_path: Path) -> No
     assert len(tokenizer) == model.config.vocab_size == vocabulary.rows
     logits = model(input_ids=torch.randint(0, first, (4, 64))).logits
     assert not (logits.argmax(-1) == first).any()
+
+
+@pytest.mark.parametrize(("own", "wanted"), [(7, {7}), ([7, 8], {7, 8}), (None, set())])
+def test_generation_also_stops_where_the_backbone_does(own: int | list[int] | None, wanted: set[int]) -> None:
+    memory = tiny_memory()
+    memory.backbone.model.generation_config.eos_token_id = own
+    assert set(greedy(memory).eos_token_id) == wanted | {memory.chat.stop}
 
 
 def test_the_least_likely_token_is_so_after_all_prompts(monkeypatch: pytest.MonkeyPatch) -> None:
