@@ -58,11 +58,12 @@ def _tiles(run: Run) -> Tiles:
     for key, title in (
         ("tool_f1 average", "tool F1"),
         ("call_f1 average", "call F1"),
-        ("call_exact", "exact"),
+        ("call_exact", "exact answers"),
     ):
         value = plain_number(best.get(key))
         if value is not None:
-            tiles.append((f"{value:.1f}", title, _against(rivals, key)))
+            percent = " %" if key == "call_exact" else ""
+            tiles.append((f"{value:.1f}{percent}", title, _against(rivals, key)))
     if best.get("trainable_parameters"):
         tiles.append((f"{best['trainable_parameters']:,.0f}", "trained parameters", ""))
     facts = [best["title"]]
