@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import torch
@@ -48,6 +51,8 @@ def write_gguf(
     leave_out: str = "",
     spoil: str = "",
     model: PreTrainedModel | None = None,
+    sizes: Mapping[str, int] | None = None,
+    first_merge: str = "",
 ) -> PreTrainedModel:
     """Writes the file; gives the model that it describes, with the weights as they were quantised.
 
@@ -57,12 +62,15 @@ def write_gguf(
         leave_out: end of the name of a tensor that is not written.
         spoil: end of the name of a tensor that gets a NaN.
         model: a tied Llama for `chat_tokenizer`; None takes a random one.
+        sizes: entries of the model's configuration that the file gets wrong.
+        first_merge: takes the place of the tokenizer's first merge.
     """
     tokenizer = chat_tokenizer()
     model = model or tiny_tied_llama(len(tokenizer))
     writer = GGUFWriter(path, "llama")
-    _write_config(writer, model)
-    _write_tokenizer(writer, tokenizer)
+    config = model.config.to_dict() | {"head_dim": model.config.head_dim} | dict(sizes or {})
+    _write_config(writer, SimpleNamespace(**config))
+    _write_tokenizer(writer, tokenizer, first_merge)
     for name, weight in model.named_parameters():
         given, kept = _stored(name, weight, model, kind)
         weight.data = kept
@@ -78,8 +86,7 @@ def write_gguf(
     return model
 
 
-def _write_config(writer: GGUFWriter, model: PreTrainedModel) -> None:
-    config = model.config
+def _write_config(writer: GGUFWriter, config: Any) -> None:
     writer.add_block_count(config.num_hidden_layers)
     writer.add_context_length(config.max_position_embeddings)
     writer.add_embedding_length(config.hidden_size)
@@ -93,14 +100,15 @@ def _write_config(writer: GGUFWriter, model: PreTrainedModel) -> None:
     writer.add_vocab_size(config.vocab_size)
 
 
-def _write_tokenizer(writer: GGUFWriter, tokenizer: PreTrainedTokenizerBase) -> None:
+def _write_tokenizer(writer: GGUFWriter, tokenizer: PreTrainedTokenizerBase, first_merge: str) -> None:
     tokens = [tokenizer.convert_ids_to_tokens(index) for index in range(len(tokenizer))]
     kinds = [CONTROL if t in CONTROLS else USER_DEFINED if t == "<unused0>" else NORMAL for t in tokens]
     writer.add_tokenizer_model("gpt2")
     writer.add_tokenizer_pre("smollm")
     writer.add_token_list(tokens)
     writer.add_token_types(kinds)
-    writer.add_token_merges(_merges(tokenizer))
+    merges = _merges(tokenizer)
+    writer.add_token_merges([first_merge or merges[0], *merges[1:]])
     writer.add_bos_token_id(tokenizer.bos_token_id)
     writer.add_eos_token_id(tokenizer.eos_token_id)
     writer.add_pad_token_id(tokenizer.pad_token_id)

@@ -146,6 +146,30 @@ def test_a_damaged_file_is_refused_and_leaves_nothing(tmp_path: Path, own_cache:
     assert not [p for p in own_cache.iterdir() if not p.name.endswith(".lock")]
 
 
+@pytest.mark.parametrize(
+    ("entry", "match"),
+    [
+        ({"num_hidden_layers": 1 << 30}, "block_count 1073741824; wanted: at most"),
+        ({"intermediate_size": 1 << 30}, "feed_forward_length"),
+        ({"hidden_size": 1 << 30}, "embedding_length"),
+        ({"num_attention_heads": 3}, "cannot be read"),
+    ],
+)
+def test_sizes_that_the_tensors_cannot_have_are_refused(
+    tmp_path: Path, entry: dict[str, int], match: str
+) -> None:
+    """A model of that many layers would fill the memory first."""
+    write_gguf(tmp_path / "odd.gguf", sizes=entry)
+    with pytest.raises(BackboneError, match=match):
+        load_backbone(str(tmp_path / "odd.gguf"))
+
+
+def test_a_merge_of_a_token_that_there_is_not_is_refused(tmp_path: Path) -> None:
+    write_gguf(tmp_path / "odd.gguf", first_merge="no suchtoken")
+    with pytest.raises(BackboneError, match=r"the tokenizer in .* cannot be read"):
+        load_backbone(str(tmp_path / "odd.gguf"))
+
+
 def test_a_missing_weight_or_one_that_is_no_number_is_refused(tmp_path: Path) -> None:
     with pytest.raises(BackboneError, match=r"lacks weights: model\.layers\.1\.mlp\.up_proj\.weight"):
         load_backbone(str(write(tmp_path, leave_out="1.mlp.up_proj.weight")))

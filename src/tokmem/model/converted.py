@@ -153,10 +153,11 @@ def _write(path: Path, sha256: str, name: str, folder: Path) -> None:
     import torch
 
     from tokmem.model.fingerprint import fingerprint
-    from tokmem.model.gguf import count_weights, open_gguf, read_model, read_tokenizer
+    from tokmem.model.gguf import check_sizes, count_weights, open_gguf, read_model, read_tokenizer
 
     dtype: torch.dtype = getattr(torch, name)
     reader = open_gguf(path)
+    check_sizes(reader, path)
     require_space(folder.parent, count_weights(reader) * dtype.itemsize + (1 << 24))
     model, tokenizer = read_model(path, dtype), read_tokenizer(path, reader)
     with replace_folder(folder, (FACTS, "*")) as draft:

@@ -19,6 +19,7 @@ SUFFIX = ".gguf"
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 _USER_DEFINED = 4  # a token type of GGUF: matched whole in a text, and not special
 # Vocabularies whose merges were learned on single digits; transformers does not split digits for them.
+_SIZES = ("block_count", "embedding_length", "feed_forward_length", "attention.head_count", "vocab_size")
 _DIGITS_APART = {"smollm", "starcoder", "refact", "command-r"}
 
 
@@ -99,19 +100,37 @@ def count_weights(reader: GGUFReader) -> int:
     return sum(int(tensor.n_elements) for tensor in reader.tensors)
 
 
+def check_sizes(reader: GGUFReader, path: Path) -> None:
+    """Refuses sizes that the file's tensors cannot have; transformers would try to make such a model.
+
+    Raises:
+        BackboneError: the header says more layers, or a larger dimension, than there are.
+    """
+    largest = max((int(size) for tensor in reader.tensors for size in tensor.shape), default=0)
+    for name in _SIZES:
+        found = _field(reader, f"{_field(reader, 'general.architecture')}.{name}")
+        most = len(reader.tensors) if name == "block_count" else largest
+        if isinstance(found, int) and found > most:
+            raise BackboneError(
+                f"{path} with {name} {found}", f"at most {most}, by its tensors", "get it again"
+            )
+
+
 def read_model(path: Path, dtype: torch.dtype) -> PreTrainedModel:
     """Reads the model into memory; all its weights get one floating-point type.
 
     Raises:
         BackboneError: transformers does not know the architecture, or a weight is missing or not finite.
     """
+    from huggingface_hub.errors import StrictDataclassError
     from transformers import AutoModelForCausalLM
 
+    unfit = (OSError, ValueError, KeyError, ImportError, RuntimeError, MemoryError, StrictDataclassError)
     try:
         loaded: Any = AutoModelForCausalLM.from_pretrained(
             path.parent, gguf_file=path.name, dtype=dtype, device_map={"": "cpu"}, output_loading_info=True
         )
-    except (OSError, ValueError, KeyError, ImportError, NotImplementedError, RuntimeError) as error:
+    except unfit as error:
         raise BackboneError(
             f"{path} cannot be read ({_first_line(error)})",
             "a GGUF file of a decoder-only model that transformers knows",
@@ -141,7 +160,7 @@ def read_tokenizer(path: Path, reader: GGUFReader) -> PreTrainedTokenizerBase:
 
     try:
         tokenizer = AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name)
-    except (OSError, ValueError, KeyError, ImportError) as error:
+    except Exception as error:
         raise BackboneError(
             f"the tokenizer in {path} cannot be read ({_first_line(error)})",
             "a tokenizer that transformers knows",
