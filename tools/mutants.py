@@ -240,9 +240,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         mutants = Mutants(package, WORK / package)
         mutants.prepare()
         names = mutants.sample(given.share, given.seed)
-        rows[package] = tried(mutants, names) | {"share": given.share, "seed": given.seed}
         state = source_state(ROOT / "src")
         origin = {"commit": state.commit, "dirty": state.dirty}
+        drawn = {"share": given.share, "seed": given.seed, "commit": state.commit}
+        rows[package] = tried(mutants, names) | drawn
         facts = {"kind": "mutants", "name": "mutants", "rows": list(rows.values())}
         atomic_write_json(RESULT, {**facts, "provenance": origin})
     return 0

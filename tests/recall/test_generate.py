@@ -202,11 +202,13 @@ def test_no_prompts_no_answers() -> None:
     assert recall(tiny_lm("llama"), []) == []
 
 
-def test_a_recurrent_backbone_needs_batches_of_one() -> None:
+@pytest.mark.parametrize("size", [2, 4])
+def test_a_recurrent_backbone_needs_batches_of_one(size: int) -> None:
     lm = tiny_lm("qwen3")
     lm.model.config.layer_types = ["linear_attention", "full_attention"]
-    with pytest.raises(RecallError, match="Qwen3ForCausalLM keeps a recurrent state and batch_size is 4"):
-        recall(lm, prompts_of(lm))
+    match = f"Qwen3ForCausalLM keeps a recurrent state and batch_size is {size}"
+    with pytest.raises(RecallError, match=match):
+        recall(lm, prompts_of(lm), batch_size=size)
 
 
 def test_procedures_must_be_known_and_one_sequence_a_query() -> None:
