@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -35,6 +36,7 @@ def test_a_bank_of_any_name_is_served_under_a_plain_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setitem(ENGINES, "transformers", replace(ENGINES["transformers"], installed=lambda: True))
     memory = tiny_memory()
     for name, plain in (("-it's a@v1", "_it_s_a_v1"), ("größe.2", "größe.2")):
         memory.save(tmp_path / name)
