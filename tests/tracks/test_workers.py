@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -24,11 +25,15 @@ def write_forever(path: Path) -> None:
         time.sleep(0.05)
 
 
-def test_a_killed_parent_leaves_no_process_at_work(tmp_path: Path) -> None:
+@pytest.mark.parametrize("stop", [signal.SIGKILL, signal.SIGINT])
+def test_a_stopped_parent_leaves_no_process_at_work(tmp_path: Path, stop: signal.Signals) -> None:
+    """An interruption that only the parent hears ends the workers, too; it does not wait for their jobs."""
     sign = tmp_path / "sign"
     code = f"""if __name__ == "__main__":
+        import signal
         from pathlib import Path
         from tests.tracks.test_workers import write_forever
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background ignores it
         from tokmem.tracks.workers import share
         share(1, write_forever, [(Path({str(sign)!r}),)])"""
     script = tmp_path / "parent.py"
@@ -39,7 +44,8 @@ def test_a_killed_parent_leaves_no_process_at_work(tmp_path: Path) -> None:
         until = time.monotonic() + 60
         while not sign.exists() and time.monotonic() < until:
             time.sleep(0.05)
-        parent.kill()
+        parent.send_signal(stop)
+        parent.wait(timeout=30)
     assert sign.exists()
     time.sleep(1.0)
     last = sign.read_text()

@@ -56,6 +56,10 @@ def share(workers: int, work: Callable[..., None], jobs: Sequence[tuple[Any, ...
                 for done in as_completed(futures):
                     done.result()
                     bar.update()
+        except KeyboardInterrupt:
+            for worker in multiprocessing.active_children():
+                worker.terminate()  # else the pool would wait until their jobs end
+            raise
         finally:
             pool.shutdown(cancel_futures=True)
 
