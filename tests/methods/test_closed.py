@@ -14,9 +14,10 @@ from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 
 from tests.data.tiny_chat import LLAMA, tiny_tokenizer
-from tests.tiny import tiny_backbone
+from tests.tiny import tiny_backbone, tiny_lm
 from tokmem.bank.calibration import fit_reference
 from tokmem.bank.closed import close, gate_of, reference_of
 from tokmem.bank.moments import Moments
@@ -24,13 +25,14 @@ from tokmem.bank.store import load_bank
 from tokmem.errors import BankError, ConfigError, DataError, TrainingError
 from tokmem.log import Callback, Metrics
 from tokmem.methods import closed
-from tokmem.methods.call_states import ELSEWHERE, best_ordinary, elsewhere
+from tokmem.methods.call_states import ELSEWHERE, _summed, best_ordinary, elsewhere
 from tokmem.methods.corrections import Corrections
 from tokmem.methods.tokmem import TokMem
 from tokmem.methods.tokmem_lora import TokMemLora
 from tokmem.model.backbone import Backbone
 from tokmem.recall.settings import RecallSettings
 from tokmem.records import Example, Procedure, Turn
+from tokmem.train.parallel import Processes
 from tokmem.train.settings import FitSettings
 from tokmem.train.step import plain_states
 
@@ -676,3 +678,22 @@ def test_rows_stay_where_an_interrupted_training_saved_nothing(backbone: Backbon
             callbacks=[Recorder(3)],
         )
     assert not torch.equal(start, made.bank.rows("date")[1])
+
+
+def test_the_moments_of_processes_are_those_of_all_states(monkeypatch: pytest.MonkeyPatch) -> None:
+    states = torch.randn(9, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    own, other = Moments.of(states[:2]), Moments.of(states[2:])
+    told: list[Tensor] = []
+
+    def add(self: Processes, tensor: Tensor) -> Tensor:
+        told.append(tensor)
+        return sum(told, torch.zeros_like(tensor))
+
+    monkeypatch.setattr(Processes, "add", add)
+    lm = tiny_lm("llama")
+    for part in (own, other):
+        both = _summed(part, lm, Processes(0, 2))
+    wanted = Moments.of(states)
+    assert both.count == 9
+    torch.testing.assert_close(both.total, wanted.total)
+    torch.testing.assert_close(both.scatter, wanted.scatter)

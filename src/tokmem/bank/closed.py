@@ -14,7 +14,9 @@ from tokmem.bank.calibration import fit_reference
 from tokmem.bank.statistics import Statistics
 from tokmem.errors import BankError
 
-_ROOM = 0.25  # of the way from the states of calls to those inside responses; 0.1 to 0.5 answer nearly alike
+_ROOM = (
+    0.25  # of the way from calls to responses; on `mini` 0.1 answers alike, and 0.5 calls within responses
+)
 
 
 class Bank(Protocol):

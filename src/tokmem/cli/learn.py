@@ -95,7 +95,8 @@ def learn(
     )
     lessons = _lessons(sources, skip or ())
     asked = read_queries(queries) if queries else []
-    bank = bank_itself(bank) or bank if bank.is_dir() else bank
+    if bank.is_dir():
+        bank = bank_itself(bank) or bank
     with nullcontext() if dry_run else _locked(bank):
         memory, notes, config = _open(bank, given(ctx))
         # A procedure may have been removed or renamed since its lesson.
@@ -105,11 +106,7 @@ def learn(
         marks = {one.name: (identity(memory, one, settings, asked), how) for one in lessons}
         todo = [one for one in lessons if not _is_of(cards.get(one.name, {}), *marks[one.name])]
         costs = _costs(memory, todo, settings, training, asked, bank)
-        if not json:
-            _show_plan(todo, costs, len(lessons) - len(todo), dry_run)
-        elif dry_run:
-            named = zip(todo, costs, strict=True)
-            show_json([{"procedure": one.name, "source": one.source, **asdict(cost)} for one, cost in named])
+        _show_plan(todo, costs, len(lessons) - len(todo), dry_run, json)
         if dry_run or not _agreed(costs, yes):
             return
         beside = bank.with_name(f"{bank.name}.lessons")
@@ -220,8 +217,13 @@ def _costs(
     return [cost_of(teacher, settings, how, len(queries), pace) for teacher in teachers]
 
 
-def _show_plan(todo: Sequence[Lesson], costs: Sequence[Cost], done: int, whole: bool) -> None:
+def _show_plan(todo: Sequence[Lesson], costs: Sequence[Cost], done: int, whole: bool, json: bool) -> None:
     """Says what was found, and what each lesson will cost; a dry run shows the teacher's prompts too."""
+    if json:
+        named = zip(todo, costs, strict=True)
+        if whole:
+            show_json([{"procedure": one.name, "source": one.source, **asdict(cost)} for one, cost in named])
+        return
     out = console()
     if done:
         out.print(f"{counted(done)} {'is' if done == 1 else 'are'} learned already.", markup=False)

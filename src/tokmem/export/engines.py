@@ -1,4 +1,4 @@
-"""A memory as an engine reads it: without a gate, and with memory tokens anywhere in an answer."""
+"""Prepares a memory for an engine, which has no gate and may take a memory token anywhere in an answer."""
 
 from __future__ import annotations
 

@@ -38,8 +38,8 @@ def settings_for(
         examples: how many examples there are to train on.
         backbone: the frozen model; a smaller one takes a higher rate.
         given: settings that the user chose, by name; they stand, and the others are chosen to fit them.
-        side_by_side: the number of examples of each procedure, if they train side by side; none if steps take
-            batches.
+        side_by_side: number of examples of each procedure, if procedures train side by side. Empty if each
+            step takes a batch of all.
         batch: most examples in a step, unless the user chose a number.
 
     Raises:

@@ -141,7 +141,7 @@ def _scalar(kind: str, schema: Mapping[str, Any], rng: Random) -> Any:
 
 
 def _fitted(text: str, schema: Mapping[str, Any], rng: Random) -> str:
-    """A text of the length that a schema asks for."""
+    """Lengthens or cuts a text to the length that a schema allows."""
     while len(text) < schema.get("minLength", 0):
         text += f" {rng.choice(_WORDS)}"
     return text[: schema.get("maxLength")]

@@ -243,12 +243,12 @@ def _queries(
 
 
 def _plain(memory: Student, queries: Sequence[Example]) -> list[Example]:
-    """Given queries as the student's prompt holds them."""
+    """Gives each query the text that the student's prompt has for it."""
     return [Example(_prompted(memory, e), references=e.references) for e in queries]
 
 
 def _prompted(memory: Student, query: Example) -> str:
-    """The text of a query, as the student's prompt holds it."""
+    """Returns the text that the student's prompt has for a query."""
     return memory.encoder.user_text(query.instruction, query.query)
 
 
