@@ -2,6 +2,7 @@
 #   PYTHON    the interpreter of the environment (3.10 or newer)
 #   VENV      the folder of the environment
 #   ARGS      arguments of pytest: make test ARGS="-k bank"
+#   WORKERS   processes that share the tests; 0 if ARGS chooses some, so that a debugger works
 #   KERNELS   kernels that test-portable repeats tests with: native, avx2, sse
 #   THREADS   numbers of threads that it repeats them with
 #   SHARE     part of the trials that campaigns and mutants run, 1 for all of them
@@ -14,6 +15,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 ARGS ?=
+WORKERS ?= $(if $(ARGS),0,2)
 KERNELS ?= avx2,sse
 THREADS ?= 1,2
 SHARE ?= 1
@@ -22,6 +24,7 @@ PORTABLE ?= tests/bank tests/model tests/train tests/recall tests/methods tests/
 VERSIONS ?= oldest,newest
 COMPATIBLE ?= tests/train/test_oracle.py tests/model tests/recall
 BIN := $(VENV)/bin
+PYTEST := $(BIN)/pytest -n $(WORKERS) --dist worksteal
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
@@ -48,15 +51,15 @@ demo: $(STAMP) ## Teach a frozen model ten procedures and recall them
 	$(BIN)/tokmem demo
 
 test: $(STAMP) ## Run the fast tests
-	$(BIN)/pytest $(ARGS)
+	$(PYTEST) $(ARGS)
 
 coverage: $(STAMP) ## Run the fast tests and show which files they reach least
-	$(BIN)/coverage run -m pytest $(ARGS)
+	$(PYTEST) --cov --cov-report= $(ARGS)
 	$(BIN)/coverage report --sort=cover | sed -n '1,12p;$$p'
 	@$(BIN)/coverage report --format=total >/dev/null
 
 test-all: $(STAMP) ## Run every test, also the slow ones and those on real data
-	$(BIN)/pytest -m "" $(ARGS)
+	$(PYTEST) -m "" $(ARGS)
 
 test-portable: $(STAMP) ## Run what trains with the kernels of other processors, on one thread and on two
 	$(BIN)/python tools/kernels.py --kernels $(KERNELS) --threads $(THREADS) $(BIN)/pytest $(PORTABLE) $(ARGS)

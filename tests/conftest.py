@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import signal
 from pathlib import Path
 
 # Read by the hub client when it is first imported, so set before anything imports it.
@@ -12,6 +13,9 @@ os.environ["PIP_NO_INDEX"] = "1"  # a test that asks for the default backbone mu
 
 import pytest
 import torch
+
+# A job in the background starts with this signal ignored, and so would the processes that tests interrupt.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
 

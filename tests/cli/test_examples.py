@@ -13,7 +13,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
 from urllib.request import urlopen
 
@@ -149,8 +148,6 @@ def test_an_example_of_a_server_works_until_it_is_stopped(command: str, fresh: P
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         text=True,
-        # A test run in the background of a shell ignores interrupts, and its children would too.
-        preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
     )
     try:
         url = next(found[0] for line in lines_of(started) if (found := re.search(r"http://[\w.:/]+", line)))

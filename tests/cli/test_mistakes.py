@@ -9,7 +9,6 @@ import shutil
 import signal
 import subprocess
 import sys
-from functools import partial
 from pathlib import Path
 
 import pytest
@@ -257,8 +256,6 @@ def test_signals_end_a_command_tidily(model: Path, bank: Path, number: int, stat
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        # A test run in the background of a shell ignores interrupts, and its children would too.
-        preexec_fn=partial(signal.signal, number, signal.SIG_DFL),
     )
     assert running.stdout is not None
     assert "An empty line ends" in running.stdout.readline()
@@ -317,8 +314,6 @@ def test_a_signal_in_a_destructor_is_not_lost(number: int, status: int) -> None:
     script = f"""
 import os, signal, time
 from tokmem.cli import main
-
-signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background starts without it
 
 class Object:
     def __del__(self):

@@ -30,10 +30,8 @@ def test_a_stopped_parent_leaves_no_process_at_work(tmp_path: Path, stop: signal
     """An interruption that only the parent hears ends the workers, too; it does not wait for their jobs."""
     sign = tmp_path / "sign"
     code = f"""if __name__ == "__main__":
-        import signal
         from pathlib import Path
         from tests.tracks.test_workers import write_forever
-        signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background ignores it
         from tokmem.tracks.workers import share
         share(1, write_forever, [(Path({str(sign)!r}),)])"""
     script = tmp_path / "parent.py"
