@@ -38,7 +38,13 @@ PACKAGES: Mapping[str, Sequence[str]] = {
     "bank": ("bank", "train", "cli/test_bank.py"),
     "model": ("model", "train", "cli/test_backbone.py", "methods/test_lora.py"),
     "train": ("train", "methods/test_closed.py", "methods/test_lora.py"),
-    "recall": ("recall", "methods/test_tokmem.py", "methods/test_memory.py", "methods/test_closed.py"),
+    "recall": (
+        "recall",
+        "methods/test_recurrent.py",
+        "methods/test_tokmem.py",
+        "methods/test_memory.py",
+        "methods/test_closed.py",
+    ),
     "export": ("export",),
 }
 GOAL = 0.85  # the share of changes that tests should notice

@@ -37,6 +37,10 @@ def test_a_draw_at_either_end_is_a_token_that_is_allowed(draw: float) -> None:
         assert choose([scores], 1.0, 1e-9, [draw]).item() == scores.argmax()
 
 
+def test_a_draw_between_two_tokens_is_the_later_one() -> None:
+    assert choose([torch.zeros(3, 2)], 1.0, 1.0, [0.49, 0.5, 0.51]).tolist() == [0, 1, 1]
+
+
 def test_sampling_follows_the_probabilities_and_never_takes_what_is_not_allowed() -> None:
     torch.testing.assert_close(shares(1.0, 1.0), PROBABILITIES, rtol=0, atol=0.03)
     assert shares(1.0, 1.0)[1] == 0
