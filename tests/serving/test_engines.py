@@ -83,7 +83,10 @@ def test_a_served_bank_is_asked_and_a_signal_ends_it(
         children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
         asked = cli("recall", "a timer, then the weather!", "--url", url, "--bank", home / "bank")
         process.send_signal(ended_by)
-        assert process.wait(30) == 0
+        try:
+            assert process.wait(30) == 0
+        finally:
+            process.kill()
     assert re.search(r"recalled +set timer\n *arguments +\{.minutes.: 2.50\} +valid", asked.stdout)
     assert "weather.now" in asked.stdout
     assert "curl http://" in shown

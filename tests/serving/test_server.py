@@ -8,20 +8,24 @@ import os
 import shlex
 import signal
 import socket
+import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import pytest
 
 from tokmem.cli.serve import _show
 from tokmem.errors import ServingError
-from tokmem.serving import server as server_module
 from tokmem.serving.engines import ENGINES, HOST, Engine, choose_engine
+from tokmem.serving.guard import stop
 from tokmem.serving.server import choose_port, serving
 
+ROOT = Path(__file__).parents[2]
 HEALTHY = (
-    "import sys; from http.server import BaseHTTPRequestHandler as H, HTTPServer\n"
+    "import os, sys; open('pid', 'w').write(str(os.getpid()))\n"
+    "from http.server import BaseHTTPRequestHandler as H, HTTPServer\n"
     "class Health(H):\n"
     "    def do_GET(self): self.send_response(200); self.end_headers()\n"
     "HTTPServer(('127.0.0.1', int(sys.argv[1])), Health).serve_forever()"
@@ -42,26 +46,50 @@ def gone(pid: int) -> bool:
     return False
 
 
+def pid(folder: Path) -> int:
+    """Of the engine, which writes it into the folder that it runs in."""
+    return int((folder / "pid").read_text())
+
+
 def test_a_server_is_gone_after_the_block(tmp_path: Path) -> None:
     with serving(engine(HEALTHY), tmp_path / "served", tmp_path / "log") as running:
         assert running.url.startswith(f"http://{HOST}:")
         assert running.model == "served"
-        assert not gone(running.process.pid)
+        assert not gone(pid(tmp_path))
     assert gone(running.process.pid)
+    assert gone(pid(tmp_path))
 
 
-def test_a_server_that_ignores_signals_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(server_module, "_STOP", 0.2)
-    deaf = f"import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN)\n{HEALTHY}"
-    with serving(engine(deaf), tmp_path / "served", tmp_path / "log") as running:
-        pass
-    assert running.process.returncode == -signal.SIGKILL
+def test_a_server_is_gone_after_its_parent_was_killed(tmp_path: Path) -> None:
+    script = f"""
+import os, signal
+from pathlib import Path
+from tests.serving.test_server import HEALTHY, engine
+from tokmem.serving.server import serving
+
+with serving(engine(HEALTHY), Path({str(tmp_path)!r}, "served"), Path({str(tmp_path)!r}, "log")):
+    os.kill(os.getpid(), signal.SIGKILL)"""
+    assert subprocess.run([sys.executable, "-c", script], cwd=ROOT, check=False).returncode == -signal.SIGKILL
+    until = time.monotonic() + 60
+    while not gone(pid(tmp_path)) and time.monotonic() < until:
+        time.sleep(0.05)
+    assert gone(pid(tmp_path))
 
 
-def test_a_killed_server_is_told(tmp_path: Path) -> None:
+def test_a_process_that_ignores_signals_is_killed() -> None:
+    deaf = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); print(flush=True); signal.pause()"
+    process = subprocess.Popen([sys.executable, "-c", deaf], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert process.stdout
+    process.stdout.readline()
+    stop(process, 0.2)
+    assert process.returncode == -signal.SIGKILL
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSEGV])
+def test_a_killed_server_is_told(tmp_path: Path, number: signal.Signals) -> None:
     with serving(engine(HEALTHY), tmp_path / "served", tmp_path / "log") as running:
-        threading.Timer(0.1, running.process.kill).start()
-        with pytest.raises(ServingError, match="fake ended by signal 9"):
+        threading.Timer(0.1, os.kill, (pid(tmp_path), number)).start()
+        with pytest.raises(ServingError, match=f"fake ended by signal {number}"):
             running.wait()
 
 
@@ -74,15 +102,13 @@ def test_a_server_that_fails_at_once_shows_its_log(tmp_path: Path) -> None:
 
 
 def test_a_server_that_never_answers_is_ended(tmp_path: Path) -> None:
-    slow = engine(
-        f"import os, time; open({str(tmp_path / 'pid')!r}, 'w').write(str(os.getpid())); time.sleep(60)"
-    )
+    slow = engine("import os, time; open('pid', 'w').write(str(os.getpid())); time.sleep(60)")
     with (
         pytest.raises(ServingError, match="does not answer after 2 seconds"),
         serving(slow, tmp_path / "served", tmp_path / "log", wait=2),
     ):
         pass
-    assert gone(int((tmp_path / "pid").read_text()))
+    assert gone(pid(tmp_path))
 
 
 def test_a_port_in_use_is_told() -> None:

@@ -8,19 +8,20 @@ from __future__ import annotations
 import argparse
 import signal
 import sys
+import threading
 from collections.abc import Sequence
 from typing import Any
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Serves until a signal ends the process, or until the parent closes standard input."""
+    """Serves until a signal ends the process."""
     options = _parser().parse_args(arguments)
     from xllamacpp import Server
 
     server = Server(_parameters(options))
     for one in (signal.SIGINT, signal.SIGTERM):
         signal.signal(one, lambda *_: sys.exit())
-    sys.stdin.read()  # ends with the parent, however that ends
+    threading.Event().wait()
     del server
 
 

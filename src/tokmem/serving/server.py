@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
@@ -15,10 +16,10 @@ from urllib.request import ProxyHandler, build_opener
 
 from tokmem.errors import ServingError
 from tokmem.serving.engines import HOST, Engine, Load
+from tokmem.serving.guard import PATIENCE, stop
 
 WAIT = 300.0
 """Seconds until a server must answer."""
-_STOP = 10.0  # seconds that a server has to end itself
 _POLL = 0.1
 _LINES = 12  # last lines of its log that an error shows
 
@@ -88,12 +89,12 @@ def serving(
         ServingError: the port is in use, or the server ends or does not answer in time.
     """
     folder, port = folder.resolve(), choose_port(port)
-    command = engine.command(folder, port, load or Load())
+    command = [sys.executable, "-m", "tokmem.serving.guard", *engine.command(folder, port, load or Load())]
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("wb") as messages:
         process = subprocess.Popen(
             command,
-            stdin=subprocess.PIPE,  # closed with this process, which ends llama.cpp's stand-in
+            stdin=subprocess.PIPE,  # closes with this process, which the guard notices
             stdout=messages,
             stderr=subprocess.STDOUT,
             cwd=folder.parent,
@@ -103,7 +104,7 @@ def serving(
         _await(engine, process, port, log, wait)
         yield Server(f"http://{HOST}:{port}/v1", folder.name, engine, log, process)
     finally:
-        stop(process)
+        stop(process, PATIENCE + 5)  # the guard waits for the engine meanwhile
 
 
 def _await(engine: Engine, process: subprocess.Popen[bytes], port: int, log: Path, wait: float) -> None:
@@ -118,19 +119,6 @@ def _await(engine: Engine, process: subprocess.Popen[bytes], port: int, log: Pat
     raise ServingError(
         f"{engine.name} does not answer after {wait:.0f} seconds", "a server that is ready", f"read {log}"
     )
-
-
-def stop(process: subprocess.Popen[bytes]) -> None:
-    """Ends a process, and kills it if it does not end in time or if another interrupt comes."""
-    try:
-        process.terminate()
-        with suppress(subprocess.TimeoutExpired):
-            process.wait(_STOP)
-    finally:
-        process.kill()  # does nothing to a process that has ended
-        process.wait()
-        if process.stdin:
-            process.stdin.close()
 
 
 def _ended(engine: Engine, status: int, log: Path) -> ServingError:
