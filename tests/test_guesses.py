@@ -356,3 +356,14 @@ def test_43_rows_as_mappings(memory: TokMem) -> None:
     errors(lambda: memory.fit(rows), "procedure=")
     errors(lambda: memory.fit([{"prompt": "peru", "completion": "PERU"}]), '{"query": ..., "response": ...}')
     errors(lambda: memory.fit([own[0] | {"procedure": "uper"}]), "'uper'")
+
+
+def test_44_an_export_and_a_plain_model(memory: TokMem, tmp_path: Path) -> None:
+    folder = memory.export(tmp_path / "served")
+    assert (folder / "config.json").is_file()
+    assert memory.export(str(folder), to="lora", check=False) == folder
+    model, tokenizer = memory.apply()
+    assert tokenizer.convert_tokens_to_ids("<|tokmem:month|>") < model.get_input_embeddings().num_embeddings
+    errors(lambda: memory.export(folder, to="onnx"), "'onnx'", "hf, peft, lora, gguf")
+    with pytest.raises(AttributeError, match=r"tokmem serve BANK"):
+        memory.serve  # noqa: B018

@@ -51,7 +51,9 @@ INSTEAD = {
     "config": "memory.backbone.model.config",
     "device": "memory.backbone.device",
     "dtype": "memory.backbone.model.dtype",
-    "export": "tokmem export BANK --to hf, or tokmem.export.apply(memory)",
+    "to_hf": "memory.export(folder)",
+    "save_gguf": "memory.export(folder, to='gguf')",
+    "serve": "tokmem serve BANK",
 }
 
 

@@ -1,0 +1,46 @@
+"""A memory's own words for `tokmem.export`, which stands above all methods and is loaded by its name."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+
+class Exportable:
+    """Gives a memory to engines, and to plain pipelines of transformers."""
+
+    def export(self, folder: Path | str, to: str = "hf", **options: Any) -> Path:
+        """Exports the memory in a form that engines serve as it is.
+
+        Args:
+            folder: folder to write; an older export there is replaced as a whole.
+            to: `hf`, `peft`, `lora` or `gguf` (see `tokmem.export.export`).
+            **options: `spelling`, `source`, `weights` and `check`, of the same function.
+
+        Returns:
+            The folder.
+
+        Raises:
+            ExportError: the form cannot carry the memory, or the export does something else than the memory.
+            TokMemError: the disk is full, or the folder may hold somebody's own files.
+        """
+        written: Path = import_module("tokmem.export").export(self, folder, to=to, **options).folder
+        return written
+
+    def apply(self, spelling: str | None = None) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+        """Makes a plain model and its tokenizer, as `tokmem.export.apply` does. The backbone stays as it is.
+
+        Args:
+            spelling: of tools, `mistral`, `hermes` or `private`; None takes the one that fits.
+
+        Raises:
+            ExportError: a plain model cannot carry the memory.
+        """
+        plain: tuple[PreTrainedModel, PreTrainedTokenizerBase] = import_module("tokmem.export").apply(
+            self, spelling
+        )
+        return plain
