@@ -24,6 +24,7 @@ from tokmem.errors import BankError, DataError, RecallError
 from tokmem.eval.answers import score_answers
 from tokmem.eval.call_scores import score_calls
 from tokmem.eval.tool_answers import expected_calls
+from tokmem.methods.exportable import Exportable
 from tokmem.methods.guesses import Guesses
 from tokmem.methods.memory_settings import check_kind, load_own, origin_of
 from tokmem.model.backbone import Backbone
@@ -37,7 +38,7 @@ from tokmem.train.settings import FitReport
 Query = str | Example
 
 
-class Memory(Guesses):
+class Memory(Exportable, Guesses):
     """A bank, the backbone that it belongs to, and what is asked of them. `TokMem` adds how it learns.
 
     Attributes:

@@ -29,7 +29,6 @@ from tokmem.errors import ConfigError, DataError
 from tokmem.log import Callbacks, check_callbacks
 from tokmem.methods import closed
 from tokmem.methods.closed import Stage
-from tokmem.methods.exportable import Exportable
 from tokmem.methods.lessons.card import Card
 from tokmem.methods.lessons.teach import Queries, Sources, teach_all
 from tokmem.methods.memory import Memory, bank_folder
@@ -63,7 +62,7 @@ from tokmem.train.objective import Objective
 from tokmem.train.settings import FitReport, FitSettings
 
 
-class TokMem(Memory, Exportable, Trained):
+class TokMem(Memory, Trained):
     """A procedural memory: add procedures, fit, recall, save, load.
 
     Args:
