@@ -122,23 +122,13 @@ def learn(
 
 def _lessons(sources: Sequence[str], skip: Sequence[str]) -> Sequence[Lesson]:
     """Reads the lessons that are not skipped; says which command makes a file that is missing."""
-    from tokmem.data.fields import did_you_mean
     from tokmem.data.lessons.server import is_server
     from tokmem.data.lessons.sources import read_lessons
 
     for source in sources:
         if not is_server(source):
             input_file(Path(source))
-    found = read_lessons(sources)
-    names = [lesson.name for lesson in found]
-    for name in skip:
-        if name not in names:
-            raise ConfigError(
-                f"--skip {name}{did_you_mean(name, names)}", "a name in the sources", "correct it"
-            )
-    if not {*names} - {*skip}:
-        raise ConfigError("all lessons are skipped", "at least one to learn", "skip fewer")
-    return [lesson for lesson in found if lesson.name not in skip]
+    return read_lessons(sources, skip)
 
 
 def _show_cards(cards: Sequence[dict[str, Any]], price: float, json: bool) -> None:

@@ -188,3 +188,11 @@ def test_two_lessons_of_one_name_are_refused(tmp_path: Path) -> None:
     first, second = write(tmp_path / "a.txt", "One."), write(tmp_path / "a.md", "Two.")
     with pytest.raises(DataError, match=r"'a' in .*a\.txt and in .*a\.md"):
         read_lessons([first, second])
+
+
+def test_a_tool_whose_schema_is_not_valid_can_be_left_out(tmp_path: Path) -> None:
+    bad = {"name": "v", "parameters": {"type": "object", "properties": {"a": {"type": "text"}}}}
+    path = write(tmp_path / "tools.json", [{"name": "w"}, bad])
+    with pytest.raises(DataError, match=r"schema of 'v'.*leave the tool out \(--skip v\)"):
+        read_lessons([path])
+    assert [one.name for one in read_lessons([path], skip=["v"])] == ["w"]

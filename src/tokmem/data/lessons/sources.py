@@ -3,32 +3,37 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
-from tokmem.data.fields import read_bytes
+from tokmem.data.calls.schema_check import check_schema
+from tokmem.data.fields import did_you_mean, read_bytes
 from tokmem.data.lessons.lesson import Lesson
 from tokmem.data.lessons.server import is_server, read_server
 from tokmem.data.lessons.skill import SKILL, read_skill
 from tokmem.data.lessons.tools import read_tools
-from tokmem.errors import DataError
+from tokmem.errors import ConfigError, DataError
 from tokmem.records import Procedure, has_visible_text
 from tokmem.strict_json import decode_utf8
 
 _MOST_DESCRIPTION = 200
 
 
-def read_lessons(sources: Sequence[str | Path]) -> tuple[Lesson, ...]:
+def read_lessons(sources: Sequence[str | Path], skip: Collection[str] = ()) -> tuple[Lesson, ...]:
     """Reads the lessons of several sources, in order.
 
     Args:
         sources: for each a prompt (a text file), a folder with a `SKILL.md`, tools (.json, .jsonl), or an MCP
             server as `read_server` takes it.
+        skip: names of lessons to leave out, such as a tool whose schema is not valid.
 
     Raises:
-        DataError: a source cannot be read or is not what it seems to be, or two lessons have one name.
+        ConfigError: no lesson has a name to skip, or none is left.
+        DataError: a source cannot be read or is not what it seems to be, two lessons have one name, or the
+            schema of a tool is none.
     """
-    lessons = [lesson for source in sources for lesson in _read(source)]
+    found = [lesson for source in sources for lesson in _read(source)]
+    lessons = _without(found, skip)
     seen: dict[str, str] = {}
     for lesson in lessons:
         if lesson.name in seen:
@@ -38,7 +43,29 @@ def read_lessons(sources: Sequence[str | Path]) -> tuple[Lesson, ...]:
                 "rename one of them, or learn them into two banks",
             )
         seen[lesson.name] = lesson.source
+        _check_tool(lesson)
     return tuple(lessons)
+
+
+def _without(lessons: Sequence[Lesson], skip: Collection[str]) -> Sequence[Lesson]:
+    names = [lesson.name for lesson in lessons]
+    for name in skip:
+        if name not in names:
+            raise ConfigError(
+                f"--skip {name}{did_you_mean(name, names)}", "a name in the sources", "correct it"
+            )
+    kept = [lesson for lesson in lessons if lesson.name not in skip]
+    if not kept:
+        raise ConfigError("all lessons are skipped", "at least one to learn", "skip fewer")
+    return kept
+
+
+def _check_tool(lesson: Lesson) -> None:
+    try:
+        check_schema(lesson.procedure, lesson.source)
+    except DataError as error:
+        do = f"{error.do}, or leave the tool out (--skip {lesson.name})"
+        raise DataError(error.got, error.wanted, do) from error
 
 
 def _read(source: str | Path) -> Sequence[Lesson]:

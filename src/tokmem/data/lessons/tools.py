@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Any
 
 from tokmem.bank.slots import check_name
-from tokmem.data.calls.schema_check import check_schema
 from tokmem.data.fields import expect, parse_object, read_bytes, text_lines
 from tokmem.data.lessons.lesson import Lesson
 from tokmem.errors import BankError, DataError
@@ -42,8 +41,7 @@ def read_tools(path: Path) -> tuple[Lesson, ...]:
     The lines of a BFCL file are separate tasks. They may use a name for several functions; the first counts.
 
     Raises:
-        DataError: the file cannot be read, holds no tools or only a page of them, a schema is none, or two
-            tools have one name.
+        DataError: the file cannot be read, holds no tools or only a page of them, or two tools have one name.
     """
     where = str(path)
     found: dict[str, Lesson] = {}
@@ -65,14 +63,14 @@ def read_tools(path: Path) -> tuple[Lesson, ...]:
 
 
 def tool_lesson(raw: Mapping[str, Any], where: str) -> Lesson:
-    """Makes the lesson of one tool.
+    """Makes the lesson of one tool. Its schema is not checked yet.
 
     Args:
         raw: the tool, as OpenAI, MCP or BFCL write it.
         where: its place, for messages.
 
     Raises:
-        DataError: it has no name, or its parameters are no schema of an object.
+        DataError: it has no name, or its parameters or its description have another type.
     """
     inner = raw.get("function", raw)
     if not isinstance(inner, Mapping) or not isinstance(inner.get("name"), str):
@@ -85,7 +83,6 @@ def tool_lesson(raw: Mapping[str, Any], where: str) -> Lesson:
     schema = expect(next(given, _NO_ARGUMENTS), dict, f"{where}: the schema of {inner['name']!r}")
     text = expect(inner.get("description") or "", str, f"{where}: the description of {inner['name']!r}")
     procedure = Procedure(inner["name"], text, _standard(schema))
-    check_schema(procedure, where)
     return Lesson(procedure, _TEXT.format(tool=_shown(procedure)), source=where)
 
 
