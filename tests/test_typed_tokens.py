@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -34,6 +36,24 @@ def test_no_place_of_an_example_takes_a_typed_token_for_a_memory_token(template:
     controls = {id for id in plain.ids if id in memory.backbone.tokenizer.added_tokens_decoder}
     written = [id for id in encoded.ids if id in memory.backbone.tokenizer.added_tokens_decoder]
     assert set(written) - {*tokens} <= controls, "control tokens come from the template alone"
+
+
+@pytest.mark.parametrize(
+    ("file", "own"),
+    [
+        ("config.json", {"AutoConfig": "own.Config", "AutoModelForCausalLM": "own.Model"}),
+        ("config.json", {"AutoModelForCausalLM": "own.Model"}),
+        ("tokenizer_config.json", {"AutoTokenizer": ["own.Tokenizer", "own.Tokenizer"]}),
+    ],
+)
+def test_code_beside_a_model_of_a_known_kind_does_not_run(tmp_path: Path, file: str, own: Any) -> None:
+    folder = save_model(tmp_path / "model", 0)
+    facts = json.loads((folder / file).read_text()) | {"auto_map": own}
+    (folder / file).write_text(json.dumps(facts))
+    (folder / "own.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\n")
+    with suppress(BackboneError):  # transformers may refuse the folder, or take its own class
+        load_backbone(str(folder), device="cpu")
+    assert not (tmp_path / "ran").exists()
 
 
 def test_code_of_a_model_repository_does_not_run(tmp_path: Path) -> None:

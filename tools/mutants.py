@@ -36,7 +36,7 @@ EQUIVALENT = Path(__file__).with_name("equivalent.json")  # lines of a change: w
 # The tests that each package is tried against.
 PACKAGES: Mapping[str, Sequence[str]] = {
     "bank": ("bank", "train", "cli/test_bank.py"),
-    "model": ("model", "train", "cli/test_backbone.py", "methods/test_lora.py"),
+    "model": ("model", "train", "cli/test_backbone.py", "methods/test_lora.py", "test_typed_tokens.py"),
     "train": ("train", "methods/test_closed.py", "methods/test_lora.py"),
     "recall": (
         "recall",

@@ -82,6 +82,19 @@ def test_settings_reach_the_loader(monkeypatch: pytest.MonkeyPatch) -> None:
     assert asked == [("one", own)]
 
 
+def test_a_backbone_is_made_of_a_name_or_of_a_model_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = as_backbone(tiny_model("llama"), tiny_tokenizer(LLAMA), "cpu", "float32")
+    assert made.fingerprint == fingerprint(tiny_model("llama"))
+    assert as_backbone(made, None, "cpu", "float32") is made
+    asked: list[Any] = []
+    monkeypatch.setattr(
+        "tokmem.model.backbone.load_backbone", lambda name, **options: asked.append((name, options))
+    )
+    own: Any = {"device": "cpu", "dtype": "bfloat16", "device_map": "auto"}
+    as_backbone("one", None, **own)
+    assert asked == [("one", own)]
+
+
 def test_the_fingerprint_is_of_the_checkpoint_not_of_its_dtype(folder: Path) -> None:
     half, full = (load_backbone(str(folder), dtype=d, device="cpu") for d in ("bfloat16", "float32"))
     assert (half.model.dtype, full.model.dtype) == (torch.bfloat16, torch.float32)

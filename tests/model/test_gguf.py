@@ -231,6 +231,9 @@ def test_a_cache_that_cannot_be_written_is_named(tmp_path: Path, monkeypatch: py
 def test_a_file_is_found_by_path_folder_or_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = write(tmp_path)
     assert find_gguf(str(path)) == find_gguf(f"{tmp_path}:tiny.gguf") == path
+    (tmp_path / "a:b").mkdir()
+    odd = write(tmp_path / "a:b")
+    assert find_gguf(f"{odd.parent}:tiny.gguf") == odd
     monkeypatch.setattr("huggingface_hub.hf_hub_download", lambda place, file: f"{tmp_path}/{file}")
     assert find_gguf("owner/name:tiny.gguf") == path
 

@@ -224,7 +224,7 @@ def of_a_later_version(folder: Path) -> Adapter:
         (lambda folder: adapted(target_modules=("k_proj",)), r"has target_modules \['q_proj', 'v_proj'\]"),
         (truncated, "adapter_model.safetensors is truncated or was edited"),
         (no_tensors, "adapter_model.safetensors cannot be read"),
-        (other_shapes, r"with base_model\..*lora_A.weight missing"),
+        (other_shapes, r"adapter_model.safetensors with base_model\..*lora_A.weight missing"),
         (missing, "no adapter_model.safetensors in"),
         (half_written, "tokmem.json is truncated"),
         (of_peft_alone, "no tokmem.json in"),
@@ -253,6 +253,15 @@ def test_a_configuration_with_odd_values_is_refused(key: str, value: Any, tmp_pa
     (tmp_path / "a" / CONFIG).write_text(json.dumps(config | {key: value}))
     with pytest.raises(AdapterError, match="is no configuration of an adapter"):
         adapter_shape(tmp_path / "a")
+
+
+def test_a_folder_of_somebody_elses_is_left_alone(tmp_path: Path) -> None:
+    adapted().save(tmp_path, {})
+    (tmp_path / "precious.txt").write_text("precious")
+    before = sorted(path.name for path in tmp_path.iterdir())
+    with pytest.raises(TokMemError, match=r"precious\.txt"):
+        adapted().save(tmp_path, {})
+    assert sorted(path.name for path in tmp_path.iterdir()) == before
 
 
 def test_notes_that_disagree_are_refused(tmp_path: Path) -> None:
