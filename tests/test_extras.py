@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
@@ -14,8 +13,6 @@ import torch
 from tests.data.tiny_chat import LLAMA, tiny_tokenizer
 from tests.test_packaging import extras
 from tests.tiny import tiny_model
-from tests.tiny_gguf import write_gguf
-from tokmem.eval.rouge import rouge_l
 from tokmem.recall.constrained import Guides
 from tokmem.records import Procedure
 
@@ -62,17 +59,6 @@ def a_picture(folder: Path) -> None:
     assert (folder / "plot.png").read_bytes().startswith(b"\x89PNG")
 
 
-def a_gguf_file(folder: Path) -> None:
-    from gguf import GGUFReader
-
-    write_gguf(folder / "tiny.gguf")
-    assert GGUFReader(folder / "tiny.gguf").tensors
-
-
-def a_score(folder: Path) -> None:
-    assert math.isclose(rouge_l("the red house", ["the house"]), 80.0)
-
-
 def rows_of_data(folder: Path) -> None:
     from datasets import Dataset
     from pyarrow import parquet
@@ -100,8 +86,6 @@ CHECKS: dict[str, Callable[[Path], None]] = {
     "rag": an_index,
     "constrained": a_guided_call,
     "plot": a_picture,
-    "gguf": a_gguf_file,
-    "eval": a_score,
     "data": rows_of_data,
     "trackers": an_event,
     "mcp": a_tool_of_a_server,

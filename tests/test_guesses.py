@@ -367,3 +367,34 @@ def test_44_an_export_and_a_plain_model(memory: TokMem, tmp_path: Path) -> None:
     errors(lambda: memory.export(folder, to="onnx"), "'onnx'", "hf, peft, lora, gguf")
     with pytest.raises(AttributeError, match=r"tokmem serve BANK"):
         memory.serve  # noqa: B018
+
+
+@pytest.mark.parametrize("folder", [None, 5, "a\0b", b"bank"])
+def test_45_what_is_no_folder(folder: Any, memory: TokMem) -> None:
+    for guess in (memory.save, memory.restore, memory.export, TokMem.load, TokMem.from_pretrained):
+        errors(lambda guess=guess: guess(folder), "path")
+
+
+@pytest.mark.parametrize("name", [5, None, ["smollm2"]])
+def test_46_what_is_no_backbone(name: Any) -> None:
+    errors(lambda: TokMem(name), "as a backbone", "the name of a model")
+    errors(lambda: load_backbone(name), "as a backbone")
+
+
+def test_47_a_backbone_by_its_path(tmp_path: Path) -> None:
+    errors(lambda: load_backbone(tmp_path / "none"), "none")
+
+
+@pytest.mark.parametrize("name", ["chat", "settings", "recall", "seed"])
+def test_48_objects_of_another_kind(name: str, backbone: Backbone) -> None:
+    errors(lambda: TokMem(backbone, **{name: {"lr": 0.1}}), f"{name}={{'lr': 0.1}}", f"{name}=")
+
+
+def test_49_a_bank_that_the_hub_does_not_take(memory: TokMem) -> None:
+    for name in ("", None, "me/bank/too/long", "me/bank"):
+        errors(lambda name=name: memory.push_to_hub(name), "the hub does not take the bank", "hf auth login")
+
+
+def test_50_completion_offers_the_public_names() -> None:
+    assert {"TokMem", "Example", "FitSettings", "load_backbone", "__version__"} <= {*dir(tokmem)}
+    assert all(hasattr(tokmem, name) for name in dir(tokmem) if name not in ("export", "report"))

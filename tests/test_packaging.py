@@ -118,7 +118,7 @@ def test_a_wheel_works_in_an_empty_environment_with_what_it_requires(tmp_path: P
         ["--version"],
         ["doctor"],
         ["init"],
-        "train my.jsonl --backbone mini --test-size 0 --epochs 1 --min-steps 0".split(),
+        "train my.jsonl --backbone mini --epochs 1 --min-steps 0 --max-new-tokens 2".split(),
     ):
         run(tokmem, *words, cwd=tmp_path / "begun", **own)
     words = ["recall", "runs/train", "One tea, please.", "--max-new-tokens", "2", "--json"]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from importlib import import_module
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import PackageNotFoundError as _PackageNotFoundError
+from importlib.metadata import version as _version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -16,8 +17,8 @@ if TYPE_CHECKING:
     from tokmem.train.settings import FitReport, FitSettings
 
 try:
-    __version__ = version("tokmem")
-except PackageNotFoundError:  # a source tree on the path that is not installed
+    __version__ = _version("tokmem")
+except _PackageNotFoundError:  # a source tree on the path that is not installed
     __version__ = "unknown"
 _HOMES = {
     "TokMemError": "tokmem.errors",
@@ -45,6 +46,11 @@ __all__ = [
     "Turn",
     "load_backbone",
 ]
+
+
+def __dir__() -> list[str]:
+    """Lists the public names, so that a shell completes those that are not imported yet."""
+    return [*__all__, "__version__", "export", "report"]
 
 
 def __getattr__(name: str) -> Any:

@@ -29,6 +29,19 @@ def cache_folder(name: str) -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tokmem" / name
 
 
+def as_path(given: object) -> Path:
+    """The path that a caller gave.
+
+    Raises:
+        TokMemError: it is no path, or no file can have that name.
+    """
+    if not isinstance(given, str | Path):
+        raise TokMemError(f"{type(given).__name__} {given!r:.60} as a folder", "the path of a folder")
+    if "\0" in str(given):
+        raise TokMemError(f"path {str(given)!r:.60}", "a path without a NUL character", "correct it")
+    return Path(given)
+
+
 def atomic_write_text(path: Path, text: str) -> None:
     """Writes a UTF-8 file as a whole; makes missing folders.
 

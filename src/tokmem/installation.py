@@ -6,10 +6,12 @@ import os
 import platform
 import shutil
 from collections.abc import Iterator
+from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from tokmem.files import cache_folder
+from tokmem.errors import TokMemError
+from tokmem.files import cache_folder, read_json
 
 _CORE = ("tokmem", "torch", "transformers", "accelerate", "safetensors", "tokenizers", "typer")
 _EXTRAS = (
@@ -88,13 +90,24 @@ def _cores() -> int:
 def _space() -> Iterator[tuple[str, str]]:
     yield "memory", _memory()
     yield "disk here", f"{shutil.disk_usage(Path.cwd()).free / _GB:.1f} GB free"
-    yield "gradient checks", f"{len(list(cache_folder('checks').glob('*.json')))} backbones passed"
+    yield "gradient checks", _checked()
     for label, folder in _caches():
         if folder.is_dir():
             yield label, f"{_short(str(folder))}, {_size(folder) / 1e6:,.0f} MB"
     cache = cache_folder("")
     home = next(one for one in (cache, *cache.parents) if one.exists())
     yield "disk of cache", f"{shutil.disk_usage(home).free / _GB:.1f} GB free"
+
+
+def _checked() -> str:
+    """Names the backbones that passed, and counts those whose name is a path or an id."""
+    names = []
+    for path in cache_folder("checks").glob("*.json"):
+        with suppress(TokMemError, OSError):
+            names.append(str(read_json(path, dict, "").get("backbone")))
+    short = sorted({name for name in names if name.isidentifier()})
+    others = sum(not name.isidentifier() for name in names)
+    return f"passed: {', '.join([*short, *([f'{others} others'] if others else [])]) or 'none yet'}"
 
 
 def _memory() -> str:

@@ -19,6 +19,7 @@ from urllib.request import urlopen
 import pytest
 from typer.testing import CliRunner
 
+from tests.cli.conftest import Cli
 from tests.cli.test_mistakes import refused
 from tests.tiny_wheel import tiny_wheel
 from tokmem.cli.inputs import FILES
@@ -108,6 +109,15 @@ def test_every_command_has_an_example_of_itself() -> None:
     for command, example in found.items():
         *_, words = commands(example)
         assert words[: len(command.split())] == command.split()
+
+
+@pytest.mark.parametrize(
+    "command", ["bank list", "bank show", "export", "analyze", "serve", "ui", "eval", "recall"]
+)
+def test_the_usage_names_the_bank(command: str, cli: Cli) -> None:
+    [usage] = (line for line in cli(*command.split(), "--help").stdout.splitlines() if "Usage:" in line)
+    assert re.search(r"[\s{\[]BANK\b", usage), usage
+    assert "{{" not in usage
 
 
 def test_a_help_says_what_makes_the_files_of_its_example() -> None:

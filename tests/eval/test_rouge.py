@@ -1,11 +1,8 @@
 from __future__ import annotations
 
-import sys
-
 import pytest
 
-from tokmem.errors import DataError, TokMemError
-from tokmem.eval import rouge
+from tokmem.errors import DataError
 from tokmem.eval.rouge import TextRates, exact_match, rouge_l, rouge_l_of_any_script, score_texts
 
 
@@ -83,12 +80,3 @@ def test_what_failed_is_never_scored(
 def test_nothing_to_score_is_refused() -> None:
     with pytest.raises(DataError, match="0 predictions"):
         score_texts([], [], [])
-
-
-def test_the_extra_is_named_where_it_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "rouge_score.rouge_scorer", None)
-    rouge._scorer.cache_clear()
-    with pytest.raises(TokMemError, match=r"tokmem\[eval\]"):
-        rouge_l("a", ["a"])
-    with pytest.raises(TokMemError, match=r"tokmem\[eval\]"):
-        rouge.check_scorer()

@@ -16,7 +16,7 @@ from tokmem.bank.facts import FILES
 from tokmem.bank.store import load_bank
 from tokmem.data.lessons.lesson import Lesson
 from tokmem.errors import BackboneError, BankError, ConfigError, DataError
-from tokmem.methods.memory import bank_folder
+from tokmem.methods.hub import bank_folder
 from tokmem.methods.tokmem import TokMem
 from tokmem.model.backbone import Backbone
 from tokmem.records import Answer, Example, Procedure, Turn

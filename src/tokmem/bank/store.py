@@ -34,7 +34,7 @@ from tokmem.bank.shapes import check_statistics, check_tensors
 from tokmem.bank.slots import IdSpace
 from tokmem.bank.statistics import Statistics
 from tokmem.errors import BankError
-from tokmem.files import replace_folder
+from tokmem.files import as_path, replace_folder
 from tokmem.records import Procedure
 from tokmem.tensors import read_tensors
 
@@ -65,7 +65,7 @@ def save_bank(bank: Bank, folder: Path, origin: Origin) -> None:
 
 
 def load_bank(
-    folder: Path,
+    folder: Path | str,
     *,
     fingerprint: str | None = None,
     chat: str | None = None,
@@ -80,9 +80,11 @@ def load_bank(
         configuration: settings of the current backbone; only settings that the bank names too are compared.
 
     Raises:
+        TokMemError: the folder is no path.
         BankError: a file is missing, truncated or edited, or the bank is of another backbone or chat format;
             the message names what differs.
     """
+    folder = as_path(folder)
     facts, tensors, sums = read_settled(folder, _read)
     origin = Origin(**facts["origin"])
     at_hand, own = configuration or {}, origin.configuration

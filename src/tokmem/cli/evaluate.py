@@ -29,7 +29,9 @@ _OF_CALLS = ("data.corpus", "data.test_size", "backbone.", "recall.", "max_lengt
 
 def evaluate(
     ctx: typer.Context,
-    bank: Annotated[Path | None, typer.Argument(help="Folder of the bank.", callback=bank_itself)] = None,
+    bank: Annotated[
+        Path | None, typer.Argument(metavar="BANK", help="Folder of the bank.", callback=bank_itself)
+    ] = None,
     named: Annotated[
         Path | None, typer.Option("--bank", help="The same as BANK.", callback=bank_itself)
     ] = None,

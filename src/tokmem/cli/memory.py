@@ -108,7 +108,7 @@ def newest_bank() -> Path | None:
 
 BankFolder = Annotated[
     Path,
-    typer.Argument(metavar="{bank}", help="Folder of a bank, or of a run with one.", callback=bank_itself),
+    typer.Argument(metavar="BANK", help="Folder of a bank, or of a run with one.", callback=bank_itself),
 ]
 
 

@@ -37,7 +37,7 @@ def recall(
     words: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[BANK] [QUERY]",
+            metavar="BANK QUERY",
             help="Folder of a saved bank, and a query. With --url the bank's tools are named.",
         ),
     ] = None,

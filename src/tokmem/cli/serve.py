@@ -22,7 +22,9 @@ FLAGS = Flags("atomic", keys=("backbone.*",), defaults=OF_BANK)
 
 def serve(
     ctx: typer.Context,
-    bank: Annotated[Path, typer.Argument(help="Folder of a bank, or of an export.", callback=bank_itself)],
+    bank: Annotated[
+        Path, typer.Argument(metavar="BANK", help="Folder of a bank, or of an export.", callback=bank_itself)
+    ],
     engine: Annotated[
         Literal["llama.cpp", "transformers"] | None,
         typer.Option(
@@ -59,7 +61,7 @@ def serve(
             gguf=gguf,
             check=check,
         )
-        log = folder.with_name(f"{folder.name}.{chosen.name}.log")
+        log = folder.with_name(f"{folder.name}.{chosen.name}-{port}.log")  # another server may run
         with serving(chosen, folder, log, port) as server:
             _show(server, bank, folder)
             server.wait()

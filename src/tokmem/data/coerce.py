@@ -120,7 +120,7 @@ def _example(given: object, known: Sequence[str], procedure: str | None) -> Exam
         raise DataError(
             f"a pair (query, response) and {len(known)} procedures",
             "the procedure that it is of",
-            'fit(pairs, procedure="NAME"), or fit({"NAME": pairs})',
+            'give procedure="NAME" too, or {"NAME": pairs}',
         )
     return Example(query, (Turn(procedure or known[0], response),), instruction)
 

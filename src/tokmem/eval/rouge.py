@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import cache
 from statistics import fmean
 
-from tokmem.errors import DataError, TokMemError
+from tokmem.errors import DataError
 
 _NO_PUNCTUATION = str.maketrans("", "", string.punctuation)
 _MARKS = re.escape(string.punctuation)
@@ -59,7 +59,6 @@ def score_texts(
 
     Raises:
         DataError: there is no example, the lengths differ, a prediction is missing, or there is no reference.
-        TokMemError: rouge_score is not installed.
     """
     texts = _checked(procedures, references, predictions)
     groups: dict[str, list[tuple[float, float]]] = defaultdict(list)
@@ -81,9 +80,6 @@ def rouge_l(prediction: str, references: Sequence[str]) -> float:
     """Returns the F-measure of the longest common subsequence of stemmed words; the best over references.
 
     The result is in percent.
-
-    Raises:
-        TokMemError: rouge_score is not installed.
     """
     scorer = _scorer()
     return 100.0 * max(scorer(reference, prediction) for reference in references)
@@ -94,9 +90,6 @@ def rouge_l_of_any_script(prediction: str, references: Sequence[str]) -> float:
 
     Where most letters and digits of the references are not ASCII, the words are runs of any letters, single
     letters of scripts without blanks, and marks such as brackets.
-
-    Raises:
-        TokMemError: rouge_score is not installed.
     """
     letters = [letter for text in references for letter in text if letter.isalnum()]
     if 2 * sum(letter.isascii() for letter in letters) > len(letters):
@@ -110,15 +103,6 @@ def exact_match(prediction: str, references: Sequence[str]) -> float:
     if not prediction.strip():
         return 0.0
     return 100.0 * any(normalise(prediction) == normalise(reference) for reference in references)
-
-
-def check_scorer() -> None:
-    """Refuses a missing scorer; call it before hours of training, not after.
-
-    Raises:
-        TokMemError: rouge_score is not installed.
-    """
-    _scorer()
 
 
 def normalise(text: str) -> str:
@@ -136,14 +120,8 @@ class _AnyScript:
 
 @cache
 def _scorer(*, any_script: bool = False) -> Callable[[str, str], float]:
-    try:
-        from rouge_score.rouge_scorer import RougeScorer
-    except ImportError as error:
-        raise TokMemError(
-            "rouge_score is not installed",
-            "the scorer that Natural Instructions uses",
-            'pip install "tokmem[eval]"',
-        ) from error
+    from rouge_score.rouge_scorer import RougeScorer
+
     scorer = RougeScorer(["rougeL"], use_stemmer=True, tokenizer=_AnyScript() if any_script else None)
     return lambda reference, prediction: float(scorer.score(reference, prediction)["rougeL"].fmeasure)
 

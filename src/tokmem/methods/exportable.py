@@ -6,6 +6,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tokmem.files import as_path
+
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
@@ -28,7 +30,7 @@ class Exportable:
             ExportError: the form cannot carry the memory, or the export does something else than the memory.
             TokMemError: the disk is full, or the folder may hold somebody's own files.
         """
-        written: Path = import_module("tokmem.export").export(self, folder, to=to, **options).folder
+        written: Path = import_module("tokmem.export").export(self, as_path(folder), to=to, **options).folder
         return written
 
     def apply(self, spelling: str | None = None) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:

@@ -10,7 +10,6 @@ from typing import Any, NoReturn, overload
 
 from tokmem.bank.bank import Bank
 from tokmem.bank.card import rows_checksum, scores_note
-from tokmem.bank.facts import FILES
 from tokmem.bank.store import save_bank
 from tokmem.config.changes import with_changes
 from tokmem.data.calls.parse import calls_of
@@ -24,8 +23,10 @@ from tokmem.errors import BankError, DataError, RecallError
 from tokmem.eval.answers import score_answers
 from tokmem.eval.call_scores import score_calls
 from tokmem.eval.tool_answers import expected_calls
+from tokmem.files import as_path
 from tokmem.methods.exportable import Exportable
 from tokmem.methods.guesses import Guesses
+from tokmem.methods.hub import upload
 from tokmem.methods.memory_settings import check_kind, load_own, origin_of
 from tokmem.model.backbone import Backbone
 from tokmem.model.memory_lm import MemoryLM
@@ -303,7 +304,7 @@ class Memory(Exportable, Guesses):
         notes = {**self.history, **own_notes, **(training or {})}
         if training and isinstance(training.get("scores"), Mapping):
             notes["scores"] = {**training["scores"], "rows": rows_checksum(self.bank)}
-        save_bank(self.bank, Path(folder), origin_of(self.backbone, self.chat, notes))
+        save_bank(self.bank, as_path(folder), origin_of(self.backbone, self.chat, notes))
 
     def restore(self, folder: Path) -> None:
         """Replaces this bank by a saved one, with what that says of its training.
@@ -311,7 +312,7 @@ class Memory(Exportable, Guesses):
         Raises:
             BankError: the bank is damaged, or of another backbone, chat format or coupling.
         """
-        bank, origin = load_own(Path(folder), self.backbone, self.chat)
+        bank, origin = load_own(as_path(folder), self.backbone, self.chat)
         check_kind(bank, self.bank)
         self.bank, self.lm = bank, MemoryLM(self.backbone.model, bank)
         self.history = dict(origin.training)
@@ -330,17 +331,13 @@ class Memory(Exportable, Guesses):
 
         Returns:
             The address of the commit.
-        """
-        from huggingface_hub import HfApi
 
-        api = HfApi(token=token)
-        api.create_repo(repo_id, private=private, exist_ok=True)
+        Raises:
+            BankError: the hub cannot be reached, or does not take the bank.
+        """
         with TemporaryDirectory() as draft:
             self.save(Path(draft) / "bank")
-            commit = api.upload_folder(
-                repo_id=repo_id, folder_path=Path(draft) / "bank", commit_message=counted(len(self))
-            )
-        return str(commit)
+            return upload(Path(draft) / "bank", repo_id, counted(len(self)), private, token)
 
 
 class _Procedures(dict[str, Procedure]):
@@ -357,25 +354,3 @@ def _no_procedure(name: object, names: Sequence[str]) -> BankError:
         got = f"{type(name).__name__} {name!r:.40} as the name of a procedure{listed}"
         return BankError(got, "a name", "list(memory) gives all names in order")
     return BankError(f"no procedure {name!r}{did_you_mean(name, names) or listed}", "a procedure of the bank")
-
-
-def bank_folder(id_or_folder: Path | str) -> Path:
-    """The folder of a saved bank: as it is, or downloaded from the Hugging Face Hub.
-
-    Raises:
-        BankError: there is neither such a folder nor such a repository.
-    """
-    folder = Path(id_or_folder)
-    if folder.exists() or len(folder.parts) != 2 or isinstance(id_or_folder, Path):
-        return folder
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
-
-    try:
-        return Path(snapshot_download(str(id_or_folder), allow_patterns=[*FILES]))
-    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
-        raise BankError(
-            f"{id_or_folder} is no folder, and the hub does not give it ({type(error).__name__})",
-            "the folder of a bank, or the id of one on the hub",
-            "check the name and the network",
-        ) from error

@@ -34,6 +34,22 @@ def default_addresses(coupled: bool, renorm: Renorm, negatives: int) -> Addresse
     return "trained" if coupled or renorm != "off" or negatives else "closed"
 
 
+def check_objects(given: Mapping[str, object], kinds: Mapping[str, type]) -> None:
+    """Refuses arguments of another type than theirs; None is always right.
+
+    Args:
+        given: arguments by name.
+        kinds: the type of each that is checked.
+
+    Raises:
+        ConfigError: an argument is no object of its type.
+    """
+    for name, kind in kinds.items():
+        value = given[name]
+        if value is not None and not isinstance(value, kind):
+            raise ConfigError(f"{name}={value!r:.60}", f"{name}={kind.__name__}(...), or leave it out")
+
+
 @dataclass(frozen=True)
 class PromptSettings(Config):
     """What a prompt holds, and how long a sequence may be."""
@@ -196,7 +212,7 @@ def origin_of(backbone: Backbone, chat: Chat, training: Mapping[str, Any]) -> Or
     return Origin(backbone.id, backbone.fingerprint, chat.fingerprint, notes, own, backbone.source_sha256)
 
 
-def load_own(folder: Path, backbone: Backbone, chat: Chat) -> tuple[Bank, Origin]:
+def load_own(folder: Path | str, backbone: Backbone, chat: Chat) -> tuple[Bank, Origin]:
     """Loads a bank that must belong to a backbone and a chat format."""
     mark, facts = backbone.fingerprint, backbone.configuration
     return load_bank(folder, fingerprint=mark, chat=chat.fingerprint, configuration=facts)

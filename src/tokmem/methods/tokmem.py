@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from tokmem.bank.bank import Bank
@@ -29,9 +28,10 @@ from tokmem.errors import ConfigError, DataError
 from tokmem.log import Callbacks, check_callbacks
 from tokmem.methods import closed
 from tokmem.methods.closed import Stage
+from tokmem.methods.hub import bank_folder
 from tokmem.methods.lessons.card import Card
 from tokmem.methods.lessons.teach import Queries, Sources, teach_all
-from tokmem.methods.memory import Memory, bank_folder
+from tokmem.methods.memory import Memory
 from tokmem.methods.memory_settings import (
     Addresses,
     CoupledSettings,
@@ -42,6 +42,7 @@ from tokmem.methods.memory_settings import (
     call_ends,
     check_bank,
     check_grammars,
+    check_objects,
     default_addresses,
     load_own,
 )
@@ -122,9 +123,11 @@ class TokMem(Memory, Trained):
         false_accept: float = 0.05,
         seed: int = 0,
     ) -> None:
-        TokMemSettings(start, width, call_style, renorm, negatives)  # refuses wrong values early
-        TokMemSettings(addresses=addresses or "trained")
+        TokMemSettings(start, width, call_style, renorm, negatives, addresses or "trained")  # checks them
         PromptSettings(prompt, max_length)
+        check_objects(
+            locals(), {"chat": Chat, "settings": FitSettings, "recall": RecallSettings, "seed": int}
+        )
         self.backbone = as_backbone(backbone, tokenizer, device, dtype, device_map)
         if bank is None:
             bank = Bank(self.backbone.dim, self.backbone.id_space(), coupled=coupled, policy=policy)
@@ -162,11 +165,11 @@ class TokMem(Memory, Trained):
             BackboneError: the backbone cannot be loaded.
         """
         if backbone is None:
-            backbone = load_bank(Path(folder))[1].backbone
+            backbone = load_bank(folder)[1].backbone
         kept = {name: options.pop(name) for name in ("dtype", "device_map") if name in options}
         loaded = load_backbone(backbone, device=device, **kept) if isinstance(backbone, str) else backbone
         chat = options.get("chat") or Chat(loaded.tokenizer)
-        bank, origin = load_own(Path(folder), loaded, chat)
+        bank, origin = load_own(folder, loaded, chat)
         memory = cls(loaded, bank=bank, **as_trained(bank, origin, options))
         memory.history = dict(origin.training)
         return memory
@@ -222,7 +225,7 @@ class TokMem(Memory, Trained):
         inputs, outputs = map(values_of, (model.get_input_embeddings(), model.get_output_embeddings()))
         described = [self.chat.text_ids(start_text(p)) for p in procedures]
 
-        def rows(weight: Any, role: str, width: int) -> Tensor:
+        def rows(weight: Any, role: str, width: int) -> torch.Tensor:
             draws = generator(self.seed, "start", role, len(self.bank))
             return wide_rows(self.start, weight, described, width, generator=draws)
 
@@ -325,13 +328,8 @@ class TokMem(Memory, Trained):
 
     def _objective(self, settings: FitSettings) -> Objective:
         """The objective of a training with these settings."""
-        return BankObjective(
-            self.lm,
-            **settings.prefixes,
-            negatives=self.negatives > 0,
-            renorm=self.renorm == "step",
-            seed=settings.seed,
-        )
+        own: Any = {"negatives": self.negatives > 0, "renorm": self.renorm == "step", "seed": settings.seed}
+        return BankObjective(self.lm, **settings.prefixes, **own)
 
     def teach(self, sources: Sources, queries: Queries = (), **changes: Any) -> list[Card]:
         """Learns procedures from prompts, skills or tools, without labels; returns a card for each.

@@ -91,7 +91,7 @@ class Backbone:
 
 
 def load_backbone(
-    name: str = SMOLLM2,
+    name: str | Path = SMOLLM2,
     *,
     dtype: DTypeName | torch.dtype = "auto",
     device: str = "auto",
@@ -122,6 +122,10 @@ def load_backbone(
             input embedding, or its gradient is wrong.
         TokMemError: a GGUF file cannot be converted because the disk is full or the cache is not writable.
     """
+    if not isinstance(name, str | Path):
+        wanted = "the name of a model, or the path of its folder or file"
+        raise BackboneError(f"{type(name).__name__} {name!r:.60} as a backbone", wanted)
+    name = str(name)
     kind = str(dtype).removeprefix("torch.") if isinstance(dtype, torch.dtype) else dtype
     if kind not in get_args(DTypeName):
         raise BackboneError(f"dtype {dtype!r}", f"one of {', '.join(get_args(DTypeName))}")

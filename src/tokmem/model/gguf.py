@@ -65,13 +65,8 @@ def open_gguf(path: Path) -> GGUFReader:
     Raises:
         BackboneError: the file is not a GGUF file, is truncated, or is one part of several.
     """
-    try:
-        import numpy as np
-        from gguf import GGUFReader
-    except ImportError as error:
-        raise BackboneError(
-            f"{path.name} needs the package gguf", "tokmem with its extra", "pip install 'tokmem[gguf]'"
-        ) from error
+    import numpy as np
+    from gguf import GGUFReader
 
     class Bounded(GGUFReader):
         """Ends at the end of the file. A damaged count would else be read on and on."""

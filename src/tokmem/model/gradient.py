@@ -57,7 +57,8 @@ def check_once(model: PreTrainedModel, fingerprint: str, name: str) -> None:
             f"the gradient of {name} as {model.dtype} says that a step changes the loss by {found:.4f}; "
             f"it changes by {wanted:.4f}",
             "equal changes: memory tokens learn by this gradient",
-            "load it with another dtype or quantization; --no-check (check=False) loads it all the same",
+            "load it with another dtype or quantization; tokmem --no-check COMMAND, or "
+            "load_backbone(..., check=False), loads it all the same",
         )
     logger.info("the gradient of %s is right: %.4f, by differences %.4f", name, found, wanted)
     with suppress(OSError):  # a cache that cannot be written costs a check each time

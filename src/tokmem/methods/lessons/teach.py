@@ -26,7 +26,6 @@ from tokmem.data.lessons.lesson import Lesson
 from tokmem.data.lessons.sources import read_lessons
 from tokmem.data.queries import read_queries
 from tokmem.errors import ConfigError, DataError
-from tokmem.eval.rouge import check_scorer
 from tokmem.files import atomic_write_json, read_json
 from tokmem.methods.lessons.card import Card, rouge, saved
 from tokmem.methods.lessons.divergence import mean_divergence
@@ -74,10 +73,8 @@ def teach(
         ConfigError: its calls are of a style that a teacher does not write.
         DataError: the lesson leaves no room, or there are too few queries or responses.
         TrainingError: training failed.
-        TokMemError: rouge_score is not installed.
     """
     started = time.monotonic()
-    check_scorer()
     with _alone(memory.bank, lesson.name):
         ready = prepare(memory, lesson, settings, queries=queries, folder=folder)
         choose_start(memory, lesson.name, lesson.text, ready.train, ready.targets, settings.start_tries)

@@ -12,7 +12,6 @@ from tokmem.data import SPLITS, Corpus, PromptMode
 from tokmem.data.schedule import Block, plan
 from tokmem.errors import ConfigError, DataError
 from tokmem.eval.duplicates import NearDuplicate, near_duplicates
-from tokmem.eval.rouge import check_scorer
 from tokmem.log import logger
 from tokmem.methods.protocol import Setup
 from tokmem.model.backbone import Backbone
@@ -63,8 +62,6 @@ class AtomicExperiment(Experiment):
     def __init__(self, config: AtomicConfig, folder: Path, backbone: Backbone) -> None:
         self.config, self.folder, self.backbone = config, folder, backbone
         self.corpus = corpus = load_corpus(config.data, backbone)
-        if corpus.examples("test"):
-            check_scorer()
         self.checksum = corpus.checksum
         self.blocks = plan(len(corpus.names), config.stages, config.schedule, config.block_size)
         _check_corpus(config, corpus)
