@@ -135,10 +135,10 @@ def test_configure_twice_shows_a_record_once_on_stderr(
     assert "quiet" not in err
 
 
-def test_importing_the_library_shows_nothing() -> None:
-    code = "from tokmem.log import logger; logger.error('hidden')"
+def test_a_program_without_logging_of_its_own_sees_warnings_alone() -> None:
+    code = "from tokmem.log import logger; logger.info('hidden'); logger.warning('shown')"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout + done.stderr == ""
+    assert (done.stdout, done.stderr) == ("", "shown\n")
 
 
 def test_a_bar_off_a_terminal_counts_as_a_drawn_one_does() -> None:

@@ -20,7 +20,6 @@ from tokmem.files import atomic_write_bytes
 from tokmem.strict_json import parse_json
 
 logger = logging.getLogger("tokmem")
-logger.addHandler(logging.NullHandler())
 
 
 class _BesideBars(logging.Handler):
