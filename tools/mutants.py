@@ -2,6 +2,7 @@
 
     python tools/mutants.py --packages bank,train --share 0.1
     python tools/mutants.py --since origin/main          # only files that changed since then
+    python tools/mutants.py --explain                    # after an addition to equivalent.json
 
 Each package of `tokmem` is tried against its own tests, and those of the code that uses it most (`PACKAGES`).
 Changes that no test could notice are left out: those that touch nothing but a text in quotes, what an error
@@ -192,6 +193,16 @@ def _explained(survivors: dict[str, list[str]]) -> dict[str, Any]:
     return {"explained": len(explained), "equivalent": explained, "survivors": rest}
 
 
+def _explain_again() -> int:
+    """Looks in `equivalent.json` for reasons of the survivors in the result, and writes it."""
+    result = json.loads(RESULT.read_text("utf-8"))
+    for row in result["rows"]:
+        known = {name: entry["change"] for name, entry in row["equivalent"].items()}
+        row |= _explained(known | row["survivors"])
+    atomic_write_json(RESULT, result)
+    return 0
+
+
 def changed_files(since: str, root: Path = ROOT) -> dict[str, list[str]]:
     """The Python files of each package that changed since a commit, the working tree included."""
     command = [
@@ -234,9 +245,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--seed", type=int, default=0, help="of the draw")
     parser.add_argument("--since", help="a commit: only files that changed since then; writes no result")
+    parser.add_argument("--explain", action="store_true", help="only look for reasons of survivors again")
     given = parser.parse_args(arguments)
     if given.since:
         return _changed(given)
+    if given.explain:
+        return _explain_again()
     rows = (
         {row["what"]: row for row in json.loads(RESULT.read_text("utf-8"))["rows"]}
         if RESULT.is_file()
