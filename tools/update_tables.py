@@ -5,8 +5,8 @@ calls alone, `rounds` what is left of each round of tools, `rates` the loss of e
 `forgetting` and `probes` what is left of tasks, `kernels` what moves between processors, `addresses`,
 `orders` and `reject` how computed addresses route, `engines` what engines answer right, `trials` what a
 campaign tried, `mutants` which changes tests notice, `throughput` and in short `speed` how fast engines
-answer, `lessons` and `skills` what students keep of their teachers, `tools_as` how tools as tokens call
-beside tools as text, and `precision` and `weights` what the type of numbers changes.
+answer, `lessons`, in short `kept`, and `skills` what students keep of their teachers, `tools_as` how tools
+as tokens call beside tools as text, and `precision` and `weights` what the type of numbers changes.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ PAGES = (
 )
 BLOCK = re.compile(
     r"(<!-- (table|chains|rounds|rates|forgetting|probes|kernels|addresses|orders|reject|engines"
-    r"|throughput|speed|trials|mutants|lessons|skills|tools_as|precision|weights|gpu"
+    r"|throughput|speed|trials|mutants|lessons|kept|skills|tools_as|precision|weights|gpu"
     r"|gpu_recall): (\S+) -->\n)"
     r".*?(<!-- end -->)",
     re.DOTALL,
@@ -175,6 +175,8 @@ def table(kind: str, path: Path) -> str:
     if kind in ("lessons", "skills"):
         formats = {"kl": ".2f", "kl_no_prompt": ".2f", "saved_tokens": ".0f"}
         return Table(result["rows"], SKILLS if kind == "skills" else LESSONS, formats).markdown()
+    if kind == "kept":
+        return kept_table([row for row in result["rows"] if row["method"] == "lesson"]).markdown()
     if kind == "tools_as":
         return Table(result["calls"], TOOLS_AS, {"prompt_tokens": ".0f"}).markdown()
     if kind == "precision":
@@ -226,6 +228,23 @@ def rounds_table(rows: list[dict[str, Any]]) -> Table:
     for name, title in (("tool_f1", "tool F1"), ("call_f1", "call F1")):
         columns |= {f"{name} end": f"{title}, mean", f"{name} own": f"{title}, when learned"}
     return Table(lines, columns)
+
+
+def kept_table(rows: list[dict[str, Any]]) -> Table:
+    """Makes a row for each number of tokens: means over tasks, and on how many the student keeps 95%."""
+    lines = []
+    for tokens in sorted({row["tokens"] for row in rows}):
+        own = [row for row in rows if row["tokens"] == tokens]
+        names = ("teacher", "student", "no_prompt", "kl", "kl_no_prompt")
+        line: dict[str, Any] = {name: fmean(row[name] for row in own) for name in names}
+        kept = sum(row["student"] >= 0.95 * row["teacher"] for row in own)
+        lines.append({"tokens": tokens, **line, "keeps 95%": f"{kept} of {len(own)} tasks"})
+    columns = {"tokens": "tokens", "keeps 95%": "keeps 95% of the teacher"}
+    return Table(
+        lines,
+        columns | {name: LESSONS[name] for name in lines[0] if name in LESSONS},
+        {"kl": ".2f", "kl_no_prompt": ".2f"},
+    )
 
 
 def rates_table(losses: dict[str, dict[str, float]], chosen: dict[str, float]) -> Table:
