@@ -395,6 +395,10 @@ def test_49_a_bank_that_the_hub_does_not_take(memory: TokMem) -> None:
         errors(lambda name=name: memory.push_to_hub(name), "the hub does not take the bank", "hf auth login")
 
 
+def test_51_a_procedure_without_its_keyword(memory: TokMem) -> None:
+    errors(lambda: memory.fit(PAIRS, "month"), "write procedure='month'")
+
+
 def test_50_completion_offers_the_public_names() -> None:
     assert {"TokMem", "Example", "FitSettings", "load_backbone", "__version__"} <= {*dir(tokmem)}
     assert all(hasattr(tokmem, name) for name in dir(tokmem) if name not in ("export", "report"))

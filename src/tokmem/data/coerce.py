@@ -93,6 +93,8 @@ def as_examples(
     Raises:
         DataError: something in it is none of these, or nothing says which procedure the pairs are of.
     """
+    if isinstance(given, str) and given in known and not Path(given).exists():
+        raise DataError(f"procedure {given!r} as examples", "examples", f"write procedure={given!r}")
     if isinstance(given, str | Path):
         return list(read_jsonl(Path(given), split, procedure))
     if isinstance(given, Mapping):
