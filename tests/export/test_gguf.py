@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -199,13 +198,6 @@ def test_a_file_keeps_its_own_alignment(tmp_path: Path, monkeypatch: pytest.Monk
     export(memory, tmp_path / "served", to="gguf", source=path)
     new = GGUFReader(tmp_path / "served/model.gguf")
     assert (held.alignment, new.alignment) == (32, 64)
-
-
-def test_a_missing_package_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    memory, path = gguf_memory(tmp_path, monkeypatch, "Q8_0", True)
-    monkeypatch.setitem(sys.modules, "gguf", None)
-    with pytest.raises(TokMemError, match="needs the package gguf"):
-        export(memory, tmp_path / "served", to="gguf", source=path)
 
 
 def test_a_folder_named_as_a_known_backbone_has_no_known_file(tmp_path: Path) -> None:

@@ -246,11 +246,14 @@ def test_only_single_calls_of_this_stage_are_learned(backbone: Backbone) -> None
         made.fit(examples("dates"))
 
 
-@pytest.mark.parametrize("options", [{"coupled": True}, {"renorm": "stage"}])
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [({"coupled": True}, "tokmem_dc"), ({"renorm": "stage"}, "addresses closed and renorm stage")],
+)
 def test_what_does_not_go_with_closed_addresses_is_refused(
-    backbone: Backbone, options: dict[str, Any]
+    backbone: Backbone, options: dict[str, Any], message: str
 ) -> None:
-    with pytest.raises(ConfigError, match="tokmem_dc"):
+    with pytest.raises(ConfigError, match=message):
         memory(backbone, **options)
 
 
