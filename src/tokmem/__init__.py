@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from importlib import import_module
-from importlib.metadata import PackageNotFoundError as _PackageNotFoundError
-from importlib.metadata import version as _version
+from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -17,8 +16,8 @@ if TYPE_CHECKING:
     from tokmem.train.settings import FitReport, FitSettings
 
 try:
-    __version__ = _version("tokmem")
-except _PackageNotFoundError:  # a source tree on the path that is not installed
+    __version__ = version("tokmem")
+except PackageNotFoundError:  # a source tree on the path that is not installed
     __version__ = "unknown"
 _HOMES = {
     "TokMemError": "tokmem.errors",
@@ -50,7 +49,7 @@ __all__ = [
 
 def __dir__() -> list[str]:
     """Lists the public names, so that a shell completes those that are not imported yet."""
-    return [*__all__, "__version__", "export", "report"]
+    return [*__all__, "__version__"]
 
 
 def __getattr__(name: str) -> Any:

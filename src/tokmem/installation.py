@@ -13,12 +13,20 @@ from pathlib import Path
 from tokmem.errors import TokMemError
 from tokmem.files import cache_folder, read_json
 
-_CORE = ("tokmem", "torch", "transformers", "accelerate", "safetensors", "tokenizers", "typer")
-_EXTRAS = (
+_CORE = (
+    "tokmem",
+    "torch",
+    "transformers",
+    "accelerate",
+    "safetensors",
+    "tokenizers",
+    "typer",
     "gguf",
+    "rouge-score",
+)
+_EXTRAS = (
     "peft",
     "sentence-transformers",
-    "rouge-score",
     "llguidance",
     "matplotlib",
     "pyarrow",

@@ -30,11 +30,11 @@ class Exportable:
             ExportError: the form cannot carry the memory, or the export does something else than the memory.
             TokMemError: the disk is full, or the folder may hold somebody's own files.
         """
-        written: Path = import_module("tokmem.export").export(self, as_path(folder), to=to, **options).folder
-        return written
+        exported = import_module("tokmem.export").export(self, as_path(folder), to=to, **options)
+        return Path(exported.folder)
 
     def apply(self, spelling: str | None = None) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-        """Makes a plain model and its tokenizer, as `tokmem.export.apply` does. The backbone stays as it is.
+        """Makes a plain model of transformers and its tokenizer. The backbone does not change.
 
         Args:
             spelling: of tools, `mistral`, `hermes` or `private`; None takes the one that fits.

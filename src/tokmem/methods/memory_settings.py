@@ -34,18 +34,16 @@ def default_addresses(coupled: bool, renorm: Renorm, negatives: int) -> Addresse
     return "trained" if coupled or renorm != "off" or negatives else "closed"
 
 
-def check_objects(given: Mapping[str, object], kinds: Mapping[str, type]) -> None:
-    """Refuses arguments of another type than theirs; None is always right.
+def check_objects(**given: tuple[object, type]) -> None:
+    """Refuses arguments of a wrong type. None is allowed.
 
     Args:
-        given: arguments by name.
-        kinds: the type of each that is checked.
+        given: each argument by its name: its value and its type.
 
     Raises:
         ConfigError: an argument is no object of its type.
     """
-    for name, kind in kinds.items():
-        value = given[name]
+    for name, (value, kind) in given.items():
         if value is not None and not isinstance(value, kind):
             raise ConfigError(f"{name}={value!r:.60}", f"{name}={kind.__name__}(...), or leave it out")
 

@@ -125,9 +125,8 @@ class TokMem(Memory, Trained):
     ) -> None:
         TokMemSettings(start, width, call_style, renorm, negatives, addresses or "trained")  # checks them
         PromptSettings(prompt, max_length)
-        check_objects(
-            locals(), {"chat": Chat, "settings": FitSettings, "recall": RecallSettings, "seed": int}
-        )
+        check_objects(chat=(chat, Chat), settings=(settings, FitSettings))
+        check_objects(recall=(recall, RecallSettings), seed=(seed, int))
         self.backbone = as_backbone(backbone, tokenizer, device, dtype, device_map)
         if bank is None:
             bank = Bank(self.backbone.dim, self.backbone.id_space(), coupled=coupled, policy=policy)

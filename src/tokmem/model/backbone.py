@@ -122,15 +122,7 @@ def load_backbone(
             input embedding, or its gradient is wrong.
         TokMemError: a GGUF file cannot be converted because the disk is full or the cache is not writable.
     """
-    if not isinstance(name, str | Path):
-        wanted = "the name of a model, or the path of its folder or file"
-        raise BackboneError(f"{type(name).__name__} {name!r:.60} as a backbone", wanted)
-    name = str(name)
-    kind = str(dtype).removeprefix("torch.") if isinstance(dtype, torch.dtype) else dtype
-    if kind not in get_args(DTypeName):
-        raise BackboneError(f"dtype {dtype!r}", f"one of {', '.join(get_args(DTypeName))}")
-    if quantization not in get_args(Quantization):
-        raise BackboneError(f"quantization {quantization!r}", f"one of {', '.join(get_args(Quantization))}")
+    name, kind = _checked_choice(name, dtype, quantization)
     place = pick_device(device)
     asked = pick_dtype(kind, place)
     source = locate(name, asked, place)
@@ -192,6 +184,21 @@ def wrap_backbone(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, id
             "load it with quantization 8bit or 4bit, or without any",
         ) from error
     return Backbone(model, tokenizer, id, mark)
+
+
+def _checked_choice(
+    name: str | Path, dtype: DTypeName | torch.dtype, quantization: Quantization
+) -> tuple[str, DTypeName]:
+    """The name of a backbone and of its type of numbers; refuses what is neither."""
+    if not isinstance(name, str | Path):
+        wanted = "the name of a model, or the path of its folder or file"
+        raise BackboneError(f"{type(name).__name__} {name!r:.60} as a backbone", wanted)
+    kind: Any = str(dtype).removeprefix("torch.") if isinstance(dtype, torch.dtype) else dtype
+    if kind not in get_args(DTypeName):
+        raise BackboneError(f"dtype {dtype!r}", f"one of {', '.join(get_args(DTypeName))}")
+    if quantization not in get_args(Quantization):
+        raise BackboneError(f"quantization {quantization!r}", f"one of {', '.join(get_args(Quantization))}")
+    return str(name), kind
 
 
 def as_backbone(

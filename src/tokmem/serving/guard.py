@@ -16,15 +16,15 @@ from contextlib import suppress
 from typing import NoReturn
 
 PATIENCE = 10.0
-"""Seconds that an engine has to end itself."""
+"""Seconds to wait for an engine to end, before it is killed."""
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Ends as the command does: with its status, or by the signal that ended it."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     process = subprocess.Popen(sys.argv[1:] if arguments is None else arguments, stdin=subprocess.DEVNULL)
-    threading.Thread(target=_await_parent, daemon=True).start()
     try:
+        threading.Thread(target=_await_parent, daemon=True).start()
         status = process.wait()
     except KeyboardInterrupt:
         status = 0
@@ -49,13 +49,14 @@ def stop(process: subprocess.Popen[bytes], patience: float = PATIENCE) -> None:
 
 
 def _await_parent() -> None:
-    """Interrupts this process when standard input closes."""
+    """Waits until standard input closes, then interrupts the main thread."""
     while os.read(0, 1):  # not through `sys.stdin`, whose lock would outlive the main thread
         pass
-    os.kill(os.getpid(), signal.SIGTERM)
+    signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGTERM)
 
 
 def _end_by(number: int) -> None:
+    """Ends this process by a signal, so that the parent learns which one ended the engine."""
     if number != signal.SIGKILL:
         signal.signal(number, signal.SIG_DFL)
     os.kill(os.getpid(), number)

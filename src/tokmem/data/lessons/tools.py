@@ -63,7 +63,7 @@ def read_tools(path: Path) -> tuple[Lesson, ...]:
 
 
 def tool_lesson(raw: Mapping[str, Any], where: str) -> Lesson:
-    """Makes the lesson of one tool. Its schema is not checked yet.
+    """Makes the lesson of one tool. `read_lessons` checks its schema later.
 
     Args:
         raw: the tool, as OpenAI, MCP or BFCL write it.
