@@ -39,7 +39,7 @@ from tokmem.serving.server import Server, serving
 
 OUT = Path("results/serving/throughput.json")
 LONGEST = 96
-PLAN = ((False, 1, 4), (True, 1, 24), (False, 8, 8), (True, 8, 24))  # prompt cache, clients, requests
+PLAN = ((False, 1, 40), (True, 1, 40), (False, 8, 40), (True, 8, 40))  # prompt cache, clients, requests
 HEADING = "Call tools. Write one JSON object a line. Tools:"
 
 
