@@ -8,7 +8,7 @@
 #   SHARE     part of the trials that campaigns and mutants run, 1 for all of them
 #   SINCE     a commit: mutants tries only files that changed since then
 #   PORTABLE  the tests that it repeats
-#   VERSIONS  sets of versions that `compatible` repeats tests with: oldest, newest, oldest_torch
+#   VERSIONS  sets of versions that `compatible` repeats tests with: oldest, newest, oldest_torch, quantized
 #   COMPATIBLE  the tests that it repeats
 # pip reads its own variables: PIP_EXTRA_INDEX_URL may name an index of torch builds without CUDA.
 

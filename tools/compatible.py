@@ -1,7 +1,7 @@
 """Runs tests with other versions of the libraries that TokMem stands on: `tools/compatible.py SETS TESTS...`.
 
 Each set of versions gets a small environment of its own, which borrows everything else (torch above all) from
-the environment that runs this script.
+the environment that runs this script. Two sets add what `make setup` does not install: `quantized` and `engines`.
 """
 
 from __future__ import annotations
@@ -18,6 +18,11 @@ SETS: Mapping[str, Sequence[str]] = {
     "oldest": ("transformers==5.10.1", "accelerate==1.10.0", "peft==0.18.0", "huggingface-hub<2"),
     "newest": ("transformers<6", "accelerate", "peft", "huggingface-hub"),
     "oldest_torch": ("torch==2.11.0",),  # gigabytes: an index has old builds with CUDA alone
+    "quantized": ("bitsandbytes==0.50.2", "torchao==0.18.0"),
+    "engines": (
+        *("-c", "constraints.txt", "transformers[serving]"),
+        *("openai==3.57.0", "xllamacpp==2026.10.11549", "lm-eval[hf]==0.4.13", "mcp==2.3.0"),
+    ),
 }
 SHOW = """
 import accelerate, peft, torch, transformers
