@@ -1,7 +1,7 @@
 """Runs tests with other versions of the libraries that TokMem stands on: `tools/compatible.py SETS TESTS...`.
 
 Each set of versions gets a small environment of its own, which borrows everything else (torch above all) from
-the environment that runs this script. Two sets add what `make setup` does not install: `quantized` and `engines`.
+the environment that runs this script. The sets `quantized` and `engines` add what `make setup` leaves out.
 """
 
 from __future__ import annotations

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import replace
@@ -11,12 +13,14 @@ import pytest
 
 from bench import serving
 from bench.served_weights import row
-from bench.serving import as_text, as_tokens, measure
+from bench.serving import as_text, as_tokens, engine_of, measure
 from bench.serving_bank import Data, read_data
 from tokmem.data.calls.compose import ComposeSpec
 from tokmem.data.calls.parse import call_of
 from tokmem.eval.tool_answers import expected_calls
 from tokmem.records import Turn
+from tokmem.serving.engines import ENGINES
+from tokmem.serving.server import Server
 
 SCHEMA = {"place": {"type": "str", "description": "Where."}}
 
@@ -99,3 +103,15 @@ def test_rows_are_compared_with_text(data: Data, tmp_path: Path, monkeypatch: py
         ("text", 1.0, 1.0),
     ]
     assert loads == [("tokens", 8, 8 * 512, False), ("text", 8, 8 * 4096, False)]
+
+
+def test_the_engine_is_measured_and_not_its_guard() -> None:
+    code = "print(sum(i * i for i in range(10**7)), flush=True); import time; time.sleep(60)"
+    command = [sys.executable, "-m", "tokmem.serving.guard", sys.executable, "-c", code]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as guard:
+        assert guard.stdout is not None
+        guard.stdout.readline()  # the child has done its work
+        engine = engine_of(Server("", "", ENGINES["llama.cpp"], Path("log"), guard))
+        assert engine.pid != guard.pid
+        assert sum(engine.cpu_times()[:2]) > 0.1
+        guard.terminate()
