@@ -6,7 +6,8 @@
 #   KERNELS   kernels that test-portable repeats tests with: native, avx2, sse
 #   THREADS   numbers of threads that it repeats them with
 #   SHARE     part of the trials that campaigns and mutants run, 1 for all of them
-#   SINCE     a commit: mutants tries only files that changed since then
+#   SINCE     a commit: mutants tries only functions that changed since then
+#   MOST      with SINCE: mutants tries at most so many changes, for a minute and a half, and fails nothing
 #   PORTABLE  the tests that it repeats
 #   VERSIONS  sets of versions that `compatible` repeats tests with: oldest, newest, oldest_torch, quantized
 #   COMPATIBLE  the tests that it repeats
@@ -20,6 +21,7 @@ KERNELS ?= avx2,sse
 THREADS ?= 1,2
 SHARE ?= 1
 SINCE ?=
+MOST ?=
 PORTABLE ?= tests/bank tests/model tests/train tests/recall tests/methods tests/tracks tests/test_end_to_end.py
 VERSIONS ?= oldest,newest
 COMPATIBLE ?= tests/train/test_oracle.py tests/model tests/recall
@@ -74,7 +76,7 @@ campaigns: $(STAMP) ## Kill, fuzz and break what saves and reads: hours; goes on
 
 mutants: $(STAMP) ## Change the code in small ways and count what the tests notice: hours for SHARE=1
 	@$(BIN)/python -m pip install --quiet -e '.[dev,campaigns]' -c constraints.txt
-	$(BIN)/python tools/mutants.py --share $(SHARE) $(if $(SINCE),--since $(SINCE))
+	$(BIN)/python tools/mutants.py --share $(SHARE) $(if $(SINCE),--since $(SINCE)) $(if $(MOST),--most $(MOST))
 
 lint: $(STAMP) ## Check format, style, types and the direction of imports
 	$(BIN)/ruff format --check .

@@ -76,12 +76,23 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_changes_that_no_test_could_notice_are_left_out(folder: Path) -> None:
+    from changed import Function
     from mutants import Mutants
 
     made = Mutants("bank", folder)
     assert len(made.codes()) == 8
     left = {"tokmem.bank.half.x_half__mutmut_3", "tokmem.bank.half.x_moved__mutmut_3"}
-    assert set(made.sample(1.0, seed=0)) == left
+    assert set(made.names()) == left
+    half = Function("src/tokmem/bank/half.py", "tokmem.bank.half.x_half", "half")
+    assert made.names([half]) == ["tokmem.bank.half.x_half__mutmut_3"]
+
+
+def test_a_draw_has_its_share_and_at_least_one(folder: Path) -> None:
+    from mutants import drawn
+
+    names = [str(i) for i in range(10)]
+    assert [len(drawn(names, share, 0, "bank")) for share in (1.0, 0.3, 0.01)] == [10, 3, 1]
+    assert drawn(names, 0.5, 0, "bank") == drawn(names, 0.5, 0, "bank") != drawn(names, 0.5, 1, "bank")
 
 
 def test_a_survivor_shows_what_changed(folder: Path) -> None:
@@ -129,27 +140,132 @@ def test_changes_that_were_not_tried_are_an_error(folder: Path, monkeypatch: pyt
         tried(Mutants("bank", folder), ["tokmem.bank.half.x_half__mutmut_3"])
 
 
-def test_only_changed_files_of_the_packages_are_tried(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_when_its_time_is_up_what_was_tried_counts(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import mutants
+
+    names = [f"tokmem.bank.half.x_half__mutmut_{number}" for number in (1, 2, 3)]
+    monkeypatch.setattr(mutants.Mutants, "codes", lambda self: dict(zip(names, (1, 0, None), strict=True)))
+    made = mutants.Mutants("bank", folder, until=mutants.perf_counter() + 0.5)
+    monkeypatch.setattr(mutants.sys, "executable", str(sleeping(folder)))
+    row = mutants.tried(made, names)
+    assert (row["tried"], row["killed"], list(row["survivors"])) == (2, 1, names[1:2])
+
+
+def sleeping(folder: Path) -> Path:
+    """A program that sleeps, as does a process that it starts, which holds its output."""
+    path = folder / "sleeps"
+    path.write_text("#!/bin/sh\nsleep 60 &\nsleep 60\n")
+    path.chmod(0o755)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("explained", "most", "failed"), [(0, 0, 1), (2, 0, 0), (0, 9, 0)], ids=["each", "explained", "few"]
+)
+def test_less_than_the_goal_fails_unless_only_a_few_were_tried(
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    explained: int,
+    most: int,
+    failed: int,
+) -> None:
+    import mutants
+
+    row = {
+        "tried": 10,
+        "killed": 8,
+        "explained": explained,
+        "survivors": {"x_half__mutmut_1": ["- a", "+ b"]},
+    }
+    found = [mutants.Function("src/tokmem/bank/half.py", "tokmem.bank.half.x_half", "half")]
+    monkeypatch.setattr(mutants, "changed_functions", lambda *_: found)
+    monkeypatch.setattr(mutants, "_few" if most else "_each", lambda *_: [row])
+    assert mutants.main(["--since", "HEAD", "--most", str(most)]) == failed
+    said = capsys.readouterr().out
+    assert said.startswith("x_half__mutmut_1\n  - a\n  + b\n8 of 10 changes were noticed")
+    assert "1 functions of bank, model" in said
+
+
+def test_nothing_runs_if_no_function_changed(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import mutants
+
+    monkeypatch.setattr(mutants, "changed_functions", lambda *_: [])
+    assert mutants.main(["--since", "HEAD", "--most", "9"]) == 0
+    assert "0 functions of bank, model, train, recall, export changed since HEAD" in capsys.readouterr().out
+
+
+SOURCE = """
+import os
+
+A = 1
+
+def first(n):
+    return n + 1
+
+class Bank:
+    @property
+    def size(self):
+        return 2
+
+    def add(self, n):
+        def inner():
+            return n
+        return inner()
+"""
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "names"),
+    [
+        ("A = 1", "A = 2", []),
+        ("n + 1", "n + 2", ["x_first"]),
+        ("    @property\n", "", ["xǁBankǁsize"]),
+        ("return n\n", "return -n\n", ["xǁBankǁadd"]),
+        ("        return inner()\n", "", ["xǁBankǁadd"]),
+    ],
+)
+def test_only_changed_functions_of_the_packages_are_tried(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, old: str, new: str, names: list[str]
 ) -> None:
     monkeypatch.syspath_prepend(str(TOOLS))
-    from mutants import changed_files
+    from changed import changed_functions
 
     def git(*args: str) -> None:
         own = ("-c", "user.name=a", "-c", "user.email=a@b.c")
         subprocess.run(["git", *own, *args], cwd=tmp_path, check=True, capture_output=True)
 
-    names = ("bank/slots.py", "bank/table.py", "train/fit.py", "report/page.py", "train/notes.md")
-    for name in names:
-        path = tmp_path / "src" / "tokmem" / name
+    paths = [tmp_path / "src/tokmem" / name for name in ("bank/bank.py", "report/page.py", "bank/gone.py")]
+    for path in paths:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text("1\n")
+        path.write_text(SOURCE, "utf-8")
     git("init")
     git("add", "-A")
     git("commit", "-m", "first")
-    for name in names[1:]:
-        (tmp_path / "src" / "tokmem" / name).write_text("2\n")
-    assert changed_files("HEAD", tmp_path) == {
-        "bank": ["src/tokmem/bank/table.py"],
-        "train": ["src/tokmem/train/fit.py"],
+    for path in paths:
+        path.write_text(SOURCE.replace(old, new), "utf-8")
+    paths[-1].unlink()
+    found = changed_functions("HEAD", ["src/tokmem/bank", "src/tokmem/train"], tmp_path)
+    assert [one.name for one in found] == [f"tokmem.bank.bank.{name}" for name in names]
+
+
+def test_the_nearest_tests_name_the_function_or_its_module(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(TOOLS))
+    from changed import Function, nearest_tests
+
+    texts = {
+        "test_far": "from tokmem.bank.bankers import first",
+        "test_much": "from tokmem.bank.bank import Bank\nBank(Bank())",
+        "test_some": "from tokmem.bank import bank",
+        "test_bank": "",
     }
+    for name, text in texts.items():
+        (tmp_path / f"{name}.py").write_text(text)
+    function = Function("src/tokmem/bank/bank.py", "tokmem.bank.bank.xǁBankǁadd", "Bank")
+    found = nearest_tests(function, list(tmp_path.glob("*.py")), 4)
+    assert [path.stem for path in found] == ["test_bank", "test_much", "test_some"]
+    assert len(nearest_tests(function, list(tmp_path.glob("*.py")), 1)) == 1

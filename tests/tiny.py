@@ -15,6 +15,7 @@ from transformers import (
     Gemma2Config,
     Gemma3TextConfig,
     GPTNeoXConfig,
+    GraniteConfig,
     LlamaConfig,
     MistralConfig,
     PreTrainedConfig,
@@ -87,6 +88,13 @@ def tiny_model(name: str, seed: int = 0) -> PreTrainedModel:
     """A frozen random float32 model; weights are large enough that attention matters."""
     torch.manual_seed(seed)
     return randomised(CONFIGS[name]()).eval().requires_grad_(False)
+
+
+def scaled_model() -> PreTrainedModel:
+    """A model that scales its attention scores by a factor of its own, four times the usual one."""
+    torch.manual_seed(0)
+    config = _grouped(GraniteConfig, False, attention_multiplier=4 / 8**0.5)
+    return randomised(config).eval().requires_grad_(False)
 
 
 def randomised(config: PreTrainedConfig) -> PreTrainedModel:

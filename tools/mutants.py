@@ -1,7 +1,8 @@
 """Changes the code in small ways and counts the changes that the tests notice: mutation testing with mutmut.
 
     python tools/mutants.py --packages bank,train --share 0.1
-    python tools/mutants.py --since origin/main          # only files that changed since then
+    python tools/mutants.py --since origin/main          # only functions that changed since then
+    python tools/mutants.py --since HEAD~1 --most 12     # a few changes of them, in a minute and a half
     python tools/mutants.py --explain                    # after an addition to equivalent.json
 
 Each package of `tokmem` is tried against its own tests, and those of the code that uses it most (`PACKAGES`).
@@ -9,6 +10,10 @@ Changes that no test could notice are left out: those that touch nothing but a t
 says, what is logged, whether `zip` checks lengths, or on which device a tensor lies (tests have one). The
 survivors stand in the result, so that they can be read; `equivalent.json` says why some of them are no fault
 of the tests. `train/parallel.py` is left out: its tests run in other processes, where mutmut cannot see them.
+
+`--most` is for each run of CI. It draws one of the changed files, and tries changes of it against the two
+test files that name each function most, until its time is up. Such a survivor may be noticed by another test,
+and few changes say little about all of them. So it reports, and fails nothing.
 """
 
 from __future__ import annotations
@@ -19,13 +24,16 @@ import json
 import os
 import random
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from time import perf_counter
 from typing import Any
+
+from changed import Function, changed_functions, nearest_tests
 
 from tokmem.files import atomic_write_json
 from tokmem.provenance import source_state
@@ -49,13 +57,15 @@ PACKAGES: Mapping[str, Sequence[str]] = {
     "export": ("export",),
 }
 GOAL = 0.85  # the share of changes that tests should notice
+FILES, NEAREST, SECONDS = 1, 2, 80.0  # of `--most`: changed files, test files of a function, time for all
+ALONE = "src/tokmem/train/parallel.py"  # its tests run in other processes
 SURVIVED, UNTESTED = 0, 33  # mutmut's notes for a change that no test noticed, or that no test runs
 _CONFIG = """\
 [mutmut]
 source_paths = src
 only_mutate =
     {mutated}
-do_not_mutate = src/tokmem/train/parallel.py
+do_not_mutate = {alone}
 also_copy =
     {copied}
 pytest_add_cli_args_test_selection =
@@ -66,70 +76,108 @@ track_dependencies = false
 
 @dataclass(frozen=True)
 class Mutants:
-    """The changes of one package, in a copy of the tree.
+    """Changes of the code, in a copy of the tree.
 
     Attributes:
-        package: name of the package below `tokmem`.
+        package: name of the package below `tokmem`, or another name for the row.
         folder: the copy.
-        files: the files to change, below the root of the tree; empty changes all.
+        files: the files to change, below the root of the tree; empty changes all of the package.
+        tests: files and folders of tests below the root; empty takes those of the package.
+        until: when mutmut must stop, by `perf_counter`.
     """
 
     package: str
     folder: Path
     files: Sequence[str] = ()
+    tests: Sequence[str] = ()
+    until: float = float("inf")
 
     def prepare(self) -> None:
-        """Copies the tree, makes all changes, and finds which tests run which function."""
+        """Copies the tree and makes all changes."""
         shutil.rmtree(self.folder, ignore_errors=True)
         listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=True)
         for name in listed.stdout.decode().split("\0")[:-1]:
             target = self.folder / name
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(ROOT / name, target)
-        copied = sorted(path.name for path in self.folder.iterdir() if path.name != "src")
-        facts = {
-            "mutated": "\n    ".join(self.files or [f"src/tokmem/{self.package}/*"]),
-            "copied": "\n    ".join(copied),
-            "tests": "\n    ".join(f"tests/{name}" for name in PACKAGES[self.package]),
-        }
-        (self.folder / "setup.cfg").write_text(_CONFIG.format(**facts), "utf-8")
-        made = self.mutmut("none")  # no change has this name: mutmut only prepares
+        replace(self, tests=["no_such_file"]).configure()  # mutmut ends once it has made the changes
+        made = self.mutmut("none")
         if not self.codes():
             raise SystemExit(f"mutmut made no changes of {self.package}:\n{made[-2000:]}")
 
+    def configure(self) -> None:
+        """Says in the copy what mutmut changes, and which tests it runs."""
+        copied = sorted(path.name for path in self.folder.iterdir() if path.name not in ("src", "mutants"))
+        facts = {
+            "mutated": self.files or [f"src/tokmem/{self.package}/*"],
+            "copied": copied,
+            "tests": self.tests or [f"tests/{name}" for name in PACKAGES[self.package]],
+        }
+        lines = {key: "\n    ".join(values) for key, values in facts.items()}
+        (self.folder / "setup.cfg").write_text(_CONFIG.format(**lines, alone=ALONE), "utf-8")
+
     def mutmut(self, *names: str) -> str:
-        """Runs mutmut on some changes; returns what it prints."""
+        """Runs mutmut on some changes, until its time is up; returns what it prints."""
         command = [sys.executable, "-m", "mutmut", "run", "--max-children", "1", *names]
         environment = {**os.environ, "OMP_NUM_THREADS": "1"}
         environment.pop("PYTHONPATH", None)  # it would name the unchanged code
-        done = subprocess.run(
-            command, cwd=self.folder, env=environment, capture_output=True, text=True, check=False
-        )
-        return done.stdout + done.stderr
+        left = None if self.until == float("inf") else max(0.0, self.until - perf_counter())
+        with subprocess.Popen(
+            command,
+            cwd=self.folder,
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        ) as process:
+            try:
+                return process.communicate(timeout=left)[0]
+            except subprocess.TimeoutExpired:
+                os.killpg(process.pid, signal.SIGKILL)  # mutmut and the tests that it runs
+                return process.communicate()[0]
 
     def codes(self) -> dict[str, int | None]:
         """For each change what mutmut noted: an exit code of the tests, or None if it was not tried."""
-        metas = sorted((self.folder / "mutants").glob(f"src/tokmem/{self.package}/*.meta"))
         found: dict[str, int | None] = {}
-        for meta in metas:
+        for meta in self._metas():
             found |= json.loads(meta.read_text("utf-8"))["exit_code_by_key"]
         return found
+
+    def _metas(self) -> list[Path]:
+        """What mutmut noted beside each file that it changed."""
+        return sorted((self.folder / "mutants" / "src" / "tokmem").glob("*/*.py.meta"))
 
     def functions(self) -> dict[str, ast.FunctionDef]:
         """The changed functions and, under names that end in `orig`, the functions as they are."""
         found = {}
-        for path in sorted((self.folder / "mutants" / "src" / "tokmem" / self.package).glob("*.py")):
-            module = f"tokmem.{self.package}.{path.stem}"
+        for path in (meta.with_suffix("") for meta in self._metas()):
+            module = f"tokmem.{path.parent.name}.{path.stem}"
             for node in ast.walk(ast.parse(path.read_text("utf-8"))):
                 if isinstance(node, ast.FunctionDef) and "__mutmut_" in node.name:
                     found[f"{module}.{node.name}"] = node
         return found
 
-    def sample(self, share: float, seed: int) -> list[str]:
-        """Draws a share of the changes that do more than reword."""
+    def names(self, among: Sequence[Function] | None = None) -> list[str]:
+        """The changes that do more than reword; `among` leaves those of other functions out."""
         functions = self.functions()
-        names = [name for name in sorted(self.codes()) if not only_words(functions, name)]
-        return random.Random(f"{seed} {self.package}").sample(names, max(1, round(share * len(names))))
+        kept = None if among is None else {function.name for function in among}
+        return [
+            name
+            for name in sorted(self.codes())
+            if (kept is None or function_of(name) in kept) and not only_words(functions, name)
+        ]
+
+
+def function_of(name: str) -> str:
+    """The function that a change belongs to, as mutmut names it."""
+    return name.rpartition("__mutmut_")[0]
+
+
+def drawn(names: Sequence[str], share: float, *seed: object) -> list[str]:
+    """Draws a share of the changes."""
+    count = max(1, round(share * len(names)))
+    return random.Random(" ".join(map(str, seed))).sample(names, min(count, len(names)))
 
 
 def only_words(functions: dict[str, ast.FunctionDef], name: str) -> bool:
@@ -167,18 +215,20 @@ def _without_words(function: ast.FunctionDef) -> str:
 
 
 def tried(mutants: Mutants, names: Sequence[str]) -> dict[str, Any]:
-    """Runs changes; returns the row of the result."""
+    """Runs changes, or as many as there is time for; returns the row of the result."""
     started = perf_counter()
+    mutants.configure()
     printed = mutants.mutmut(*names)
     codes, functions = mutants.codes(), mutants.functions()
-    if any(codes[name] is None for name in names):
+    done = [name for name in names if codes[name] is not None]
+    if len(done) < len(names) and perf_counter() < mutants.until:
         raise SystemExit(f"mutmut did not try all changes of {mutants.package}:\n{printed[-2000:]}")
-    lived = [name for name in names if codes[name] in (SURVIVED, UNTESTED)]
+    lived = [name for name in done if codes[name] in (SURVIVED, UNTESTED)]
     return {
         "what": mutants.package,
-        "tried": len(names),
-        "killed": len(names) - len(lived),
-        "killed_share": round(1 - len(lived) / len(names), 4),
+        "tried": len(done),
+        "killed": len(done) - len(lived),
+        "killed_share": round(1 - len(lived) / max(1, len(done)), 4),
         "seconds": round(perf_counter() - started),
         **_explained({name: difference(functions, name) for name in lived}),
     }
@@ -203,37 +253,60 @@ def _explain_again() -> int:
     return 0
 
 
-def changed_files(since: str, root: Path = ROOT) -> dict[str, list[str]]:
-    """The Python files of each package that changed since a commit, the working tree included."""
-    command = [
-        "git",
-        "diff",
-        "--name-only",
-        "--diff-filter=d",
-        since,
-        "--",
-        *(f"src/tokmem/{p}" for p in PACKAGES),
-    ]
-    listed = subprocess.run(command, cwd=root, capture_output=True, text=True, check=True).stdout.split()
-    found: dict[str, list[str]] = {}
-    for name in listed:
-        if name.endswith(".py"):
-            found.setdefault(Path(name).parts[2], []).append(name)
-    return found
-
-
 def _changed(given: argparse.Namespace) -> int:
-    """Tries the changed files and prints what survived; the exit code is 1 if less than 85% was noticed."""
-    total = killed = 0
-    for package, files in changed_files(given.since).items():
-        mutants = Mutants(package, WORK / f"{package}-changed", files)
-        mutants.prepare()
-        row = tried(mutants, mutants.sample(given.share, given.seed))
-        total, killed = total + row["tried"], killed + row["killed"]
-        for name, lines in row["survivors"].items():
-            print(name, *lines, sep="\n  ")
-    print(f"{killed} of {total} changes were noticed")
-    return int(killed < GOAL * total)
+    """Tries functions that changed and prints what survived.
+
+    Returns:
+        1 if less than 85% of what is not explained was noticed; 0 if only a few changes were tried.
+    """
+    folders = [f"src/tokmem/{package}" for package in PACKAGES]
+    found = [one for one in changed_functions(given.since, folders, ROOT) if one.file != ALONE]
+    rows = (_few(found, given.most) if given.most else _each(found, given)) if found else []
+    for name, lines in ((name, lines) for row in rows for name, lines in row["survivors"].items()):
+        print(name, *lines, sep="\n  ")
+    total, killed, explained = (sum(row[key] for row in rows) for key in ("tried", "killed", "explained"))
+    print(
+        f"{killed} of {total} changes were noticed, {explained} others are explained; "
+        f"{len(found)} functions of {', '.join(PACKAGES)} changed since {given.since}"
+    )
+    return int(not given.most and killed < GOAL * (total - explained))
+
+
+def _each(found: Sequence[Function], given: argparse.Namespace) -> list[dict[str, Any]]:
+    """Tries changed functions package by package, against all tests of the package."""
+    rows = []
+    for package in PACKAGES:
+        own = [one for one in found if one.file.startswith(f"src/tokmem/{package}/")]
+        mutants = Mutants(package, WORK / f"{package}-changed", sorted({one.file for one in own}))
+        if own:
+            mutants.prepare()
+            if names := mutants.names(own):
+                rows.append(tried(mutants, drawn(names, given.share, given.seed, package)))
+    return rows
+
+
+def _few(found: Sequence[Function], most: int) -> list[dict[str, Any]]:
+    """Tries a few changes of a few files, against the tests that name these functions most."""
+    until, draws = perf_counter() + SECONDS, random.Random(source_state(ROOT / "src").commit)
+    files = sorted({one.file for one in found})
+    files = draws.sample(files, min(FILES, len(files)))
+    mutants = Mutants("changed", WORK / "changed", files, until=until)
+    mutants.prepare()
+    tests = {one.name: _tests_near(one) for one in found if one.file in files}
+    names = [name for name in mutants.names(found) if tests[function_of(name)]]
+    names = draws.sample(names, min(most, len(names)))
+    near = sorted({test for name in names for test in tests[function_of(name)]})
+    print(f"{len(names)} changes of", *files, "against", *near)
+    row = tried(replace(mutants, tests=near), names) if names else None
+    if row and row["tried"] < len(names):
+        print(f"after {SECONDS:.0f} seconds {row['tried']} of them were tried")
+    return [row] if row else []
+
+
+def _tests_near(function: Function) -> list[str]:
+    folder = ROOT / "tests" / Path(function.file).parts[2]
+    nearest = nearest_tests(function, sorted(folder.glob("test_*.py")), NEAREST)
+    return [path.relative_to(ROOT).as_posix() for path in nearest]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -244,7 +317,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--share", type=float, default=1.0, help="part of the changes to try, drawn at random"
     )
     parser.add_argument("--seed", type=int, default=0, help="of the draw")
-    parser.add_argument("--since", help="a commit: only files that changed since then; writes no result")
+    parser.add_argument("--since", help="a commit: only functions that changed since then; writes no result")
+    parser.add_argument(
+        "--most", type=int, default=0, help="with --since: only so many changes, and fail nothing"
+    )
     parser.add_argument("--explain", action="store_true", help="only look for reasons of survivors again")
     given = parser.parse_args(arguments)
     if given.since:
@@ -259,11 +335,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for package in given.packages.split(","):
         mutants = Mutants(package, WORK / package)
         mutants.prepare()
-        names = mutants.sample(given.share, given.seed)
+        names = drawn(mutants.names(), given.share, given.seed, package)
         state = source_state(ROOT / "src")
         origin = {"commit": state.commit, "dirty": state.dirty}
-        drawn = {"share": given.share, "seed": given.seed, "commit": state.commit}
-        rows[package] = tried(mutants, names) | drawn
+        draw = {"share": given.share, "seed": given.seed, "commit": state.commit}
+        rows[package] = tried(mutants, names) | draw
         facts = {"kind": "mutants", "name": "mutants", "rows": list(rows.values())}
         atomic_write_json(RESULT, {**facts, "provenance": origin})
     return 0

@@ -33,3 +33,10 @@ def test_names_outside_ascii_are_read_back() -> None:
     tokenizer = apply(memory)[1]
     written = [str(tokenizer.decode(memory.bank.slots.ids(name)[0])) for name in names]
     assert [spelled_calls(text + "{}")[1] for text in written] == [[(name, "{}")] for name in names]
+
+
+def test_calls_are_spelled_as_asked() -> None:
+    memory = tiny_memory()
+    token = memory.bank.slots.ids("weather")[0]
+    written = [str(apply(memory, spelling)[1].decode(token)) for spelling in (None, "private")]
+    assert written == ["[TOOL_CALLS]weather[ARGS]", "<|tokmem|>weather<|args|>"]

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from gguf import GGMLQuantizationType, GGUFReader, GGUFWriter
+from gguf import GGMLQuantizationType, GGUFReader, GGUFValueType, GGUFWriter
 from gguf.quants import quantize
 
 from tests.export.tiny_memory import PROCEDURES, logit_gap, randomise, tiny_memory
@@ -205,3 +205,20 @@ def test_a_folder_named_as_a_known_backbone_has_no_known_file(tmp_path: Path) ->
     memory.backbone = replace(memory.backbone, id=SMOLLM2)
     with pytest.raises(ExportError, match="whose GGUF file is not known"):
         export(memory, tmp_path / "served", to="gguf")
+
+
+@pytest.mark.parametrize("kind", ["UINT8", "UINT32", "INT64", "FLOAT64", "BOOL"])
+def test_a_list_keeps_the_type_of_its_numbers(tmp_path: Path, kind: str) -> None:
+    for name in ("old", "new"):
+        writer = GGUFWriter(tmp_path / name, "llama")
+        if name == "old":
+            writer.add_key_value("some", [1, 0], GGUFValueType.ARRAY, sub_type=GGUFValueType[kind])
+        else:
+            _copy_fields(GGUFReader(tmp_path / "old"), writer, {})
+        writer.write_header_to_file()
+        writer.write_kv_data_to_file()
+        writer.write_ti_data_to_file()
+        writer.close()
+    held = GGUFReader(tmp_path / "new").fields["some"]
+    assert held.types == [GGUFValueType.ARRAY, GGUFValueType[kind]]
+    assert held.contents() == [1, 0]

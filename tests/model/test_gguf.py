@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import torch
 from huggingface_hub.errors import LocalEntryNotFoundError
+from tokenizers import Tokenizer
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from tests.tiny_gguf import chat_tokenizer, write_gguf
@@ -23,7 +24,7 @@ from tokmem.methods.tokmem import TokMem
 from tokmem.model.backbone import load_backbone
 from tokmem.model.converted import FACTS, backbones_folder, file_sha256
 from tokmem.model.fingerprint import fingerprint
-from tokmem.model.gguf import count_weights, find_gguf, open_gguf, read_tokenizer
+from tokmem.model.gguf import _name_rows, count_weights, find_gguf, open_gguf, read_tokenizer
 from tokmem.records import Procedure
 
 TEXT = "name the <unused0> capital 12\n\n34 <|im_end|> of a country"
@@ -74,6 +75,33 @@ def test_the_file_says_which_token_ends_a_turn(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setattr(AutoTokenizer, "from_pretrained", mistaken)
     tokenizer = read_tokenizer(tmp_path / "tiny.gguf", open_gguf(tmp_path / "tiny.gguf"))
     assert (tokenizer.bos_token, tokenizer.eos_token) == ("<|im_start|>", "<|im_end|>")
+
+
+def test_a_token_that_is_matched_whole_is_so_whatever_transformers_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_gguf(tmp_path / "tiny.gguf")
+    real = AutoTokenizer.from_pretrained
+
+    def without(*args: Any, **options: Any) -> PreTrainedTokenizerBase:
+        tokenizer: PreTrainedTokenizerBase = real(*args, **options)
+        spec = json.loads(tokenizer.backend_tokenizer.to_str())
+        spec["added_tokens"] = [one for one in spec["added_tokens"] if one["content"] != "<unused0>"]
+        tokenizer._tokenizer = Tokenizer.from_str(json.dumps(spec))
+        assert "<unused0>" not in tokenizer.tokenize(TEXT)
+        return tokenizer
+
+    monkeypatch.setattr(AutoTokenizer, "from_pretrained", without)
+    tokenizer = read_tokenizer(tmp_path / "tiny.gguf", open_gguf(tmp_path / "tiny.gguf"))
+    assert "<unused0>" in tokenizer.tokenize(TEXT)
+
+
+def test_a_row_gets_the_text_that_the_file_gives_it() -> None:
+    tokenizer = chat_tokenizer()
+    before = tokenizer.get_vocab()
+    row = before["~"]
+    _name_rows(tokenizer, {row: "two words\n"})
+    assert tokenizer.get_vocab() == {("two words\n" if i == row else t): i for t, i in before.items()}
 
 
 def test_every_digit_stands_apart_where_the_vocabulary_was_learned_so(tmp_path: Path) -> None:

@@ -10,7 +10,17 @@ from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 from transformers import AutoModelForCausalLM, DynamicCache, JetMoeConfig, MiniCPM3Config, PreTrainedModel
 
-from tests.tiny import CONFIGS, DIM, VOCAB, randomised, tiny_bank, tiny_examples, tiny_lm, tiny_model
+from tests.tiny import (
+    CONFIGS,
+    DIM,
+    VOCAB,
+    randomised,
+    scaled_model,
+    tiny_bank,
+    tiny_examples,
+    tiny_lm,
+    tiny_model,
+)
 from tokmem.model.memory_lm import MemoryLM
 from tokmem.model.packed import longest_packed
 from tokmem.model.prefix import read_prefixes
@@ -51,6 +61,13 @@ def test_a_packed_row_is_its_sequences(dtype: torch.dtype) -> None:
     wanted = torch.cat([alone(lm, ids) for ids in SEQUENCES])
     close = {"rtol": 1e-4, "atol": 1e-5} if dtype == torch.float32 else {"rtol": 0.05, "atol": 0.05}
     torch.testing.assert_close(lm.packed(SEQUENCES), wanted, **close)
+
+
+def test_scores_are_scaled_as_the_model_scales_them() -> None:
+    lm = MemoryLM(scaled_model(), tiny_bank(True, "auto"))
+    assert lm.longest_packed == inf
+    wanted = torch.cat([alone(lm, ids) for ids in SEQUENCES])
+    torch.testing.assert_close(lm.packed(SEQUENCES), wanted, rtol=1e-4, atol=1e-5)
 
 
 def not_causal(model: PreTrainedModel) -> None:

@@ -1,11 +1,15 @@
 from __future__ import annotations
 
 import math
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
 
 from tokmem.recall.route import route
+from tokmem.recall.writer import Writer
+from tokmem.records import Route
 
 LOG = math.log
 
@@ -39,3 +43,11 @@ def test_of_equal_scores_the_first_is_chosen_and_ordinary_tokens_win() -> None:
     (found,) = route(torch.ones(1, 4), memory, tuple(map(str, range(300))), top_k=8)
     assert [c.procedure for c in found.choices] == ["0", "1", "2", "3", "4", "5", "6", "8"]
     assert found.rejected
+
+
+def test_a_gate_leaves_memory_tokens_or_all_others() -> None:
+    rows: list[Any] = [SimpleNamespace(route=Route((), rejected, 0.5)) for rejected in (True, False)]
+    own: Any = None
+    frozen, memory = Writer._open(own, torch.zeros(2, 3), torch.ones(2, 2), rows)
+    assert frozen.tolist() == [[0.0] * 3, [-math.inf] * 3]
+    assert memory.tolist() == [[-math.inf] * 2, [1.0] * 2]

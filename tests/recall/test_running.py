@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from tests.recall.test_generate import eager, recall
-from tests.tiny import DIM, SPARE, VOCAB, tiny_lm, tiny_model
+from tests.tiny import DIM, SPARE, VOCAB, scaled_model, tiny_bank, tiny_lm, tiny_model
 from tokmem.bank.bank import Bank
 from tokmem.bank.slots import IdSpace
 from tokmem.model.memory_lm import MemoryLM
@@ -108,6 +108,13 @@ def test_a_wave_is_routed_in_parts(monkeypatch: Any) -> None:
     assert max(seen) == 3
     assert sum(seen) == len(prompts)
     assert said(recall(lm, prompts, batch_size=32)) == whole
+
+
+def test_scores_are_scaled_as_the_model_scales_them() -> None:
+    lm = eager(MemoryLM(scaled_model(), tiny_bank(False, "auto")))
+    assert lm.longest_packed == float("inf")
+    prompts = mixed_prompts()[:6]
+    assert said(recall(lm, prompts)) == said(recall(lm, prompts, continuous=False))
 
 
 def test_places_are_no_more_than_the_prompts(monkeypatch: Any) -> None:

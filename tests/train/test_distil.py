@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 
 from tests import oracles
 from tests.tiny import VOCAB, tiny_bank, tiny_examples, tiny_lm, tiny_model, tiny_plain_examples
@@ -188,6 +190,17 @@ def test_targets_come_back_from_their_file_and_from_no_other(tmp_path: Path) -> 
         Targets.load(path, "this")
     path.write_bytes(whole[:20])
     with pytest.raises(TrainingError, match=r"targets\.safetensors"):
+        Targets.load(path, "this")
+
+
+def test_a_file_that_lost_its_numbers_of_rows_is_damaged(tmp_path: Path) -> None:
+    lm, path = tiny_lm("llama"), tmp_path / "targets.safetensors"
+    some_targets(lm, tiny_examples(lm.bank, 3)).save(path, "this")
+    with safe_open(path, "pt") as file:
+        facts = file.metadata()
+    del facts["counts"]
+    save_file(load_file(path), path, facts)
+    with pytest.raises(TrainingError, match="damaged: its checksum differs"):
         Targets.load(path, "this")
 
 

@@ -6,7 +6,12 @@ from dataclasses import replace
 
 import pytest
 
-from tokmem.train.dry_run import DryRun, spoken
+from tests.tiny import tiny_lm
+from tests.train.shared import shared_examples
+from tokmem.train.bank_objective import BankObjective
+from tokmem.train.dry_run import DryRun, dry_run, spoken
+from tokmem.train.fit import Run
+from tokmem.train.settings import FitSettings
 
 TOKENS = (("Hi", False), ("\n", False), ("<|mem:greet|>", True), (" there", True))
 
@@ -46,3 +51,15 @@ def test_runs_of_different_passes_are_added_up() -> None:
 )
 def test_durations_are_spoken(seconds: float, said: str) -> None:
     assert spoken(seconds) == said
+
+
+@pytest.mark.parametrize(("frozen_prefix", "seconds"), [(True, 6 * 3 + 2 * (5 - 3)), (False, 6 * 3)])
+def test_the_time_is_that_of_all_steps_and_of_the_prompts_that_are_read_first(
+    frozen_prefix: bool, seconds: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lm, times = tiny_lm("llama"), iter([5.0, 3.0])
+    monkeypatch.setattr(Run, "timed_step", lambda self: next(times))
+    settings = FitSettings(lr=0.01, epochs=2, batch_size=2, window=4, frozen_prefix=frozen_prefix)
+    objective = BankObjective(lm, **settings.prefixes)
+    found = dry_run(objective, shared_examples(lm.bank, 6), settings, str)
+    assert (found.steps, found.seconds) == (6, seconds)

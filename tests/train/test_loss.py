@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from tests.tiny import DIM, VOCAB, tiny_lm
+from tokmem.train import loss
 from tokmem.train.loss import memory_loss
 
 
@@ -37,5 +38,23 @@ def test_states_get_the_gradient_of_cross_entropy_also_through_token_zero() -> N
     gone[lm.head.replaced(VOCAB)] = True
     logits = torch.cat([lm.head.frozen(hidden).masked_fill(gone, -torch.inf), lm.head.memory(hidden)], 1)
     columns = torch.tensor([0, 1, 40, VOCAB])
-    loss = torch.nn.functional.cross_entropy(logits, columns, reduction="sum")
-    torch.testing.assert_close(got, *torch.autograd.grad(loss, hidden))
+    wanted = torch.nn.functional.cross_entropy(logits, columns, reduction="sum")
+    torch.testing.assert_close(got, *torch.autograd.grad(wanted, hidden))
+
+
+def test_a_cpu_reads_the_head_in_parts_that_stay_in_its_caches(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loss, "CPU_LOGITS", 60)
+    monkeypatch.setattr(loss, "LEAST_PART", 1)
+    lm = tiny_lm("llama")
+    part, sizes = lm.head.part, list[int]()
+
+    def counted(hidden: torch.Tensor, rows: slice | torch.Tensor) -> torch.Tensor:
+        logits = part(hidden, rows)
+        sizes.append(logits.numel())
+        return logits
+
+    monkeypatch.setattr(lm.head, "part", counted)
+    with torch.no_grad():
+        memory_loss(lm.head, torch.randn(4, DIM), torch.tensor([5, 40, 60, 70]))
+    assert sum(sizes) == 4 * VOCAB
+    assert max(sizes) == 60

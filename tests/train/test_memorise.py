@@ -182,6 +182,18 @@ def test_a_run_that_has_enough_stops_and_the_others_go_on() -> None:
     assert records[0].best.mean_nll <= limit
 
 
+def test_nothing_runs_once_every_run_has_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
+    passes, real = [], _SideBySide._pass
+
+    def counted(self: _SideBySide, *, check: bool) -> list[TokenTally]:
+        passes.append(list(self.active))
+        return real(self, check=check)
+
+    monkeypatch.setattr(_SideBySide, "_pass", counted)
+    trained([0, 1], settings=MemoriseSettings(0.1, 40, 4, 0, enough=100.0))
+    assert passes == [[0, 1]]
+
+
 def test_only_the_leading_coordinates_move() -> None:
     for record in trained([0, 1], dimension=5):
         moved = record.rows != record.start

@@ -12,7 +12,7 @@ import pytest
 import torch
 from safetensors.torch import load, save
 
-from tests.tiny import CONFIGS, tiny_lm
+from tests.tiny import CONFIGS, tiny_examples, tiny_lm
 from tests.train.shared import fit_bank, shared_examples
 from tests.train.test_oracle import CLOSE, oracle
 from tokmem.model.memory_lm import MemoryLM
@@ -84,6 +84,17 @@ def test_merged_micro_batches_are_bounded(tokens: int, logits: int, monkeypatch:
         rows = len(lm.bank) * sum(sum(e.supervised) for e in some)
         assert len(some) == 1 or (sum(len(e.ids) for e in some) <= 4 * tokens and rows <= logits)
     assert (len(merged) == 1) == (tokens == 1024 and logits > 60)
+
+
+def test_merged_micro_batches_keep_few_tokens_with_a_graph(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tokmem.train.bank_objective.suitable_tokens", lambda lm: 60)
+    lm = tiny_lm("llama", False)
+    parts = [[e] for e in tiny_examples(lm.bank, 12)]
+    assert sum(len(part[0].ids) for part in parts) <= 4 * 60, "all of them fit but for their suffixes"
+    merged = BankObjective(lm, frozen_prefix=True, cache_bytes=0)._merged(parts)
+    suffixes = [sum(len(e.ids) - e.prefix for i in chosen for e in parts[i]) for chosen in merged]
+    assert 1 < len(merged) < 12
+    assert max(suffixes) <= 4 * 60 / 8
 
 
 def test_sharing_moves_no_figure_and_can_be_turned_off() -> None:

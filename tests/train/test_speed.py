@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -51,6 +52,8 @@ def test_the_peak_is_that_of_resident_memory(tmp_path: Path, monkeypatch: pytest
     status.unlink()
     held = torch.ones(1 << 20)
     assert peak_bytes() > held.nbytes, "elsewhere, what the system tells of the process"
+    monkeypatch.setitem(sys.modules, "resource", None)
+    assert peak_bytes() == 0, "on a system that does not tell"
 
 
 @pytest.mark.parametrize("frozen_prefix", [True, False])
