@@ -63,3 +63,12 @@ def test_all_skills_go_into_one_bank_for_each_width(
     monkeypatch.setattr(taught, "taught", None)  # nothing is taught again
     skills.main(options)
     assert sorted(map(str, rows(tmp_path / "result.json"))) == sorted(map(str, whole))
+
+
+def test_lessons_of_other_facts_are_measured_again(tmp_path: Path) -> None:
+    out, row = tmp_path / "result.json", {"method": "lesson", "procedure": "upper", "tokens": 1, "kl": 0.5}
+    taught.Result(out, {"epochs": 1}, {}).add({**row, "kl": 0.75})
+    taught.Result(out, {"epochs": 1}, {}).add(row)
+    taught.Result(out, {"epochs": 1}, {}).add({**row, "method": "bank"})
+    assert taught.Result(out, {"epochs": 1}, {}).rows == [row], "a lesson replaces an older one of its key"
+    assert taught.Result(out, {"epochs": 2}, {}).rows == []
