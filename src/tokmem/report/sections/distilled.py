@@ -12,7 +12,7 @@ from tokmem.report.plots import Point, curves
 from tokmem.report.rows import Run, by_method, method_colors, method_title, slug, spread
 from tokmem.report.sections.growth import described_lines
 
-_CURVES = {"student": "student's ROUGE-L", "kl": "divergence from the teacher, nats a token"}
+_CURVES = {"student": "student's ROUGE-L", "kl": "KL, nats a token"}
 _NOTE = (
     "Means over tasks; ±: standard deviation over seeds. Teacher: the frozen model with the whole prompt. No "
     "prompt: the same model with the query alone. KL: divergence from the teacher in nats a token. Adapters "

@@ -157,6 +157,7 @@ def _distilled(
     """
     encoder = method.encoder
     train, held = ([encoder.encode_plain(e) for e in part] for part in (ready.train, ready.held))
+    encoder.report_cuts()
     start(train)
     fit(objective, train, course.fit, checkpoint=course.checkpoint)
     answers: list[Answer] = method.answer(ready.held)
