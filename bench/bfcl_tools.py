@@ -32,8 +32,7 @@ from statistics import fmean
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
-from bench.lesson_methods import Course, Result, checksum, learned_in_one
-from bench.lessons import parser_of
+from bench.taught import Course, Result, checksum, learned_in_one, parser_of
 from tokmem.data.calls.parse import calls_of, written_calls
 from tokmem.data.lessons.lesson import Lesson
 from tokmem.data.lessons.tools import tool_lesson

@@ -16,8 +16,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from bench.lesson_methods import Course, Result, checksum, learned_in_one
-from bench.lessons import parser_of
+from bench.taught import Course, Result, checksum, learned_in_one, parser_of
 from tokmem.data.lessons.skill import SKILL, read_skill
 from tokmem.data.queries import read_queries
 from tokmem.methods.lessons.settings import LessonSettings
@@ -67,7 +66,7 @@ def measure(options: argparse.Namespace, backbone: Backbone) -> None:
 
 def routed(memory: TokMem, courses: Sequence[Course], width: int) -> dict[str, Any]:
     """The row of a bank: how many held-out queries find their skill among all."""
-    held = [example for course in courses for example in course.ready(width)[1].held]
+    held = [example for course in courses for example in course.ready(width).held]
     answers = memory.recall(held, max_new_tokens=1)
     wanted = [example.turns[0].procedure for example in held]
     found = [answer.route.procedure if answer.route else None for answer in answers]

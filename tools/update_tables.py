@@ -18,6 +18,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+from tokmem.report import distilled
 from tokmem.report.call_lines import by_variant, variant_title
 from tokmem.report.results import results_table
 from tokmem.report.tables import Spread, Table
@@ -46,18 +47,7 @@ BLOCK = re.compile(
     r".*?(<!-- end -->)",
     re.DOTALL,
 )
-LESSONS = {
-    "procedure": "task",
-    "method": "learned from",
-    "tokens": "tokens",
-    "teacher": "teacher",
-    "student": "student",
-    "no_prompt": "no prompt",
-    "kl": "KL",
-    "kl_no_prompt": "KL no prompt",
-    "saved_tokens": "tokens saved",
-}
-SKILLS = {name: title for name, title in LESSONS.items() if name not in ("teacher", "method")} | {
+SKILLS = {name: title for name, title in distilled.TASKS.items() if name not in ("teacher", "method")} | {
     "procedure": "skill",
     "routing": "routing %",
     "recalled": "recalled %",
@@ -172,11 +162,19 @@ def table(kind: str, path: Path) -> str:
         formats = dict.fromkeys(TWO_DIGITS, ".2f") | {"bank_gb": ".4f", "identical": ".1%"}
         formats |= {"seconds": ".3f", "share": ".1%", "gflops": ".0f"}
         return Table(result["rows"], BENCH[re.sub("_(mini|smollm2)$", "", path.stem)], formats).markdown()
-    if kind in ("lessons", "skills"):
-        formats = {"kl": ".2f", "kl_no_prompt": ".2f", "saved_tokens": ".0f"}
-        return Table(result["rows"], SKILLS if kind == "skills" else LESSONS, formats).markdown()
+    if kind == "lessons":
+        return distilled.lines_table(distilled.task_lines(result["rows"]), distilled.TASKS).markdown()
+    if kind == "skills":
+        rows = [{**row, "width": row["tokens"]} for row in result["rows"]]
+        return Table(rows, SKILLS, distilled.FORMATS).markdown()
     if kind == "kept":
-        return kept_table([row for row in result["rows"] if row["method"] == "lesson"]).markdown()
+        lessons = [row for row in result["rows"] if row["method"] == "lesson"]
+        shown = {
+            name: title
+            for name, title in (distilled.KEPT | distilled.SCORES).items()
+            if name != "saved_tokens"
+        }
+        return distilled.lines_table(distilled.mean_lines(lessons), shown).markdown()
     if kind == "tools_as":
         return Table(result["calls"], TOOLS_AS, {"prompt_tokens": ".0f"}).markdown()
     if kind == "precision":
@@ -228,23 +226,6 @@ def rounds_table(rows: list[dict[str, Any]]) -> Table:
     for name, title in (("tool_f1", "tool F1"), ("call_f1", "call F1")):
         columns |= {f"{name} end": f"{title}, mean", f"{name} own": f"{title}, when learned"}
     return Table(lines, columns)
-
-
-def kept_table(rows: list[dict[str, Any]]) -> Table:
-    """Makes a row for each number of tokens: means over tasks, and on how many the student keeps 95%."""
-    lines = []
-    for tokens in sorted({row["tokens"] for row in rows}):
-        own = [row for row in rows if row["tokens"] == tokens]
-        names = ("teacher", "student", "no_prompt", "kl", "kl_no_prompt")
-        line: dict[str, Any] = {name: fmean(row[name] for row in own) for name in names}
-        kept = sum(row["student"] >= 0.95 * row["teacher"] for row in own)
-        lines.append({"tokens": tokens, **line, "keeps 95%": f"{kept} of {len(own)} tasks"})
-    columns = {"tokens": "tokens", "keeps 95%": "keeps 95% of the teacher"}
-    return Table(
-        lines,
-        columns | {name: LESSONS[name] for name in lines[0] if name in LESSONS},
-        {"kl": ".2f", "kl_no_prompt": ".2f"},
-    )
 
 
 def rates_table(losses: dict[str, dict[str, float]], chosen: dict[str, float]) -> Table:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from bench import lesson_methods, skills
+from bench import skills, taught
 from tokmem.data.lessons.skill import read_skill
 from tokmem.data.queries import read_queries
 
@@ -60,6 +60,15 @@ def test_all_skills_go_into_one_bank_for_each_width(
         for method, procedure in (("lesson", "count"), ("lesson", "upper"), ("bank", "2 skills in one bank"))
     ]
     assert all(0 <= row["recalled"] <= row["routing"] <= 100 for row in whole if row["method"] == "bank")
-    monkeypatch.setattr(lesson_methods, "taught", None)  # nothing is taught again
+    monkeypatch.setattr(taught, "taught", None)  # nothing is taught again
     skills.main(options)
     assert sorted(map(str, rows(tmp_path / "result.json"))) == sorted(map(str, whole))
+
+
+def test_lessons_of_other_facts_are_measured_again(tmp_path: Path) -> None:
+    out, row = tmp_path / "result.json", {"method": "lesson", "procedure": "upper", "tokens": 1, "kl": 0.5}
+    taught.Result(out, {"epochs": 1}, {}).add({**row, "kl": 0.75})
+    taught.Result(out, {"epochs": 1}, {}).add(row)
+    taught.Result(out, {"epochs": 1}, {}).add({**row, "method": "bank"})
+    assert taught.Result(out, {"epochs": 1}, {}).rows == [row], "a lesson replaces an older one of its key"
+    assert taught.Result(out, {"epochs": 2}, {}).rows == []

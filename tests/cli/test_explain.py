@@ -7,12 +7,13 @@ from pathlib import Path
 import pytest
 
 from tests.cli.conftest import Cli
+from tokmem.report.distilled import MEANS
 from tokmem.report.learned import OUTCOME
 from tokmem.report.meanings import MEANINGS, meaning
 from tokmem.report.results import ATOMIC, CAPACITY, COMPOSITIONAL
 
 
-@pytest.mark.parametrize("columns", [ATOMIC, CAPACITY, COMPOSITIONAL, OUTCOME], ids=len)
+@pytest.mark.parametrize("columns", [ATOMIC, CAPACITY, COMPOSITIONAL, MEANS, OUTCOME], ids=len)
 def test_every_column_of_a_result_has_a_meaning(columns: dict[str, str]) -> None:
     assert not [key for key in columns if meaning(key) is None]
 

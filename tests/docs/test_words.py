@@ -82,6 +82,7 @@ def test_experiments_that_commands_run_can_be_read(page: Path, monkeypatch: pyte
                 "atomic",
                 "compositional",
                 "capacity",
+                "distil",
             )
 
 

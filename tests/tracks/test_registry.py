@@ -10,15 +10,18 @@ from tokmem.config import load_config
 from tokmem.errors import ConfigError
 from tokmem.tracks.registry import track, track_of
 
-EXPERIMENTS = Path(__file__).parents[2] / "experiments/capacity"
+EXPERIMENTS = Path(__file__).parents[2] / "experiments"
+SHIPPED = [
+    path for folder in ("capacity", "distil") for path in sorted((EXPERIMENTS / folder).glob("*.yaml"))
+]
 
 
-@pytest.mark.parametrize("path", sorted(EXPERIMENTS.glob("*.yaml")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
 def test_shipped_experiments_load(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("TOKMEM_FANFICS_CSV", "TOKMEM_PG19_CSV", "TOKMEM_GSM8K_DIR", "TOKMEM_PASSAGES"):
-        monkeypatch.setenv(name, "/somewhere")
+    for name in ("FANFICS_CSV", "PG19_CSV", "GSM8K_DIR", "PASSAGES", "SNI_DIR"):
+        monkeypatch.setenv(f"TOKMEM_{name}", "/somewhere")
     track = track_of(path)
-    assert track.name == "capacity"
+    assert track.name == path.parent.name
     assert load_config(track.config, path).name == path.stem
 
 

@@ -16,6 +16,7 @@ from tokmem.files import atomic_write_bytes, atomic_write_text
 from tokmem.report.blocks import Section
 from tokmem.report.call_lines import is_compositional
 from tokmem.report.canvas import require_matplotlib
+from tokmem.report.distilled import is_distilled
 from tokmem.report.paper import URL
 from tokmem.report.read import check_result
 from tokmem.report.rows import Run, slug
@@ -27,6 +28,7 @@ from tokmem.report.sections.calls import (
     calls_beside_the_paper,
     calls_seen,
 )
+from tokmem.report.sections.distilled import prompts
 from tokmem.report.sections.geometry import geometry
 from tokmem.report.sections.growth import forgetting, growth, sample_efficiency
 from tokmem.report.sections.origin import backbones, origin
@@ -84,7 +86,8 @@ def page_sections(summaries: Sequence[Mapping[str, Any]]) -> list[Section]:
     every = _runs(by_kind.get("run", []))
     chains = [run for run in every if is_compositional(run.result)]
     of_capacity = [run for run in every if run.result.get("track") == capacity.TRACK]
-    runs = [run for run in every if run not in chains and run not in of_capacity]
+    distilled = [run for run in every if is_distilled(run.result)]
+    runs = [run for run in every if run not in (*chains, *of_capacity, *distilled)]
     sections = (
         overview(runs).joined(call_overview(chains)),
         scores(runs),
@@ -102,6 +105,7 @@ def page_sections(summaries: Sequence[Mapping[str, Any]]) -> list[Section]:
         cost(runs).joined(call_cost(chains)),
         capacity.memorised(of_capacity),
         capacity.reasoned(of_capacity),
+        prompts(distilled),
         on_states(by_kind.get("states", [])),
         geometry(by_kind.get("geometry", [])),
         backbones(by_kind.get("backbone", [])),

@@ -8,6 +8,8 @@ from typing import Any
 
 from tokmem.records import counted
 from tokmem.report.call_lines import call_lines, figure_columns, final_calls, is_compositional, over_test_sets
+from tokmem.report.distilled import FORMATS as DISTILLED_FORMATS
+from tokmem.report.distilled import MEANS, is_distilled, mean_lines
 from tokmem.report.rows import spread
 from tokmem.report.tables import Row, Table
 
@@ -56,7 +58,7 @@ CAPACITY = {
     "trainable_parameters": "trained params",
     "train_seconds": "train s",
 }
-FORMATS = {"perplexity": ".2f", "steps_to_90": ".0f"}
+FORMATS = {"perplexity": ".2f", "steps_to_90": ".0f", "trainable_parameters": ",.0f", **DISTILLED_FORMATS}
 SHOWN_WHERE_DIFFERENT = ("stage", "train_size", "train_max_calls", "dimension")
 
 
@@ -73,6 +75,8 @@ def _rows_and_columns(summary: Mapping[str, Any]) -> tuple[Sequence[Row], Mappin
     if is_compositional(summary):
         return _calls(summary)
     rows = summary["rows"]
+    if is_distilled(summary):
+        return mean_lines(rows), MEANS
     if summary.get("track") != "capacity":
         return rows, ATOMIC
     known = {key for row in rows for key in row}

@@ -20,6 +20,7 @@ MODULES = {
     "compositional": "tokmem.tracks.compositional",
     "capacity/memorise": "tokmem.tracks.memorise",
     "capacity/reason": "tokmem.tracks.reason",
+    "distil": "tokmem.tracks.distil",
 }
 
 

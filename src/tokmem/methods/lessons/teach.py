@@ -79,10 +79,8 @@ def teach(
         ready = prepare(memory, lesson, settings, queries=queries, folder=folder)
         choose_start(memory, lesson.name, lesson.text, ready.train, ready.targets, settings.start_tries)
         train_student(memory, ready.teacher, ready.train, ready.targets, training or {}, ready.place)
-    card = _card(memory, ready.teacher, ready.held, ready.targets)
     return Card(
-        **card,
-        queries=len(ready.train),
+        **_card(memory, ready),
         variety=variety([*ready.held, *ready.train]),
         seconds=time.monotonic() - started,
         identity=ready.identity,
@@ -148,7 +146,7 @@ def prepare(
         )
     teacher = teacher_of(memory, lesson, settings, queries)
     mark = identity(memory, lesson, settings, queries)
-    place = folder / f"{_file_name(lesson.name)}-{mark[:8]}" if folder else None
+    place = folder / f"{file_name(lesson.name)}-{mark[:8]}" if folder else None
     asked = _stage(place, "queries.json", lesson.name, partial(_queries, memory, lesson, settings, queries))
     answered = _stage(place, "responses.json", lesson.name, lambda: teacher.responses(asked))
     examples = [replace(e, id=f"{lesson.name}/{number}") for number, e in enumerate(answered)]
@@ -249,7 +247,7 @@ def _prompted(memory: Student, query: Example) -> str:
     return memory.encoder.user_text(query.instruction, query.query)
 
 
-def _file_name(name: str) -> str:
+def file_name(name: str) -> str:
     """A name that is one part of a path, of at most `_LONGEST` bytes."""
     short = name.encode(errors="ignore")[:_LONGEST].decode(errors="ignore")
     return _NO_PART.sub("_", short)
@@ -317,26 +315,43 @@ def _targets(
     return found
 
 
-def _card(memory: Student, teacher: Teacher, held: Sequence[Example], targets: Targets) -> dict[str, Any]:
-    """What held-out queries measure."""
-    name = teacher.lesson.name
+def compared(
+    memory: Student, ready: Ready, answers: Sequence[Answer], kl: float, tokens: int
+) -> dict[str, Any]:
+    """Measures a student beside its teacher, and beside the model with the query alone.
+
+    Args:
+        memory: the one that `prepare` was given.
+        ready: what it returned.
+        answers: the student's, to the held-out queries.
+        kl: the divergence of the student from the teacher.
+        tokens: memory tokens of a prompt, which the answers' own prompt tokens leave out.
+    """
+    held, teacher = ready.held, ready.teacher
     reader, alone = teacher.answers(held, greedy=True), teacher.answers(held, reads=False, greedy=True)
-    recall = RecallSettings(max_new_tokens=teacher.settings.max_new_tokens)
-    student = answer_examples(memory.lm, memory.encoder, held, recall, [[name]] * len(held))
-    right, tokens = [answer.text for answer in reader], len(memory.bank.memory[name])
+    right = [answer.text for answer in reader]
     return {
-        "procedure": name,
-        "tokens": tokens,
         "teacher": rouge(held, right, reader),
-        "student": rouge(held, right, student),
+        "student": rouge(held, right, answers),
         "no_prompt": rouge(held, right, alone),
-        "routing": 100 * fmean(_routed(answer, name) for answer in student),
         "measured_by": "references" if all(e.references for e in held) else "teacher",
-        "kl": mean_divergence(memory, held, targets),
-        "kl_no_prompt": mean_divergence(memory, held, targets, alone=True),
+        "kl": kl,
+        "kl_no_prompt": mean_divergence(memory, held, ready.targets, alone=True),
+        "queries": len(ready.train),
         "held_out": len(held),
-        "saved_tokens": saved(reader, student, tokens),
+        "saved_tokens": saved(reader, answers, tokens),
     }
+
+
+def _card(memory: Student, ready: Ready) -> dict[str, Any]:
+    """What held-out queries measure."""
+    name, held = ready.teacher.lesson.name, ready.held
+    recall = RecallSettings(max_new_tokens=ready.teacher.settings.max_new_tokens)
+    answers = answer_examples(memory.lm, memory.encoder, held, recall, [[name]] * len(held))
+    kl, tokens = mean_divergence(memory, held, ready.targets), len(memory.bank.memory[name])
+    routing = 100 * fmean(_routed(answer, name) for answer in answers)
+    facts = {"procedure": name, "tokens": tokens, "routing": routing}
+    return facts | compared(memory, ready, answers, kl, tokens)
 
 
 def _routed(answer: Answer, name: str) -> bool:

@@ -1,0 +1,51 @@
+"""Prompts that a few tokens stand for: what students keep of their teachers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from tokmem.report.blocks import Block, Figures, Section, TableBlock
+from tokmem.report.canvas import Plot
+from tokmem.report.distilled import MEANS, TASKS, Line, lines_table, mean_lines, task_lines
+from tokmem.report.plots import Line as Curve
+from tokmem.report.plots import Point, curves
+from tokmem.report.rows import Run, by_method, method_colors, method_title, slug, spread
+from tokmem.report.sections.growth import described_lines
+
+_CURVES = {"student": "student's ROUGE-L", "kl": "KL, nats a token"}
+_NOTE = (
+    "Means over tasks; ±: standard deviation over seeds. Teacher: the frozen model with the whole prompt. No "
+    "prompt: the same model with the query alone. KL: divergence from the teacher in nats a token. Adapters "
+    "have no token."
+)
+
+
+def prompts(runs: Sequence[Run]) -> Section:
+    """Shows means by method and number of tokens, curves over the tokens, and each task."""
+    blocks: list[Block] = []
+    for run in runs:
+        if not run.result["rows"]:
+            continue
+        lines = mean_lines(run.result["rows"])
+        each = lines_table(task_lines(run.result["rows"]), TASKS)
+        blocks.append(TableBlock(f"{run.title}: by tokens", lines_table(lines, MEANS), _NOTE))
+        plots = [plot for measure, title in _CURVES.items() for plot in _plots(run, lines, measure, title)]
+        if plots:
+            blocks.append(Figures(plots))
+        blocks.append(TableBlock(f"{run.title}: each task", each, "Means over seeds.", folded=True))
+    return Section("prompts", "Prompts learned without labels", blocks)
+
+
+def _plots(run: Run, lines: Sequence[Line], measure: str, title: str) -> list[tuple[Plot, str]]:
+    """Draws a measure over the number of tokens, if there are several."""
+    wide = [line for line in lines if line["width"] and spread(line, measure) is not None]
+    if len({line["width"] for line in wide}) < 2:
+        return []
+    colors, drawn = method_colors(lines), []
+    for method, of_method in by_method(wide):
+        values = [(line["width"], spread(line, measure)) for line in of_method]
+        points = [Point(width, value.mean, value.std) for width, value in values if value is not None]
+        drawn.append(Curve(method_title(method), points, colors[method]))
+    caption = f"{run.title}: {title}"
+    name = f"prompts-{run.slug}-{slug(measure)}"
+    return [(curves(name, f"{caption}. {described_lines(drawn)}", drawn, "tokens", title), caption)]
