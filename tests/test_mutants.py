@@ -132,6 +132,27 @@ def test_a_survivor_that_a_reader_explained_is_told_apart(
     assert row["equivalent"][name]["why"] == "zero is no length"
 
 
+def test_survivors_are_tried_again_where_their_code_is_the_same(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mutants import Mutants, settled
+
+    half = "tokmem.bank.half.x_half__mutmut_"
+    lines = {
+        f"{half}2": ["- return f'{n / 2} {unit}'", "+ return f'{n / 2}XX {unit}'"],
+        f"{half}3": ["- if n < 0:", "+ if n <= 0:"],
+        f"{half}1": ["- if n < 7:", "+ if n <= 7:"],  # the code is another by now
+        "tokmem.bank.half.x_gone__mutmut_1": ["- pass", "+ return"],
+    }
+    monkeypatch.setattr(Mutants, "mutmut", lambda self, *names: "")
+    monkeypatch.setattr(Mutants, "codes", lambda self: {f"{half}2": 1, f"{half}3": 0})
+    earlier = {"other": ["- a", "+ b"]}
+    found = settled(Mutants("bank", folder), {"survivors": lines, "noticed_since": earlier})
+    assert list(found["noticed_since"]) == ["other", f"{half}2"]
+    assert [*found["survivors"]] == [f"{half}3", f"{half}1", "tokmem.bank.half.x_gone__mutmut_1"]
+    assert (found["since"], found["left"]) == (2, 3)
+
+
 def test_changes_that_were_not_tried_are_an_error(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from mutants import Mutants, tried
 

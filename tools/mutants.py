@@ -4,6 +4,7 @@
     python tools/mutants.py --since origin/main          # only functions that changed since then
     python tools/mutants.py --since HEAD~1 --most 12     # a few changes of them, in a minute and a half
     python tools/mutants.py --explain                    # after an addition to equivalent.json
+    python tools/mutants.py --again                      # after tests were written for survivors
 
 Each package of `tokmem` is tried against its own tests, and those of the code that uses it most (`PACKAGES`).
 Changes that no test could notice are left out: those that touch nothing but a text in quotes, what an error
@@ -240,7 +241,7 @@ def _explained(survivors: dict[str, list[str]]) -> dict[str, Any]:
     found = {name: {"change": lines, "why": known.get("\n".join(lines))} for name, lines in survivors.items()}
     explained = {name: entry for name, entry in found.items() if entry["why"]}
     rest = {name: lines for name, lines in survivors.items() if name not in explained}
-    return {"explained": len(explained), "equivalent": explained, "survivors": rest}
+    return {"explained": len(explained), "equivalent": explained, "survivors": rest, "left": len(rest)}
 
 
 def _explain_again() -> int:
@@ -251,6 +252,35 @@ def _explain_again() -> int:
         row |= _explained(known | row["survivors"])
     atomic_write_json(RESULT, result)
     return 0
+
+
+def _try_again(packages: Sequence[str]) -> int:
+    """Tries the survivors in the result again, and writes which of them the tests notice by now."""
+    result, state = json.loads(RESULT.read_text("utf-8")), source_state(ROOT / "src")
+    for row in result["rows"]:
+        if row["what"] in packages and row["survivors"]:
+            modules = {name.rpartition(".")[0] for name in row["survivors"]}
+            files = sorted(f"src/{module.replace('.', '/')}.py" for module in modules)
+            mutants = Mutants(row["what"], WORK / f"{row['what']}-again", files)
+            mutants.prepare()
+            row |= settled(mutants, row) | {"again": state.commit}
+            atomic_write_json(RESULT, result)
+    return 0
+
+
+def settled(mutants: Mutants, row: Mapping[str, Any]) -> dict[str, Any]:
+    """Tries a row's survivors again, those whose code is still the same; parts them by what came of it.
+
+    Returns:
+        `survivors` that are left, and `noticed_since`, with those that the row had.
+    """
+    functions, old = mutants.functions(), row["survivors"]
+    same = [name for name, lines in old.items() if name in functions and difference(functions, name) == lines]
+    left = tried(mutants, same)["survivors"] if same else {}
+    gone = {name: old[name] for name in same if name not in left}
+    rest = {name: lines for name, lines in old.items() if name not in gone}
+    since = {**row.get("noticed_since", {}), **gone}
+    return {"survivors": rest, "left": len(rest), "noticed_since": since, "since": len(since)}
 
 
 def _changed(given: argparse.Namespace) -> int:
@@ -322,7 +352,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--most", type=int, default=0, help="with --since: only so many changes, and fail nothing"
     )
     parser.add_argument("--explain", action="store_true", help="only look for reasons of survivors again")
+    parser.add_argument("--again", action="store_true", help="only try the survivors in the result again")
     given = parser.parse_args(arguments)
+    if given.again:
+        return _try_again(given.packages.split(","))
     if given.since:
         return _changed(given)
     if given.explain:

@@ -85,6 +85,8 @@ MUTANTS = {
     "killed": "noticed",
     "share_noticed": "noticed %",
     "explained": "others explained",
+    "since": "noticed since",
+    "left": "left",
     "seed": "seed",
     "seconds": "seconds",
 }
