@@ -11,10 +11,13 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from tests.data.tiny_chat import LLAMA, tiny_tokenizer
+from tests.forked import forked_workers
+from tests.report.painted import only_painted
 from tests.tiny import tiny_backbone
 from tokmem.cli.main import app
 from tokmem.log import logger
 
+__all__ = ["forked_workers", "only_painted"]
 Cli = Callable[..., Result]
 CAPITALS = {"France": "Paris", "Spain": "Madrid", "Peru": "Lima", "Chad": "N'Djamena"}
 

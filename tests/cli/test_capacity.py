@@ -41,6 +41,7 @@ def test_what_was_written_from_memory_is_printed(cli: Cli, experiment: Path) -> 
     assert "2 runs; backbone" in said
 
 
+@pytest.mark.usefixtures("forked_workers")
 def test_workers_find_what_one_process_finds(cli: Cli, experiment: Path) -> None:
     assert cli("run", experiment, "--out", "alone", "--results", "alone.json").exit_code == 0
     shared = cli("run", experiment, "--out", "shared", "--results", "shared.json", "--workers", "2")

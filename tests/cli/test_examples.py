@@ -29,7 +29,7 @@ from tokmem.serving.engines import ENGINES
 
 DEMO = (
     *("data.train_size=2", "data.val_size=1", "data.test_size=1"),
-    *("recall.max_new_tokens=3", "training.epochs=1", "backbone.model_name=mini"),
+    *("recall.max_new_tokens=3", "training.epochs=1", "backbone.model_name=mini", "prompts=[query]"),
 )
 SET_DEMO = [part for one in DEMO for part in ("--set", one)]
 SMALL = ["--train-size", "60", "--val-size", "2", "--test-size", "2", "--samples-per-tool", "16"]
@@ -130,6 +130,7 @@ def test_a_help_says_what_makes_the_files_of_its_example() -> None:
     assert "Example, after tokmem init and tokmem train my.jsonl: tokmem recall runs/train" in shown["recall"]
 
 
+@pytest.mark.usefixtures("only_painted")
 @pytest.mark.parametrize("command", COMMANDS)
 def test_an_example_works(command: str, fresh: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     if command == "backbone remove":  # of a cached backbone: here a tiny one stands for it

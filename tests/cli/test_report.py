@@ -72,6 +72,7 @@ def test_foreign_files_are_refused(cli: Cli, name: str, text: str | bytes | None
     assert not Path("runs").exists()
 
 
+@pytest.mark.usefixtures("only_painted")
 def test_a_second_report_leaves_the_first(cli: Cli) -> None:
     Path("summary.json").write_text(json.dumps(single()))
     for folder in ("runs/report", "runs/report-2"):

@@ -251,6 +251,7 @@ def no_encoder(*_: object) -> None:
     raise ConfigError("no sentence-transformers", "it, to retrieve", "install it")
 
 
+@pytest.mark.usefixtures("only_painted")
 def test_demo_prints_its_table_and_recalls_aloud(
     cli: Cli, model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -270,7 +271,9 @@ def test_demo_prints_its_table_and_recalls_aloud(
     assert "Without rag: no sentence-transformers; install it" in done.stdout
     assert done.stdout.count("recalled  ") == done.stdout.count("reference  ") == 5
     assert "tokmem recall runs/demo/banks/tokmem_dc+addresses=closed-query-0" in done.stdout
-    assert cli("demo", *args).exit_code == 0, "an earlier demo is replaced"
+    quick = (*args, "--set", "methods=[tokmem_dc]", "--set", "prompts=[query]")
+    assert cli("demo", *quick).exit_code == 0
+    assert len(summary(Path("runs/demo"))["rows"]) == 1, "an earlier demo is replaced"
     refused = cli("demo", *args, "--set", "backbone.model_name=/nowhere/model")
     assert refused.exit_code == 2
     assert Path("runs/demo/summary.json").is_file(), "a demo that cannot start leaves the earlier one"

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import errno
 import json
-import multiprocessing
 import os
 import shutil
 import time
@@ -16,6 +15,7 @@ from huggingface_hub.errors import LocalEntryNotFoundError
 from tokenizers import Tokenizer
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
+from tests.forked import forked
 from tests.tiny_gguf import chat_tokenizer, write_gguf
 from tokmem.bank.store import load_bank
 from tokmem.data.chat import Chat
@@ -136,15 +136,16 @@ def test_each_dtype_is_converted_by_itself(tmp_path: Path, own_cache: Path) -> N
     assert sorted(p.name[33:] for p in own_cache.glob("[0-9a-f]*")) == ["bfloat16", "float32"]
 
 
-def load_in_process(path: str) -> str:
+def load_in_process(path: str, cache: str) -> str:
+    os.environ["XDG_CACHE_HOME"] = cache
     return load_backbone(path, device="cpu").fingerprint
 
 
 def test_processes_at_once_convert_once(tmp_path: Path, own_cache: Path) -> None:
     path = str(write(tmp_path))
-    with ProcessPoolExecutor(3, mp_context=multiprocessing.get_context("spawn")) as pool:
-        found = set(pool.map(load_in_process, [path] * 3))
-    assert found == {load_in_process(path)}
+    with ProcessPoolExecutor(3, mp_context=forked()) as pool:
+        found = set(pool.map(load_in_process, [path] * 3, [str(tmp_path / "cache")] * 3))
+    assert found == {load_backbone(path, device="cpu").fingerprint}
     assert len(list(own_cache.glob("*/source.json"))) == 1
     assert not list(own_cache.glob(".*tokmem-*"))
 

@@ -45,7 +45,8 @@ class Slow(Metrics):
         time.sleep(0.03)
 
 
-def main(folder: Path, config: AtomicConfig | CompositionalConfig) -> None:
+def main(folder: Path, config: AtomicConfig | CompositionalConfig, slow: bool = False) -> None:
     torch.set_num_threads(1)
-    progress.Metrics = Slow
+    if slow:
+        progress.Metrics = Slow
     run(config, folder, backbone=tiny_backbone(tiny_tokenizer(LLAMA)), resume=folder.exists())

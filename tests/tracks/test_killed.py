@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
 import sys
 import time
 from dataclasses import replace
@@ -12,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.forked import forked
 from tests.tracks.killed_run import CONFIG, IN_ROUNDS, main
 from tokmem.tracks.atomic.config import AtomicConfig
 from tokmem.tracks.compositional.config import CompositionalConfig
@@ -21,10 +21,8 @@ Config = AtomicConfig | CompositionalConfig
 SAVED = {"tokmem": "banks", "lora": "learned", "replay": "learned"}
 
 
-def start(folder: Path, config: Config) -> BaseProcess:
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["tests.tracks.killed_run"])
-    process = context.Process(target=main, args=(folder, config))
+def start(folder: Path, config: Config, *, slow: bool = False) -> BaseProcess:
+    process = forked().Process(target=main, args=(folder, config, slow))
     process.start()
     return process
 
@@ -40,7 +38,7 @@ def step_of(state: Path) -> int:
 def kill_in_the_second_stage(folder: Path, config: Config) -> None:
     """Kills the run once the third checkpoint of the second stage, or round, is written."""
     second = "*-4/state.json" if isinstance(config, AtomicConfig) else "*-round2/state.json"
-    process = start(folder, config)
+    process = start(folder, config, slow=True)
     states = folder / "checkpoints"
     try:
         while True:

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import multiprocessing
 import random
 import shutil
 import sys
@@ -17,6 +16,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from tests.forked import forked
 from tests.tiny import tiny_examples, tiny_lm
 from tests.train.lines import learned
 from tests.train.resume_run import main
@@ -30,10 +30,7 @@ EPOCH, STEPS = 6, 18
 
 
 def start(folder: Path) -> BaseProcess:
-    """A process of its own; the slow imports are done once, in the server that they are all forked from."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["tests.train.resume_run"])
-    process = context.Process(target=main, args=(folder,))
+    process = forked().Process(target=main, args=(folder,))
     process.start()
     return process
 
