@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,9 @@ import pytest
 from tests.cli.conftest import Cli
 from tokmem.bank.store import load_bank
 from tokmem.cli.learn import _is_of
+from tokmem.methods.lessons import cost
+from tokmem.methods.lessons.teacher import Teacher
+from tokmem.records import Answer, Example
 
 QUERIES = (
     "selling a red lamp",
@@ -131,6 +135,37 @@ def test_long_work_asks_first(cli: Cli, prompt: Path, model: Path) -> None:
     assert done.exit_code == 1
     assert "minutes of work" in done.output
     assert not list(Path().glob("bank*/*"))
+
+
+def test_long_work_is_estimated_by_how_long_responses_are(
+    cli: Cli, prompt: Path, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = (
+        "learn",
+        prompt,
+        "--bank",
+        "bank",
+        "--backbone",
+        model,
+        "--queries",
+        "queries.txt",
+        "--dry-run",
+        "--json",
+    )
+    monkeypatch.setattr(cost, "seconds_a_token", lambda model: 1.0)
+    responses = iter([["one two three"] * 4, [""] * 4])
+    read = []
+
+    def answers(self: Teacher, queries: Sequence[Example], **options: bool) -> list[Answer]:
+        read.append(len(queries))
+        return [Answer(q.query, text=text) for q, text in zip(queries, next(responses), strict=True)]
+
+    monkeypatch.setattr(Teacher, "answers", answers)
+    longer, shorter = (json.loads(cli(*asked).stdout)["seconds"] for _ in range(2))
+    monkeypatch.setattr(cost, "seconds_a_token", lambda model: 1e-9)
+    cli(*asked)
+    assert read == [4, 4], "short work needs no trial"
+    assert 60 < shorter < longer
 
 
 def test_a_question_that_nobody_answers_names_the_option(cli: Cli, prompt: Path, model: Path) -> None:

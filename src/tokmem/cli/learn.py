@@ -42,6 +42,7 @@ FLAGS = Flags(
     },
 )
 _ASK = 60  # seconds of work that need no question
+_PROBES = 4  # queries that the teacher answers to tell how long its responses are
 
 
 def learn(
@@ -204,7 +205,15 @@ def _costs(
     teachers = [teacher_of(memory, lesson, settings, queries) for lesson in lessons]
     pace = seconds_a_token(memory.backbone.model) if lessons else 0.0
     how = settings_for(len(queries) or settings.queries, memory.backbone, training, batch=BATCH)
-    return [cost_of(teacher, settings, how, len(queries), pace) for teacher in teachers]
+    costs = [cost_of(teacher, settings, how, len(queries), pace) for teacher in teachers]
+    if sum(cost.seconds for cost in costs) <= _ASK or not queries:
+        return costs
+    # Responses are often far shorter than they may be, and some seconds show it.
+    lengths = [None if one.lesson.is_tool else one.response_length(queries[:_PROBES]) for one in teachers]
+    return [
+        cost_of(teacher, settings, how, len(queries), pace, length)
+        for teacher, length in zip(teachers, lengths, strict=True)
+    ]
 
 
 def _show_plan(todo: Sequence[Lesson], costs: Sequence[Cost], done: int, whole: bool, json: bool) -> None:

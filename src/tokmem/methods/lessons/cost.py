@@ -37,7 +37,12 @@ class Cost:
 
 
 def cost_of(
-    teacher: Teacher, settings: LessonSettings, training: FitSettings, given: int, pace: float
+    teacher: Teacher,
+    settings: LessonSettings,
+    training: FitSettings,
+    given: int,
+    pace: float,
+    length: float | None = None,
 ) -> Cost:
     """Estimates the cost of a lesson.
 
@@ -47,9 +52,11 @@ def cost_of(
         training: how the student will train.
         given: how many queries are given; 0 if they are to be made.
         pace: of `seconds_a_token`.
+        length: mean tokens of a response, as `Teacher.response_length` finds it; None takes the most there
+            may be.
     """
     ids = teacher.encoder.prompt(teacher.shown(Example("...")))
-    queries, length = given or settings.queries, settings.max_new_tokens
+    queries, length = given or settings.queries, length or settings.max_new_tokens
     decoded = (0 if given else queries * settings.max_query_tokens) + 2 * queries * length
     read = queries * (length + settings.max_query_tokens) + len(ids)
     trained = steps_of(queries, training) * min(training.batch_size, queries) * length

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from statistics import fmean
 
 from tokmem.bank.bank import Bank
 from tokmem.data.chat import Chat
@@ -110,6 +111,11 @@ class Teacher:
                 found.append(replace(example, turns=(Turn(self.lesson.name, answer.text),)))
         self._check(found, len(queries))
         return found
+
+    def response_length(self, queries: Sequence[Example]) -> float:
+        """Mean number of tokens that answers to these queries take, the last of which ends the response."""
+        texts = [answer.text for answer in self.answers(queries, greedy=True)]
+        return fmean(min(len(self.chat.text_ids(t)) + 1, self.settings.max_new_tokens) for t in texts)
 
     def _check(self, found: Sequence[Example], asked: int) -> None:
         if len(found) < FEWEST:
