@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import multiprocessing
-from multiprocessing.context import ForkServerContext
+import os
+from multiprocessing.context import BaseContext
 
 import pytest
 
@@ -12,8 +13,10 @@ PRELOADED = ["tokmem.cli.main", "tokmem.tracks.run", "tokmem.tracks.registry", "
 PRELOADED += ["rouge_score.rouge_scorer", "transformers.models.llama.modeling_llama", "accelerate", "peft"]
 
 
-def forked() -> ForkServerContext:
-    """The context of such processes."""
+def forked() -> BaseContext:
+    """The context of such processes. mutmut spawns them: a server hears of no later change."""
+    if "MUTANT_UNDER_TEST" in os.environ:
+        return multiprocessing.get_context("spawn")
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(PRELOADED)
     return context
