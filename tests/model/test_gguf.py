@@ -182,6 +182,7 @@ def test_a_damaged_file_is_refused_and_leaves_nothing(tmp_path: Path, own_cache:
         ({"intermediate_size": 1 << 30}, "feed_forward_length"),
         ({"hidden_size": 1 << 30}, "embedding_length"),
         ({"num_attention_heads": 3}, "cannot be read"),
+        ({"num_attention_heads": 0}, "cannot be read"),
     ],
 )
 def test_sizes_that_the_tensors_cannot_have_are_refused(
