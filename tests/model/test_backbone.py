@@ -9,6 +9,7 @@ import torch
 from torch import nn
 from transformers import AutoModelForCausalLM, BitsAndBytesConfig, Gemma3nTextConfig, T5Config
 
+from tests.cli.conftest import save_model
 from tests.data.tiny_chat import LLAMA, tiny_tokenizer
 from tests.tiny import CONFIGS, DIM, VOCAB, tiny_backbone, tiny_model
 from tokmem.errors import BackboneError, TokMemError
@@ -206,6 +207,23 @@ def test_a_linear_attention_layer_is_recurrent() -> None:
 def test_bad_arguments_are_refused(options: dict[str, str], message: str) -> None:
     with pytest.raises(BackboneError, match=message):
         load_backbone(**options)
+
+
+@pytest.mark.parametrize(
+    ("entry", "problem"),
+    [
+        ({"num_attention_heads": 0}, "ZeroDivisionError"),
+        ({"hidden_size": None}, "hidden_size"),
+        ({"hidden_act": "zzz"}, "KeyError: 'zzz'"),
+        ({"model_type": ["llama"]}, "TypeError"),
+        ({"dtype": "float99"}, "AttributeError"),
+    ],
+)
+def test_a_damaged_configuration_is_refused(entry: dict[str, Any], problem: str, tmp_path: Path) -> None:
+    path = save_model(tmp_path / "model", 0) / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text("utf-8")) | entry), "utf-8")
+    with pytest.raises(BackboneError, match=rf"cannot be loaded \(.*{problem}.*config\.json may be damaged"):
+        load_backbone(str(path.parent))
 
 
 def test_auto_takes_what_there_is(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,7 +20,7 @@ from transformers import (
 )
 
 from tokmem.bank.slots import IdSpace
-from tokmem.errors import BackboneError
+from tokmem.errors import BackboneError, TokMemError
 from tokmem.files import replace_folder
 from tokmem.model.catalog import NAMES, SMOLLM2, locate
 from tokmem.model.converted import Converted
@@ -144,7 +144,9 @@ def load_backbone(
         model = AutoModelForCausalLM.from_pretrained(
             source.path, config=config, trust_remote_code=False, **options
         )
-    except (OSError, ValueError, ImportError) as error:
+    except TokMemError:
+        raise
+    except Exception as error:  # a damaged configuration may even divide by zero in transformers
         if "trust_remote_code" in str(error):
             raise BackboneError(
                 f"backbone {name!r} brings program code of its own, which would run with all your rights",
@@ -152,6 +154,12 @@ def load_backbone(
                 "choose another, or load it yourself and give TokMem the model and its tokenizer",
             ) from error
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        if not isinstance(error, OSError | ValueError | ImportError):
+            raise BackboneError(
+                f"backbone {name!r} cannot be loaded ({type(error).__name__}: {reason})",
+                "a causal LM that transformers loads",
+                "its config.json may be damaged: get the model again",
+            ) from error
         raise BackboneError(
             f"backbone {name!r} cannot be loaded ({reason})",
             f"{NAMES}; a hub has to be reached",
