@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from torch import nn
 from transformers import AutoModelForCausalLM, BitsAndBytesConfig, Gemma3nTextConfig, T5Config
 
@@ -226,6 +227,18 @@ def test_a_damaged_configuration_is_refused(entry: dict[str, Any], problem: str,
         load_backbone(str(path.parent))
 
 
+@pytest.mark.parametrize("shape", [None, (3, 5)])
+def test_weights_that_are_lost_are_not_drawn_at_random(shape: tuple[int, int] | None, tmp_path: Path) -> None:
+    path = save_model(tmp_path / "model", 0) / "model.safetensors"
+    tensors, name = load_file(path), "model.layers.1.mlp.up_proj.weight"
+    del tensors[name]
+    if shape:
+        tensors[name] = torch.zeros(shape)
+    save_file(tensors, path, {"format": "pt"})
+    with pytest.raises(BackboneError, match=r"lacks weights: .*up_proj|cannot be loaded \(RuntimeError"):
+        load_backbone(str(path.parent))
+
+
 def test_auto_takes_what_there_is(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.accelerator, "is_available", lambda: False)
     assert pick_device("auto") == "cpu"
@@ -255,9 +268,9 @@ def test_quantization_and_attention_reach_the_loader(
 ) -> None:
     seen: dict[str, Any] = {}
 
-    def loader(source: str, **options: Any) -> nn.Module:
+    def loader(source: str, **options: Any) -> tuple[nn.Module, dict[str, Any]]:
         seen.update(options)
-        return tiny_backbone(tiny_tokenizer(LLAMA)).model
+        return tiny_backbone(tiny_tokenizer(LLAMA)).model, {"missing_keys": []}
 
     monkeypatch.setattr(module.AutoModelForCausalLM, "from_pretrained", loader)
     load_backbone(str(folder), quantization=bits, device="cpu", attention="eager")

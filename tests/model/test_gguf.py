@@ -181,6 +181,8 @@ def test_a_damaged_file_is_refused_and_leaves_nothing(tmp_path: Path, own_cache:
         ({"num_hidden_layers": 1 << 30}, "block_count 1073741824; wanted: at most"),
         ({"intermediate_size": 1 << 30}, "feed_forward_length"),
         ({"hidden_size": 1 << 30}, "embedding_length"),
+        ({"num_hidden_layers": 0}, "block_count 0; wanted: a positive number"),
+        ({"intermediate_size": 32}, "cannot be read"),
         ({"num_attention_heads": 3}, "cannot be read"),
         ({"num_attention_heads": 0}, "cannot be read"),
     ],
@@ -203,7 +205,7 @@ def test_a_merge_of_a_token_that_there_is_not_is_refused(tmp_path: Path) -> None
 def test_a_missing_weight_or_one_that_is_no_number_is_refused(tmp_path: Path) -> None:
     with pytest.raises(BackboneError, match=r"lacks weights: model\.layers\.1\.mlp\.up_proj\.weight"):
         load_backbone(str(write(tmp_path, leave_out="1.mlp.up_proj.weight")))
-    with pytest.raises(BackboneError, match=r"no finite numbers: model\.norm\.weight"):
+    with pytest.raises(BackboneError, match=r"not finite: model\.norm\.weight"):
         load_backbone(str(write(tmp_path, spoil="model.norm.weight")))
 
 

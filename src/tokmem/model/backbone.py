@@ -27,6 +27,7 @@ from tokmem.model.converted import Converted
 from tokmem.model.fingerprint import fingerprint
 from tokmem.model.gradient import check_once
 from tokmem.model.placed import device_of
+from tokmem.model.whole import lost_weights
 
 SAVED = "tokmem_backbone.json"  # marks a folder that `save_backbone` wrote
 DTypeName = Literal["auto", "fastest", "float32", "bfloat16", "float16"]
@@ -136,13 +137,34 @@ def load_backbone(
         options["device_map"] = {"": place}
     if device_map != "none":
         options["device_map"] = device_map
+    model, tokenizer = _loaded(name, source.path, options)
+    if "device_map" not in options:
+        nn.Module.to(model, place)
+    backbone = wrap_backbone(model, tokenizer, source.id)
+    if source.converted is not None:
+        if quantization == "none":
+            _check_weights(backbone, source.converted)
+        backbone = replace(backbone, source_sha256=source.converted.sha256)
+    if check:
+        check_once(backbone.model, backbone.fingerprint, name)
+    return backbone
+
+
+def _loaded(
+    name: str, path: str, options: Mapping[str, Any]
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """Loads a model and its tokenizer through transformers.
+
+    Raises:
+        BackboneError: it cannot be loaded, is no decoder-only causal LM, or lacks weights.
+    """
     try:
-        config = AutoConfig.from_pretrained(source.path, trust_remote_code=False)
+        config = AutoConfig.from_pretrained(path, trust_remote_code=False)
         if config.is_encoder_decoder:
             raise BackboneError(f"{name} is an encoder-decoder", "a decoder-only causal LM")
-        tokenizer = AutoTokenizer.from_pretrained(source.path, trust_remote_code=False)
-        model = AutoModelForCausalLM.from_pretrained(
-            source.path, config=config, trust_remote_code=False, **options
+        tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=False)
+        loaded: Any = AutoModelForCausalLM.from_pretrained(
+            path, config=config, trust_remote_code=False, output_loading_info=True, **options
         )
     except TokMemError:
         raise
@@ -165,16 +187,13 @@ def load_backbone(
             f"{NAMES}; a hub has to be reached",
             "check the name, or download the model first and give its folder",
         ) from error
-    if "device_map" not in options:
-        nn.Module.to(model, place)
-    backbone = wrap_backbone(model, tokenizer, source.id)
-    if source.converted is not None:
-        if quantization == "none":
-            _check_weights(backbone, source.converted)
-        backbone = replace(backbone, source_sha256=source.converted.sha256)
-    if check:
-        check_once(backbone.model, backbone.fingerprint, name)
-    return backbone
+    if lost := lost_weights(*loaded):
+        raise BackboneError(
+            f"backbone {name!r} lacks weights: {', '.join(lost[:3])}",
+            "a whole model: transformers would draw them at random",
+            "get the model again",
+        )
+    return loaded[0], tokenizer
 
 
 def wrap_backbone(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, id: str = "local") -> Backbone:

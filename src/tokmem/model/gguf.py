@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tokmem.errors import BackboneError
+from tokmem.model.whole import lost_weights
 
 if TYPE_CHECKING:  # importing them takes seconds
     import torch
@@ -18,8 +19,9 @@ if TYPE_CHECKING:  # importing them takes seconds
 SUFFIX = ".gguf"
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 _USER_DEFINED = 4  # a token type of GGUF: matched whole in a text, and not special
+_NEEDED = ("block_count", "embedding_length")  # sizes that every header has; transformers would guess them
+_SIZES = (*_NEEDED, "feed_forward_length", "attention.head_count", "vocab_size")
 # Vocabularies whose merges were learned on single digits; transformers does not split digits for them.
-_SIZES = ("block_count", "embedding_length", "feed_forward_length", "attention.head_count", "vocab_size")
 _DIGITS_APART = {"smollm", "starcoder", "refact", "command-r"}
 
 
@@ -99,12 +101,14 @@ def check_sizes(reader: GGUFReader, path: Path) -> None:
     """Refuses sizes that the file's tensors cannot have; transformers would try to make such a model.
 
     Raises:
-        BackboneError: the header says more layers, or a larger dimension, than there are.
+        BackboneError: the header says more layers, or a larger dimension, than there are, or says nothing.
     """
     largest = max((int(size) for tensor in reader.tensors for size in tensor.shape), default=0)
     for name in _SIZES:
         found = _field(reader, f"{_field(reader, 'general.architecture')}.{name}")
         most = len(reader.tensors) if name == "block_count" else largest
+        if name in _NEEDED and not (isinstance(found, int) and found > 0):
+            raise BackboneError(f"{path} with {name} {found!r:.40}", "a positive number", "get it again")
         if isinstance(found, int) and found > most:
             raise BackboneError(
                 f"{path} with {name} {found}", f"at most {most}, by its tensors", "get it again"
@@ -130,15 +134,14 @@ def read_model(path: Path, dtype: torch.dtype) -> PreTrainedModel:
             "get it again if it may be damaged, or convert it to safetensors with another tool",
         ) from error
     model: PreTrainedModel = loaded[0]
-    tied = set(getattr(model, "all_tied_weights_keys", None) or ())
-    missing = sorted(set(loaded[1]["missing_keys"]) - tied)
-    broken = missing or [
+    lost = lost_weights(*loaded)
+    broken = lost or [
         name
         for name, weight in model.named_parameters()
         if weight.dtype != dtype or not weight.isfinite().all()
     ]
     if broken:
-        what = "lacks weights" if missing else "has weights that are no finite numbers"
+        what = "lacks weights" if lost else "has weights that are not finite"
         raise BackboneError(f"{path} {what}: {', '.join(broken[:3])}", "a whole model", "get it again")
     # The weights are ordinary now; without this transformers would neither save nor load them as such.
     loaded[0].hf_quantizer, loaded[0].is_quantized = None, False

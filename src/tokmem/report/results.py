@@ -58,7 +58,7 @@ CAPACITY = {
     "trainable_parameters": "trained params",
     "train_seconds": "train s",
 }
-FORMATS = {"perplexity": ".2f", "steps_to_90": ".0f", "trainable_parameters": ",.0f", **DISTILLED_FORMATS}
+FORMATS = {"perplexity": ".2f", "steps_to_90": ".0f", **DISTILLED_FORMATS}
 SHOWN_WHERE_DIFFERENT = ("stage", "train_size", "train_max_calls", "dimension")
 
 

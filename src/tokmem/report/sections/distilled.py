@@ -37,12 +37,13 @@ def prompts(runs: Sequence[Run]) -> Section:
 
 
 def _plots(run: Run, lines: Sequence[Line], measure: str, title: str) -> list[tuple[Plot, str]]:
-    """Draws a measure over the number of tokens, if there are several."""
+    """Draws a measure over the number of tokens, of the methods that have several."""
     wide = [line for line in lines if line["width"] and spread(line, measure) is not None]
-    if len({line["width"] for line in wide}) < 2:
+    several = [(method, of_method) for method, of_method in by_method(wide) if len(of_method) > 1]
+    if not several:
         return []
     colors, drawn = method_colors(lines), []
-    for method, of_method in by_method(wide):
+    for method, of_method in several:
         values = [(line["width"], spread(line, measure)) for line in of_method]
         points = [Point(width, value.mean, value.std) for width, value in values if value is not None]
         drawn.append(Curve(method_title(method), points, colors[method]))
