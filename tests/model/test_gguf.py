@@ -296,6 +296,18 @@ def test_a_conversion_with_odd_facts_is_made_anew(tmp_path: Path, own_cache: Pat
     assert isinstance(json.loads(held.read_bytes())["files"], dict)
 
 
+def test_a_header_whose_text_is_no_text_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "tiny.gguf"
+    write_gguf(path)
+    key = b"general.architecture"
+    whole = path.read_bytes()
+    place = whole.index(key) + len(key) + 12  # behind the kind and the length
+    assert whole[place : place + 5] == b"llama"
+    path.write_bytes(whole[:place] + b"\xff" + whole[place + 1 :])
+    with pytest.raises(BackboneError, match=r"whose general\.architecture cannot be read"):
+        load_backbone(str(path))
+
+
 def test_a_header_with_an_endless_list_is_refused_at_once(tmp_path: Path) -> None:
     path = tmp_path / "tiny.gguf"
     write_gguf(path)

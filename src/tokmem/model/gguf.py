@@ -82,13 +82,13 @@ def open_gguf(path: Path) -> GGUFReader:
         raise BackboneError(f"no file {str(path)!r}", "a GGUF file", "check the path")
     try:
         reader = Bounded(path)
-    except (ValueError, IndexError, KeyError, OverflowError, MemoryError, OSError) as error:
+    except Exception as error:
         raise BackboneError(
             f"{path} is damaged or no GGUF file ({_first_line(error)})", "a whole GGUF file", "get it again"
         ) from error
-    parts = reader.fields.get("split.count")
-    if parts is not None and int(parts.contents()) > 1:
-        raise BackboneError(f"{path} is one of {parts.contents()} parts", "one file", "merge the parts first")
+    parts = header_value(reader, "split.count")
+    if parts not in (None, 0, 1):
+        raise BackboneError(f"{path} is one of {parts!r:.40} parts", "one file", "merge the parts first")
     return reader
 
 
@@ -105,7 +105,7 @@ def check_sizes(reader: GGUFReader, path: Path) -> None:
     """
     largest = max((int(size) for tensor in reader.tensors for size in tensor.shape), default=0)
     for name in _SIZES:
-        found = _field(reader, f"{_field(reader, 'general.architecture')}.{name}")
+        found = header_value(reader, f"{header_value(reader, 'general.architecture')}.{name}")
         most = len(reader.tensors) if name == "block_count" else largest
         if name in _NEEDED and not (isinstance(found, int) and found > 0):
             raise BackboneError(f"{path} with {name} {found!r:.40}", "a positive number", "get it again")
@@ -151,20 +151,31 @@ def read_model(path: Path, dtype: torch.dtype) -> PreTrainedModel:
 
 
 def read_tokenizer(path: Path, reader: GGUFReader) -> PreTrainedTokenizerBase:
-    """Reads the tokenizer, and adds what some versions of transformers leave out of it."""
-    from transformers import AddedToken, AutoTokenizer
+    """Reads the tokenizer, and adds what some versions of transformers leave out of it.
+
+    Raises:
+        BackboneError: the header describes no tokenizer that transformers knows.
+    """
+    from transformers import AutoTokenizer
 
     try:
-        tokenizer = AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name)
+        return _completed(AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name), reader)
     except Exception as error:
         raise BackboneError(
             f"the tokenizer in {path} cannot be read ({_first_line(error)})",
             "a tokenizer that transformers knows",
             "convert the file to safetensors with another tool",
         ) from error
-    facts = {name: _field(reader, f"tokenizer.ggml.{name}") for name in ("tokens", "token_type", "pre")}
+
+
+def _completed(tokenizer: PreTrainedTokenizerBase, reader: GGUFReader) -> PreTrainedTokenizerBase:
+    """Sets special tokens, texts that are matched whole, and digits apart, as the header says."""
+    from tokenizers import pre_tokenizers
+    from transformers import AddedToken
+
+    facts = {name: header_value(reader, f"tokenizer.ggml.{name}") for name in ("tokens", "token_type", "pre")}
     for role, key in {"bos": "bos", "eos": "eos", "pad": "padding"}.items():  # some versions take another
-        number = _field(reader, f"tokenizer.ggml.{key}_token_id")
+        number = header_value(reader, f"tokenizer.ggml.{key}_token_id")
         if number is not None:
             setattr(tokenizer, f"{role}_token", facts["tokens"][number])
     kinds = facts["token_type"] or ()
@@ -174,8 +185,6 @@ def read_tokenizer(path: Path, reader: GGUFReader) -> PreTrainedTokenizerBase:
     added = [AddedToken(t, special=False, normalized=False) for t in whole.values() if t not in known]
     tokenizer.add_tokens(added)
     if facts["pre"] in _DIGITS_APART:
-        from tokenizers import pre_tokenizers
-
         tokenizer.backend_tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
             [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
         )
@@ -196,9 +205,19 @@ def _name_rows(tokenizer: PreTrainedTokenizerBase, texts: Mapping[int, str]) -> 
     tokenizer.backend_tokenizer.model = Tokenizer.from_str(json.dumps(spec)).model
 
 
-def _field(reader: GGUFReader, name: str) -> Any:
+def header_value(reader: GGUFReader, name: str) -> Any:
+    """Reads a value of the header; None if it is missing.
+
+    Raises:
+        BackboneError: it cannot be read.
+    """
     field = reader.fields.get(name)
-    return None if field is None else field.contents()
+    try:
+        return None if field is None else field.contents()
+    except Exception as error:  # such as bytes that are no text
+        raise BackboneError(
+            f"a GGUF file whose {name} cannot be read ({_first_line(error)})", "a whole file", "get it again"
+        ) from error
 
 
 def _first_line(error: Exception) -> str:
