@@ -74,7 +74,7 @@ test-portable: $(STAMP) ## Run what trains with the kernels of other processors,
 compatible: $(STAMP) ## Run a sample of the tests with the oldest and the newest transformers, accelerate and PEFT
 	$(BIN)/python tools/compatible.py $(VERSIONS) $(COMPATIBLE) $(ARGS)
 
-campaigns: $(CAMPAIGNS_STAMP) ## Kill, fuzz and break what saves and reads, then run mutants: hours to days
+campaigns: $(CAMPAIGNS_STAMP) ## Kill, fuzz and break what saves and reads, then run mutants: many hours
 	TOKMEM_CAMPAIGN_SHARE=$(SHARE) OMP_NUM_THREADS=1 $(BIN)/pytest -m slow tests/campaigns $(ARGS)
 	$(BIN)/python tools/mutants.py --share $(SHARE)
 	$(BIN)/python tools/update_tables.py

@@ -140,18 +140,8 @@ def test_long_work_asks_first(cli: Cli, prompt: Path, model: Path) -> None:
 def test_long_work_is_estimated_by_how_long_responses_are(
     cli: Cli, prompt: Path, model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked = (
-        "learn",
-        prompt,
-        "--bank",
-        "bank",
-        "--backbone",
-        model,
-        "--queries",
-        "queries.txt",
-        "--dry-run",
-        "--json",
-    )
+    options = ("--queries", "queries.txt", "--dry-run", "--json")
+    asked = ("learn", prompt, "--bank", "bank", "--backbone", model, *options)
     monkeypatch.setattr(cost, "seconds_a_token", lambda model: 1.0)
     responses = iter([["one two three"] * 4, [""] * 4])
     read = []

@@ -227,15 +227,19 @@ def test_a_damaged_configuration_is_refused(entry: dict[str, Any], problem: str,
         load_backbone(str(path.parent))
 
 
-@pytest.mark.parametrize("shape", [None, (3, 5)])
-def test_weights_that_are_lost_are_not_drawn_at_random(shape: tuple[int, int] | None, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("shape", "problem"), [(None, "lacks weights: .*up_proj"), ((3, 5), r"cannot be loaded \(RuntimeError")]
+)
+def test_weights_that_are_lost_are_not_drawn_at_random(
+    shape: tuple[int, int] | None, problem: str, tmp_path: Path
+) -> None:
     path = save_model(tmp_path / "model", 0) / "model.safetensors"
     tensors, name = load_file(path), "model.layers.1.mlp.up_proj.weight"
     del tensors[name]
     if shape:
         tensors[name] = torch.zeros(shape)
     save_file(tensors, path, {"format": "pt"})
-    with pytest.raises(BackboneError, match=r"lacks weights: .*up_proj|cannot be loaded \(RuntimeError"):
+    with pytest.raises(BackboneError, match=problem):
         load_backbone(str(path.parent))
 
 

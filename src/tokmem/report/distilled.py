@@ -23,8 +23,11 @@ KEPT = {"width": "tokens", "kept": f"keeps {KEEPS:.0%} of the teacher"}
 TASKS = {"procedure": "task", "method": "learned from", "width": "tokens", **SCORES}
 MEANS = {"method": "learned from", **KEPT, **SCORES, **COSTS}
 FORMATS = {
-    **{"kl": ".2f", "kl_no_prompt": ".2f", "saved_tokens": ".0f"},
-    **{"trainable_parameters": ",.0f", "seconds": ".0f"},
+    "kl": ".2f",
+    "kl_no_prompt": ".2f",
+    "saved_tokens": ".0f",
+    "trainable_parameters": ",.0f",
+    "seconds": ".0f",
 }
 _MEASURES = (*SCORES, *COSTS)
 _SEEDED = ("student", "kl")  # the measures that depend on the seed; the others have no spread

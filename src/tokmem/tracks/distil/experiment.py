@@ -68,7 +68,7 @@ class Distillation(Experiment):
         )
 
     def summarise(self, results: Sequence[list[dict[str, Any]]]) -> dict[str, Any]:
-        """`rows`: one for each part. The report makes means over tasks and seeds."""
+        """Returns `rows`, which has a row for each part. The report makes means over tasks and seeds."""
         return {
             "rows": [row for result in results for row in result],
             "procedures": list(self.corpus.names),

@@ -115,7 +115,7 @@ def _uncut(memory: TokMem, examples: Sequence[Example], most: int) -> Sequence[E
 
 
 def prompt_tuned(course: Course, tokens: int) -> Row:
-    """Trains PEFT's prompt tuning by the divergence from the teacher."""
+    """Trains virtual tokens of PEFT to predict what the teacher predicts."""
     memory = course.memory(1)
     ready = course.ready(memory)
     method = PeftPrompt(course.backbone, "prompt_tuning", width=tokens, **course.rival)
@@ -130,7 +130,7 @@ def prompt_tuned(course: Course, tokens: int) -> Row:
 
 
 def adapted(course: Course, tokens: int, *, rank: int) -> Row:
-    """Trains LoRA by the divergence from the teacher."""
+    """Trains an adapter of PEFT to predict what the teacher predicts."""
     memory = course.memory(1)
     ready = course.ready(memory)
     method = LoRA(course.backbone, lora_r=rank, lora_alpha=_LORA_SCALE * rank, **course.rival)
