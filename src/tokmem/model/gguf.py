@@ -101,7 +101,7 @@ def check_sizes(reader: GGUFReader, path: Path) -> None:
     """Refuses sizes that the file's tensors cannot have; transformers would try to make such a model.
 
     Raises:
-        BackboneError: the header says more layers, or a larger dimension, than there are, or says nothing.
+        BackboneError: a size is missing, or is larger than the tensors allow.
     """
     largest = max((int(size) for tensor in reader.tensors for size in tensor.shape), default=0)
     for name in _SIZES:
