@@ -342,6 +342,10 @@ def test_another_backbone_has_files_of_its_own(monkeypatch: pytest.MonkeyPatch) 
         weight[0, 0] = torch.nextafter(weight[0, 0], torch.tensor(9.0))
     kernel = tiny_lm("llama")
     kernel.model.config._attn_implementation = "eager"
+    setting, moved = tiny_lm("llama"), tiny_lm("llama")
+    setting.model.config.rms_norm_eps *= 2
+    moved.model.config._name_or_path = "elsewhere"
+    assert own == reader_identity(moved), "the place of the weights does not matter"
     threads = torch.get_num_threads()
     monkeypatch.setattr(torch, "get_num_threads", lambda: threads + 1)
     others = [reader_identity(lm)]
@@ -349,8 +353,8 @@ def test_another_backbone_has_files_of_its_own(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr("tokmem.train.prefix_files.FORMAT", 0)
     others += [reader_identity(lm)]
     monkeypatch.undo()
-    others += [reader_identity(changed), reader_identity(kernel)]
-    assert len({own, *others}) == 5
+    others += [reader_identity(changed), reader_identity(kernel), reader_identity(setting)]
+    assert len({own, *others}) == 6
 
 
 def test_what_does_not_fit_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
