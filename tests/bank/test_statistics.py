@@ -125,7 +125,9 @@ def test_merge_refuses_another_policy() -> None:
         statistics_of(clouds(1, 3)).merge(statistics_of(clouds(2, 3), ridge=0.5))
 
 
-@pytest.mark.parametrize("wrong", [{"shared": "never"}, {"ridge": 0.0}, {"false_accept": 1.5}])
+@pytest.mark.parametrize(
+    "wrong", [{"shared": "never"}, {"ridge": 0.0}, {"false_accept": 1.5}, {"stand_ins": 17}]
+)
 def test_a_policy_out_of_range_is_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(ConfigError, match=str(next(iter(wrong.values())))):
         ClosedForm(**wrong)

@@ -7,13 +7,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from bench.routing import cut, follow, main, order_rows, spread, text_rows
+from bench.routing import cut, follow, main, order_rows, spread, stand_in_rows, text_rows
 from bench.routing_learners import Closed, Learner, NearestMean, Trained, _loss
 from bench.routing_reject import reject_rows
 from bench.routing_states import Read, TaskStates
 from bench.routing_texts import read_texts
 from tests.bank.gaussians import clouds
 from tests.tiny import tiny_lm
+from tokmem.bank.policy import ClosedForm
 from tokmem.data.corpus import Corpus
 from tokmem.records import Example, Procedure, Turn
 from tokmem.report.page import page_sections
@@ -22,14 +23,15 @@ from tokmem.seeds import generator
 from tokmem.train.loss import memory_loss
 
 
-def tasks(count: int, *, dim: int = 16, train: int = 10) -> list[TaskStates]:
-    """Tasks whose states are Gaussian clouds."""
+def tasks(count: int, *, dim: int = 16, train: int = 10, made: int = 0) -> list[TaskStates]:
+    """Tasks whose states are Gaussian clouds, those of stand-in queries too."""
 
     def read(states: torch.Tensor) -> Read:
         return Read(states, torch.full((len(states),), 8.0), torch.full((len(states),), 9.0))
 
-    states = clouds(count, train + 5, dim=dim, spread=2.0)
-    return [TaskStates(name, read(own[:train]), read(own[train:])) for name, own in states.items()]
+    states = clouds(count, train + 5 + made, dim=dim, spread=2.0)
+    cuts = [train, 5, made]
+    return [TaskStates(name, *map(read, own.split(cuts))) for name, own in states.items()]
 
 
 def test_the_rival_is_trained_by_the_loss_of_the_library() -> None:
@@ -40,11 +42,20 @@ def test_the_rival_is_trained_by_the_loss_of_the_library() -> None:
     torch.testing.assert_close(_loss(lm.bank.addresses(), states, total, labels), wanted)
 
 
-@pytest.mark.parametrize("make", [lambda: Closed("updated"), lambda: Closed("frozen"), NearestMean])
+@pytest.mark.parametrize(
+    "make", [lambda: Closed(ClosedForm()), lambda: Closed(ClosedForm("frozen")), NearestMean]
+)
 def test_computed_addresses_lose_nothing(make: type[Learner]) -> None:
     scores = follow(make(), tasks(25))
     assert scores["routing_accuracy"] > 80
     assert scores["routing_accuracy"] > scores["when_learned"] - 10
+
+
+def test_stand_ins_help_few_examples_and_need_none() -> None:
+    plain = follow(Closed(ClosedForm()), tasks(25, train=2))["routing_accuracy"]
+    rows = stand_in_rows(tasks(25, train=2, made=16), "instruction+query", (25,), (0, 2))
+    assert {row["examples"]: row["routing_accuracy"] > plain for row in rows} == {0: True, 2: True}
+    assert stand_in_rows(tasks(25), "query", (25,), (4,)) == [], "the query alone shows no instruction"
 
 
 def test_trained_addresses_learn_a_block() -> None:
@@ -97,6 +108,9 @@ def test_strangers_are_told_from_known_queries() -> None:
     chat = Read(100 + torch.randn(7, 16), torch.full((7,), 8.0), torch.full((7,), 9.0))
     rows = reject_rows(tasks(30), "query", 10, chat, Trained(torch.zeros(16), 0.02))
     fits = next(row for row in rows if row["measure"] == "fit (closed)")
+    assert not any("stand-ins" in row["measure"] for row in rows)
+    wide = reject_rows(tasks(30, made=16), "instruction+query", 10, chat, Trained(torch.zeros(16), 0.02))
+    assert 0.5 < next(r for r in wide if r["measure"] == "fit (closed, stand-ins)")["auroc_unseen"] <= 1
     assert (fits["tasks"], fits["unseen_tasks"]) == (20, 10)
     assert 50 < 100 * fits["auroc_unseen"] <= 100
     assert [entry["stated"] for entry in fits["stated_rates"]] == pytest.approx([1, 5, 10, 20])
@@ -125,12 +139,12 @@ def test_a_measurement_reads_once_and_writes_both_results(tmp_path: Path) -> Non
     ]
     main(arguments)
     files = sorted((tmp_path / "states").glob("*/*.safetensors"))
-    assert len(files) == 2 * (6 + 3) + 1
+    assert len(files) == 2 * (6 + 3) + 6 + 1, "stand-in queries in one of the two prompt modes"
     times = [file.stat().st_mtime_ns for file in files]
     main(arguments)
     assert [file.stat().st_mtime_ns for file in files] == times
     result = read_result(tmp_path / "routing.json")
-    shapes = {(r["tasks"], r["examples"]) for r in result["rows"]}
+    shapes = {(r["tasks"], r["examples"]) for r in result["rows"] if "stand-ins" not in r["addresses"]}
     assert shapes == {(3, 2), (3, 4), (6, 2)}
     reject = read_result(tmp_path / "reject.json")
     (section,) = [s for s in page_sections([result, reject]) if s.title == "Routing by states"]

@@ -48,7 +48,7 @@ def backbone() -> Backbone:
 def memory(backbone: Backbone, **options: Any) -> TokMem:
     settings = FitSettings(lr=0.05, epochs=2, batch_size=2)
     recall = RecallSettings(max_new_tokens=4)
-    fixed = {"coupled": False, "addresses": "closed", "settings": settings, "recall": recall}
+    fixed = {"coupled": False, "addresses": "closed", "settings": settings, "recall": recall, "stand_ins": 0}
     return TokMem(backbone, **fixed | options)
 
 
@@ -317,11 +317,13 @@ def test_a_saved_bank_of_the_other_kind_is_not_restored(backbone: Backbone, tmp_
     memory(backbone).restore(tmp_path / "bank")
 
 
-@pytest.mark.parametrize(("name", "value"), [("shared", "updated"), ("ridge", 0.5), ("false_accept", 0.01)])
+@pytest.mark.parametrize(
+    ("name", "value"), [("shared", "updated"), ("ridge", 0.5), ("false_accept", 0.01), ("stand_ins", 0)]
+)
 def test_a_saved_bank_keeps_how_it_computes_addresses(
     backbone: Backbone, tmp_path: Path, name: str, value: Any
 ) -> None:
-    own: dict[str, Any] = {"shared": "frozen", "ridge": 0.1, "false_accept": 0.2}
+    own: dict[str, Any] = {"shared": "frozen", "ridge": 0.1, "false_accept": 0.2, "stand_ins": 2}
     learn(memory(backbone, **own), "date").save(tmp_path / "bank")
     for options in ({}, own):
         found = TokMem.load(tmp_path / "bank", backbone, **options).bank.statistics

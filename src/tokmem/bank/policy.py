@@ -8,6 +8,7 @@ from typing import Literal, get_args
 from tokmem.errors import ConfigError
 
 Shared = Literal["frozen", "updated"]
+STAND_INS = 16  # stand-in queries that there are: see `tokmem.data.stand_ins`
 MOMENTS = ("rest", "inside")  # what statistics may hold beside the states of procedures
 
 
@@ -21,11 +22,14 @@ class ClosedForm:
             again. If updated, all rows are computed again, and the order of procedures does not matter.
         ridge: share of the mean variance that is added to the covariance in every direction.
         false_accept: share of the queries that fit no procedure which may still reach one.
+        stand_ins: texts in the place of a query with which each procedure's instruction is read beside its
+            examples, where prompts hold the instruction (see `tokmem.data.stand_ins`).
     """
 
     shared: Shared = "updated"
     ridge: float = 0.1
     false_accept: float = 0.05
+    stand_ins: int = 0
 
     def __post_init__(self) -> None:
         if self.shared not in get_args(Shared) or self.ridge <= 0 or not 0 < self.false_accept < 1:
@@ -33,3 +37,5 @@ class ClosedForm:
                 f"shared {self.shared!r}, ridge {self.ridge}, false_accept {self.false_accept}",
                 f"{' or '.join(get_args(Shared))}; above 0; between 0 and 1",
             )
+        if not 0 <= self.stand_ins <= STAND_INS:
+            raise ConfigError(f"stand_ins {self.stand_ins}", f"0 to {STAND_INS}")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from tokmem.bank.policy import STAND_INS
 from tokmem.cli import published
 from tokmem.cli.flags import Flags, given, track_config, training_given
 from tokmem.cli.inputs import CORPUS, input_file
@@ -35,6 +36,7 @@ FLAGS = Flags(
         "backbone.model_name": "smollm2, or the bank's",
         "call_style": "plain, or the bank's",
         "addresses": "closed, unless a method, --preset, --renorm or --negatives is given",
+        "stand_ins": f"{STAND_INS} where no method is named, or the bank's",
         "prompts": "query if no example of your corpus has an instruction; else instruction+query",
         "data.source": "by --corpus and --tasks-dir; else procedures",
         **FASTEST,
@@ -48,7 +50,7 @@ RUN = Path("runs/train")
 _TUNED = ("lora", "replay")
 _TOKENS = ("tokmem", "tokmem_dc")
 _CLOSED = "tokmem_dc+addresses=closed"
-_OF_CLOSED = ((("shared", "ridge", "false_accept"), (_CLOSED,)),)
+_OF_CLOSED = ((("shared", "ridge", "false_accept", "stand_ins"), (_CLOSED,)),)
 
 
 def train(
@@ -193,6 +195,8 @@ def _choose_tokens(settings: dict[str, str]) -> None:
         coupled, addresses = bank.coupled, "trained" if bank.statistics is None else "closed"
     settings["methods"] = quoted(["tokmem" if coupled else "tokmem_dc"])
     settings.setdefault("addresses", addresses)
+    if settings["addresses"] == "closed" and "load_task_tokens" not in settings:
+        settings.setdefault("stand_ins", str(STAND_INS))
 
 
 def _saved_bank(settings: Mapping[str, str]) -> Path:

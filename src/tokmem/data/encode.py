@@ -76,6 +76,15 @@ class Encoder:
         """
         return self._prompt(example, body=0)
 
+    def encode_prompt(self, example: Example) -> Encoded:
+        """Encodes the prompt alone, which holds no target of the loss.
+
+        Raises:
+            DataError: as :meth:`prompt`.
+        """
+        ids = self.prompt(example)
+        return Encoded(ids=tuple(ids), supervised=(False,) * len(ids), prefix=len(ids), id=example.id)
+
     def encode(self, example: Example) -> Encoded:
         """Encodes the whole sequence; the loss reads memory tokens (first ids), responses and the tail.
 

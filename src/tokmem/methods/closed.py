@@ -3,7 +3,8 @@
 A steering row is trained with its own memory token given: the loss counts response positions alone and knows
 no address, and procedures train side by side without a share in each other's steps. So a row depends on
 nothing but its own examples and where it starts, up to the last bits of products of other shapes. Its address
-depends on sums. Procedures may be learned in any order, or in different banks that are merged.
+depends on sums. Procedures may be learned in any order, or in different banks that are merged. Each
+instruction is also read with stand-in queries, and these states enter the sums.
 
 Chains are another matter: the state before a later call has read the steering of the calls before it. There
 the steering of a stage trains together, and then one pass reads the states before every call and elsewhere.
@@ -23,6 +24,7 @@ from tokmem.bank.calibration import ambiguities
 from tokmem.bank.closed import close, reference_of
 from tokmem.bank.policy import ClosedForm
 from tokmem.bank.statistics import Statistics
+from tokmem.data.stand_ins import stand_ins
 from tokmem.errors import BankError, ConfigError, DataError, TrainingError
 from tokmem.log import Callbacks, logger
 from tokmem.methods.call_states import prompt_states, response_moments, states_of_targets
@@ -30,6 +32,7 @@ from tokmem.methods.counting import (
     ClosedMemory,
     count_chains,
     count_prompts,
+    count_stand_ins,
     read_with,
     statistics_of,
     uncounted_chains,
@@ -82,6 +85,19 @@ class Stage:
         """
         parts = (self.train, self.validation)
         return groups(*(_by_procedure(self.memory, self.names, part) for part in parts))
+
+    def stand_ins(self, names: Sequence[str]) -> dict[str, list[Encoded]]:
+        """The prompts of the stand-in queries of those procedures that have some, and no states yet."""
+        memory, encoder = self.memory, self.memory.encoder
+        statistics = statistics_of(memory)
+        if memory.prompt == "query":
+            return {}
+        found = dict[str, list[Encoded]]()
+        for name in names:
+            own = [example for example in self.train if example.turns[0].procedure == name]
+            if name not in statistics.counts and (some := stand_ins(own, statistics.policy.stand_ins)):
+                found[name] = [encoder.encode_prompt(example) for example in some]
+        return found
 
     def steering(self) -> SteeringObjective:
         """The objective of the trainable procedures, each trained by its own examples alone."""
@@ -220,11 +236,25 @@ def _train_group(
         inside = response_moments(objective, group.train, new, order)
         lost = _held_loss(objective, group.held, settings)
     statistics_of(memory).add_inside(inside)
+    _count_stand_ins(stage, group.names, settings)
     for name, part in parts.items():
         count_prompts(memory, name, states[part], group.train[part])
     report = warn_unlearned(replace(report, best_loss=lost), group.names)
     told.group_ends(report)
     return report
+
+
+def _count_stand_ins(stage: Stage, names: Sequence[str], settings: FitSettings) -> None:
+    """Reads the stand-in queries of procedures, and adds their states."""
+    prompts, objective = stage.stand_ins(names), stage.steering()
+    encoded = [prompt for some in prompts.values() for prompt in some]
+    if not encoded:
+        return
+    objective.begin(encoded, ())
+    with reading(objective, settings):
+        states = prompt_states(objective, encoded, settings.stream(len(encoded)))
+    for name, part in zip(prompts, states.split([*map(len, prompts.values())]), strict=True):
+        count_stand_ins(stage.memory, name, part)
 
 
 @torch.no_grad()

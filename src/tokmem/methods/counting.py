@@ -72,6 +72,11 @@ def count_prompts(memory: ClosedMemory, name: str, states: Tensor, examples: Seq
         statistics_of(memory).mark_counted(name, map(_mark, examples))
 
 
+def count_stand_ins(memory: ClosedMemory, name: str, states: Tensor) -> None:
+    """Adds the states of a procedure's stand-in queries. None of them calibrates."""
+    statistics_of(memory).add(name, states, best_ordinary(memory.lm, states))
+
+
 def uncounted_prompts(memory: ClosedMemory, name: str, examples: Sequence[Encoded]) -> list[int]:
     """The places of examples whose prompts no earlier training counted."""
     return statistics_of(memory).uncounted(name, [*map(_mark, examples)])

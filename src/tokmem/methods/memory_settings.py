@@ -72,11 +72,12 @@ class TokMemSettings(Config):
     shared: Shared = setting("updated", "closed addresses: what they share stays frozen, or is updated")
     ridge: float = setting(0.1, "closed addresses: share of the mean variance added to the covariance")
     false_accept: float = setting(0.05, "closed addresses: share of strangers that may be accepted")
+    stand_ins: int = setting(0, "closed addresses: made-up queries that each instruction is read with")
     load_task_tokens: str = setting("", "folder of a saved bank: to evaluate, or to add procedures to")
 
     def __post_init__(self) -> None:
         check_least(vars(self), {"width": 1, "negatives": 0})
-        ClosedForm(self.shared, self.ridge, self.false_accept)
+        ClosedForm(self.shared, self.ridge, self.false_accept, self.stand_ins)
         if self.addresses == "closed" and self.renorm != "off":
             raise ConfigError(f"addresses closed and renorm {self.renorm}", "renorm off", "leave one out")
 

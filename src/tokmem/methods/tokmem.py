@@ -14,7 +14,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from tokmem.bank.bank import Bank
 from tokmem.bank.init import Start, wide_rows
-from tokmem.bank.policy import ClosedForm, Shared
+from tokmem.bank.policy import STAND_INS, ClosedForm, Shared
 from tokmem.bank.slots import IdPolicy
 from tokmem.bank.store import load_bank
 from tokmem.config.elsewhere import guides
@@ -88,7 +88,7 @@ class TokMem(Memory, Trained):
             statistics of frozen states. Then every procedure's steering is trained alone, `negatives` is
             the number of states that calibrate (0: eight), and nothing is renormed. None: closed, unless
             `coupled`, `renorm` or `negatives` is given.
-        shared: see `ClosedForm`; likewise `ridge` and `false_accept`.
+        shared: see `ClosedForm`; likewise `ridge`, `false_accept` and `stand_ins`.
         seed: of the starting rows, and of the kept states.
     """
 
@@ -121,6 +121,7 @@ class TokMem(Memory, Trained):
         shared: Shared = "updated",
         ridge: float = 0.1,
         false_accept: float = 0.05,
+        stand_ins: int = STAND_INS,
         seed: int = 0,
     ) -> None:
         TokMemSettings(start, width, call_style, renorm, negatives, addresses or "trained")  # checks them
@@ -139,7 +140,7 @@ class TokMem(Memory, Trained):
         self.start, self.width, self.call_style, self.seed = start, width, call_style, seed
         self.renorm, self.negatives, self.history = renorm, negatives, dict[str, Any]()
         if addresses == "closed":
-            closed.compute_addresses(self, ClosedForm(shared, ridge, false_accept))
+            closed.compute_addresses(self, ClosedForm(shared, ridge, false_accept, stand_ins))
 
     @classmethod
     def load(
@@ -378,20 +379,21 @@ def _build(setup: Setup, own: TokMemSettings, coupled: bool) -> Method:
 
 _OF_TOKENS = ("renorm", "negatives", "start", "width", "call_style")
 _CLOSED = ("addresses", "shared", "ridge", "false_accept")
+_SINGLE = (*_CLOSED, "stand_ins")  # an instruction stands before single calls
 SPECS = tuple(
     MethodSpec(
         name,
         TokMem,
         own,
         partial(_build, coupled=coupled),
-        variable={"atomic": variable, "compositional": variable, "reason": ("start",)},
+        variable={"atomic": single, "compositional": chained, "reason": ("start",)},
         sections=("",),
         rates="rates",
         starts_from="load_task_tokens",
         check=check_grammars,
     )
-    for name, coupled, own, variable in (
-        ("tokmem", True, CoupledSettings, _OF_TOKENS),
-        ("tokmem_dc", False, TokMemSettings, (*_OF_TOKENS, *_CLOSED)),
+    for name, coupled, own, single, chained in (
+        ("tokmem", True, CoupledSettings, _OF_TOKENS, _OF_TOKENS),
+        ("tokmem_dc", False, TokMemSettings, (*_OF_TOKENS, *_SINGLE), (*_OF_TOKENS, *_CLOSED)),
     )
 )

@@ -73,6 +73,7 @@ class AtomicConfig(Config):
     shared: Shared = same_as(TokMemSettings, "shared")
     ridge: float = same_as(TokMemSettings, "ridge")
     false_accept: float = same_as(TokMemSettings, "false_accept")
+    stand_ins: int = same_as(TokMemSettings, "stand_ins")
     max_length: int = setting(1024, "most tokens in a sequence")
     skip_training: bool = setting(False, "evaluate a saved bank (load_task_tokens) without training")
     load_task_tokens: str = same_as(TokMemSettings, "load_task_tokens")
