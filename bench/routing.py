@@ -24,7 +24,7 @@ from bench.routing_reject import reject_rows
 from bench.routing_states import PROMPTS, Reader, TaskStates, read_tasks
 from bench.routing_texts import NearestExample, read_texts, text_kinds, text_tasks
 from tokmem.bank.init import start_rows
-from tokmem.bank.policy import ClosedForm
+from tokmem.bank.policy import STAND_INS, ClosedForm
 from tokmem.data.corpus import Corpus
 from tokmem.data.encode import PromptMode
 from tokmem.files import atomic_write_json
@@ -37,6 +37,7 @@ from tokmem.report.tables import Table
 from tokmem.seeds import generator
 
 BLOCK, ORDERS, KEPT = 10, 10, 16
+INSTRUCTIONS = "closed, stand-ins"
 RATES = (0.002, 0.005, 0.02, 0.05)
 CHAT = Path(__file__).with_name("chat.txt")
 
@@ -75,8 +76,8 @@ def shuffled(tasks: Tasks, order: int) -> list[TaskStates]:
 def learners(start: torch.Tensor, lr: float) -> dict[tuple[str, str], Callable[[], Learner]]:
     """How each is made, by method and kind of addresses."""
     return {
-        ("tokmem_dc", "closed, updated"): lambda: Closed("updated"),
-        ("tokmem_dc", "closed, frozen"): lambda: Closed("frozen"),
+        ("tokmem_dc", "closed, updated"): lambda: Closed(ClosedForm("updated")),
+        ("tokmem_dc", "closed, frozen"): lambda: Closed(ClosedForm("frozen")),
         ("tokmem_dc", "trained"): lambda: Trained(start, lr),
         ("tokmem_dc", f"trained, {KEPT} kept states"): lambda: Trained(start, lr, kept=KEPT),
         ("nearest mean", "means"): NearestMean,
@@ -100,6 +101,21 @@ def routing_rows(
                 row = {"method": method, "addresses": addresses, "tasks": size, "examples": count}
                 found.append({**row, "prompt": prompt, "order": 0, **follow(make(), chosen)})
     return found, lr
+
+
+def stand_in_rows(
+    tasks: Tasks, prompt: str, sizes: Sequence[int], examples: Sequence[int]
+) -> list[dict[str, Any]]:
+    """Computed addresses whose instructions are also read with stand-in queries, without any example too."""
+    found = []
+    for size in sizes:
+        for count in examples:
+            chosen = cut(tasks[:size], count)
+            if len(chosen) == size and all(len(task.stand_ins.states) for task in chosen):
+                row = {"method": "tokmem_dc", "addresses": INSTRUCTIONS, "tasks": size, "examples": count}
+                learner = Closed(ClosedForm(stand_ins=STAND_INS))
+                found.append({**row, "prompt": prompt, "order": 0, **follow(learner, chosen)})
+    return found
 
 
 def text_rows(
@@ -211,7 +227,8 @@ def measure(options: argparse.Namespace, backbone: Backbone) -> None:
     for prompt in PROMPTS:
         tasks = read_tasks(reader, corpus, prompt, tuple(options.few), options.deep)[: max(options.sizes)]
         more, rates[prompt] = routing_rows(tasks, prompt, start, options.sizes, options.examples)
-        found += more + text_rows(vectors, prompt, options.sizes, options.examples)
+        found += more + stand_in_rows(tasks, prompt, options.sizes, [0, 1, *options.examples])
+        found += text_rows(vectors, prompt, options.sizes, options.examples)
         examples = min(options.few[0], max(options.examples))
         size = sorted(options.sizes)[len(options.sizes) // 2]
         orders += order_rows(tasks, prompt, start, rates[prompt], size, examples)

@@ -12,10 +12,10 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from bench.routing_states import TaskStates
+from bench.routing_states import TaskStates, join
 from tokmem.bank.bank import Bank
 from tokmem.bank.closed import close
-from tokmem.bank.policy import ClosedForm, Shared
+from tokmem.bank.policy import ClosedForm
 from tokmem.bank.slots import IdSpace
 from tokmem.bank.statistics import Statistics
 from tokmem.records import Procedure
@@ -47,8 +47,10 @@ def closed_bank(tasks: Tasks, policy: ClosedForm, bank: Bank | None = None) -> B
     bank.add([Procedure(name) for name in names], nothing, nothing[:, 0])
     for task in tasks:
         assert bank.statistics is not None
-        bank.statistics.add(task.name, task.train.states, task.train.best)
-        bank.keep_states(task.name, task.train.states[:CALIBRATING])
+        seen = join([task.train, task.stand_ins[: policy.stand_ins]])
+        bank.statistics.add(task.name, seen.states, seen.best)
+        calibrating = task.train if len(task.train.states) else task.stand_ins
+        bank.keep_states(task.name, calibrating.states[:CALIBRATING])
     close(bank, names)
     return bank
 
@@ -56,8 +58,8 @@ def closed_bank(tasks: Tasks, policy: ClosedForm, bank: Bank | None = None) -> B
 class Closed:
     """Addresses in closed form."""
 
-    def __init__(self, shared: Shared) -> None:
-        self.policy = ClosedForm(shared)
+    def __init__(self, policy: ClosedForm) -> None:
+        self.policy = policy
         self.bank: Bank | None = None
 
     def learn(self, block: Tasks) -> None:

@@ -13,7 +13,7 @@ from bench.routing_states import Read, join
 from tokmem.bank.addresses import Gate
 from tokmem.bank.bank import Bank
 from tokmem.bank.closed import gate_of, reference_of
-from tokmem.bank.policy import ClosedForm
+from tokmem.bank.policy import STAND_INS, ClosedForm
 from tokmem.eval.calibration import auroc, calibration_error, risk_coverage
 
 STATED = (0.01, 0.05, 0.1, 0.2)
@@ -44,12 +44,15 @@ def reject_rows(tasks: Tasks, prompt: str, examples: int, chat: Read, rival: Tra
     logits = {key: read.states @ bank.addresses().T for key, read in queries.items()}
     theirs = {key: rival.scores(read.states) for key, read in queries.items()}
     measures = {
-        "fit (closed)": ({key: gate.fits(read.states) for key, read in queries.items()}, gate.least_fit),
+        "fit (closed)": _fits(bank, queries),
         "distance (closed)": ({key: -_distance(gate, read.states) for key, read in queries.items()}, None),
         "probability (closed)": ({key: x.softmax(-1).amax(-1) for key, x in logits.items()}, None),
         "argmax over the vocabulary (closed)": (_margins(logits, queries), 0.0),
         "argmax over the vocabulary (trained)": (_margins(theirs, queries), 0.0),
     }
+    if all(len(task.stand_ins.states) for task in known):
+        wide = closed_bank(known, ClosedForm(stand_ins=STAND_INS))
+        measures["fit (closed, stand-ins)"] = _fits(wide, queries)
     shared = {
         "prompt": prompt,
         "tasks": len(known),
@@ -58,9 +61,17 @@ def reject_rows(tasks: Tasks, prompt: str, examples: int, chat: Read, rival: Tra
     }
     found = [{**shared, "measure": name, **_rates(*measure)} for name, measure in measures.items()]
     found[0]["stated_rates"] = [_stated(bank, known, share, queries) for share in STATED]
-    for row, scores in ((found[0], logits["known"]), (found[-1], theirs["known"])):
+    trained = next(row for row in found if row["measure"].endswith("(trained)"))
+    for row, scores in ((found[0], logits["known"]), (trained, theirs["known"])):
         row.update(_trust(scores, labels))
     return found
+
+
+def _fits(bank: Bank, queries: Mapping[str, Read]) -> tuple[dict[str, Tensor], float]:
+    """The fits of queries to a bank, and the least that it accepts."""
+    gate = gate_of(bank)
+    assert gate is not None
+    return {key: gate.fits(read.states) for key, read in queries.items()}, float(gate.least_fit)
 
 
 def _rates(scores: Mapping[str, Tensor], threshold: float | None) -> dict[str, Any]:

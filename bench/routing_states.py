@@ -11,16 +11,18 @@ from safetensors.torch import load_file, save
 from torch import Tensor
 
 from tokmem.bank.bank import Bank
+from tokmem.bank.policy import STAND_INS
 from tokmem.data.chat import Chat
 from tokmem.data.corpus import Corpus
 from tokmem.data.encode import Encoder, PromptMode
 from tokmem.data.sni import SniSpec, load_tasks
+from tokmem.data.stand_ins import stand_ins
 from tokmem.files import atomic_write_bytes
 from tokmem.log import progress
 from tokmem.methods.call_states import best_ordinary
 from tokmem.model.backbone import Backbone
 from tokmem.model.memory_lm import MemoryLM
-from tokmem.records import Encoded, Example
+from tokmem.records import Example
 from tokmem.train.prefix_cache import PrefixCache
 
 PROMPTS: tuple[PromptMode, ...] = ("instruction+query", "query")
@@ -53,11 +55,12 @@ def join(parts: Sequence[Read]) -> Read:
 
 @dataclass(frozen=True)
 class TaskStates:
-    """The states of a task's examples."""
+    """The states of a task's examples, and of stand-in queries under its instruction."""
 
     name: str
     train: Read
     test: Read
+    stand_ins: Read
 
 
 class Reader:
@@ -90,8 +93,7 @@ class Reader:
     @torch.no_grad()
     def _read(self, prompt: PromptMode, examples: Sequence[Example]) -> Read:
         encoder = Encoder(self.chat, {}, prompt=prompt, max_length=2 * MOST_TOKENS)
-        prompts = [tuple(encoder.prompt(example)) for example in examples]
-        encoded = [Encoded(ids, (False,) * len(ids), len(ids)) for ids in prompts]
+        encoded = [encoder.encode_prompt(example) for example in examples]
         cache = PrefixCache(self.lm, 1 << 28)
         cache.begin(encoded)
         states = torch.stack(
@@ -127,6 +129,8 @@ def read_tasks(
                 read = reader.read(f"{name}-{part}", prompt, [*asked, *learned])
                 tests.append(read[: len(asked)])
                 trains.append(read[len(asked) :])
-            found.append(TaskStates(name, join(trains), join(tests)))
+            texts = stand_ins(train, STAND_INS) if prompt != "query" else []
+            made = reader.read(f"{name}-stand-ins", prompt, texts) if texts else tests[0][:0]
+            found.append(TaskStates(name, join(trains), join(tests), made))
             bar.update()
     return found

@@ -76,7 +76,8 @@ def text_tasks(
         none = states.new_zeros(len(states))
         return Read(states, none, none)
 
-    return [TaskStates(n, read(own[pool][0]), read(own[prompt][1])) for n, own in vectors.items()]
+    parts = {name: (own[pool][0], own[prompt][1], own[pool][0][:0]) for name, own in vectors.items()}
+    return [TaskStates(name, *map(read, texts)) for name, texts in parts.items()]
 
 
 def text_kinds(prompt: PromptMode) -> list[tuple[PromptMode, dict[str, Any]]]:
