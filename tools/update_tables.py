@@ -2,7 +2,7 @@
 
 A page marks them with `<!-- KIND: FILE -->`: `table` shows a whole result, `chains` its scores of tools and
 calls alone, `rounds` what is left of each round of tools, `rates` the loss of each rate that was tried,
-`forgetting` and `probes` what is left of tasks, `kernels` what moves between processors, `addresses`,
+`forgetting` and `probes` what is left of tasks, `kernels` what moves between processors, `addresses`, `few`,
 `orders` and `reject` how computed addresses route, `engines` what engines answer right, `trials` what a
 campaign tried, `mutants` which changes tests notice, `throughput` and in short `speed` how fast engines
 answer, `lessons`, in short `kept`, and `skills` what students keep of their teachers, `tools_as` how tools
@@ -14,6 +14,7 @@ from __future__ import annotations
 import json
 import re
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -41,7 +42,7 @@ PAGES = (
     ),
 )
 BLOCK = re.compile(
-    r"(<!-- (table|chains|rounds|rates|forgetting|probes|kernels|addresses|orders|reject|engines"
+    r"(<!-- (table|chains|rounds|rates|forgetting|probes|kernels|addresses|few|orders|reject|engines"
     r"|throughput|speed|trials|mutants|lessons|kept|skills|tools_as|precision|weights|gpu"
     r"|gpu_recall): (\S+) -->\n)"
     r".*?(<!-- end -->)",
@@ -199,7 +200,7 @@ def table(kind: str, path: Path) -> str:
         return Table(whole.rows, shown).markdown()
     if kind == "rounds":
         return rounds_table(result["forgetting"]).markdown()
-    if kind in ("addresses", "orders", "reject"):
+    if kind in ("addresses", "few", "orders", "reject"):
         return states_table(kind, result).markdown()
     if kind == "rates":
         return rates_table(result["rate_losses"], result["chosen_rates"]).markdown()
@@ -343,13 +344,29 @@ def states_table(kind: str, result: dict[str, Any]) -> Table:
     if kind == "orders":
         shown = ("prompt", "addresses", "mean", "std", "least", "most", "changed_routes")
         return Table(result["orders"], {name: name.replace("_", " ") for name in shown}, {"std": ".2f"})
+    if kind == "few":
+        return few_table([row for row in result["rows"] if row["order"] == 0])
     lines: dict[tuple[Any, ...], dict[str, Any]] = {}
-    for row in (row for row in result["rows"] if row["order"] == 0):
+    least = min(row["examples"] for row in result["rows"] if row["addresses"] == "trained")
+    for row in (row for row in result["rows"] if row["order"] == 0 and row["examples"] >= least):
         line = lines.setdefault(
             (row["prompt"], row["addresses"]), {k: row[k] for k in ("prompt", "addresses")}
         )
         line[f"{row['tasks']} tasks, {row['examples']} examples"] = row["routing_accuracy"]
     return Table(list(lines.values()))
+
+
+def few_table(rows: Sequence[dict[str, Any]]) -> Table:
+    """Makes the table of computed addresses by number of examples, with stand-in queries and without."""
+    made = [row for row in rows if "stand-ins" in row["addresses"]]
+    own = [row for row in rows if row["addresses"] == "closed, updated" and row["prompt"] == made[0]["prompt"]]
+    lines: dict[tuple[int, str], dict[str, Any]] = {}
+    for row in sorted([*own, *made], key=lambda row: (row["tasks"], row["examples"])):
+        line = {"tasks": row["tasks"], "stand-in queries": "sixteen" if row in made else "none"}
+        line = lines.setdefault((row["tasks"], line["stand-in queries"]), line)
+        line[f"{row['examples']} examples"] = row["routing_accuracy"]
+    columns = [f"{count} examples" for count in sorted({row["examples"] for row in made})]
+    return Table(list(lines.values()), {name: name for name in ("tasks", "stand-in queries", *columns)})
 
 
 def score(row: dict[str, Any], name: str) -> Spread | float | None:

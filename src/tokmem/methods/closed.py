@@ -88,16 +88,15 @@ class Stage:
 
     def stand_ins(self, names: Sequence[str]) -> dict[str, list[Encoded]]:
         """The prompts of the stand-in queries of those procedures that have some, and no states yet."""
-        memory, encoder = self.memory, self.memory.encoder
-        statistics = statistics_of(memory)
-        if memory.prompt == "query":
+        statistics, encoder = statistics_of(self.memory), self.memory.encoder
+        if self.memory.prompt == "query" or not statistics.policy.stand_ins:
             return {}
-        found = dict[str, list[Encoded]]()
-        for name in names:
-            own = [example for example in self.train if example.turns[0].procedure == name]
-            if name not in statistics.counts and (some := stand_ins(own, statistics.policy.stand_ins)):
-                found[name] = [encoder.encode_prompt(example) for example in some]
-        return found
+        examples = {name: list[Example]() for name in names if name not in statistics.counts}
+        for example in self.train:
+            if (name := example.turns[0].procedure) in examples:
+                examples[name].append(example)
+        made = {name: stand_ins(own, statistics.policy.stand_ins) for name, own in examples.items()}
+        return {name: [*map(encoder.encode_prompt, some)] for name, some in made.items() if some}
 
     def steering(self) -> SteeringObjective:
         """The objective of the trainable procedures, each trained by its own examples alone."""
