@@ -359,7 +359,9 @@ def states_table(kind: str, result: dict[str, Any]) -> Table:
 def few_table(rows: Sequence[dict[str, Any]]) -> Table:
     """Makes the table of computed addresses by number of examples, with stand-in queries and without."""
     made = [row for row in rows if "stand-ins" in row["addresses"]]
-    own = [row for row in rows if row["addresses"] == "closed, updated" and row["prompt"] == made[0]["prompt"]]
+    own = [
+        row for row in rows if row["addresses"] == "closed, updated" and row["prompt"] == made[0]["prompt"]
+    ]
     lines: dict[tuple[int, str], dict[str, Any]] = {}
     for row in sorted([*own, *made], key=lambda row: (row["tasks"], row["examples"])):
         line = {"tasks": row["tasks"], "stand-in queries": "sixteen" if row in made else "none"}
