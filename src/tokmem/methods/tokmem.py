@@ -28,6 +28,7 @@ from tokmem.errors import ConfigError, DataError
 from tokmem.log import Callbacks, check_callbacks
 from tokmem.methods import closed
 from tokmem.methods.closed import Stage
+from tokmem.methods.composition import Compositions, composed, learn_composition
 from tokmem.methods.hub import bank_folder
 from tokmem.methods.lessons.card import Card
 from tokmem.methods.lessons.teach import Queries, Sources, teach_all
@@ -340,6 +341,32 @@ class TokMem(Memory, Trained):
             changes: to the settings of lessons and of training, such as `top_k=64` or `epochs=5`.
         """
         return teach_all(self, sources, queries, changes)
+
+    def compose(self, name: str, pairs: Compositions, **changes: Any) -> FitReport:
+        """Adds and trains a composition token, which stands behind two or more procedures to join them.
+
+        Recall takes it as the last of them: `memory.recall(query, [[("summarise", "french", "both")]])`.
+
+        Args:
+            name: of the composition token.
+            pairs: queries and responses by the procedures that make the response together, as in
+                `{("summarise", "french"): [(query, response)]}`. Several pairs teach what they share.
+            changes: to the training settings.
+
+        Raises:
+            BankError: the name is taken, the bank is coupled, or no token id is free.
+            DataError: `pairs` is no such mapping, or names procedures that the bank lacks.
+            TrainingError: training failed.
+        """
+        examples = composed(name, pairs, self.bank.names)
+        settings = settled(self.given_settings, changes, len(examples), self.backbone)
+        self.add(name)
+        try:
+            with self.bank.only([name]):
+                return self._trained(learn_composition(self, name, examples, settings), examples)
+        except BaseException:
+            self.bank.undo_add([name])
+            raise
 
     def learn(
         self,
