@@ -6,7 +6,13 @@
 Functions of `simple_python` become memory tokens of one bank: they are spread evenly over those of different
 names, because neighbours of the list are often two names of one thing. Queries and calls are made from their
 schemas. Then the leaderboard's own request for each function is answered, and its own checker of syntax trees
-judges the call. `calls` in the result has a row for each way of giving the tools:
+judges the call.
+
+With `--category multi_turn_base` the functions are those of its eight simulated services, and a request is a
+turn that one call answers. It comes without the dialogue before it. So the tool can be found, and arguments
+that only the dialogue names cannot.
+
+`calls` in the result has a row for each way of giving the tools:
 
 - `tokens`: memory tokens, chosen by the bank.
 - `tokens, given`: the right memory token is forced.
@@ -20,12 +26,14 @@ judges the call. `calls` in the result has a row for each way of giving the tool
 from __future__ import annotations
 
 import argparse
+import ast
 import json
 import sys
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from statistics import fmean
@@ -47,7 +55,7 @@ from tokmem.records import Answer, Call, Example, ParsedCall, Turn
 from tokmem.seeds import stream
 
 OUT = Path("results/distil/tools.json")
-CATEGORY = "simple_python"
+SINGLE, TURNS = "simple_python", "multi_turn_base"
 OTHERS = 4  # tools beside the right one in `text, five`
 _CALL = '{{"name": "{}", "arguments": {}}}'
 SHOWN = [
@@ -78,23 +86,66 @@ class Case:
     right: list[dict[str, Any]]
 
 
-def files_of(folder: Path) -> list[Path]:
-    """The file of requests, and that of accepted calls."""
-    data, name = folder / "bfcl_eval" / "data", f"BFCL_v4_{CATEGORY}.json"
-    return [data / name, data / "possible_answer" / name]
+def files_of(folder: Path, category: str) -> list[Path]:
+    """The file of requests, that of accepted calls, and those of functions that stand apart."""
+    data, name = folder / "bfcl_eval" / "data", f"BFCL_v4_{category}.json"
+    functions = sorted((data / "multi_turn_func_doc").glob("*.json")) if category == TURNS else []
+    return [data / name, data / "possible_answer" / name, *functions]
 
 
-def cases_of(folder: Path, count: int) -> list[Case]:
+def cases_of(folder: Path, count: int, category: str) -> list[Case]:
     """Requests for functions of different names, spread evenly over the file."""
-    asked, right = ([json.loads(line) for line in path.open(encoding="utf-8")] for path in files_of(folder))
+    asked, right, *functions = (
+        [json.loads(line) for line in path.open(encoding="utf-8")] for path in files_of(folder, category)
+    )
     answers = {row["id"]: row["ground_truth"] for row in right}
+    known = {function["name"]: function for own in functions for function in own}
+    read = partial(_turns, known=known) if category == TURNS else _single
     found: dict[str, Case] = {}
     for row in asked:
-        lesson = tool_lesson(row["function"][0], row["id"])
-        query = row["question"][0][0]["content"]
-        found.setdefault(lesson.name, Case(lesson, query, row["function"], answers[row["id"]]))
+        for case in read(row, answers[row["id"]]):
+            found.setdefault(case.lesson.name, case)
     cases = [*found.values()]
     return [cases[number * len(cases) // count] for number in range(count)]
+
+
+def _single(row: dict[str, Any], right: list[dict[str, Any]]) -> list[Case]:
+    """The request of a line, which has its function beside it."""
+    lesson = tool_lesson(row["function"][0], row["id"])
+    return [Case(lesson, row["question"][0][0]["content"], row["function"], right)]
+
+
+def _turns(row: dict[str, Any], right: list[list[str]], known: Mapping[str, dict[str, Any]]) -> list[Case]:
+    """The turns of a dialogue that one call answers."""
+    cases = []
+    for said, calls in zip(row["question"], right, strict=True):
+        if len(said) == len(calls) == 1:
+            call = ast.parse(calls[0], mode="eval").body
+            assert isinstance(call, ast.Call), calls[0]
+            function = known[ast.unparse(call.func)]
+            lesson = tool_lesson(function, row["id"])
+            cases.append(Case(lesson, said[0]["content"], [function], [accepted(call, function)]))
+    return cases
+
+
+def accepted(call: ast.Call, function: Mapping[str, Any]) -> dict[str, dict[str, list[Any]]]:
+    """A right call as the checker reads it: a list of values for each property.
+
+    "" among them lets the property be left out, as every optional one may be that the call leaves out; its
+    default is accepted too.
+    """
+    properties = function["parameters"]["properties"]
+    given = dict(zip(properties, call.args, strict=False)) | {k.arg: k.value for k in call.keywords if k.arg}
+    values = {name: [_choices(ast.literal_eval(value))] for name, value in given.items()}
+    left = {name: ["", *([own["default"]] if "default" in own else [])] for name, own in properties.items()}
+    return {function["name"]: left | values}
+
+
+def _choices(value: Any) -> Any:
+    """The value, with a list of one choice for each entry of each object in it."""
+    if isinstance(value, list):
+        return [_choices(part) for part in value]
+    return {name: [_choices(part)] for name, part in value.items()} if isinstance(value, dict) else value
 
 
 def judge_of(folder: Path) -> Judge:
@@ -113,7 +164,7 @@ def judge_of(folder: Path) -> Judge:
 
     def judge(case: Case, call: Call | None) -> bool:
         said = [] if call is None else [{call.name: dict(call.arguments)}]
-        return bool(check(case.functions, said, case.right, python, CATEGORY, "any")["valid"])
+        return bool(check(case.functions, said, case.right, python, SINGLE, "any")["valid"])
 
     return judge
 
@@ -122,6 +173,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Teaches the tools, answers the requests in every way, and writes the result."""
     parser = parser_of(__doc__, OUT)
     parser.add_argument("--bfcl", type=Path, required=True, help="folder with the package bfcl_eval")
+    parser.add_argument("--category", choices=(SINGLE, TURNS), default=SINGLE)
     parser.add_argument("--tools", type=int, default=50)
     parser.add_argument("--queries", type=int, default=20, help="queries to make for a tool")
     parser.add_argument("--start-tries", type=int, default=16, help="stretches that are tried as a start")
@@ -132,7 +184,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def measure(options: argparse.Namespace, backbone: Backbone) -> None:
     """Writes the lessons' rows one after the other, and then those of the calls."""
-    cases, judge = cases_of(options.bfcl, options.tools), judge_of(options.bfcl)
+    cases, judge = cases_of(options.bfcl, options.tools, options.category), judge_of(options.bfcl)
     settings = LessonSettings(
         queries=options.queries,
         max_new_tokens=options.max_new_tokens,
@@ -146,10 +198,11 @@ def measure(options: argparse.Namespace, backbone: Backbone) -> None:
         "settings": asdict(settings),
         "training": training,
         "tools": options.tools,
+        **({} if options.category == SINGLE else {"category": options.category}),
     }
     source = provenance(
         options.seed,
-        checksum(files_of(options.bfcl)),
+        checksum(files_of(options.bfcl, options.category)),
         backbone.fingerprint,
         str(backbone.device),
         backbone.source_sha256,

@@ -32,12 +32,10 @@ from tokmem.model.backbone import Backbone, load_backbone
 from tokmem.provenance import provenance
 from tokmem.recall.settings import RecallSettings
 from tokmem.records import Answer, Example
-from tokmem.report.rows import spread
-from tokmem.report.tables import Table, mean_rows
+from tokmem.report.distilled import composed_table
 from tokmem.seeds import stream
 
 OUT = Path("results/distil/compose.json")
-SCORES = ("exact", "form", "found")
 BOTH, SEEN = "both", "seen"
 
 
@@ -190,14 +188,6 @@ def prompted(backbone: Backbone, asked: Sequence[Asked], recall: RecallSettings)
     texts = [f"{FINDINGS[one.finding].wordings[0]} {FORMS[one.form].instruction}" for one in asked]
     examples = [Example(one.text, instruction=text) for one, text in zip(asked, texts, strict=True)]
     return Base(backbone, recall=recall).answer(examples)
-
-
-def composed_table(rows: Sequence[Mapping[str, Any]]) -> Table:
-    """A line for each way to ask and kind of pair: means over seeds, with their spread."""
-    lines = mean_rows(rows, ("method", "pairs"), SCORES)
-    cells = [{**line, **{name: spread(line, name) for name in SCORES}} for line in lines]
-    titles = {"method": "asked by", "pairs": "pairs", **{name: f"{name} %" for name in SCORES}}
-    return Table(cells, titles)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -3,10 +3,11 @@
 A page marks them with `<!-- KIND: FILE -->`: `table` shows a whole result, `chains` its scores of tools and
 calls alone, `rounds` what is left of each round of tools, `rates` the loss of each rate that was tried,
 `forgetting` and `probes` what is left of tasks, `kernels` what moves between processors, `addresses`, `few`,
-`orders` and `reject` how computed addresses route, `engines` what engines answer right, `trials` what a
+`orders`, `reject` and `richer` how computed addresses route, `engines` what engines answer right, `trials` what a
 campaign tried, `mutants` which changes tests notice, `throughput` and in short `speed` how fast engines
-answer, `lessons`, in short `kept`, and `skills` what students keep of their teachers, `tools_as` how tools
-as tokens call beside tools as text, and `precision` and `weights` what the type of numbers changes.
+answer, `lessons`, in short `kept`, and `skills` what students keep of their teachers, `composed` what two
+procedures answer together, `tools_as` how tools as tokens call beside tools as text, and `precision` and
+`weights` what the type of numbers changes.
 """
 
 from __future__ import annotations
@@ -42,8 +43,8 @@ PAGES = (
     ),
 )
 BLOCK = re.compile(
-    r"(<!-- (table|chains|rounds|rates|forgetting|probes|kernels|addresses|few|orders|reject|engines"
-    r"|throughput|speed|trials|mutants|lessons|kept|skills|tools_as|precision|weights|gpu"
+    r"(<!-- (table|chains|rounds|rates|forgetting|probes|kernels|addresses|few|orders|reject|richer|engines"
+    r"|throughput|speed|trials|mutants|lessons|kept|composed|skills|tools_as|precision|weights|gpu"
     r"|gpu_recall): (\S+) -->\n)"
     r".*?(<!-- end -->)",
     re.DOTALL,
@@ -167,6 +168,8 @@ def table(kind: str, path: Path) -> str:
         return Table(result["rows"], BENCH[re.sub("_(mini|smollm2)$", "", path.stem)], formats).markdown()
     if kind == "lessons":
         return distilled.lines_table(distilled.task_lines(result["rows"]), distilled.TASKS).markdown()
+    if kind == "composed":
+        return distilled.composed_table(result["rows"]).markdown()
     if kind == "skills":
         rows = [{**row, "width": row["tokens"]} for row in result["rows"]]
         return Table(rows, SKILLS, distilled.FORMATS).markdown()
@@ -200,7 +203,7 @@ def table(kind: str, path: Path) -> str:
         return Table(whole.rows, shown).markdown()
     if kind == "rounds":
         return rounds_table(result["forgetting"]).markdown()
-    if kind in ("addresses", "few", "orders", "reject"):
+    if kind in ("addresses", "few", "orders", "reject", "richer"):
         return states_table(kind, result).markdown()
     if kind == "rates":
         return rates_table(result["rate_losses"], result["chosen_rates"]).markdown()
@@ -344,14 +347,20 @@ def states_table(kind: str, result: dict[str, Any]) -> Table:
     if kind == "orders":
         shown = ("prompt", "addresses", "mean", "std", "least", "most", "changed_routes")
         return Table(result["orders"], {name: name.replace("_", " ") for name in shown}, {"std": ".2f"})
+    if kind == "richer":
+        return by_size(result["rows"], ("prompt", "router"))
     if kind == "few":
         return few_table([row for row in result["rows"] if row["order"] == 0])
-    lines: dict[tuple[Any, ...], dict[str, Any]] = {}
     least = min(row["examples"] for row in result["rows"] if row["addresses"] == "trained")
-    for row in (row for row in result["rows"] if row["order"] == 0 and row["examples"] >= least):
-        line = lines.setdefault(
-            (row["prompt"], row["addresses"]), {k: row[k] for k in ("prompt", "addresses")}
-        )
+    rows = [row for row in result["rows"] if row["order"] == 0 and row["examples"] >= least]
+    return by_size(rows, ("prompt", "addresses"))
+
+
+def by_size(rows: Sequence[dict[str, Any]], keys: Sequence[str]) -> Table:
+    """Makes a table: a line for each value of the keys, a column for each number of tasks and examples."""
+    lines: dict[tuple[Any, ...], dict[str, Any]] = {}
+    for row in rows:
+        line = lines.setdefault(tuple(row[key] for key in keys), {key: row[key] for key in keys})
         line[f"{row['tasks']} tasks, {row['examples']} examples"] = row["routing_accuracy"]
     return Table(list(lines.values()))
 

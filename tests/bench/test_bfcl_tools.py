@@ -31,6 +31,26 @@ FILES = {
     "eval_checker/ast_eval/__init__.py": "",
     "eval_checker/ast_eval/ast_checker.py": CHECKER,
 }
+_PATH = {"path": {"type": "string"}, "deep": {"type": "boolean", "default": False}}
+FUNCTIONS = [
+    {"name": name, "description": f"Runs {name}.", "parameters": {"type": "dict", "properties": own}}
+    for name, own in (("ls", _PATH), ("cd", _PATH), ("post", {"note": {"type": "dict", "properties": {}}}))
+]
+DIALOGUE = {
+    "id": "multi_turn_base_0",
+    "question": [
+        [{"role": "user", "content": text}] for text in ("Show b.", "Go to a.", "List and go.", "Say x.")
+    ],
+}
+CALLS = {
+    "id": "multi_turn_base_0",
+    "ground_truth": [
+        ["ls('b', deep=True)"],
+        ["cd(path='a')"],
+        ["ls()", "cd(path='..')"],
+        ["post(note={'to': ['x']})"],
+    ],
+}
 NAMES = ("weather", "weather", "hotel.book", "song", "train", "tram")
 
 
@@ -48,6 +68,9 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     files = dict(FILES)
     for place, rows in (("data", asked), ("data/possible_answer", right)):
         files[f"{place}/BFCL_v4_simple_python.json"] = "\n".join(map(json.dumps, rows))
+    files["data/multi_turn_func_doc/a.json"] = "\n".join(map(json.dumps, FUNCTIONS))
+    files["data/BFCL_v4_multi_turn_base.json"] = json.dumps(DIALOGUE)
+    files["data/possible_answer/BFCL_v4_multi_turn_base.json"] = json.dumps(CALLS)
     for file, text in files.items():
         (root / file).parent.mkdir(parents=True, exist_ok=True)
         (root / file).write_text(text, "utf-8")
@@ -58,13 +81,26 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 def test_functions_of_different_names_are_spread_evenly(folder: Path) -> None:
-    assert [case.lesson.name for case in bfcl_tools.cases_of(folder, 5)] == [*dict.fromkeys(NAMES)]
-    chosen = bfcl_tools.cases_of(folder, 2)
+    assert [case.lesson.name for case in bfcl_tools.cases_of(folder, 5, bfcl_tools.SINGLE)] == [
+        *dict.fromkeys(NAMES)
+    ]
+    chosen = bfcl_tools.cases_of(folder, 2, bfcl_tools.SINGLE)
     assert [case.query for case in chosen] == ["weather in Oslo", "song in Oslo"]
 
 
+def test_turns_that_one_call_answers_are_requests(folder: Path) -> None:
+    cases = bfcl_tools.cases_of(folder, 3, bfcl_tools.TURNS)
+    assert [case.query for case in cases] == ["Show b.", "Go to a.", "Say x."]
+    assert [case.right for case in cases] == [
+        [{"ls": {"path": ["b"], "deep": [True]}}],
+        [{"cd": {"path": ["a"], "deep": ["", False]}}],
+        [{"post": {"note": [{"to": [["x"]]}]}}],
+    ]
+    assert cases[0].functions == [FUNCTIONS[0]]
+
+
 def test_the_first_call_of_an_answer_is_judged(folder: Path) -> None:
-    cases, judge = bfcl_tools.cases_of(folder, 2), bfcl_tools.judge_of(folder)
+    cases, judge = bfcl_tools.cases_of(folder, 2, bfcl_tools.SINGLE), bfcl_tools.judge_of(folder)
     right, wrong = Call("weather", {"city": "Oslo"}), Call("weather", {"city": "Rome"})
     answers = [Answer(case.query, prompt_tokens=8) for case in cases]
     calls = [[ParsedCall(call, call.name, "") for call in (right, wrong)], []]

@@ -13,7 +13,7 @@ from tokmem.data.jsonl import read_jsonl
 from tokmem.errors import RecallError, TokMemError
 from tokmem.methods.tokmem import TokMem
 from tokmem.model.backbone import Backbone
-from tokmem.records import Answer, Choice, Procedure, Route, Turn
+from tokmem.records import Answer, Choice, Example, Procedure, Route, Turn
 from tokmem.report.answers import answer_lines
 from tokmem.report.conversation import Conversation, pieces
 
@@ -129,3 +129,30 @@ def test_a_query_that_only_begins_like_a_command_is_answered(
     talk = Conversation(made, tmp_path)
     assert "recalled" in say(talk, "that was nothing"), "there is no query that it could correct"
     assert "recalled" in say(talk, line)
+
+
+def test_plus_signs_compose_procedures_for_every_query(backbone: Backbone, tmp_path: Path) -> None:
+    made = learn(memory(backbone), *NAMES)
+    talk = Conversation(made, tmp_path, forced=["capital+date", "sum"])
+    (answer,) = talk.ask([Example("France")])
+    assert [turn.procedure for turn in answer.turns[:2]] == ["capital", "date"]
+    assert answer.turns[0].response == ""
+    assert answer.turns == made.recall(Example("France"), [[("capital", "date"), "sum"]]).turns
+    assert "date, forced" in say(talk, "France")
+
+
+def test_a_name_with_a_plus_sign_is_one_procedure(backbone: Backbone, tmp_path: Path) -> None:
+    made = learn(memory(backbone), "capital", "date", "capital+date")
+    (answer,) = Conversation(made, tmp_path, forced=["capital+date"]).ask([Example("France")])
+    assert [turn.procedure for turn in answer.turns] == ["capital+date"]
+
+
+@pytest.mark.parametrize("name", ["dat", "capital+dat", "+capital"])
+def test_a_forced_procedure_that_the_bank_lacks_is_named(
+    backbone: Backbone, tmp_path: Path, name: str
+) -> None:
+    made = learn(memory(backbone), *NAMES)
+    with pytest.raises(
+        TokMemError, match=f"procedure '{name.split('+')[-1] if 'dat' in name else ''}' is not"
+    ):
+        Conversation(made, tmp_path, forced=[name])

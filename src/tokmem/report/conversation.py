@@ -12,7 +12,7 @@ from tokmem.errors import BankError, RecallError
 from tokmem.methods.corrections import Corrections
 from tokmem.methods.tokmem import TokMem
 from tokmem.recall.answer import stream_answer
-from tokmem.records import Answer, Example, Procedure, counted
+from tokmem.records import Answer, Example, Forced, Procedure, counted
 from tokmem.report.answers import Line, answer_lines
 
 HELP = (
@@ -31,7 +31,7 @@ class Conversation:
         memory: what answers.
         folder: of its bank.
         instruction: stands before each query.
-        forced: procedures to force.
+        forced: procedures to force; `a+b` composes two.
 
     Attributes:
         procedures: those of the bank, by name.
@@ -44,11 +44,8 @@ class Conversation:
     def __init__(
         self, memory: TokMem, folder: Path, instruction: str = "", forced: Sequence[str] = ()
     ) -> None:
-        for name in forced:
-            if name not in memory.bank:
-                hint = did_you_mean(name, memory.bank.names)
-                raise BankError(f"procedure {name!r} is not in the bank{hint}", "one of `tokmem bank list`")
-        self.memory, self.instruction, self.forced = memory, instruction, list(forced)
+        self.memory, self.instruction = memory, instruction
+        self.forced: list[Forced] = [_forced(name, memory.bank.names) for name in forced]
         self.corrections, self.last, self._doubted = Corrections(memory, folder), Example(""), ""
         self.procedures, self.intro = memory.bank.procedures, f"{counted(len(memory))}. {HELP}"
 
@@ -123,6 +120,20 @@ class Conversation:
             f"This bank is trained: corrections are kept in {file}, where you can mend the responses. Learn "
             f"them with\n  tokmem train {file} --load-task-tokens {folder} --test-size 0"
         )
+
+
+def _forced(name: str, known: Sequence[str]) -> Forced:
+    """A procedure of the bank, or several with plus signs between them.
+
+    Raises:
+        BankError: the bank lacks one.
+    """
+    parts = (name,) if name in known else tuple(name.split("+"))
+    for part in parts:
+        if part not in known:
+            hint = did_you_mean(part, known)
+            raise BankError(f"procedure {part!r} is not in the bank{hint}", "one of `tokmem bank list`")
+    return name if len(parts) == 1 else parts
 
 
 def pieces(

@@ -29,6 +29,7 @@ FORMATS = {
     "trainable_parameters": ",.0f",
     "seconds": ".0f",
 }
+COMPOSED = ("exact", "form", "found")  # shares of answers, in percent
 _MEASURES = (*SCORES, *COSTS)
 _SEEDED = ("student", "kl")  # the measures that depend on the seed; the others have no spread
 
@@ -75,3 +76,11 @@ def lines_table(lines: Sequence[Line], columns: Mapping[str, str]) -> Table:
         for line in lines
     ]
     return Table(cells, columns, FORMATS)
+
+
+def composed_table(rows: Sequence[Row]) -> Table:
+    """Makes the table of composed procedures: a line for each way to ask and kind of pair, over the seeds."""
+    lines = mean_rows(rows, ("method", "pairs"), COMPOSED)
+    cells = [{**line, **{name: spread(line, name) for name in COMPOSED}} for line in lines]
+    titles = {"method": "asked by", "pairs": "pairs", **{name: f"{name} %" for name in COMPOSED}}
+    return Table(cells, titles)
