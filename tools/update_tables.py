@@ -3,10 +3,10 @@
 A page marks them with `<!-- KIND: FILE -->`: `table` shows a whole result, `chains` its scores of tools and
 calls alone, `rounds` what is left of each round of tools, `rates` the loss of each rate that was tried,
 `forgetting` and `probes` what is left of tasks, `kernels` what moves between processors, `addresses`, `few`,
-`orders`, `reject` and `richer` how computed addresses route, `engines` what engines answer right, `trials` what a
-campaign tried, `mutants` which changes tests notice, `throughput` and in short `speed` how fast engines
-answer, `lessons`, in short `kept`, and `skills` what students keep of their teachers, `composed` what two
-procedures answer together, `tools_as` how tools as tokens call beside tools as text, and `precision` and
+`orders`, `reject` and `richer` how computed addresses route, `engines` what engines answer right, `trials`
+what a campaign tried, `mutants` which changes tests notice, `throughput` and in short `speed` how fast
+engines answer, `lessons`, in short `kept`, and `skills` what students keep of their teachers, `composed` what
+two procedures answer together, `tools_as` how tools as tokens call beside tools as text, and `precision` and
 `weights` what the type of numbers changes.
 """
 
