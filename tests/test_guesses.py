@@ -5,14 +5,16 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from copy import copy, deepcopy
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import torch
 
 import tokmem
 from tokmem import Answer, Example, FitSettings, Procedure, TokMem, TokMemError, Turn, load_backbone
+from tokmem.export.write import Kind
 from tokmem.methods.guesses import INSTEAD
 from tokmem.model.backbone import Backbone
 
@@ -365,6 +367,9 @@ def test_44_an_export_and_a_plain_model(memory: TokMem, tmp_path: Path) -> None:
     model, tokenizer = memory.apply()
     assert tokenizer.convert_tokens_to_ids("<|tokmem:month|>") < model.get_input_embeddings().num_embeddings
     errors(lambda: memory.export(folder, to="onnx"), "'onnx'", "hf, peft, lora, gguf")
+    for form in get_args(Kind):
+        errors(partial(memory.export, form), f"{form!r} in the place", f'to="{form}"')
+        assert not Path(form).exists()
     with pytest.raises(AttributeError, match=r"tokmem serve BANK"):
         memory.serve  # noqa: B018
 

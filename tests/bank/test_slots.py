@@ -79,6 +79,8 @@ def test_unknown_names_widths_and_policies_are_refused() -> None:
         made.ids("c")
     with pytest.raises(BankError, match="'b' twice"):
         made.rename("a", "b")
+    with pytest.raises(BankError, match="'a' as a new name of 'a'"):
+        made.rename("a", "a")
     with pytest.raises(BankError, match="width 0"):
         made.add(["c"], 0)
     with pytest.raises(BankError, match="one of auto, spare, append"):

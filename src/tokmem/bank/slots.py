@@ -159,6 +159,8 @@ class SlotMap:
     def rename(self, old: str, new: str) -> None:
         """Changes a procedure's name; its slots and ids stay."""
         self.ids(old)
+        if new == old:
+            raise BankError(f"{old!r} as a new name of {old!r}", "another name")
         if new in self._ids:
             raise BankError(f"procedure {new!r} twice", "a name that the bank does not have yet")
         check_name(new)

@@ -6,10 +6,13 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tokmem.errors import ExportError
 from tokmem.files import as_path
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+_FORMS = ("hf", "peft", "lora", "gguf")
 
 
 class Exportable:
@@ -30,6 +33,11 @@ class Exportable:
             ExportError: the form cannot carry the memory, or the export does something else than the memory.
             TokMemError: the disk is full, or the folder may hold somebody's own files.
         """
+        if isinstance(folder, str) and to == "hf" and folder in _FORMS:
+            do = (
+                f'write memory.export("FOLDER", to="{folder}"), or Path("{folder}") for a folder of that name'
+            )
+            raise ExportError(f"the form {folder!r} in the place of the folder", "a folder first", do)
         exported = import_module("tokmem.export").export(self, as_path(folder), to=to, **options)
         return Path(exported.folder)
 
