@@ -18,7 +18,8 @@ that only the dialogue names cannot.
 - `tokens, given`: the right memory token is forced.
 - `tokens, to schema` and `tokens, given, to schema`: likewise, and the arguments are held to the tool's
   schema, which allows no other properties.
-- `text, own`: the teacher, whose prompt has the JSON schema of the right tool alone.
+- `text, own` and `text, own, to schema`: the teacher, whose prompt has the JSON schema of the right tool
+  alone; free, and held to the schema likewise.
 - `text, five`: a line for the right tool and four others, and two demonstrations of other tools.
 - `text, all`: a line for every tool, as many as fit, and the same demonstrations.
 """
@@ -40,8 +41,12 @@ from statistics import fmean
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
+import torch
+from transformers import LogitsProcessor, LogitsProcessorList
+
 from bench.taught import Course, Result, checksum, learned_in_one, parser_of
 from tokmem.data.calls.parse import calls_of, written_calls
+from tokmem.data.chat import Chat
 from tokmem.data.lessons.lesson import Lesson
 from tokmem.data.lessons.tools import tool_lesson
 from tokmem.methods.lessons.settings import LessonSettings
@@ -50,8 +55,10 @@ from tokmem.methods.tokmem import TokMem
 from tokmem.methods.tool_prompt import ToolPrompt
 from tokmem.model.backbone import Backbone, load_backbone
 from tokmem.provenance import provenance
+from tokmem.recall.answer import stop_ids
+from tokmem.recall.constrained import Guide, Guides
 from tokmem.recall.settings import RecallSettings
-from tokmem.records import Answer, Call, Example, ParsedCall, Turn
+from tokmem.records import Answer, Call, Example, ParsedCall, Procedure, Turn
 from tokmem.seeds import stream
 
 OUT = Path("results/distil/tools.json")
@@ -243,12 +250,14 @@ def tokens_rows(
 def _strict(memory: TokMem) -> TokMem:
     """A copy whose schemas allow the properties that they name, and no others."""
     bank = deepcopy(memory.bank)
-    bank.procedures = {
-        name: replace(procedure, parameters=strict_schema(procedure.parameters))
-        for name, procedure in bank.procedures.items()
-    }
+    bank.procedures = {name: _closed(procedure) for name, procedure in bank.procedures.items()}
     chat, prompt, settings = memory.chat, memory.prompt, memory.recall_settings
     return TokMem(memory.backbone, bank=bank, chat=chat, prompt=prompt, recall=settings)
+
+
+def _closed(procedure: Procedure) -> Procedure:
+    """The procedure with a schema that allows no other properties."""
+    return replace(procedure, parameters=strict_schema(procedure.parameters))
 
 
 def strict_schema(schema: Any) -> Any:
@@ -279,7 +288,7 @@ def text_rows(
         replace(e, turns=_beside(case, [*tools], settings.seed))
         for e, case in zip(examples, cases, strict=True)
     ]
-    rows = [_taught_alone(backbone, prompt, cases, judge, settings)]
+    rows = _taught_alone(backbone, prompt.encoder.chat, cases, judge, settings)
     for how, asked, forced in (("text, five", few, True), ("text, all", examples, False)):
         answers = prompt.answer(asked, forced=forced)
         rows.append(scored(how, cases, answers, [written_calls(a.text) for a in answers], judge))
@@ -287,15 +296,62 @@ def text_rows(
 
 
 def _taught_alone(
-    backbone: Backbone, prompt: ToolPrompt, cases: Sequence[Case], judge: Judge, settings: LessonSettings
-) -> dict[str, Any]:
-    """The row of the teacher. It writes arguments alone, so the tool is always right."""
-    answers = []
+    backbone: Backbone, chat: Chat, cases: Sequence[Case], judge: Judge, settings: LessonSettings
+) -> list[dict[str, Any]]:
+    """The rows of the teacher, free and held to schemas. It writes arguments alone, for the right tool."""
+    tools = {case.lesson.name: _closed(case.lesson.procedure) for case in cases}
+    vocabulary = backbone.model.config.get_text_config().vocab_size
+    guides = Guides(tools.values(), backbone.tokenizer, vocabulary, stop_ids(backbone.model, chat))
+    free, held = list[Answer](), list[Answer]()
     for case in cases:
-        (said,) = Teacher(backbone, prompt.encoder.chat, case.lesson, settings).answers([Example(case.query)])
-        answers.append(replace(said, turns=(Turn(case.lesson.name, said.text),)))
-    tools = {case.lesson.name: case.lesson.procedure for case in cases}
-    return scored("text, own", cases, answers, [calls_of(answer, tools) for answer in answers], judge)
+        teacher, name = Teacher(backbone, chat, case.lesson, settings), case.lesson.name
+        (said,) = teacher.answers([Example(case.query)])
+        free.append(replace(said, turns=(Turn(name, said.text),)))
+        text = held_text(teacher, case.query, guides.open(name), settings.max_new_tokens)
+        held.append(replace(said, turns=(Turn(name, text),)))
+    return [
+        scored(how, cases, answers, [calls_of(answer, tools) for answer in answers], judge)
+        for how, answers in (("text, own", free), ("text, own, to schema", held))
+    ]
+
+
+class Held(LogitsProcessor):
+    """Holds one greedy answer of transformers' `generate` to a grammar.
+
+    Args:
+        guide: the grammar, at its start.
+        read: tokens of the prompt.
+    """
+
+    def __init__(self, guide: Guide, read: int) -> None:
+        self.guide, self.read = guide, read
+
+    def __call__(self, input_ids: torch.LongTensor, scores: torch.FloatTensor) -> torch.FloatTensor:
+        """Forbids each token that the grammar does not allow next."""
+        for token in input_ids[0, self.read :].tolist():
+            self.guide.accept(token)
+        self.read = input_ids.shape[1]
+        forbidden = ~self.guide.allowed().to(scores.device)
+        return scores.masked_fill(forbidden, -torch.inf)  # type: ignore[return-value]
+
+
+@torch.no_grad()
+def held_text(teacher: Teacher, query: str, guide: Guide | None, most: int) -> str:
+    """The teacher's greedy answer to a query, held to a grammar."""
+    assert guide is not None, "every tool has a schema"
+    model, tokenizer = teacher.backbone.model, teacher.backbone.tokenizer
+    stops = [*stop_ids(model, teacher.chat)]
+    prompt = torch.tensor([teacher.encoder.prompt(teacher.shown(Example(query)))], device=model.device)
+    written = model.generate(  # type: ignore[operator]
+        prompt,
+        attention_mask=torch.ones_like(prompt),
+        logits_processor=LogitsProcessorList([Held(guide, prompt.shape[1])]),
+        max_new_tokens=most,
+        do_sample=False,
+        eos_token_id=stops,
+        pad_token_id=stops[0],
+    )
+    return str(tokenizer.decode(written[0, prompt.shape[1] :], skip_special_tokens=True))
 
 
 def _beside(case: Case, names: Sequence[str], seed: int) -> tuple[Turn, ...]:
