@@ -113,6 +113,8 @@ def cases_of(folder: Path, count: int, category: str) -> list[Case]:
         for case in read(row, answers[row["id"]]):
             found.setdefault(case.lesson.name, case)
     cases = [*found.values()]
+    if count > len(cases):
+        sys.exit(f"--tools {count}: {category} has {len(cases)} functions")
     return [cases[number * len(cases) // count] for number in range(count)]
 
 

@@ -6,13 +6,13 @@ Letters: P procedures, N states, d hidden size.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
-from bench.routing_states import TaskStates, join
+from bench.routing_states import TaskStates
 from tokmem.bank.bank import Bank
 from tokmem.bank.closed import close
 from tokmem.bank.policy import ClosedForm
@@ -47,8 +47,12 @@ def closed_bank(tasks: Tasks, policy: ClosedForm, bank: Bank | None = None) -> B
     bank.add([Procedure(name) for name in names], nothing, nothing[:, 0])
     for task in tasks:
         assert bank.statistics is not None
-        seen = join([task.train, task.stand_ins[: policy.stand_ins]])
-        bank.statistics.add(task.name, seen.states, seen.best)
+        made = task.stand_ins[: policy.stand_ins]
+        if len(task.train.states):
+            bank.statistics.add(task.name, task.train.states, task.train.best)
+            made = replace(made, best=task.train.best.mean().expand(len(made.states)))
+        if len(made.states):
+            bank.statistics.add(task.name, made.states, made.best)
         calibrating = task.train if len(task.train.states) else task.stand_ins
         bank.keep_states(task.name, calibrating.states[:CALIBRATING])
     close(bank, names)

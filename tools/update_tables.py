@@ -368,16 +368,17 @@ def by_size(rows: Sequence[dict[str, Any]], keys: Sequence[str]) -> Table:
 def few_table(rows: Sequence[dict[str, Any]]) -> Table:
     """Makes the table of computed addresses by number of examples, with stand-in queries and without."""
     made = [row for row in rows if "stand-ins" in row["addresses"]]
-    own = [
-        row for row in rows if row["addresses"] == "closed, updated" and row["prompt"] == made[0]["prompt"]
-    ]
-    lines: dict[tuple[int, str], dict[str, Any]] = {}
+    prompts = {row["prompt"] for row in made}
+    own = [row for row in rows if row["addresses"] == "closed, updated" and row["prompt"] in prompts]
+    lines: dict[tuple[int, str], dict[Any, Any]] = {}
     for row in sorted([*own, *made], key=lambda row: (row["tasks"], row["examples"])):
-        line = {"tasks": row["tasks"], "stand-in queries": "sixteen" if row in made else "none"}
-        line = lines.setdefault((row["tasks"], line["stand-in queries"]), line)
-        line[f"{row['examples']} examples"] = row["routing_accuracy"]
-    columns = [f"{count} examples" for count in sorted({row["examples"] for row in made})]
-    return Table(list(lines.values()), {name: name for name in ("tasks", "stand-in queries", *columns)})
+        read = "sixteen" if row in made else "none"
+        line = lines.setdefault((row["tasks"], read), {"tasks": row["tasks"], "stand-in queries": read})
+        line[row["examples"]] = row["routing_accuracy"]
+    counts = sorted({row["examples"] for row in made})
+    titles: dict[Any, str] = {name: name for name in ("tasks", "stand-in queries")}
+    titles |= {count: f"{count} example{'' if count == 1 else 's'}" for count in counts}
+    return Table(list(lines.values()), titles)
 
 
 def score(row: dict[str, Any], name: str) -> Spread | float | None:

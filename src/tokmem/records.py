@@ -19,11 +19,13 @@ class Procedure:
         name: name, unique within a bank.
         description: a sentence that says what it does. A memory token may start from it.
         parameters: JSON schema of the arguments of a tool.
+        joins: whether it is a composition token: it joins the procedures before it, and is never chosen.
     """
 
     name: str
     description: str = ""
     parameters: Mapping[str, Any] | None = None
+    joins: bool = False
 
     def __post_init__(self) -> None:
         _require_text(self, "name", "description")

@@ -118,12 +118,12 @@ def test_all_ways_to_give_tools_are_measured(folder: Path, tmp_path: Path) -> No
     bfcl_tools.main([*map(str, place), *small, "--backbone", "mini", "--dtype", "float32"])
     found = json.loads(out.read_text("utf-8"))
     assert [row["procedure"] for row in found["rows"]] == ["weather", "hotel.book", "train"]
-    free, text = ("tokens", "tokens, given"), ("text, own", "text, five", "text, all")
+    free, text = ("tokens", "tokens, given"), ("text, own", "text, own, to schema", "text, five", "text, all")
     ways = (*free, *(f"{way}, to schema" for way in free), *text)
     assert [row["tools_as"] for row in found["calls"]] == [*ways]
-    tokens, given, _, held, own, five, whole = found["calls"]
+    tokens, given, _, held, own, strict, five, whole = found["calls"]
     assert held["tool_accuracy"] == 100
-    assert given["tool_accuracy"] == own["tool_accuracy"] == 100
+    assert given["tool_accuracy"] == own["tool_accuracy"] == strict["tool_accuracy"] == 100
     assert tokens["prompt_tokens"] < own["prompt_tokens"] < five["prompt_tokens"]
     assert whole["most_tools_shown"] == 3
 

@@ -28,5 +28,12 @@ def test_wordings_take_turns_whatever_the_order_of_the_examples() -> None:
     assert stand_ins(examples[::-1], 5) == found
 
 
-def test_examples_without_instruction_have_none() -> None:
-    assert stand_ins([Example("a query")], 16) == []
+@pytest.mark.parametrize("instruction", ["", "  "])
+def test_examples_without_instruction_have_none(instruction: str) -> None:
+    assert stand_ins([Example("a query", instruction=instruction)], 16) == []
+
+
+def test_many_wordings_are_spread_evenly() -> None:
+    examples = [Example("a query", instruction=f"Wording {number:02d}.") for number in range(40)]
+    found = [e.instruction for e in stand_ins(examples, 4)]
+    assert found == ["Wording 00.", "Wording 10.", "Wording 20.", "Wording 30."]

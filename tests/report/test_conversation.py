@@ -147,6 +147,13 @@ def test_a_name_with_a_plus_sign_is_one_procedure(backbone: Backbone, tmp_path: 
     assert [turn.procedure for turn in answer.turns] == ["capital+date"]
 
 
+def test_parts_may_have_blanks_and_stand_there_once(backbone: Backbone, tmp_path: Path) -> None:
+    made = learn(memory(backbone), *NAMES)
+    assert Conversation(made, tmp_path, forced=["capital + date"]).forced == [("capital", "date")]
+    with pytest.raises(TokMemError, match="different ones between the plus signs"):
+        Conversation(made, tmp_path, forced=["date+date"])
+
+
 @pytest.mark.parametrize("name", ["dat", "capital+dat", "+capital"])
 def test_a_forced_procedure_that_the_bank_lacks_is_named(
     backbone: Backbone, tmp_path: Path, name: str

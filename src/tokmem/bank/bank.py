@@ -77,6 +77,11 @@ class Bank(nn.Module):
         return self.slots.names
 
     @property
+    def routed(self) -> tuple[str, ...]:
+        """The P procedures that a query may choose, in slot order: all but composition tokens."""
+        return tuple(name for name in self.names if not self.procedures[name].joins)
+
+    @property
     def dim(self) -> int:
         """d."""
         return self.steering.dim
@@ -93,9 +98,9 @@ class Bank(nn.Module):
 
     @property
     def trainable_parameters(self) -> int:
-        """The number of values that training may change; a decoupled wide procedure has one address."""
-        first = self.steering.frozen.shape[0]
-        unused = 0 if self.coupled else sum(len(self.slots.ids(n)) - 1 for n in self.fresh_names)
+        """The number of values that training may change; a decoupled procedure has one address at most."""
+        first, routed = self.steering.frozen.shape[0], {*self.routed}
+        unused = 0 if self.coupled else sum(len(self.slots.ids(n)) - (n in routed) for n in self.fresh_names)
         return (len(self.tables) * (len(self.slots) - first) - unused) * self.dim
 
     @property
@@ -153,7 +158,8 @@ class Bank(nn.Module):
     def _index(self) -> None:
         """Updates the tensors that the layers read to the slot map."""
         device = self.steering.frozen.device
-        ids, heads = self.slots.token_ids, self.slots.heads
+        ids, spans = self.slots.token_ids, self.slots.spans
+        heads = [spans[name].start for name in self.routed]
         self.slot_ids = torch.tensor(ids, dtype=torch.long, device=device)
         self.head_slots = torch.tensor(heads, dtype=torch.long, device=device)
         self.head_ids = self.slot_ids[self.head_slots]

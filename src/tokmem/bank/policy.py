@@ -37,5 +37,5 @@ class ClosedForm:
                 f"shared {self.shared!r}, ridge {self.ridge}, false_accept {self.false_accept}",
                 f"{' or '.join(get_args(Shared))}; above 0; between 0 and 1",
             )
-        if not 0 <= self.stand_ins <= STAND_INS:
-            raise ConfigError(f"stand_ins {self.stand_ins}", f"0 to {STAND_INS}")
+        if type(self.stand_ins) is not int or not 0 <= self.stand_ins <= STAND_INS:
+            raise ConfigError(f"stand_ins {self.stand_ins!r}", f"a whole number from 0 to {STAND_INS}")

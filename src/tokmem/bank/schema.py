@@ -75,6 +75,7 @@ _PROCEDURE = {
     "parameters": _OPTIONAL_OBJECT,
     "ids": _SOME_IDS,
     "states": _COUNT,
+    "joins": _FLAG,
 }
 _ORIGIN = {
     "backbone": _TEXT,
@@ -89,7 +90,16 @@ _CLOSED_FORM = {
     **dict.fromkeys(MOMENTS, _POSITIVE),
 }
 # Banks of earlier versions lack some of these, and trained banks have no statistics.
-_OPTIONAL = {"chat", "training", "configuration", "source_sha256", "closed_form", "statistics", *MOMENTS}
+_OPTIONAL = {
+    "joins",
+    "chat",
+    "training",
+    "configuration",
+    "source_sha256",
+    "closed_form",
+    "statistics",
+    *MOMENTS,
+}
 
 
 def check_facts(facts: Mapping[str, Any], path: Path) -> None:

@@ -106,7 +106,7 @@ def load_bank(
         entries = list(group)
         stop = start + width * len(entries)
         bank.add(
-            [Procedure(entry["name"], entry["description"], entry["parameters"]) for entry in entries],
+            [_procedure(entry) for entry in entries],
             tensors["steering"][start:stop].view(-1, width, bank.dim),
             None if bank.coupled else tensors["address"][start:stop:width],
             ids=[tuple(entry["ids"]) for entry in entries],
@@ -134,13 +134,24 @@ def _facts(bank: Bank, origin: Origin) -> dict[str, Any]:
         "spare": list(bank.slots.space.spare),
         "retired": list(bank.slots.retired),
         "procedures": [
-            asdict(bank.procedures[n])
+            _entry(bank.procedures[n])
             | {"ids": list(bank.slots.ids(n)), "states": len(bank.states.get(n, ()))}
             for n in bank.names
         ],
         "origin": asdict(origin),
     }
     return facts if bank.statistics is None else facts | {"closed_form": bank.statistics.facts}
+
+
+def _entry(procedure: Procedure) -> dict[str, Any]:
+    """What a file says of a procedure; `joins` only if it does, so that earlier versions read other banks."""
+    entry = asdict(procedure)
+    return entry if procedure.joins else {key: value for key, value in entry.items() if key != "joins"}
+
+
+def _procedure(entry: Mapping[str, Any]) -> Procedure:
+    """The procedure that an entry describes."""
+    return Procedure(entry["name"], entry["description"], entry["parameters"], entry.get("joins", False))
 
 
 def _sha256(path: Path) -> str:

@@ -51,7 +51,7 @@ def recall(
     instruction: Annotated[str, typer.Option(help="Stands before the query, if the bank wants one.")] = "",
     procedure: Annotated[
         list[str] | None,
-        typer.Option(help="Force this procedure, or a+b together; repeat it to force a chain."),
+        typer.Option(help="Force this procedure, or several together (a+b); repeat it to force a chain."),
     ] = None,
     chain: Annotated[bool, typer.Option("--chain", help="Allow several memory tokens.")] = False,
     url: Annotated[

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -235,7 +235,9 @@ def _keep_to_bank(settings: dict[str, str], bank: Path) -> None:
     """Sets the backbone, call style and prompt mode of a bank; refuses another prompt mode."""
     from tokmem.bank.store import load_bank
 
-    origin = load_bank(bank)[1]
+    saved, origin = load_bank(bank)
+    if saved.statistics is not None:
+        _keep_policy(settings, asdict(saved.statistics.policy))
     settings.setdefault("backbone.model_name", quoted(backbone_of(bank, origin)))
     settings.setdefault("call_style", origin.training.get("call_style", "plain"))
     trained = origin.training.get("prompt")
@@ -248,6 +250,21 @@ def _keep_to_bank(settings: dict[str, str], bank: Path) -> None:
             f"{trained}: a bank's procedures share one prompt mode",
             "leave --prompts out; `tokmem eval --prompt` measures a bank with another",
         )
+
+
+def _keep_policy(settings: Mapping[str, str], own: Mapping[str, Any]) -> None:
+    """Refuses to compute a bank's addresses in another way than it did so far.
+
+    Raises:
+        ConfigError: an option differs from what the bank keeps.
+    """
+    for key, value in own.items():
+        if key in settings and (asked := parse_yaml(settings[key], f"--{key}")) != value:
+            raise ConfigError(
+                f"{FLAGS.options()[key]} {asked} and a bank whose addresses are computed with {value}",
+                str(value),
+                "leave the option out, or learn a new bank with it",
+            )
 
 
 def _say_what_next(config: Any, folder: Path, corpus: Corpus, backbone: str) -> None:

@@ -116,7 +116,12 @@ class Encoder:
         return encoded
 
     def response_ids(self, turn: Turn) -> list[int]:
-        """The ids that the model writes after a turn's memory token: the response, and the text behind it."""
+        """The ids that the model writes after a turn's memory token: the response, and the text behind it.
+
+        Behind an empty response there is none: the turn shares that of a later one.
+        """
+        if not turn.response:
+            return []
         return self.chat.text_ids(turn.response + self.ends.get(turn.procedure, ""))
 
     def response_of(self, procedure: str, written: str, *, whole: bool = True) -> str:

@@ -1,4 +1,4 @@
-"""Stand-in queries: fixed texts that take a query's place, so that an instruction is read with no example.
+"""Stand-in queries: fixed texts that take a query's place. Each instruction is also read with them.
 
 The states of two procedures whose instructions differ by a word lie close together. With four examples each,
 the queries move their means further apart than the instructions do. If both instructions are read with the
@@ -39,7 +39,8 @@ STAND_INS: tuple[str, ...] = (
 def stand_ins(examples: Sequence[Example], count: int) -> list[Example]:
     """Puts stand-in queries under the instructions of a procedure's examples.
 
-    Instructions take turns in alphabetical order, so the order of the examples does not matter.
+    Instructions take turns in alphabetical order, so the order of the examples does not matter. Of more
+    instructions than `count`, evenly spread ones are taken.
 
     Args:
         examples: of one procedure.
@@ -48,9 +49,11 @@ def stand_ins(examples: Sequence[Example], count: int) -> list[Example]:
     Returns:
         `count` examples without turns; none if no example has an instruction.
     """
-    wordings = sorted({example.instruction for example in examples} - {""})
+    wordings = sorted({example.instruction for example in examples if example.instruction.strip()})
     if not wordings:
         return []
+    if len(wordings) > count:
+        wordings = [wordings[i * len(wordings) // count] for i in range(count)]
     return [
         Example(query, instruction=wordings[i % len(wordings)]) for i, query in enumerate(STAND_INS[:count])
     ]

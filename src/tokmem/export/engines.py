@@ -14,10 +14,15 @@ def for_engines(memory: TokMem) -> TokMem:
     """A copy of a memory whose addresses are made for engines, which may take a memory token anywhere.
 
     The memory itself is returned if its addresses were trained, or made for chains. A bank of computed
-    addresses that does not know the states inside its responses is warned of.
+    addresses that does not know the states inside its responses is warned of. Composition tokens are left
+    out, because an engine could choose them.
     """
     made = copy(memory)
     made.bank = deepcopy(memory.bank)
+    joining = [name for name in made.bank.names if name not in made.bank.routed]
+    if joining:
+        logger.warning("left out of the export, because they are composition tokens: %s", ", ".join(joining))
+        made.bank.remove(joining)
     if close_anywhere(made.bank):
         made.lm = MemoryLM(memory.backbone.model, made.bank)
         return made
@@ -27,4 +32,7 @@ def for_engines(memory: TokMem) -> TokMem:
             "engine takes a memory token wherever it is the likeliest, also within a response: try queries "
             "with the engine. If it answers worse than recall, learn the procedures again"
         )
+    if joining:
+        made.lm = MemoryLM(memory.backbone.model, made.bank)
+        return made
     return memory

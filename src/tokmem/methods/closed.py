@@ -13,12 +13,13 @@ the steering of a stage trains together, and then one pass reads the states befo
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from tokmem.bank.calibration import ambiguities
 from tokmem.bank.closed import close, reference_of
@@ -87,9 +88,13 @@ class Stage:
         return groups(*(_by_procedure(self.memory, self.names, part) for part in parts))
 
     def stand_ins(self, names: Sequence[str]) -> dict[str, list[Encoded]]:
-        """The prompts of the stand-in queries of those procedures that have some, and no states yet."""
+        """The prompts of the stand-in queries of those procedures that have some, and no states yet.
+
+        Raises:
+            DataError: an instruction leaves no room in a prompt.
+        """
         statistics, encoder = statistics_of(self.memory), self.memory.encoder
-        if self.memory.prompt == "query" or not statistics.policy.stand_ins:
+        if not statistics.policy.stand_ins:
             return {}
         examples = {name: list[Example]() for name in names if name not in statistics.counts}
         for example in self.train:
@@ -223,7 +228,7 @@ def _train_group(
     stage: Stage, group: Group, settings: FitSettings, checkpoint: Path | None, told: Onward
 ) -> FitReport:
     """Trains the steering of a group alone, and counts the states of its examples."""
-    memory, order = stage.memory, group.order(settings)
+    memory, order, prompts = stage.memory, group.order(settings), stage.stand_ins(group.names)
     memory.bank.freeze()
     memory.bank.thaw(group.names)
     objective = stage.steering()
@@ -234,26 +239,27 @@ def _train_group(
         states = prompt_states(objective, group.train, order)
         inside = response_moments(objective, group.train, new, order)
         lost = _held_loss(objective, group.held, settings)
+        made = _stand_in_states(objective, prompts, settings)
     statistics_of(memory).add_inside(inside)
-    _count_stand_ins(stage, group.names, settings)
     for name, part in parts.items():
         count_prompts(memory, name, states[part], group.train[part])
+        if name in made:
+            count_stand_ins(memory, name, made[name])
     report = warn_unlearned(replace(report, best_loss=lost), group.names)
     told.group_ends(report)
     return report
 
 
-def _count_stand_ins(stage: Stage, names: Sequence[str], settings: FitSettings) -> None:
-    """Reads the stand-in queries of procedures, and adds their states."""
-    prompts, objective = stage.stand_ins(names), stage.steering()
+def _stand_in_states(
+    objective: SteeringObjective, prompts: Mapping[str, Sequence[Encoded]], settings: FitSettings
+) -> dict[str, Tensor]:
+    """(n, d) states after the stand-in queries of each procedure. The objective drops what it has read."""
     encoded = [prompt for some in prompts.values() for prompt in some]
     if not encoded:
-        return
-    objective.begin(encoded, ())
-    with reading(objective, settings):
-        states = prompt_states(objective, encoded, settings.stream(len(encoded)))
-    for name, part in zip(prompts, states.split([*map(len, prompts.values())]), strict=True):
-        count_stand_ins(stage.memory, name, part)
+        return {}
+    objective.cache.begin(encoded)
+    states = prompt_states(objective, encoded, settings.stream(len(encoded)))
+    return dict(zip(prompts, states.split([*map(len, prompts.values())]), strict=True))
 
 
 @torch.no_grad()
@@ -317,6 +323,8 @@ def compute_addresses(memory: ClosedMemory, policy: ClosedForm) -> None:
             "an empty bank, or one that keeps statistics",
             "learn its procedures again, or set addresses to trained",
         )
+    if memory.prompt == "query" or _chains(memory):  # there is no instruction before a single call
+        policy = replace(policy, stand_ins=0)
     if bank.statistics is None:
         bank.statistics = Statistics(bank.dim, policy, read_with(memory))
 

@@ -44,7 +44,9 @@ class Corrections:
         Raises:
             BankError: the bank has no such procedure, or one that has learned nothing.
         """
-        self.memory[procedure]  # refuses an unknown one
+        if self.memory[procedure].joins:  # also refuses an unknown one
+            got = f"a correction to {procedure!r}, a composition token"
+            raise BankError(got, "a procedure that queries choose")
         statistics = self.memory.bank.statistics
         if statistics is not None and procedure not in statistics.counts:
             raise BankError(
@@ -94,5 +96,5 @@ def learn_correction(memory: TokMem, query: Example, procedure: str) -> None:
         bank.statistics.add(procedure, state, levels)
         close(bank, [procedure])
         scores = bank.addresses().float() @ state[0].float().to(bank.addresses().device)
-        if bank.names[int(scores.argmax())] == procedure:
+        if bank.routed[int(scores.argmax())] == procedure:
             return

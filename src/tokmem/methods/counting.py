@@ -73,8 +73,16 @@ def count_prompts(memory: ClosedMemory, name: str, states: Tensor, examples: Seq
 
 
 def count_stand_ins(memory: ClosedMemory, name: str, states: Tensor) -> None:
-    """Adds the states of a procedure's stand-in queries. None of them calibrates."""
-    statistics_of(memory).add(name, states, best_ordinary(memory.lm, states))
+    """Adds the (n, d) states of stand-in queries of a procedure whose examples are counted.
+
+    None of them calibrates: none is kept, and each takes the mean level of the examples.
+
+    Raises:
+        BankError: the bank's statistics are of states that were read in another way.
+    """
+    statistics = statistics_of(memory)
+    level = statistics.levels[name] / statistics.counts[name]
+    statistics.add(name, states, states.new_full((len(states),), level, dtype=torch.float64))
 
 
 def uncounted_prompts(memory: ClosedMemory, name: str, examples: Sequence[Encoded]) -> list[int]:

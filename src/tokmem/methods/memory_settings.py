@@ -72,7 +72,7 @@ class TokMemSettings(Config):
     shared: Shared = setting("updated", "closed addresses: what they share stays frozen, or is updated")
     ridge: float = setting(0.1, "closed addresses: share of the mean variance added to the covariance")
     false_accept: float = setting(0.05, "closed addresses: share of strangers that may be accepted")
-    stand_ins: int = setting(0, "closed addresses: made-up queries that each instruction is read with")
+    stand_ins: int = setting(0, "closed addresses: number of stand-in queries for each instruction")
     load_task_tokens: str = setting("", "folder of a saved bank: to evaluate, or to add procedures to")
 
     def __post_init__(self) -> None:

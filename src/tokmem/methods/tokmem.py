@@ -126,6 +126,7 @@ class TokMem(Memory, Trained):
         seed: int = 0,
     ) -> None:
         TokMemSettings(start, width, call_style, renorm, negatives, addresses or "trained")  # checks them
+        ClosedForm(shared, ridge, false_accept, stand_ins)
         PromptSettings(prompt, max_length)
         check_objects(chat=(chat, Chat), settings=(settings, FitSettings))
         check_objects(recall=(recall, RecallSettings), seed=(seed, int))
@@ -301,6 +302,11 @@ class TokMem(Memory, Trained):
         listed = as_examples(examples, known, procedure)
         if not listed:
             raise DataError("no examples", "at least one", "give pairs (query, response), or examples")
+        joining = next((n for n in closed.names_in(listed) if n in self and self[n].joins), None)
+        if joining is not None:
+            raise DataError(
+                f"examples of {joining!r}, a composition token", "pairs of procedures for `compose`"
+            )
         alone = closed.side_by_side(self, listed)
         settings = settled(self.given_settings, changes, len(listed), self.backbone, alone)
         if new := [name for name in names_given(examples, listed, procedure) if name not in self]:
@@ -345,22 +351,27 @@ class TokMem(Memory, Trained):
     def compose(self, name: str, pairs: Compositions, **changes: Any) -> FitReport:
         """Adds and trains a composition token, which stands behind two or more procedures to join them.
 
-        Recall takes it as the last of them: `memory.recall(query, [[("summarise", "french", "both")]])`.
+        Recall takes it as the last of them: `memory.recall(query, [[("summarise", "french", "both")]])`. Its
+        row fits the rows of these procedures as they are now, so do not train them on afterwards.
 
         Args:
             name: of the composition token.
-            pairs: queries and responses by the procedures that make the response together, as in
+            pairs: examples by the procedures that make their response together, as in
                 `{("summarise", "french"): [(query, response)]}`. Several pairs teach what they share.
-            changes: to the training settings.
+            changes: to the training settings, as `fit` takes them.
+
+        Returns:
+            Steps, time and loss. There is no checkpoint: a training that fails leaves the bank as it was.
 
         Raises:
             BankError: the name is taken, the bank is coupled, or no token id is free.
-            DataError: `pairs` is no such mapping, or names procedures that the bank lacks.
+            ConfigError: there is no such setting.
+            DataError: `pairs` is no such mapping, or names procedures that cannot be composed.
             TrainingError: training failed.
         """
-        examples = composed(name, pairs, self.bank.names)
+        examples = composed(name, pairs, self.bank)
         settings = settled(self.given_settings, changes, len(examples), self.backbone)
-        self.add(name)
+        self._add([Procedure(name, joins=True)])
         try:
             with self.bank.only([name]):
                 return self._trained(learn_composition(self, name, examples, settings), examples)

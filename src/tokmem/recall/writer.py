@@ -40,6 +40,7 @@ class Writer:
     ) -> None:
         self.lm, self.stops, self.settings, self.guides = lm, stops, settings, guides
         self.heads = {ids[0]: name for name, ids in lm.bank.memory.items()}
+        self._routed = lm.bank.routed
         self._replaced = lm.head.replaced(lm.head.model_rows)
         self._gate = gate_of(lm.bank)
 
@@ -59,10 +60,10 @@ class Writer:
     def _first(self, hidden: Tensor, rows: Sequence[Row]) -> list[bool]:
         """`first` for rows whose logits fit into memory together."""
         frozen, memory = self._frozen(hidden), self.lm.head.memory(hidden)
-        if self.heads:
+        if self._routed:
             for row, its in zip(rows, self._routes(frozen, memory, hidden), strict=True):
                 row.route = its
-        blocked = bool(self.heads) and not self.settings.reject
+        blocked = bool(self._routed) and not self.settings.reject
         if self._gate and not blocked:
             frozen, memory = self._open(frozen, memory, rows)
         tokens = self._tokens(None if blocked else frozen, memory, rows)
@@ -90,7 +91,7 @@ class Writer:
         return [row.write(token, self.stops) for row, token in zip(rows, tokens, strict=True)]
 
     def _routes(self, frozen: Tensor, memory: Tensor, hidden: Tensor) -> list[Route]:
-        found = route(frozen.float(), memory, self.lm.bank.names, self.settings.top_k)
+        found = route(frozen.float(), memory, self._routed, self.settings.top_k)
         return gated(found, self._gate, hidden) if self._gate else found
 
     def _open(self, frozen: Tensor, memory: Tensor, rows: Sequence[Row]) -> tuple[Tensor, Tensor]:

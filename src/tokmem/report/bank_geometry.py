@@ -35,7 +35,7 @@ def bank_geometry(bank: Bank, origin: Origin, name: str, k: int = 5) -> dict[str
     Raises:
         BankError: the bank is empty.
     """
-    if len(bank) == 0:
+    if not bank.routed:
         raise BankError(f"bank {name} is empty", "at least one procedure", "train it first")
     addresses, steering = bank.addresses(), bank.steering.rows()[bank.head_slots]
     tables = {"memory tokens": addresses} if bank.coupled else {"addresses": addresses, "steering": steering}
@@ -45,8 +45,8 @@ def bank_geometry(bank: Bank, origin: Origin, name: str, k: int = 5) -> dict[str
         "backbone": origin.backbone,
         "backbone_fingerprint": origin.fingerprint,
         "coupled": bank.coupled,
-        "procedures": list(bank.names),
-        "tables": [_table(title, rows, bank.names, k) for title, rows in tables.items()],
+        "procedures": list(bank.routed),
+        "tables": [_table(title, rows, bank.routed, k) for title, rows in tables.items()],
     }
     if not bank.coupled:
         record["address_steering_cosines"] = _rounded(paired_cosines(addresses, steering))

@@ -65,6 +65,6 @@ def nearest_table(bank: Bank, name: str, count: int) -> Table:
     from torch.nn.functional import cosine_similarity
 
     cosines = cosine_similarity(bank.addresses(), bank.rows(name)[0][None]).tolist()
-    ranked = sorted(zip(cosines, bank.names, strict=True), reverse=True)
+    ranked = sorted(zip(cosines, bank.routed, strict=True), reverse=True)
     near = [{"procedure": other, "cosine": value} for value, other in ranked if other != name]
     return Table(near[:count], {"procedure": "nearest", "cosine": "cosine"}, {"cosine": ".3f"})

@@ -31,7 +31,7 @@ class Conversation:
         memory: what answers.
         folder: of its bank.
         instruction: stands before each query.
-        forced: procedures to force; `a+b` composes two.
+        forced: procedures to force; `a+b` composes two or more.
 
     Attributes:
         procedures: those of the bank, by name.
@@ -126,9 +126,11 @@ def _forced(name: str, known: Sequence[str]) -> Forced:
     """A procedure of the bank, or several with plus signs between them.
 
     Raises:
-        BankError: the bank lacks one.
+        BankError: the bank lacks one, or one stands there twice.
     """
-    parts = (name,) if name in known else tuple(name.split("+"))
+    parts = (name,) if name in known else tuple(part.strip() for part in name.split("+"))
+    if len({*parts}) < len(parts):
+        raise BankError(f"procedures {name!r}", "different ones between the plus signs")
     for part in parts:
         if part not in known:
             hint = did_you_mean(part, known)
