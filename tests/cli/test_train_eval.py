@@ -11,6 +11,7 @@ import yaml
 
 from tests.cli.conftest import Cli
 from tests.cli.test_mistakes import write_task
+from tokmem.bank.store import load_bank
 from tokmem.errors import ConfigError
 from tokmem.tracks.atomic.config import AtomicConfig
 
@@ -118,6 +119,46 @@ def test_addresses_are_computed_unless_something_else_is_asked_for(
     assert again.exit_code == 0, again.output
     kept = json.loads(Path(f"runs/train-2/banks/{method}-query-0/bank.json").read_text())
     assert (kept["coupled"], "closed_form" in kept) == (coupled, closed), "the kind of the bank"
+
+
+@pytest.mark.parametrize(("asked", "read"), [((), 16), (("--stand-ins", 2), 2), (("--stand-ins", 0), 0)])
+def test_instructions_are_read_with_stand_in_queries(
+    cli: Cli, model: Path, corpus: Path, asked: tuple[str, ...], read: int
+) -> None:
+    """A bank keeps its number when it learns more, and refuses another one."""
+    few = ("--backbone", model, "--test-size", 0, "--epochs", 1)
+    done = cli("train", corpus, *few, *asked)
+    assert done.exit_code == 0, done.output
+    bank = Path("runs/train/banks/tokmem_dc-instruction-query-0")
+    statistics = load_bank(bank)[0].statistics
+    assert statistics is not None
+    assert statistics.policy.stand_ins == read
+    assert statistics.counts == {"capital": 4 + read, "upper": 4 + read}
+    row = {"query": "hey", "instruction": "Shout.", "response": "HEY", "procedure": "shout"}
+    Path("new.jsonl").write_text(json.dumps(row))
+    add = (
+        "bank",
+        "add",
+        bank,
+        "--backbone",
+        model,
+        "--name",
+        "shout",
+        "--examples",
+        "new.jsonl",
+        "--epochs",
+        1,
+    )
+    done = cli(*add)
+    assert done.exit_code == 0, done.output
+    again = load_bank(bank)[0].statistics
+    assert again is not None
+    assert again.counts["shout"] == 1 + read
+    refused = cli("train", corpus, *few, "--load-task-tokens", bank, "--stand-ins", 7)
+    assert refused.exit_code == 2
+    assert f"--stand-ins 7 and a bank whose addresses are computed with {read}" in " ".join(
+        refused.stderr.split()
+    )
 
 
 def test_closed_addresses_and_what_excludes_them_are_refused_together(
