@@ -138,7 +138,9 @@ def test_plus_signs_compose_procedures_for_every_query(backbone: Backbone, tmp_p
     assert [turn.procedure for turn in answer.turns[:2]] == ["capital", "date"]
     assert answer.turns[0].response == ""
     assert answer.turns == made.recall(Example("France"), [[("capital", "date"), "sum"]]).turns
-    assert "date, forced" in say(talk, "France")
+    said = say(talk, "France")
+    assert "date, forced" in said
+    assert said.count("response") == 1, "one for the two together"
 
 
 def test_a_name_with_a_plus_sign_is_one_procedure(backbone: Backbone, tmp_path: Path) -> None:

@@ -371,7 +371,7 @@ class TokMem(Memory, Trained):
         """
         examples = composed(name, pairs, self.bank)
         settings = settled(self.given_settings, changes, len(examples), self.backbone)
-        self._add([Procedure(name, joins=True)])
+        self._add([Procedure(name, "Joins the procedures before it.", joins=True)])
         try:
             with self.bank.only([name]):
                 return self._trained(learn_composition(self, name, examples, settings), examples)

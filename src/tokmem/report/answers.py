@@ -80,7 +80,8 @@ def answer_lines(
     lines = [Line("query", answer.query, "bold"), *_plain_lines(answer)]
     for turn, route in zip(answer.turns, _turn_routes(answer), strict=True):
         lines.append(Line("recalled", _route_line(turn, route, forced), "cyan"))
-        lines += _response_lines(turn, _call(turn, procedures), growing)
+        if turn.response or (turn is answer.turns[-1] and not growing):  # composed turns share the last one's
+            lines += _response_lines(turn, _call(turn, procedures), growing)
     if not answer.finished and not growing:
         lines[-1] = lines[-1]._replace(text=f"{lines[-1].text} [cut]")
     return lines
