@@ -6,6 +6,7 @@ import os
 import shutil
 import socket
 import subprocess
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
@@ -14,7 +15,7 @@ import pytest
 import torch
 
 from tokmem import provenance as module
-from tokmem.config import load_config, setting
+from tokmem.config import dump_config, load_config, setting
 from tokmem.errors import ConfigError, TokMemError
 from tokmem.provenance import RunFolder, SourceState, provenance, source_state
 from tokmem.tracks.atomic.config import AtomicConfig
@@ -152,3 +153,28 @@ def test_a_resumed_run_removes_drafts_of_killed_writers(tmp_path: Path) -> None:
     (tmp_path / "predictions" / "notes.tmp").write_text("a user's own")
     RunFolder(tmp_path, resume=True)
     assert [path.name for path in (tmp_path / "predictions").iterdir()] == ["notes.tmp"]
+
+
+@pytest.mark.parametrize(
+    ("change", "fits"),
+    [
+        (lambda text: text.replace("stand_ins: 0\n", ""), True),  # of an earlier version
+        (lambda text: text.replace("ridge: 0.1\n", ""), True),
+        (lambda text: text.replace("ridge: 0.1\n", "ridge: 0.2\n"), False),
+        (lambda text: text.replace("ridge: 0.1\n", "rigde: 0.1\n"), False),
+        (lambda text: text + "]", False),
+    ],
+)
+def test_a_run_goes_on_with_settings_that_it_does_not_name_yet(
+    tmp_path: Path, change: Callable[[str], str], fits: bool
+) -> None:
+    config, folder = AtomicConfig(), RunFolder(tmp_path / "run", resume=False)
+    folder.write_config(config)
+    path = tmp_path / "run/config.yaml"
+    path.write_text(change(path.read_text("utf-8")), "utf-8")
+    if fits:
+        folder.write_config(config)
+        assert path.read_text("utf-8") == dump_config(config)
+    else:
+        with pytest.raises(ConfigError, match="of another experiment"):
+            folder.write_config(config)

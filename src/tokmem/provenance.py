@@ -17,7 +17,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, TypeGuard
 
-from tokmem.config import dump_config, parse_yaml
+from tokmem.config import dump_config, load_config, parse_yaml
 from tokmem.errors import ConfigError
 from tokmem.files import atomic_write_json, atomic_write_text, damaged, read_json, remove_drafts
 from tokmem.installation import version_of
@@ -90,6 +90,16 @@ def _git(folder: Path, *arguments: str) -> str | None:
     except (OSError, subprocess.SubprocessError):
         return None
     return done.stdout.strip()
+
+
+def _is_of(path: Path, config: Any) -> bool:
+    """Whether a file holds this config. Earlier versions do not name settings that came later."""
+    if path.read_text("utf-8") == dump_config(config):
+        return True
+    try:
+        return bool(load_config(type(config), path) == config)
+    except ConfigError:
+        return False
 
 
 def _earlier(folder: Path) -> tuple[float, set[str]]:
@@ -176,7 +186,7 @@ class RunFolder:
             ConfigError: the folder holds another one: a run is resumed with the settings it was begun with.
         """
         path = self.path / _CONFIG
-        if path.exists() and path.read_text("utf-8") != dump_config(config):
+        if path.exists() and not _is_of(path, config):
             raise ConfigError(
                 f"{path} is of another experiment", "the settings of the run", "use another folder"
             )

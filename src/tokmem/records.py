@@ -5,7 +5,7 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, ClassVar, TypeAlias
 
 from tokmem.errors import DataError
 from tokmem.strict_json import parse_json
@@ -19,16 +19,23 @@ class Procedure:
         name: name, unique within a bank.
         description: a sentence that says what it does. A memory token may start from it.
         parameters: JSON schema of the arguments of a tool.
-        joins: whether it is a composition token: it joins the procedures before it, and is never chosen.
+        joins: whether it is a composition token.
     """
 
     name: str
     description: str = ""
     parameters: Mapping[str, Any] | None = None
-    joins: bool = False
+    joins: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         _require_text(self, "name", "description")
+
+
+@dataclass(frozen=True)
+class Composition(Procedure):
+    """A composition token: it joins the procedures before it, and no query chooses it."""
+
+    joins: ClassVar[bool] = True
 
 
 # A procedure that recall is told to use; several together share one response, which follows their tokens.

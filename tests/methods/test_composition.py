@@ -20,7 +20,7 @@ from tokmem.methods.corrections import Corrections
 from tokmem.methods.tokmem import TokMem
 from tokmem.model.backbone import Backbone
 from tokmem.recall.settings import RecallSettings
-from tokmem.records import Example, Procedure
+from tokmem.records import Composition, Example, Procedure
 from tokmem.train.settings import FitSettings
 
 PAIRS: Compositions = {
@@ -41,7 +41,7 @@ def made(backbone: Backbone, **options: Any) -> TokMem:
 def test_the_sequence_is_query_tokens_composition_token_response(backbone: Backbone) -> None:
     own = made(backbone, call_style="hermes")
     own.bank.procedures["date"] = Procedure("date", parameters={"type": "object"})
-    own._add([Procedure("both", joins=True)])
+    own._add([Composition("both")])
     (first, *_) = composed("both", PAIRS, own.bank)
     encoded, ids = own.encoder.encode(first), own.bank.memory
     behind = [*ids["capital"], *ids["date"], *ids["both"], *own.chat.text_ids("Paris today"), *own.chat.tail]

@@ -35,7 +35,7 @@ from tokmem.bank.slots import IdSpace
 from tokmem.bank.statistics import Statistics
 from tokmem.errors import BankError
 from tokmem.files import as_path, replace_folder
-from tokmem.records import Procedure
+from tokmem.records import Composition, Procedure
 from tokmem.tensors import read_tensors
 
 
@@ -144,14 +144,14 @@ def _facts(bank: Bank, origin: Origin) -> dict[str, Any]:
 
 
 def _entry(procedure: Procedure) -> dict[str, Any]:
-    """What a file says of a procedure; `joins` only if it does, so that earlier versions read other banks."""
-    entry = asdict(procedure)
-    return entry if procedure.joins else {key: value for key, value in entry.items() if key != "joins"}
+    """What a file says of a procedure; of `joins` only if it does: earlier versions do not know it."""
+    return asdict(procedure) | ({"joins": True} if procedure.joins else {})
 
 
 def _procedure(entry: Mapping[str, Any]) -> Procedure:
     """The procedure that an entry describes."""
-    return Procedure(entry["name"], entry["description"], entry["parameters"], entry.get("joins", False))
+    kind = Composition if entry.get("joins") else Procedure
+    return kind(entry["name"], entry["description"], entry["parameters"])
 
 
 def _sha256(path: Path) -> str:

@@ -81,6 +81,8 @@ def train(
     if corpus is not None:
         _take_corpus(settings, corpus)
     choose_source(settings)
+    if resume and out is not None and "stand_ins" not in settings:
+        settings["stand_ins"] = _earlier_stand_ins(out)
     if not (decouple_embeddings or continual_replay or preset):
         _choose_tokens(settings)
     _choose_methods(settings, decouple_embeddings, continual_replay)
@@ -197,6 +199,13 @@ def _choose_tokens(settings: dict[str, str]) -> None:
     settings.setdefault("addresses", addresses)
     if settings["addresses"] == "closed" and "load_task_tokens" not in settings:
         settings.setdefault("stand_ins", str(STAND_INS))
+
+
+def _earlier_stand_ins(run: Path) -> str:
+    """The number of stand-in queries of a run. Those of earlier versions have none, and do not say so."""
+    path = run / "config.yaml"
+    own = parse_yaml(path.read_text("utf-8"), str(path)) if path.is_file() else {}
+    return str(own.get("stand_ins", 0) if isinstance(own, dict) else 0)
 
 
 def _saved_bank(settings: Mapping[str, str]) -> Path:

@@ -11,8 +11,8 @@ chooses it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TypeAlias
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, Protocol, TypeAlias
 
 from tokmem.bank.bank import Bank
 from tokmem.data.coerce import ExamplesLike, as_examples
@@ -20,15 +20,60 @@ from tokmem.data.fields import did_you_mean
 from tokmem.errors import BankError, DataError
 from tokmem.methods.closed import encode_given, reader
 from tokmem.methods.counting import ClosedMemory
-from tokmem.records import Example, Turn
+from tokmem.records import Composition, Example, Procedure, Turn
 from tokmem.train.bank_objective import BankObjective
-from tokmem.train.defaults import warn_unlearned
+from tokmem.train.defaults import settled, warn_unlearned
 from tokmem.train.fit import fit
 from tokmem.train.settings import FitReport, FitSettings
 
 Compositions: TypeAlias = Mapping[tuple[str, ...], ExamplesLike]
 
 _PAIRS = '{("a", "b"): [(query, response)]}'
+
+
+class Composing(ClosedMemory, Protocol):
+    """What a memory needs to train composition tokens. `TokMem` has it, and takes `compose` from here."""
+
+    given_settings: FitSettings | None
+
+    def _add(self, procedures: Sequence[Procedure]) -> None:
+        """Adds procedures whose schemas are checked."""
+
+    def _trained(self, report: FitReport, examples: Sequence[Example]) -> FitReport:
+        """Notes what the bank was trained on; returns the report."""
+
+    def compose(self, name: str, pairs: Compositions, **changes: Any) -> FitReport:
+        """Adds and trains a composition token, which stands behind two or more procedures to join them.
+
+        Recall takes it as the last of them: `memory.recall(query, [[("summarise", "french", "both")]])`. Its
+        row fits the rows of these procedures as they are now, so do not train them on afterwards.
+
+        Args:
+            name: of the composition token.
+            pairs: examples by the procedures that make their response together, as in
+                `{("summarise", "french"): [(query, response)]}`. Several pairs teach what they share.
+            changes: to the training settings, as `fit` takes them.
+
+        Returns:
+            Steps, time and loss. There is no checkpoint: a training that fails leaves the bank as it was.
+
+        Raises:
+            BankError: the name is taken, the bank is coupled, or no token id is free.
+            ConfigError: there is no such setting.
+            DataError: `pairs` is no such mapping, or names procedures that cannot be composed.
+            TrainingError: training failed.
+        """
+        examples = composed(name, pairs, self.bank)
+        settings = settled(self.given_settings, changes, len(examples), self.backbone)
+        self._add([Composition(name, "Joins the procedures before it.")])
+        try:
+            with self.bank.only([name]):
+                objective = BankObjective(reader(self), **settings.prefixes, seed=settings.seed)
+                report = fit(objective, encode_given(self, examples), settings)
+                return self._trained(warn_unlearned(report, [name]), examples)
+        except BaseException:
+            self.bank.undo_add([name])
+            raise
 
 
 def composed(name: str, pairs: Compositions, bank: Bank) -> list[Example]:
@@ -78,22 +123,12 @@ def _check_names(names: object, bank: Bank) -> None:
             raise DataError(got, "procedures that were trained", "train it first")
 
 
-def learn_composition(
-    memory: ClosedMemory, name: str, examples: Sequence[Example], settings: FitSettings
-) -> FitReport:
-    """Trains the steering of a composition token.
-
-    Args:
-        memory: its bank has the composition token, which alone is trainable.
-        name: the composition token.
-        examples: as `composed` makes them.
-        settings: how to train.
-
-    Returns:
-        steps, time and loss.
+def refuse_joining(bank: Bank, names: Collection[str]) -> None:
+    """Refuses to train composition tokens as procedures are trained.
 
     Raises:
-        TrainingError: training failed.
+        DataError: one of the names is a composition token's.
     """
-    objective = BankObjective(reader(memory), **settings.prefixes, seed=settings.seed)
-    return warn_unlearned(fit(objective, encode_given(memory, examples), settings), [name])
+    joining = next((name for name in names if name in bank and bank.procedures[name].joins), None)
+    if joining is not None:
+        raise DataError(f"examples of {joining!r}, a composition token", "pairs of procedures for `compose`")

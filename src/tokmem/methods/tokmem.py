@@ -28,7 +28,7 @@ from tokmem.errors import ConfigError, DataError
 from tokmem.log import Callbacks, check_callbacks
 from tokmem.methods import closed
 from tokmem.methods.closed import Stage
-from tokmem.methods.composition import Compositions, composed, learn_composition
+from tokmem.methods.composition import Composing, refuse_joining
 from tokmem.methods.hub import bank_folder
 from tokmem.methods.lessons.card import Card
 from tokmem.methods.lessons.teach import Queries, Sources, teach_all
@@ -64,7 +64,7 @@ from tokmem.train.objective import Objective
 from tokmem.train.settings import FitReport, FitSettings
 
 
-class TokMem(Memory, Trained):
+class TokMem(Memory, Composing, Trained):
     """A procedural memory: add procedures, fit, recall, save, load.
 
     Args:
@@ -83,12 +83,11 @@ class TokMem(Memory, Trained):
         width: memory tokens a procedure.
         call_style: how calls of tools end: `plain`, or `hermes`, which exports of that spelling need.
         renorm: when to rescale new rows to the mean norm of old ones (Eqs. 5-6): `off`, `stage` or `step`.
-        negatives: how many states before memory tokens to keep of each procedure when its stage ends.
-            Newcomers train against the states of earlier procedures. 0 keeps and uses none.
+        negatives: states before memory tokens to keep of each procedure, to train newcomers against; 0: none.
         addresses: whether a new decoupled bank's addresses are `trained`, or computed in `closed` form from
             statistics of frozen states. Then every procedure's steering is trained alone, `negatives` is
-            the number of states that calibrate (0: eight), and nothing is renormed. None: closed, unless
-            `coupled`, `renorm` or `negatives` is given.
+            the number of states that calibrate (0: eight). None: closed, unless `coupled`, `renorm` or
+            `negatives` is given.
         shared: see `ClosedForm`; likewise `ridge`, `false_accept` and `stand_ins`.
         seed: of the starting rows, and of the kept states.
     """
@@ -302,11 +301,7 @@ class TokMem(Memory, Trained):
         listed = as_examples(examples, known, procedure)
         if not listed:
             raise DataError("no examples", "at least one", "give pairs (query, response), or examples")
-        joining = next((n for n in closed.names_in(listed) if n in self and self[n].joins), None)
-        if joining is not None:
-            raise DataError(
-                f"examples of {joining!r}, a composition token", "pairs of procedures for `compose`"
-            )
+        refuse_joining(self.bank, closed.names_in(listed))
         alone = closed.side_by_side(self, listed)
         settings = settled(self.given_settings, changes, len(listed), self.backbone, alone)
         if new := [name for name in names_given(examples, listed, procedure) if name not in self]:
@@ -348,37 +343,6 @@ class TokMem(Memory, Trained):
         """
         return teach_all(self, sources, queries, changes)
 
-    def compose(self, name: str, pairs: Compositions, **changes: Any) -> FitReport:
-        """Adds and trains a composition token, which stands behind two or more procedures to join them.
-
-        Recall takes it as the last of them: `memory.recall(query, [[("summarise", "french", "both")]])`. Its
-        row fits the rows of these procedures as they are now, so do not train them on afterwards.
-
-        Args:
-            name: of the composition token.
-            pairs: examples by the procedures that make their response together, as in
-                `{("summarise", "french"): [(query, response)]}`. Several pairs teach what they share.
-            changes: to the training settings, as `fit` takes them.
-
-        Returns:
-            Steps, time and loss. There is no checkpoint: a training that fails leaves the bank as it was.
-
-        Raises:
-            BankError: the name is taken, the bank is coupled, or no token id is free.
-            ConfigError: there is no such setting.
-            DataError: `pairs` is no such mapping, or names procedures that cannot be composed.
-            TrainingError: training failed.
-        """
-        examples = composed(name, pairs, self.bank)
-        settings = settled(self.given_settings, changes, len(examples), self.backbone)
-        self._add([Procedure(name, "Joins the procedures before it.", joins=True)])
-        try:
-            with self.bank.only([name]):
-                return self._trained(learn_composition(self, name, examples, settings), examples)
-        except BaseException:
-            self.bank.undo_add([name])
-            raise
-
     def learn(
         self,
         procedures: Sequence[Procedure],
@@ -417,7 +381,6 @@ def _build(setup: Setup, own: TokMemSettings, coupled: bool) -> Method:
 
 _OF_TOKENS = ("renorm", "negatives", "start", "width", "call_style")
 _CLOSED = ("addresses", "shared", "ridge", "false_accept")
-_SINGLE = (*_CLOSED, "stand_ins")  # an instruction stands before single calls
 SPECS = tuple(
     MethodSpec(
         name,
@@ -432,6 +395,6 @@ SPECS = tuple(
     )
     for name, coupled, own, single, chained in (
         ("tokmem", True, CoupledSettings, _OF_TOKENS, _OF_TOKENS),
-        ("tokmem_dc", False, TokMemSettings, (*_OF_TOKENS, *_SINGLE), (*_OF_TOKENS, *_CLOSED)),
+        ("tokmem_dc", False, TokMemSettings, (*_OF_TOKENS, *_CLOSED, "stand_ins"), (*_OF_TOKENS, *_CLOSED)),
     )
 )
