@@ -301,9 +301,10 @@ def _taught_alone(
     backbone: Backbone, chat: Chat, cases: Sequence[Case], judge: Judge, settings: LessonSettings
 ) -> list[dict[str, Any]]:
     """The rows of the teacher, free and held to schemas. It writes arguments alone, for the right tool."""
-    tools = {case.lesson.name: _closed(case.lesson.procedure) for case in cases}
+    tools = {case.lesson.name: case.lesson.procedure for case in cases}
     vocabulary = backbone.model.config.get_text_config().vocab_size
-    guides = Guides(tools.values(), backbone.tokenizer, vocabulary, stop_ids(backbone.model, chat))
+    strict = map(_closed, tools.values())
+    guides = Guides(strict, backbone.tokenizer, vocabulary, stop_ids(backbone.model, chat))
     free, held = list[Answer](), list[Answer]()
     for case in cases:
         teacher, name = Teacher(backbone, chat, case.lesson, settings), case.lesson.name

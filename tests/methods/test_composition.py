@@ -146,7 +146,7 @@ def test_exports_leave_it_out(backbone: Backbone, caplog: pytest.LogCaptureFixtu
     own.compose("both", PAIRS, epochs=1)
     left = for_engines(own)
     assert left.bank.names == NAMES
-    assert "composition tokens: both" in caplog.text
+    assert "composition tokens out: both" in caplog.text
     assert "both" in own
     for name in NAMES:
         assert all(

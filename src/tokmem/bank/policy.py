@@ -22,8 +22,8 @@ class ClosedForm:
             again. If updated, all rows are computed again, and the order of procedures does not matter.
         ridge: share of the mean variance that is added to the covariance in every direction.
         false_accept: share of the queries that fit no procedure which may still reach one.
-        stand_ins: texts in the place of a query with which each procedure's instruction is read beside its
-            examples, where prompts hold the instruction (see `tokmem.data.stand_ins`).
+        stand_ins: number of stand-in queries for each procedure, where prompts hold its instruction (see
+            `tokmem.data.stand_ins`).
     """
 
     shared: Shared = "updated"

@@ -21,7 +21,7 @@ def for_engines(memory: TokMem) -> TokMem:
     made.bank = deepcopy(memory.bank)
     joining = [name for name in made.bank.names if name not in made.bank.routed]
     if joining:
-        logger.warning("left out of the export, because they are composition tokens: %s", ", ".join(joining))
+        logger.warning("the export leaves composition tokens out: %s", ", ".join(joining))
         made.bank.remove(joining)
     if close_anywhere(made.bank):
         made.lm = MemoryLM(memory.backbone.model, made.bank)

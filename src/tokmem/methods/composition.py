@@ -1,9 +1,9 @@
 """Composition tokens: one more memory token says that the procedures before it count together.
 
 Memory tokens of two procedures, one behind the other, have never stood before one response, so their model
-may follow one of them alone. A composition token stands behind them: ``query [a] [b] [both] response``. Its
-steering row is all that trains, on pairs of procedures; then it composes pairs that it has not seen. After
-Radevski et al. 2026 (arXiv 2601.05062), whose token learns from the model's own answers to both instructions.
+may follow one of them alone. A composition token stands behind them: ``query [a] [b] [both] response``. It
+learns from examples of pairs, and only its steering row trains. The idea is that of Radevski et al. 2026
+(arXiv 2601.05062). Their token learns from the model's own answers to both instructions.
 
 It is a procedure of the bank that has no address (`Procedure.joins`), so no query and no position of a chain
 chooses it.

@@ -123,7 +123,7 @@ class Conversation:
 
 
 def _forced(name: str, known: Sequence[str]) -> Forced:
-    """A procedure of the bank, or several with plus signs between them.
+    """Reads `a`, or `a+b` for several procedures that recall composes.
 
     Raises:
         BankError: the bank lacks one, or one stands there twice.
