@@ -80,7 +80,7 @@ def kind_of(finding: str, form: str) -> str:
 
 @dataclass(frozen=True)
 class Texts:
-    """Texts with what is to be found in each, without an end and never the same twice.
+    """Draws texts, and what is to be found in each. No text has two uses.
 
     Args:
         seed: of the texts.

@@ -183,6 +183,7 @@ def test_it_learns_and_is_corrected_in_no_other_way(backbone: Backbone, tmp_path
         ),
         ({("capital", "date"): ["France"]}, r"a pair \(query, response\)"),
         ({("capital", "date"): 3}, "int 3 as examples"),
+        ({("capital", "date"): [Example("France")]}, "without a response"),
         ([("France", "x")], "list .* as pairs"),
         (None, "NoneType None as pairs"),
         ("capital", "str 'capital' as pairs"),

@@ -89,8 +89,8 @@ def composed(name: str, pairs: Compositions, bank: Bank) -> list[Example]:
 
     Raises:
         BankError: the bank is coupled.
-        DataError: `pairs` is no such mapping or holds no example; a key is no tuple of two or more different
-            procedures of the bank, or one of them has learned nothing.
+        DataError: `pairs` is no such mapping or holds no example; an example has no response; a key is no
+            tuple of two or more different procedures of the bank, or one of them has learned nothing.
     """
     if bank.coupled:
         got = "a composition token for a coupled bank, whose rows also choose"
@@ -103,6 +103,8 @@ def composed(name: str, pairs: Compositions, bank: Bank) -> list[Example]:
         silent = [Turn(one, "") for one in names]
         for example in as_examples(own, (), name):
             response = next((turn.response for turn in example.turns if turn.response), "")
+            if not response:
+                raise DataError(f"an example of {names} without a response", "a query and a response")
             examples.append(Example(example.query, (*silent, Turn(name, response)), example.instruction))
     if not examples:
         raise DataError("no examples of any pair", "some", "several pairs teach what they have in common")

@@ -12,8 +12,6 @@ from tokmem.files import as_path
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-_FORMS = ("hf", "peft", "lora", "gguf")
-
 
 class Exportable:
     """Gives a memory to engines, and to plain pipelines of transformers."""
@@ -33,10 +31,8 @@ class Exportable:
             ExportError: the form cannot carry the memory, or the export does something else than the memory.
             TokMemError: the disk is full, or the folder may hold somebody's own files.
         """
-        if isinstance(folder, str) and to == "hf" and folder in _FORMS:
-            do = (
-                f'write memory.export("FOLDER", to="{folder}"), or Path("{folder}") for a folder of that name'
-            )
+        if isinstance(folder, str) and to == "hf" and folder in import_module("tokmem.export.write").FORMS:
+            do = f'write memory.export("FOLDER", to="{folder}"), or Path("{folder}") to name a folder so'
             raise ExportError(f"the form {folder!r} in the place of the folder", "a folder first", do)
         exported = import_module("tokmem.export").export(self, as_path(folder), to=to, **options)
         return Path(exported.folder)
