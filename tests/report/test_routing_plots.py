@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
+import warnings
 
 import pytest
 
 from tests.report.summaries import continual
 from tokmem.report.blocks import Figures
-from tokmem.report.plots import scatter
+from tokmem.report.plots import Bar, bars, scatter
 from tokmem.report.rows import Run
 from tokmem.report.sections.routing import confusions
 
@@ -30,3 +31,15 @@ def test_each_point_of_a_map_has_its_name_under_the_mouse() -> None:
         "&lt;b&gt;first&lt;/b&gt;",
         *names[1:],
     ]
+
+
+def test_a_long_label_leaves_room_for_its_bar() -> None:
+    """Beside a label of one line matplotlib would have no room for the axes, and would say so."""
+    long = "TokMem+DC, adaptation=auxiliary, addresses=closed, shared=frozen, stand_ins=16"
+    rows = [Bar("", label, 50.0, None, 0) for label in (long, "TokMem")]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        svg = bars("long", "Bars.", rows, "%").svg
+    lines = re.findall(r">([^<>]*(?:=|TokMem)[^<>]*)</", svg)
+    assert " ".join(lines[:-1]) == long
+    assert max(map(len, lines)) <= 30

@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from html import escape
+from textwrap import wrap
 from typing import TYPE_CHECKING, NamedTuple
 
 from tokmem.report.canvas import INK, MUTED, SERIES, Plot, draw
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 
 _MARKERS, _DASHES = "osD^vPX", ("-", "--", "-.", ":")
 _BESIDE = 24  # a longer name beside a line leaves it too little room
+_LINE = 30  # most letters in a line of a bar's label: half of the plot's width
+_LINE_HEIGHT = 0.65  # of such a line, where a bar with its gap is 1
 _NAMED = 24  # more names than this cannot be read beside a plot
 
 
@@ -47,14 +50,16 @@ class Bar(NamedTuple):
 
 
 def bars(name: str, alt: str, rows: Sequence[Bar], unit: str) -> Plot:
-    """Draws horizontal bars in groups, each with its value at its end."""
+    """Draws horizontal bars in groups, each with its value at its end. Long labels take several lines."""
+    labels = [wrap(row.label, _LINE) for row in rows]
     places, headings, y = [], {}, 0.0
     for number, row in enumerate(rows):
         if row.group and (number == 0 or rows[number - 1].group != row.group):
             headings[y] = row.group
             y += 0.9
-        places.append(y)
-        y += 1
+        extra = max(0.0, _LINE_HEIGHT * len(labels[number]) - 1)
+        places.append(y + extra / 2)
+        y += 1 + extra
 
     def paint(ax: Axes) -> None:
         widest = max(row.mean + (row.std or 0) for row in rows) or 1.0
@@ -66,7 +71,7 @@ def bars(name: str, alt: str, rows: Sequence[Bar], unit: str) -> Plot:
             ax.text(end, place, f"{row.mean:.1f}", va="center", fontsize=9)
         for place, heading in headings.items():
             ax.text(0, place, heading, va="center", fontsize=9, color=MUTED)
-        ax.set_yticks(places, [row.label for row in rows], color=INK)
+        ax.set_yticks(places, ["\n".join(lines) for lines in labels], color=INK)
         ax.set(xlabel=unit, xlim=(0, 1.12 * widest), ylim=(y - 0.4, -0.6))
         ax.grid(visible=False, axis="y")
         ax.tick_params(length=0)
