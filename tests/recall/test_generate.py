@@ -190,6 +190,21 @@ def test_sampling_depends_on_the_seed_alone() -> None:
     assert [g.turns for g in narrow] == [g.turns for g in recall(lm, prompts)]
 
 
+@pytest.mark.parametrize("continuous", [True, False])
+@pytest.mark.parametrize("mode", ["atomic", "chain"])
+def test_a_strong_penalty_of_repetition_lets_no_token_come_twice(mode: str, continuous: bool) -> None:
+    lm = tiny_lm("llama")
+    options = {"mode": mode, "continuous": continuous}
+
+    def twice(**more: Any) -> bool:
+        found = [ids for one in recall(lm, prompts_of(lm), **options, **more) for _, ids in one.turns]
+        assert any(map(len, found))
+        return any(len({*ids}) < len(ids) for ids in found)
+
+    assert twice()
+    assert not twice(repetition_penalty=1e4)
+
+
 @pytest.mark.parametrize("most", [1, 5])
 def test_no_more_tokens_than_allowed(most: int) -> None:
     lm = tiny_lm("llama", True, "append")
@@ -246,6 +261,8 @@ def test_limits_are_one_a_query(count: int) -> None:
         {"max_new_tokens": 0},
         {"temperature": -1},
         {"top_p": 0},
+        {"repetition_penalty": 0.5},
+        {"repetition_penalty": float("nan")},
         {"batch_size": 0},
         {"top_k": 0},
     ],

@@ -4,8 +4,9 @@ import math
 
 import pytest
 import torch
+from transformers import RepetitionPenaltyLogitsProcessor
 
-from tokmem.recall.sample import choose
+from tokmem.recall.sample import choose, penalised
 from tokmem.seeds import stream
 
 PROBABILITIES = torch.tensor([0.1, 0.0, 0.5, 0.1, 0.3])
@@ -62,3 +63,17 @@ def test_a_temperature_near_zero_takes_the_best(temperature: float) -> None:
     scores = 30 * torch.randn(50, 40, generator=torch.Generator().manual_seed(0))
     scores[:, 3] = -math.inf
     assert choose([scores], temperature, 1.0, DRAWS[:50]).tolist() == scores.argmax(-1).tolist()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("penalty", [1.2, 5.0])
+def test_repetition_is_penalised_as_in_transformers(dtype: torch.dtype, penalty: float) -> None:
+    logits = torch.randn(3, 9, generator=torch.Generator().manual_seed(0)).to(dtype)
+    logits[1, 4] = -math.inf
+    written = [[2, 5, 2, 8], [4, 0, 1, 1], [7, 7, 7, 7]]
+    before = logits.clone()
+    wanted = RepetitionPenaltyLogitsProcessor(penalty)(torch.tensor(written), logits.clone())
+    assert torch.equal(penalised(logits, written, penalty), wanted)
+    assert torch.equal(logits, before)
+    memory_tokens = [[], [9, 12], []]
+    assert torch.equal(penalised(logits, memory_tokens, penalty), logits)

@@ -1,4 +1,4 @@
-"""Chooses the next token: greedily, or by sampling with temperature and nucleus."""
+"""Chooses the next token: greedily, or by sampling with temperature and nucleus; and penalises repetition."""
 
 from __future__ import annotations
 
@@ -46,3 +46,22 @@ def _best(parts: Sequence[Tensor]) -> Tensor:
         best = torch.maximum(best.to(value.dtype), value)
         offset += part.shape[-1]
     return pick
+
+
+def penalised(logits: Tensor, written: Sequence[Sequence[int]], penalty: float) -> Tensor:
+    """Lowers the logits of tokens that rows have written already (arXiv 1909.05858, equation of section 4.1).
+
+        l -> l / penalty where l > 0, else l * penalty
+
+    Args:
+        logits: (B, V); not changed.
+        written: the ids that each of the B rows has written; those from V on are memory tokens, and are free.
+        penalty: above 1; a token that was written twice is penalised once.
+
+    Returns:
+        (B, V) the logits, in the same dtype.
+    """
+    pairs = [(i, token) for i, ids in enumerate(written) for token in {*ids} if token < logits.shape[-1]]
+    index = tuple(torch.tensor(pairs, dtype=torch.long, device=logits.device).reshape(-1, 2).unbind(-1))
+    own = logits[index]
+    return logits.index_put(index, torch.where(own > 0, own / penalty, own * penalty))

@@ -23,6 +23,8 @@ class RecallSettings(Config):
         top_k: number of routing candidates to keep.
         temperature: of sampling; 0 decodes greedily.
         top_p: probability mass of nucleus sampling.
+        repetition_penalty: lowers the logits of tokens that a row has written already, as in transformers; 1
+            leaves them. Tokens of the prompt and memory tokens are not penalised.
         seed: of sampling. The draws of a prompt depend only on the seed and on the prompt's index.
         constrained: in ``chain`` mode, whether a procedure with a JSON schema must write a complete value of
             that schema; needs the extra `constrained`. ``atomic`` mode is never constrained.
@@ -38,6 +40,7 @@ class RecallSettings(Config):
     top_k: int = 5
     temperature: float = 0.0
     top_p: float = 1.0
+    repetition_penalty: float = 1.0
     seed: int = 0
     constrained: bool = False
     continuous: bool = True
@@ -47,6 +50,8 @@ class RecallSettings(Config):
         check_least(vars(self), {"max_new_tokens": 1, "batch_size": 1, "top_k": 1, "temperature": 0})
         if not 0 < self.top_p <= 1:
             raise ConfigError(f"top_p {self.top_p}", "above 0, and at most 1")
+        if not self.repetition_penalty >= 1:
+            raise ConfigError(f"repetition_penalty {self.repetition_penalty}", "at least 1", "1 is none")
 
     @property
     def guided(self) -> bool:

@@ -15,7 +15,7 @@ from tokmem.model.memory_lm import MemoryLM
 from tokmem.recall.constrained import Guides
 from tokmem.recall.route import gated, route
 from tokmem.recall.rows import Row
-from tokmem.recall.sample import choose
+from tokmem.recall.sample import choose, penalised
 from tokmem.recall.settings import RecallSettings
 from tokmem.records import Route
 
@@ -79,6 +79,8 @@ class Writer:
             (B,) whether each row continues.
         """
         frozen, memory = self._frozen(hidden), None
+        if self.settings.repetition_penalty != 1:
+            frozen = penalised(frozen, [row.ids for row in rows], self.settings.repetition_penalty)
         if self.settings.mode == "chain":
             memory = self.lm.head.memory(hidden)
         tokens = self._tokens(*self._guided(frozen, memory, rows), rows)

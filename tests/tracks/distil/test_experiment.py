@@ -123,6 +123,7 @@ def test_a_variant_changes_the_lesson() -> None:
         ({"methods": ("lesson+tokens=0",)}, "tokens 0"),
         ({"methods": ("hard+lr=-1",)}, "lr -1"),
         ({"methods": ("lesson+anchor=-1",)}, "anchor -1"),
+        ({"methods": ("lesson+hard=-1",)}, "hard -1"),
         ({"tokens": (0,)}, "tokens"),
         ({"lora_lr": -1.0}, "lora_lr -1"),
         ({"data": PromptsConfig(test_size=0)}, "test_size 0"),

@@ -21,7 +21,7 @@ _RATE: Types = {"lr": float}
 _OWN: Types = {**_RATE, "tokens": int}
 RANKS: Mapping[str, int] = {"lora_r1": 1, "lora_r8": 8}
 METHODS: Mapping[str, Types] = {
-    "lesson": {**_OWN, "anchor": float, "own_epochs": int},
+    "lesson": {**_OWN, "hard": float, "anchor": float, "own_epochs": int},
     "prompt_tuning": _OWN,
     "hard": _OWN,
     "references": _OWN,
@@ -47,6 +47,7 @@ class LessonConfig(Config):
     max_new_tokens: int = same_as(LessonSettings, "max_new_tokens")
     top_k: int = same_as(LessonSettings, "top_k")
     start_tries: int = same_as(LessonSettings, "start_tries")
+    hard: float = same_as(LessonSettings, "hard")
     anchor: float = same_as(LessonSettings, "anchor")
     own_epochs: int = same_as(LessonSettings, "own_epochs")
 
