@@ -174,3 +174,26 @@ def test_a_bank_that_computes_addresses_learns_from_a_few_examples(
     assert loaded.statistics.counts == {"capital": 4, "upper": 4, "shout": 4}
     recalled = cli("recall", "say hey loudly 9", "--bank", "more", "--backbone", model, "--json")
     assert json.loads(recalled.stdout)["routes"][0]["procedure"] == "shout", recalled.stdout
+
+
+def test_a_composition_token_learns_from_lines_of_several_turns(cli: Cli, corpus: Path, model: Path) -> None:
+    args = ("-q", "train", "--corpus", corpus, "--backbone", model, "--prompt", "query", "--test_size", 0)
+    assert cli(*args, "--save_path", "run").exit_code == 0
+    bank = Path("run/banks/tokmem_dc-query-0")
+    silent, said = {"procedure": "upper", "response": ""}, {"procedure": "capital", "response": "PARIS"}
+    row = {"query": "france", "turns": [silent, said]}
+    Path("both.jsonl").write_text(json.dumps(row) + "\n")
+    compose = ("bank", "compose", bank, "both", "--examples", "both.jsonl", "--backbone", model)
+    done = cli(*compose, "--epochs", 2, "--out", "more")
+    assert done.exit_code == 0, done.output
+    before, after = load_bank(bank)[0], load_bank(Path("more"))[0]
+    assert after.names == (*before.names, "both")
+    for name in before.names:
+        assert all(map(torch.equal, before.rows(name), after.rows(name)))
+    forced = ("--procedure", "upper+capital+both", "--json", "--backbone", model)
+    assert json.loads(cli("recall", "more", "italy", *forced).stdout)["recalled"][-1] == "both"
+    Path("both.jsonl").write_text(json.dumps({**row, "turns": [said, {**said, "procedure": "upper"}]}) + "\n")
+    refused = cli(*compose, "--out", "no")
+    assert refused.exit_code == 2
+    assert "a response for each of capital, upper" in refused.output
+    assert not Path("no").exists()

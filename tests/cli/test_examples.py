@@ -42,6 +42,7 @@ CHEAPER = {
     "train": [*MINI, "--epochs", "1", "--min-steps", "0"],
     "tools": [*SMALL, *MINI, "--train-max-calls", "1"],
     "bank add": ["--epochs", "1"],
+    "bank compose": ["--epochs", "1"],
     "eval": ["--max-new-tokens", "2"],
     "recall": ["--max-new-tokens", "2"],
 }
@@ -49,7 +50,7 @@ SERVERS = ("ui", "serve")
 STARTED = 100  # seconds that a server may take
 COMMANDS = (
     *("demo", "recall", "eval", "learn", "tools", "run", "report", "data compose", "analyze", "export"),
-    *(f"bank {name}" for name in ("list", "show", "add", "remove", "rename", "slice", "merge")),
+    *(f"bank {name}" for name in ("list", "show", "add", "compose", "remove", "rename", "slice", "merge")),
     *(f"backbone {name}" for name in ("list", "get", "path", "remove")),
     "doctor",
 )

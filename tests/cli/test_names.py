@@ -26,11 +26,13 @@ FLAGS: dict[str, Flags] = {
     "export": export.FLAGS,
     "data compose": data.FLAGS,
     "bank add": bank.FLAGS,
+    "bank compose": bank.COMPOSE_FLAGS,
 }
 # Options that several commands take beside their settings, and what each means in all of them.
 MEANINGS = {
     "--bank": "folder of the bank",
     "--check": "whether an export is loaded and compared",
+    "--examples": "JSON lines of examples to train on",
     "--dry-run": "say what would be done, and do nothing",
     "--gguf": "the GGUF file that a backbone comes from",
     "--json": "print JSON",

@@ -186,7 +186,7 @@ def test_it_learns_and_is_corrected_in_no_other_way(backbone: Backbone, tmp_path
         ({("capital", "date"): [Example("France")]}, "without a response"),
         ([("France", "x")], "list .* as pairs"),
         (None, "NoneType None as pairs"),
-        ("capital", "str 'capital' as pairs"),
+        ("no/such.jsonl", "no/such.jsonl"),
     ],
 )
 def test_what_cannot_be_composed_is_refused(backbone: Backbone, pairs: Any, told: str) -> None:

@@ -22,7 +22,9 @@ if TYPE_CHECKING:  # importing them takes seconds
     from tokmem.bank.bank import Bank
     from tokmem.bank.facts import Origin
 
-app = typer.Typer(no_args_is_help=True, help="List, show, add, remove, rename, merge and slice procedures.")
+app = typer.Typer(
+    no_args_is_help=True, help="List, show, add, compose, remove, rename, merge and slice procedures."
+)
 
 Names = Annotated[list[str], typer.Argument(help="Procedures.")]
 InPlace = Annotated[
@@ -39,6 +41,12 @@ FLAGS = Flags(
     "atomic",
     keys=("start", "width", "backbone.*", "training.*"),
     defaults={"start": "description", "backbone.model_name": "the bank's", **FASTEST},
+)
+COMPOSE_EXAMPLE = "tokmem bank compose runs/train both --examples both.jsonl --out runs/composed"
+COMPOSE_FLAGS = Flags(
+    "atomic",
+    keys=("backbone.*", "training.*"),
+    defaults={"backbone.model_name": "the bank's", **FASTEST},
 )
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
@@ -103,6 +111,28 @@ def add(
         memory.add(new)
         if examples is not None:
             memory.fit(examples, procedure=name, **training_given(config, given(ctx)))
+        _save(memory.bank, out or folder, replace(origin, training=memory.history), folder)
+
+
+def compose(
+    ctx: typer.Context,
+    folder: BankFolder,
+    name: Annotated[str, typer.Argument(help="The new composition token.")],
+    examples: Annotated[
+        Path,
+        typer.Option(
+            help="JSON lines with `query` and `turns`: the procedures, with the response in the last turn.",
+            callback=input_file,
+        ),
+    ],
+    out: InPlace = None,
+) -> None:
+    """Train a composition token, which joins the procedures before it in one response."""
+    _, origin = _load(folder)
+    config = bank_config(folder, origin, given(ctx))
+    with lock_folder(out or folder):
+        memory = memory_of(folder, load(config.backbone))
+        memory.compose(name, examples, **training_given(config, given(ctx)))
         _save(memory.bank, out or folder, replace(origin, training=memory.history), folder)
 
 

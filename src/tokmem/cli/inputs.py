@@ -7,7 +7,10 @@ from pathlib import Path
 from tokmem.errors import DataError
 
 CORPUS, EXPERIMENT = "my.jsonl", "experiment.yaml"
-FILES = (CORPUS, "my.procedures.jsonl", EXPERIMENT, "queries.txt", "weekday.jsonl", "polite.txt")
+FILES = (
+    *(CORPUS, "my.procedures.jsonl", EXPERIMENT),
+    *("queries.txt", "weekday.jsonl", "both.jsonl", "polite.txt"),
+)
 """What `tokmem init` writes."""
 
 

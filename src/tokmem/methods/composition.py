@@ -12,9 +12,11 @@ chooses it.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Protocol, TypeAlias
 
 from tokmem.bank.bank import Bank
+from tokmem.data import read_jsonl
 from tokmem.data.coerce import ExamplesLike, as_examples
 from tokmem.data.fields import did_you_mean
 from tokmem.errors import BankError, DataError
@@ -42,7 +44,7 @@ class Composing(ClosedMemory, Protocol):
     def _trained(self, report: FitReport, examples: Sequence[Example]) -> FitReport:
         """Notes what the bank was trained on; returns the report."""
 
-    def compose(self, name: str, pairs: Compositions, **changes: Any) -> FitReport:
+    def compose(self, name: str, pairs: Compositions | str | Path, **changes: Any) -> FitReport:
         """Adds and trains a composition token, which stands behind two or more procedures to join them.
 
         Recall takes it as the last of them: `memory.recall(query, [[("summarise", "french", "both")]])`. Its
@@ -51,7 +53,8 @@ class Composing(ClosedMemory, Protocol):
         Args:
             name: of the composition token.
             pairs: examples by the procedures that make their response together, as in
-                `{("summarise", "french"): [(query, response)]}`. Several pairs teach what they share.
+                `{("summarise", "french"): [(query, response)]}`; or the path of a file that `read_pairs`
+                takes. Several pairs teach what they share.
             changes: to the training settings, as `fit` takes them.
 
         Returns:
@@ -60,10 +63,11 @@ class Composing(ClosedMemory, Protocol):
         Raises:
             BankError: the name is taken, the bank is coupled, or no token id is free.
             ConfigError: there is no such setting.
-            DataError: `pairs` is no such mapping, or names procedures that cannot be composed.
+            DataError: `pairs` is no such mapping or file, or names procedures that cannot be composed.
             TrainingError: training failed.
         """
-        examples = composed(name, pairs, self.bank)
+        given = read_pairs(Path(pairs)) if isinstance(pairs, str | Path) else pairs
+        examples = composed(name, given, self.bank)
         settings = settled(self.given_settings, changes, len(examples), self.backbone)
         self._add([Composition(name, "Joins the procedures before it.")])
         try:
@@ -74,6 +78,24 @@ class Composing(ClosedMemory, Protocol):
         except BaseException:
             self.bank.undo_add([name])
             raise
+
+
+def read_pairs(path: Path) -> dict[tuple[str, ...], list[Example]]:
+    """Reads examples of several procedures from JSON lines, by these procedures.
+
+    A line has `query` and `turns`; all turns but the last have an empty response.
+
+    Raises:
+        DataError: a line is not valid, or has a response before the last turn.
+    """
+    pairs: dict[tuple[str, ...], list[Example]] = {}
+    for example in read_jsonl(path):
+        names = tuple(turn.procedure for turn in example.turns)
+        if any(turn.response for turn in example.turns[:-1]):
+            got = f"{path}, {example.id}: a response for each of {', '.join(names)}"
+            raise DataError(got, "one response of all together, in the last turn", 'set the others to ""')
+        pairs.setdefault(names, []).append(example)
+    return pairs
 
 
 def composed(name: str, pairs: Compositions, bank: Bank) -> list[Example]:
