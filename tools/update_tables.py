@@ -5,7 +5,7 @@ calls alone, `rounds` what is left of each round of tools, `rates` the loss of e
 `forgetting` and `probes` what is left of tasks, `kernels` what moves between processors, `addresses`, `few`,
 `orders`, `reject` and `richer` how computed addresses route, `engines` what engines answer right, `trials`
 what a campaign tried, `mutants` which changes tests notice, `throughput` and in short `speed` how fast
-engines answer, `lessons`, in short `kept`, and `skills` what students keep of their teachers, `composed` what
+engines answer, `lessons`, `rivals` and `skills` what students keep of their teachers, `composed` what
 two procedures answer together, `tools_as` how tools as tokens call beside tools as text, and `precision` and
 `weights` what the type of numbers changes.
 """
@@ -44,7 +44,7 @@ PAGES = (
 )
 BLOCK = re.compile(
     r"(<!-- (table|chains|rounds|rates|forgetting|probes|kernels|addresses|few|orders|reject|richer|engines"
-    r"|throughput|speed|trials|mutants|lessons|kept|composed|skills|tools_as|precision|weights|gpu"
+    r"|throughput|speed|trials|mutants|lessons|rivals|composed|skills|tools_as|precision|weights|gpu"
     r"|gpu_recall): (\S+) -->\n)"
     r".*?(<!-- end -->)",
     re.DOTALL,
@@ -173,14 +173,10 @@ def table(kind: str, path: Path) -> str:
     if kind == "skills":
         rows = [{**row, "width": row["tokens"]} for row in result["rows"]]
         return Table(rows, SKILLS, distilled.FORMATS).markdown()
-    if kind == "kept":
-        lessons = [row for row in result["rows"] if row["method"] == "lesson"]
-        shown = {
-            name: title
-            for name, title in (distilled.KEPT | distilled.SCORES).items()
-            if name != "saved_tokens"
-        }
-        return distilled.lines_table(distilled.mean_lines(lessons), shown).markdown()
+    if kind == "rivals":  # of tasks that more than the lesson learned
+        compared = {row["procedure"] for row in result["rows"] if row["method"] != "lesson"}
+        rows = [row for row in result["rows"] if row["procedure"] in compared]
+        return distilled.lines_table(distilled.task_lines(rows), distilled.TASKS).markdown()
     if kind == "tools_as":
         return Table(result["calls"], TOOLS_AS, {"prompt_tokens": ".0f"}).markdown()
     if kind == "precision":

@@ -19,9 +19,14 @@ SCORES = {
     "saved_tokens": "tokens saved",
 }
 COSTS = {"trainable_parameters": "trained params", "seconds": "s"}
-KEPT = {"width": "tokens", "kept": f"keeps {KEEPS:.0%} of the teacher"}
 TASKS = {"procedure": "task", "method": "learned from", "width": "tokens", **SCORES}
-MEANS = {"method": "learned from", **KEPT, **SCORES, **COSTS}
+MEANS = {
+    "method": "learned from",
+    "width": "tokens",
+    "kept": f"keeps {KEEPS:.0%} of the teacher",
+    **SCORES,
+    **COSTS,
+}
 FORMATS = {
     "kl": ".2f",
     "kl_no_prompt": ".2f",
@@ -52,8 +57,7 @@ def task_lines(rows: Sequence[Row]) -> list[Line]:
 
 def mean_lines(rows: Sequence[Row]) -> list[Line]:
     """Makes a line for each method and number of tokens: means over tasks, with the spread over seeds."""
-    seeded = [{"seed": 0, **row} for row in rows]  # older results have one seed, and do not name it
-    of_seeds = grouped_means(seeded, ("method", "tokens", "seed"), _MEASURES)
+    of_seeds = grouped_means(rows, ("method", "tokens", "seed"), _MEASURES)
     means = mean_rows(of_seeds, ("method", "tokens"), _MEASURES)
     idle, tasks = {f"{name}_std" for name in _MEASURES if name not in _SEEDED}, task_lines(rows)
     lines = [{name: value for name, value in mean.items() if name not in idle} for mean in means]
