@@ -76,9 +76,10 @@ def test_one_row_trains_and_all_else_keeps_its_bits(backbone: Backbone, addresse
     for answer, route in zip(own.recall([*QUERIES]), routes, strict=True):
         assert answer.route is not None
         assert route is not None
-        assert [c.procedure for c in answer.route.choices] == [c.procedure for c in route.choices]
-        wanted = [pytest.approx(c.probability, rel=1e-5) for c in route.choices]
-        assert [c.probability for c in answer.route.choices] == wanted
+        # By name: one more row changes the last bits of the products, and so the order of equal procedures.
+        found_by_name = {c.procedure: c.probability for c in answer.route.choices}
+        wanted = {c.procedure: pytest.approx(c.probability, rel=1e-5) for c in route.choices}
+        assert found_by_name == wanted
 
 
 def test_no_position_of_a_chain_chooses_it(backbone: Backbone) -> None:
