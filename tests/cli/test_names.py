@@ -32,8 +32,8 @@ FLAGS: dict[str, Flags] = {
 MEANINGS = {
     "--bank": "folder of the bank",
     "--check": "whether an export is loaded and compared",
-    "--examples": "JSON lines of examples to train on",
     "--dry-run": "say what would be done, and do nothing",
+    "--examples": "JSON lines of examples to train on",
     "--gguf": "the GGUF file that a backbone comes from",
     "--json": "print JSON",
     "--neighbours": "how many of the nearest others to show",

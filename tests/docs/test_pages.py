@@ -34,11 +34,13 @@ CHEAPER = {
         *("--train-size", "40", "--val-size", "4", "--test-size", "4", "--samples-per-tool", "6")
     ],
     "bank add": ["--epochs", "1"],
+    "bank compose": ["--epochs", "1"],
     "learn": ["--backbone", "mini", "--max-new-tokens", "4", "--make", "8", "--epochs", "1", "--yes"],
 }
 # What a page needs that is made on another page.
 BEFORE = {
     "cli": ["tools --out runs/tools --methods tokmem_dc --seeds 0", "data compose --tools 51-100"],
+    "learn": ["train my.jsonl"],
     "procedures": ["train my.jsonl"],
     "report": ["train my.jsonl --out runs/demo --methods tokmem"],
     "tools": ["tools --out runs/tools --methods tokmem_dc --seeds 0"],

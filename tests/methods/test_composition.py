@@ -20,13 +20,14 @@ from tokmem.methods.corrections import Corrections
 from tokmem.methods.tokmem import TokMem
 from tokmem.model.backbone import Backbone
 from tokmem.recall.settings import RecallSettings
-from tokmem.records import Composition, Example, Procedure
+from tokmem.records import Composition, Example, Procedure, Turn
 from tokmem.train.settings import FitSettings
 
 PAIRS: Compositions = {
     ("capital", "date"): [("France", "Paris today"), ("Italy", "Rome today")],
     ("date", "sum"): [("Today", "5 and 6"), ("a country", "7")],
 }
+CHAIN = Example("France", (Turn("capital", "Paris"), Turn("date", "today")))
 
 
 @pytest.fixture(scope="module")
@@ -77,9 +78,9 @@ def test_one_row_trains_and_all_else_keeps_its_bits(backbone: Backbone, addresse
         assert answer.route is not None
         assert route is not None
         # By name: one more row changes the last bits of the products, and so the order of equal procedures.
-        found_by_name = {c.procedure: c.probability for c in answer.route.choices}
+        now = {c.procedure: c.probability for c in answer.route.choices}
         wanted = {c.procedure: pytest.approx(c.probability, rel=1e-5) for c in route.choices}
-        assert found_by_name == wanted
+        assert now == wanted
 
 
 def test_no_position_of_a_chain_chooses_it(backbone: Backbone) -> None:
@@ -184,7 +185,8 @@ def test_it_learns_and_is_corrected_in_no_other_way(backbone: Backbone, tmp_path
         ),
         ({("capital", "date"): ["France"]}, r"a pair \(query, response\)"),
         ({("capital", "date"): 3}, "int 3 as examples"),
-        ({("capital", "date"): [Example("France")]}, "without a response"),
+        ({("capital", "date"): [Example("France")]}, "0 responses of capital, date"),
+        ({("capital", "date"): [CHAIN]}, "2 responses of capital, date to 'France'"),
         ([("France", "x")], "list .* as pairs"),
         (None, "NoneType None as pairs"),
         ("no/such.jsonl", "no/such.jsonl"),

@@ -4,7 +4,6 @@ import math
 
 import pytest
 import torch
-from transformers import RepetitionPenaltyLogitsProcessor
 
 from tokmem.recall.sample import choose, penalised
 from tokmem.seeds import stream
@@ -66,14 +65,11 @@ def test_a_temperature_near_zero_takes_the_best(temperature: float) -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-@pytest.mark.parametrize("penalty", [1.2, 5.0])
-def test_repetition_is_penalised_as_in_transformers(dtype: torch.dtype, penalty: float) -> None:
-    logits = torch.randn(3, 9, generator=torch.Generator().manual_seed(0)).to(dtype)
-    logits[1, 4] = -math.inf
-    written = [[2, 5, 2, 8], [4, 0, 1, 1], [7, 7, 7, 7]]
+def test_what_is_written_is_penalised_once_and_memory_tokens_are_not(dtype: torch.dtype) -> None:
+    logits = torch.tensor([[2.0, -2.0, 1.0, -math.inf], [2.0, -2.0, 1.0, 0.0]], dtype=dtype)
     before = logits.clone()
-    wanted = RepetitionPenaltyLogitsProcessor(penalty)(torch.tensor(written), logits.clone())
-    assert torch.equal(penalised(logits, written, penalty), wanted)
+    found = penalised(logits, [[0, 1, 0, 3], [4, 7]], 4.0)
+    assert found.tolist() == [[0.5, -8.0, 1.0, -math.inf], [2.0, -2.0, 1.0, 0.0]]
+    assert found.dtype == dtype
     assert torch.equal(logits, before)
-    memory_tokens = [[], [9, 12], []]
-    assert torch.equal(penalised(logits, memory_tokens, penalty), logits)
+    assert torch.equal(penalised(logits, [[], []], 4.0), logits)

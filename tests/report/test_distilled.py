@@ -73,6 +73,11 @@ def test_rows_without_a_teacher_are_shown() -> None:
     assert (line["student"], line["kept"], line["teacher"]) == (37.0, None, None)
 
 
+def test_nothing_is_kept_of_a_teacher_that_scores_nothing() -> None:
+    (line,) = mean_lines([{**ROWS[0], "teacher": 0.0, "student": 0.0}])
+    assert line["kept"] == "0 of 1 tasks"
+
+
 def test_the_page_shows_means_curves_and_tasks(tmp_path: Path) -> None:
     page = Page(write_page([distilled(), single()], tmp_path))
     rows = page.rows()

@@ -128,11 +128,15 @@ def compose(
     out: InPlace = None,
 ) -> None:
     """Train a composition token, which joins the procedures before it in one response."""
-    _, origin = _load(folder)
+    from tokmem.methods.composition import composed, read_pairs
+
+    bank, origin = _load(folder)
+    pairs = read_pairs(examples)
+    composed(name, pairs, bank)  # so that wrong pairs are refused before the backbone loads
     config = bank_config(folder, origin, given(ctx))
     with lock_folder(out or folder):
         memory = memory_of(folder, load(config.backbone))
-        memory.compose(name, examples, **training_given(config, given(ctx)))
+        memory.compose(name, pairs, **training_given(config, given(ctx)))
         _save(memory.bank, out or folder, replace(origin, training=memory.history), folder)
 
 

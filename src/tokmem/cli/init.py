@@ -27,9 +27,9 @@ def init(
 ) -> None:
     """Write a small corpus of three everyday procedures, and an experiment, both to edit.
 
-    It also writes queries, examples of a fourth procedure (for `tokmem bank add`) and of two together (for
-    `tokmem bank compose`), and a prompt to learn (for `tokmem learn`). Existing files are never overwritten.
-    The last lines name the next two commands.
+    It also writes queries, a prompt (for `tokmem learn`), examples of a fourth procedure (for `tokmem bank
+    add`), and examples that need two procedures (for `tokmem bank compose`). Existing files are never
+    overwritten. The last lines name the next two commands.
     """
     written = [folder / name for name in FILES]
     for path in written:

@@ -7,10 +7,8 @@ from pathlib import Path
 from tokmem.errors import DataError
 
 CORPUS, EXPERIMENT = "my.jsonl", "experiment.yaml"
-FILES = (
-    *(CORPUS, "my.procedures.jsonl", EXPERIMENT),
-    *("queries.txt", "weekday.jsonl", "both.jsonl", "polite.txt"),
-)
+EXAMPLES = ("weekday.jsonl", "both.jsonl")
+FILES = (CORPUS, "my.procedures.jsonl", EXPERIMENT, "queries.txt", *EXAMPLES, "polite.txt")
 """What `tokmem init` writes."""
 
 

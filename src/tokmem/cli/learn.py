@@ -41,30 +41,32 @@ FLAGS = Flags(
         **FASTEST,
     },
 )
+Sources = Annotated[
+    list[str],
+    typer.Argument(
+        help="Prompts (text), folders with a SKILL.md, tools (JSON), MCP servers (URL, stdio:COMMAND)."
+    ),
+]
+Queries = Annotated[
+    Path | None,
+    typer.Option(
+        help="Queries: one a line, or JSON lines. \\[default: the backbone makes them]", callback=input_file
+    ),
+]
+Skip = Annotated[
+    list[str] | None,
+    typer.Option(help="Name of a procedure to leave out, such as one tool of a list; may be repeated."),
+]
 _ASK = 60  # seconds of work that need no question
 _PROBES = 4  # queries that the teacher answers to tell how long its responses are
 
 
 def learn(
     ctx: typer.Context,
-    sources: Annotated[
-        list[str],
-        typer.Argument(
-            help="Prompts (text), folders with a SKILL.md, tools (JSON), MCP servers (URL, stdio:COMMAND)."
-        ),
-    ],
+    sources: Sources,
     bank: Annotated[Path, typer.Option("--bank", help="Folder of the bank; made if there is none.")],
-    queries: Annotated[
-        Path | None,
-        typer.Option(
-            help="Queries: one a line, or JSON lines. \\[default: the backbone makes them]",
-            callback=input_file,
-        ),
-    ] = None,
-    skip: Annotated[
-        list[str] | None,
-        typer.Option(help="Name of a procedure to leave out, such as one tool of a list; may be repeated."),
-    ] = None,
+    queries: Queries = None,
+    skip: Skip = None,
     make: Annotated[int, typer.Option(help="How many queries to make.")] = 64,
     max_new_tokens: Annotated[int, typer.Option(help="Most tokens of a response.")] = 64,
     teacher_top_k: Annotated[int, typer.Option(help="Tokens of the teacher's predictions to keep.")] = 32,

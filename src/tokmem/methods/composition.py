@@ -83,18 +83,14 @@ class Composing(ClosedMemory, Protocol):
 def read_pairs(path: Path) -> dict[tuple[str, ...], list[Example]]:
     """Reads examples of several procedures from JSON lines, by these procedures.
 
-    A line has `query` and `turns`; all turns but the last have an empty response.
+    A line has `query` and `turns`. The last turn has the response of all; the others have an empty one.
 
     Raises:
-        DataError: a line is not valid, or has a response before the last turn.
+        DataError: a line is not valid.
     """
     pairs: dict[tuple[str, ...], list[Example]] = {}
     for example in read_jsonl(path):
-        names = tuple(turn.procedure for turn in example.turns)
-        if any(turn.response for turn in example.turns[:-1]):
-            got = f"{path}, {example.id}: a response for each of {', '.join(names)}"
-            raise DataError(got, "one response of all together, in the last turn", 'set the others to ""')
-        pairs.setdefault(names, []).append(example)
+        pairs.setdefault(tuple(turn.procedure for turn in example.turns), []).append(example)
     return pairs
 
 
@@ -111,8 +107,9 @@ def composed(name: str, pairs: Compositions, bank: Bank) -> list[Example]:
 
     Raises:
         BankError: the bank is coupled.
-        DataError: `pairs` is no such mapping or holds no example; an example has no response; a key is no
-            tuple of two or more different procedures of the bank, or one of them has learned nothing.
+        DataError: `pairs` is no such mapping or holds no example; an example has not exactly one response;
+            a key is no tuple of two or more different procedures of the bank, or one of them has learned
+            nothing.
     """
     if bank.coupled:
         got = "a composition token for a coupled bank, whose rows also choose"
@@ -124,10 +121,11 @@ def composed(name: str, pairs: Compositions, bank: Bank) -> list[Example]:
         _check_names(names, bank)
         silent = [Turn(one, "") for one in names]
         for example in as_examples(own, (), name):
-            response = next((turn.response for turn in example.turns if turn.response), "")
-            if not response:
-                raise DataError(f"an example of {names} without a response", "a query and a response")
-            examples.append(Example(example.query, (*silent, Turn(name, response)), example.instruction))
+            responses = [turn.response for turn in example.turns if turn.response]
+            if len(responses) != 1:
+                got = f"{len(responses)} responses of {', '.join(names)} to {example.query!r:.60}"
+                raise DataError(got, "one response, which they make together")
+            examples.append(Example(example.query, (*silent, Turn(name, *responses)), example.instruction))
     if not examples:
         raise DataError("no examples of any pair", "some", "several pairs teach what they have in common")
     return examples

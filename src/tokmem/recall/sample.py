@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
+from transformers import RepetitionPenaltyLogitsProcessor
 
 _COLDEST = 1e-30
 
@@ -49,19 +50,24 @@ def _best(parts: Sequence[Tensor]) -> Tensor:
 
 
 def penalised(logits: Tensor, written: Sequence[Sequence[int]], penalty: float) -> Tensor:
-    """Lowers the logits of tokens that rows have written already (arXiv 1909.05858, equation of section 4.1).
+    """Lowers the logits of tokens that rows have written already, as in CTRL (arXiv 1909.05858).
 
         l -> l / penalty where l > 0, else l * penalty
 
     Args:
         logits: (B, V); not changed.
-        written: the ids that each of the B rows has written; those from V on are memory tokens, and are free.
+        written: for each of the B rows the ids that it has written. Ids from V on are memory tokens: they are
+            passed over.
         penalty: above 1; a token that was written twice is penalised once.
 
     Returns:
         (B, V) the logits, in the same dtype.
     """
-    pairs = [(i, token) for i, ids in enumerate(written) for token in {*ids} if token < logits.shape[-1]]
-    index = tuple(torch.tensor(pairs, dtype=torch.long, device=logits.device).reshape(-1, 2).unbind(-1))
-    own = logits[index]
-    return logits.index_put(index, torch.where(own > 0, own / penalty, own * penalty))
+    lower, size = RepetitionPenaltyLogitsProcessor(penalty), logits.shape[-1]
+    own = [[token for token in ids if token < size] for ids in written]
+    return torch.stack(
+        [
+            lower(torch.tensor([ids], dtype=torch.long, device=logits.device), row[None])[0]
+            for ids, row in zip(own, logits, strict=True)
+        ]
+    )

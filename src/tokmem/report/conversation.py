@@ -123,7 +123,7 @@ class Conversation:
 
 
 def _forced(name: str, known: Sequence[str]) -> Forced:
-    """Reads `a`, or `a+b` for several procedures that recall composes.
+    """Reads the name of a procedure, or several names with plus signs between them.
 
     Raises:
         BankError: the bank lacks one, or one stands there twice.

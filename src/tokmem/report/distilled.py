@@ -65,11 +65,14 @@ def mean_lines(rows: Sequence[Row]) -> list[Line]:
 
 
 def _kept(mean: Row, tasks: Sequence[Line]) -> str | None:
-    """Says on how many tasks a method keeps enough of its teacher; None if the teacher was not measured."""
+    """Says on how many tasks a method keeps enough of its teacher; None if the teacher was not measured.
+
+    Nothing can be kept of a teacher that scores 0.
+    """
     own = [task for task in tasks if all(task[name] == mean[name] for name in ("method", "tokens"))]
     if any(task["teacher"] is None or task["student"] is None for task in own):
         return None
-    kept = sum(task["student"] >= KEEPS * task["teacher"] for task in own)
+    kept = sum(task["student"] >= KEEPS * task["teacher"] > 0 for task in own)
     return f"{kept} of {len(own)} tasks"
 
 

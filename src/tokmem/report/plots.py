@@ -50,7 +50,7 @@ class Bar(NamedTuple):
 
 
 def bars(name: str, alt: str, rows: Sequence[Bar], unit: str) -> Plot:
-    """Draws horizontal bars in groups, each with its value at its end. Long labels take several lines."""
+    """Draws horizontal bars in groups. Each has its value at its end; long labels take several lines."""
     labels = [wrap(row.label, _LINE) for row in rows]
     places, headings, y = [], {}, 0.0
     for number, row in enumerate(rows):

@@ -109,9 +109,10 @@ def test_a_process_takes_all_parts_of_a_task(
 
 
 def test_a_variant_changes_the_lesson() -> None:
-    variant = replace(CONFIG, methods=("lesson+anchor=0.1+own_epochs=2",)).variants[0]
+    variant = replace(CONFIG, methods=("lesson+hard=0.5+anchor=0.1+own_epochs=2",)).variants[0]
     own = CONFIG.settings(variant, 0.25)
-    assert (own.anchor, own.own_epochs, own.held_out, own.max_new_tokens) == (0.1, 2, 0.25, 4)
+    assert (own.hard, own.anchor, own.own_epochs) == (0.5, 0.1, 2)
+    assert (own.held_out, own.max_new_tokens) == (0.25, 4)
 
 
 @pytest.mark.parametrize(
