@@ -12,7 +12,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from tests import oracles
-from tests.tiny import VOCAB, tiny_bank, tiny_examples, tiny_lm, tiny_model, tiny_plain_examples
+from tests.tiny import STOP, VOCAB, tiny_bank, tiny_examples, tiny_lm, tiny_model, tiny_plain_examples
 from tokmem.errors import TrainingError
 from tokmem.model.memory_lm import MemoryLM
 from tokmem.records import Encoded
@@ -98,8 +98,23 @@ def test_hard_adds_the_cross_entropy_of_responses() -> None:
         ours(lm, DistilObjective(lm, targets=made, hard=hard, **options), examples) for hard in (0.0, 2.0)
     )
     plain = oracles.plain_loss(lm.model, lm.bank, lm.bank.steering.rows(), lm.bank.address.rows(), examples)
-    memory = oracle_of_memory(lm, examples)
+    memory = part_of_loss(lm, examples, {ids[0] for ids in lm.bank.memory.values()})
     torch.testing.assert_close(both - soft, 2 * (plain - memory), rtol=1e-4, atol=1e-5)
+
+
+def test_an_end_that_the_teacher_does_not_expect_has_no_cross_entropy() -> None:
+    lm = tiny_lm("llama", False)
+    examples = tiny_examples(lm.bank, 7)
+    made, options = some_targets(lm, examples), {"frozen_prefix": True, "hard": 2.0, **OPTIONS}
+
+    def loss(first: int, end: int | None) -> torch.Tensor:
+        """The loss with a teacher whose most likely token is always `first`."""
+        ids = torch.cat([torch.full_like(made.ids[:, :1], first), made.ids[:, 1:]], 1)
+        return ours(lm, DistilObjective(lm, targets=replace(made, ids=ids), end=end, **options), examples)
+
+    assert loss(STOP, STOP).equal(loss(STOP, None))
+    ends = part_of_loss(lm, examples, {STOP})
+    torch.testing.assert_close(loss(95, None) - loss(95, STOP), 2 * ends, rtol=1e-4, atol=1e-5)
 
 
 def test_every_change_of_a_lesson_is_another_run() -> None:
@@ -109,6 +124,7 @@ def test_every_change_of_a_lesson_is_another_run() -> None:
     changed = [
         {},
         {"hard": 0.5},
+        {"end": 3},
         {"reverse": True},
         {"anchor": 2.0, "start": start},
         {"anchor": 2.0, "start": start + 1},
@@ -140,12 +156,11 @@ def test_an_anchor_pulls_steering_rows_to_their_start() -> None:
     torch.testing.assert_close(slope - fresh.grad, 6.0 * (fresh.detach() - start) / start.square().sum())
 
 
-def oracle_of_memory(lm: MemoryLM, examples: list[Encoded]) -> torch.Tensor:
-    """The part of the mean cross-entropy that memory tokens have."""
-    heads = {ids[0] for ids in lm.bank.memory.values()}
+def part_of_loss(lm: MemoryLM, examples: list[Encoded], tokens: set[int]) -> torch.Tensor:
+    """The part of the mean cross-entropy that some tokens have."""
     count = sum(sum(e.supervised) for e in examples)
     only = [
-        replace(e, supervised=tuple(on and i in heads for i, on in zip(e.ids, e.supervised, strict=True)))
+        replace(e, supervised=tuple(on and i in tokens for i, on in zip(e.ids, e.supervised, strict=True)))
         for e in examples
     ]
     mean = oracles.plain_loss(lm.model, lm.bank, lm.bank.steering.rows(), lm.bank.address.rows(), only)

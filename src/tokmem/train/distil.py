@@ -41,6 +41,8 @@ class DistilObjective(BankObjective):
         lm: the frozen backbone and its bank.
         targets: what the teacher predicts, by example.
         hard: weight of the cross-entropy of the responses; 0 leaves it out.
+        end: the token behind a response. It has cross-entropy only where the teacher expects it most, for a
+            response that was cut does not end there. None: all tokens have it.
         anchor: weight of the pull of the fresh steering rows to `start`; 0 leaves it out.
         start: (S, d) the rows that they started from; needed beside an anchor.
         reverse: whether the reverse divergence is taken.
@@ -53,13 +55,14 @@ class DistilObjective(BankObjective):
         *,
         targets: Targets,
         hard: float = 0.0,
+        end: int | None = None,
         anchor: float = 0.0,
         start: Tensor | None = None,
         reverse: bool = False,
         **options: Any,
     ) -> None:
         super().__init__(lm, **options)
-        self.targets, self.hard, self.reverse = targets, hard, reverse
+        self.targets, self.hard, self.end, self.reverse = targets, hard, end, reverse
         self.anchor, self.start = anchor, start
 
     def begin(self, train: Sequence[Encoded], validation: Sequence[Encoded]) -> None:
@@ -85,11 +88,18 @@ class DistilObjective(BankObjective):
         top = self.targets.of(examples, hidden.device)
         total = divergences(self.lm.head, taught, top, reverse=self.reverse).sum()
         if self.hard:
-            total = total + self.hard * token_losses(self.lm.head, taught, tokens[flags]).sum()
+            losses = token_losses(self.lm.head, taught, tokens[flags])
+            total = total + self.hard * losses[self._said(tokens[flags], top[0])].sum()
         if self.anchor and self.start is not None:
             away = (self.lm.read.steering.fresh - self.start).square().sum() / self.start.square().sum()
             total = total + self.anchor * len(tokens) * away
         return LossSum(own.total + total, own.memory, len(tokens), own.memory_count)
+
+    def _said(self, tokens: Tensor, ids: Tensor) -> Tensor:
+        """(N,) whether each token has cross-entropy: all but ends that the teacher does not expect most."""
+        if self.end is None:
+            return torch.ones_like(tokens, dtype=torch.bool)
+        return (tokens != self.end) | (ids[:, 0] == self.end)
 
     def _taught(self, example: Encoded) -> list[bool]:
         """For each supervised position whether it belongs to a response."""
@@ -101,7 +111,8 @@ class DistilObjective(BankObjective):
         facts, tensors = super().identity()
         own = [self.targets.ids, self.targets.logs, self.targets.rest]
         own += [] if self.start is None else [self.start]
-        return {**facts, "hard": self.hard, "anchor": self.anchor, "reverse": self.reverse}, [*tensors, *own]
+        facts = {**facts, "hard": self.hard, "end": self.end, "anchor": self.anchor, "reverse": self.reverse}
+        return facts, [*tensors, *own]
 
 
 def divergences(head: MemoryHead, hidden: Tensor, top: Top, *, reverse: bool = False) -> Tensor:

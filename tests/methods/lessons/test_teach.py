@@ -155,13 +155,20 @@ def test_drawn_calls_are_learned_by_their_cross_entropy_too(
     class Spy(DistilObjective):
         def __init__(self, *args: Any, **options: Any) -> None:
             super().__init__(*args, **options)
-            weights.append(self.hard)
+            weights.append((self.hard, self.end is None))
 
     monkeypatch.setattr(student, "DistilObjective", Spy)
     of, queries = (tool_lesson(TOOL, "here"), ()) if tool else (UPPER, QUERIES)
     settings = replace(SHORT, hard=given, max_new_tokens=20)
     lesson(memory(backbone), of, queries=queries, settings=settings)
-    assert weights == [used]
+    assert weights == [(used, tool)], "the end of a drawn call always counts"
+
+
+@pytest.mark.parametrize("hard", [0.0, 0.5])
+def test_responses_that_were_cut_teach(backbone: Backbone, hard: float) -> None:
+    teacher = Teacher(backbone, memory(backbone).chat, UPPER, replace(SHORT, hard=hard, max_new_tokens=1))
+    assert not any(answer.finished for answer in teacher.answers(QUERIES))
+    assert len(teacher.responses(QUERIES)) == len(QUERIES)
 
 
 def test_a_step_takes_few_queries(backbone: Backbone, monkeypatch: pytest.MonkeyPatch) -> None:

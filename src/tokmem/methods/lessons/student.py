@@ -60,7 +60,8 @@ def train_student(
     """Trains the steering alone and computes the address; or trains both, if addresses are trained.
 
     Responses that are right, as calls drawn from a schema are, also count by their cross-entropy, with weight
-    1 if the settings give none: a teacher that reads the schema may still write poor calls.
+    1 if the settings give none: a teacher that reads the schema may still write poor calls. The end of other
+    responses counts so only where the teacher expects it, because some were cut.
 
     Then, if the settings ask for it, the student answers the queries itself, the teacher says what it would
     have predicted there, and the steering trains by the reverse divergence.
@@ -77,9 +78,9 @@ def train_student(
     how = settled(memory.given_settings, training, len(train), memory.backbone, batch=BATCH)
     start = memory.bank.steering.fresh.detach().clone() if own.anchor else None
     right = all(example.references == (example.turns[0].response,) for example in train)
-    hard = own.hard or float(right)
-    objective = partial(DistilObjective, targets=targets, hard=hard, anchor=own.anchor, start=start)
-    facts = [asdict(how), memory.bank.memory[teacher.lesson.name], hard, own.anchor]
+    hard, end = own.hard or float(right), None if right else memory.chat.tail[0]
+    objective = partial(DistilObjective, targets=targets, hard=hard, end=end, anchor=own.anchor, start=start)
+    facts = [asdict(how), memory.bank.memory[teacher.lesson.name], hard, end, own.anchor]
     run = hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:8]
     checkpoint = folder / f"checkpoint-{run}" if folder else None
     if memory.bank.statistics is not None:

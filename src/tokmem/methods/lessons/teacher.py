@@ -98,7 +98,7 @@ class Teacher:
     def responses(self, queries: Sequence[Example]) -> list[Example]:
         """Gives each query its response as a turn; a tool's queries have theirs already.
 
-        Responses that show nothing are left out. So are cut ones, if the student also learns to end.
+        Responses that show nothing are left out.
 
         Raises:
             DataError: too few are left.
@@ -107,7 +107,7 @@ class Teacher:
             return list(queries)
         found = []
         for example, answer in zip(queries, self.answers(queries), strict=True):
-            if answer.text.strip() and (answer.finished or not self.settings.hard):
+            if answer.text.strip():
                 found.append(replace(example, turns=(Turn(self.lesson.name, answer.text),)))
         self._check(found, len(queries))
         return found
