@@ -17,7 +17,10 @@ from tokmem.eval.reasoning import final_answer, score_reasoning
         ("####42", None),
         ("#### 42 apples", None),
         ("#### $42", None),
-        ("#### 4.5", None),
+        ("#### 4.5", "4.5"),
+        ("#### 1,000.25 ", "1000.25"),
+        ("#### 4.", None),
+        ("#### .5", None),
         ("", None),
     ],
 )

@@ -11,7 +11,7 @@ from typing import Any
 from tokmem.errors import DataError
 from tokmem.records import Answer, Example
 
-_FINAL = re.compile(r"^#### (-?\d[\d,]*)[ \t]*$", re.MULTILINE)
+_FINAL = re.compile(r"^#### (-?\d[\d,]*(?:\.\d+)?)[ \t]*$", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,8 @@ class ReasoningScores:
     """Scores of many answers, in percent.
 
     Attributes:
-        compliance: share of answers with a line `#### number`.
+        compliance: share of answers with a line `#### number`. The number may have decimals, as the
+            data set's own reader allows.
         exact_match: share of answers with the right number.
         count: number of answers.
     """
@@ -36,7 +37,7 @@ def final_answer(text: str) -> str | None:
 
 
 def score_reasoning(references: Sequence[str], responses: Sequence[str]) -> ReasoningScores:
-    """Compares final answers as whole numbers of any length.
+    """Compares final answers as numbers of any length.
 
     Args:
         references: worked answers, each with its `####` line.
