@@ -13,7 +13,7 @@ from tests.data.tiny_chat import LLAMA, tiny_tokenizer
 from tests.methods.test_closed import NAMES, QUERIES, examples, learn, memory
 from tests.tiny import tiny_backbone
 from tokmem.bank.store import load_bank
-from tokmem.errors import BankError, DataError, TokMemError
+from tokmem.errors import BankError, DataError, RecallError, TokMemError
 from tokmem.export.engines import for_engines
 from tokmem.methods.composition import Compositions, composed, read_pairs
 from tokmem.methods.corrections import Corrections
@@ -147,6 +147,10 @@ def test_a_saved_bank_composes_as_before(backbone: Backbone, tmp_path: Path) -> 
     assert other.bank.routed == NAMES
     alone = TokMem(backbone, bank=loaded.bank.slice(["both"]), prompt="query", recall=own.recall_settings)
     assert alone.recall("France").procedure is None, "a bank of it alone routes nothing"
+    turns = alone.recall("France", [[("both", "both")]]).turns
+    assert [turn.procedure for turn in turns] == ["both", "both"]
+    with pytest.raises(RecallError, match="composition tokens alone"):
+        alone.route("France")
 
 
 def test_exports_leave_it_out(backbone: Backbone, caplog: pytest.LogCaptureFixture) -> None:
