@@ -102,6 +102,15 @@ def test_the_least_likely_token_is_so_after_all_prompts(monkeypatch: pytest.Monk
     assert least_likely(memory) == wanted
 
 
+@pytest.mark.parametrize("length", [48, 90])
+def test_a_memory_of_short_prompts_is_exported_and_checked(length: int, tmp_path: Path) -> None:
+    memory = tiny_memory(policy="append")
+    memory.max_length = length
+    made = export(memory, tmp_path / "served")
+    assert made.difference is not None
+    assert memory.max_length == length
+
+
 def test_private_spelling_is_read_too(tmp_path: Path) -> None:
     made = export(tiny_memory(), tmp_path / "served", spelling="private")
     assert made.texts["maps.find"] == "<|tokmem|>maps.find<|args|>"

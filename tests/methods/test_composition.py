@@ -13,14 +13,14 @@ from tests.data.tiny_chat import LLAMA, tiny_tokenizer
 from tests.methods.test_closed import NAMES, QUERIES, examples, learn, memory
 from tests.tiny import tiny_backbone
 from tokmem.bank.store import load_bank
-from tokmem.errors import BankError, DataError, TokMemError
+from tokmem.errors import BankError, DataError, RecallError, TokMemError
 from tokmem.export.engines import for_engines
-from tokmem.methods.composition import Compositions, composed
+from tokmem.methods.composition import Compositions, composed, read_pairs
 from tokmem.methods.corrections import Corrections
 from tokmem.methods.tokmem import TokMem
 from tokmem.model.backbone import Backbone
 from tokmem.recall.settings import RecallSettings
-from tokmem.records import Composition, Example, Procedure, Turn
+from tokmem.records import Composition, Demonstration, Example, Procedure, Turn
 from tokmem.train.settings import FitSettings
 
 PAIRS: Compositions = {
@@ -58,6 +58,13 @@ def test_an_example_keeps_its_instruction(backbone: Backbone) -> None:
         *(("capital", ""), ("date", "")),
         ("both", "PARIS"),
     ]
+
+
+def test_an_example_keeps_the_solved_queries_that_its_prompt_shows(backbone: Backbone) -> None:
+    own = made(backbone)
+    shown = Example("France", (Turn("date", "x"),), demonstrations=(Demonstration("Italy", "Rome"),))
+    (found,) = composed("both", {("capital", "date"): [shown]}, own.bank)
+    assert found.demonstrations == shown.demonstrations
 
 
 @pytest.mark.parametrize("width", [1, 2])
@@ -140,6 +147,10 @@ def test_a_saved_bank_composes_as_before(backbone: Backbone, tmp_path: Path) -> 
     assert other.bank.routed == NAMES
     alone = TokMem(backbone, bank=loaded.bank.slice(["both"]), prompt="query", recall=own.recall_settings)
     assert alone.recall("France").procedure is None, "a bank of it alone routes nothing"
+    turns = alone.recall("France", [[("both", "both")]]).turns
+    assert [turn.procedure for turn in turns] == ["both", "both"]
+    with pytest.raises(RecallError, match="composition tokens alone"):
+        alone.route("France")
 
 
 def test_exports_leave_it_out(backbone: Backbone, caplog: pytest.LogCaptureFixture) -> None:
@@ -167,6 +178,14 @@ def test_it_learns_and_is_corrected_in_no_other_way(backbone: Backbone, tmp_path
     with pytest.raises(BankError, match="correction to 'both', a composition token"):
         Corrections(own, tmp_path / "bank").add(Example("France"), "both")
     assert torch.equal(own.bank.rows("both")[1], row)
+
+
+def test_of_a_file_with_splits_the_training_rows_count(tmp_path: Path) -> None:
+    turns = [{"procedure": "capital", "response": ""}, {"procedure": "date", "response": "Paris today"}]
+    rows = [{"query": split, "turns": turns, "split": split} for split in ("train", "validation", "test")]
+    path = tmp_path / "pairs.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert [[one.query for one in own] for own in read_pairs(path).values()] == [["train"]]
 
 
 @pytest.mark.parametrize(

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import struct
 import sys
 from http.client import HTTPConnection
 from pathlib import Path
+from socket import SO_LINGER, SOL_SOCKET
+from threading import Event, Thread
 from typing import Any
 
 import pytest
@@ -17,6 +20,7 @@ from tokmem.cli.main import app
 from tokmem.methods.base import Base
 from tokmem.methods.tokmem import TokMem
 from tokmem.methods.tokmem_lora import TokMemLora
+from tokmem.playground.server import make_server
 from tokmem.playground.session import Session
 from tokmem.records import Example, Procedure, Turn
 
@@ -120,6 +124,25 @@ def test_a_mistake_is_told(port: int, session: Session, name: str, given: object
     assert status == 400
     assert got in error["got"]
     assert list(session.memory) == ["capital", "<b>upper</b>"]
+
+
+def test_a_page_that_is_closed_before_its_answer_is_no_error(
+    session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked, gone, done, errors = Event(), Event(), Event(), list[object]()
+    session.calls["state"] = lambda given: {"asked": asked.set(), "gone": gone.wait(60)}
+    with make_server(session, 0) as server:
+        monkeypatch.setattr(server, "handle_error", lambda *_: errors.append(sys.exc_info()[1]))
+        monkeypatch.setattr(server, "shutdown_request", lambda _: done.set())
+        Thread(target=server.handle_request).start()
+        connection = HTTPConnection("127.0.0.1", server.server_port, timeout=60)
+        connection.request("POST", "/state", "{}", {"Content-Type": "application/json"})
+        assert asked.wait(60)
+        connection.sock.setsockopt(SOL_SOCKET, SO_LINGER, struct.pack("ii", 1, 0))  # closes at once
+        connection.close()
+        gone.set()
+        assert done.wait(60)
+    assert not errors
 
 
 def test_other_sites_are_refused(port: int) -> None:

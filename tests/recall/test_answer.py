@@ -39,3 +39,17 @@ def test_a_stream_holds_back_what_may_be_the_text_behind_a_response(
     found = list(stream_answer(lm, encoder, Example("q"), RecallSettings()))
     assert [one.response for one in found] == ["x", "x", "x", *([] if finished else ["xEN"])]
     assert {one.query for one in found} == {"q"}
+
+
+def test_a_turn_before_another_is_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its text would otherwise lack a piece that the whole answer has."""
+    chat = Chat(chat_tokenizer())
+    encoder = Encoder(chat, {}, ends={"a": "END"})
+    grown = [
+        Generation([], [("a", chat.text_ids(text)) for text in turns], None, finished, [])
+        for turns, finished in ((["xE"], False), (["xE", "yE"], False), (["xE", "yEND"], True))
+    ]
+    monkeypatch.setattr(answer, "_recaller", lambda *_: SimpleNamespace(stream=lambda *_: iter(grown)))
+    lm: Any = None
+    found = list(stream_answer(lm, encoder, Example("q"), RecallSettings()))
+    assert [[turn.response for turn in one.turns] for one in found] == [["x"], ["xE", "y"], ["xE", "y"]]

@@ -263,6 +263,7 @@ def test_limits_are_one_a_query(count: int) -> None:
         {"top_p": 0},
         {"repetition_penalty": 0.5},
         {"repetition_penalty": float("nan")},
+        {"repetition_penalty": float("inf")},
         {"batch_size": 0},
         {"top_k": 0},
     ],

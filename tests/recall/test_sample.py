@@ -51,6 +51,12 @@ def test_temperature_sharpens() -> None:
     torch.testing.assert_close(shares(0.5, 1.0), squared, rtol=0, atol=0.03)
 
 
+@pytest.mark.parametrize("temperature", [1e30, 1e39, 1e300])
+def test_at_the_highest_temperatures_all_that_is_allowed_is_equally_likely(temperature: float) -> None:
+    allowed = torch.tensor([0.25, 0.0, 0.25, 0.25, 0.25])
+    torch.testing.assert_close(shares(temperature, 1.0), allowed, rtol=0, atol=0.03)
+
+
 def test_the_nucleus_is_the_smallest_set_that_reaches_top_p() -> None:
     assert shares(1.0, 0.4).tolist() == [0, 0, 1, 0, 0]
     wanted = torch.tensor([0.0, 0.0, 0.625, 0.0, 0.375])

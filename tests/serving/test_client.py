@@ -113,6 +113,8 @@ def test_mistakes_are_told(fake: Fake, tools: Path, cli: Cli) -> None:
         (("--url", "localhost:80"), "address 'localhost:80'"),
         (("--url", fake.url, "--chain"), "--chain beside --url"),
         (("--url", fake.url, "--top-k", 2), "--top-k beside --url"),
+        (("--url", fake.url, "--max-new-tokens", "many"), "max_new_tokens: 'many'"),
+        (("--url", fake.url, "--max-new-tokens", 0), "max_new_tokens 0"),
         ((), "neither a bank nor --url"),
     ):
         done = cli("recall", "hi", *arguments)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tokmem.cli.flags import Flags, given
+from tokmem.cli.flags import Flags, given, track_config
 from tokmem.cli.inputs import input_file
 from tokmem.cli.memory import FASTEST, OF_BANK, Prompt, bank_itself, newest_bank, open_memory
 from tokmem.cli.shared import command_line, complain, console, show_answer, show_json
@@ -145,11 +145,15 @@ def _is_bank(word: str, served: bool) -> bool:
 def _served(
     url: str, bank: Path | None, settings: Mapping[str, str], prompt: str | None, instruction: str
 ) -> ServedConversation:
-    """Prepares to ask a server."""
-    from tokmem.recall.settings import RecallSettings
+    """Prepares to ask a server.
+
+    Raises:
+        ConfigError: a setting has a wrong value.
+    """
     from tokmem.serving.conversation import ServedConversation
 
-    most = int(settings.get(_FREE, RecallSettings.max_new_tokens))
+    given = {_FREE: settings[_FREE]} if _FREE in settings else {}
+    most = track_config("atomic", given).recall.max_new_tokens
     return ServedConversation(url, bank, most, prompt, instruction)
 
 

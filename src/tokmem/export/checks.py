@@ -10,7 +10,7 @@ import torch
 from transformers import PreTrainedTokenizerBase
 
 from tokmem.errors import ExportError
-from tokmem.export.probes import ARGUMENTS, QUERIES, TEXT, examples, probes, response
+from tokmem.export.probes import ARGUMENTS, QUERIES, TEXT, examples, probes, response, whole_encoder
 from tokmem.export.spelling import escaped, is_tool
 from tokmem.export.vocabulary import Vocabulary
 from tokmem.log import logger, progress
@@ -92,9 +92,10 @@ def check_prompts(memory: TokMem, vocabulary: Vocabulary, tokenizer: PreTrainedT
     Raises:
         ExportError: a prompt has other token ids.
     """
+    encoder = whole_encoder(memory)
     for example in examples(memory):
-        messages = [{"role": "user", "content": memory.encoder.user_text("", example.query)}]
-        _require(f"prompt of {example.query!r}", _ids(tokenizer, messages), memory.encoder.prompt(example))
+        messages = [{"role": "user", "content": encoder.user_text("", example.query)}]
+        _require(f"prompt of {example.query!r}", _ids(tokenizer, messages), encoder.prompt(example))
     for name, token in vocabulary.ids.items():
         if token in vocabulary.tools:
             call = {"function": {"name": escaped(name), "arguments": parse_json(ARGUMENTS)}}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tokmem.data.encode import Encoder
 from tokmem.export.spelling import is_tool
 from tokmem.methods.tokmem import TokMem
 from tokmem.records import Encoded, Example, Procedure, Turn
@@ -14,6 +15,8 @@ QUERIES = (
     "List the first three months, and then book a table for two.",
     "Thanks! What else can you do?",
 )
+
+_ROOM = 1024  # tokens; no probe is as long
 
 
 def response(procedure: Procedure) -> str:
@@ -34,5 +37,12 @@ def examples(memory: TokMem) -> list[Example]:
 
 def probes(memory: TokMem) -> list[Encoded]:
     """The examples as token ids, memory tokens and responses included."""
-    encoder = memory.encoder
+    encoder = whole_encoder(memory)
     return [encoder.encode(example) for example in examples(memory)]
+
+
+def whole_encoder(memory: TokMem) -> Encoder:
+    """The encoder of a memory without its limit, because an engine cuts no prompt."""
+    encoder = memory.encoder
+    encoder.max_length = max(encoder.max_length, _ROOM)
+    return encoder

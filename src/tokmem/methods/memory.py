@@ -248,7 +248,9 @@ class Memory(Exportable, Guesses):
             TokMemError: as `recall`.
         """
         answer = self.recall(as_query(query), top_k=max(len(self), 1), max_new_tokens=1)
-        assert answer.route is not None, "a bank that is not empty routes"
+        if answer.route is None:
+            got = "a bank of composition tokens alone"
+            raise RecallError(got, "at least one procedure", "add and fit procedures first")
         return answer.route
 
     def evaluate(

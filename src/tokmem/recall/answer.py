@@ -100,12 +100,12 @@ def stop_ids(model: PreTrainedModel, chat: Chat) -> tuple[int, ...]:
 def _answer(
     example: Example, prompt_tokens: int, generation: Generation, encoder: Encoder, *, whole: bool = True
 ) -> Answer:
-    chat = encoder.chat
+    chat, last = encoder.chat, len(generation.turns) - 1
     return Answer(
         query=example.query,
         turns=tuple(
-            Turn(name, encoder.response_of(name, chat.decode(ids), whole=whole))
-            for name, ids in generation.turns
+            Turn(name, encoder.response_of(name, chat.decode(ids), whole=whole or place < last))
+            for place, (name, ids) in enumerate(generation.turns)
         ),
         text=chat.decode(generation.text),
         route=generation.route,

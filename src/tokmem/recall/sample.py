@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from transformers import RepetitionPenaltyLogitsProcessor
 
-_COLDEST = 1e-30
+_COLDEST, _HOTTEST = 1e-30, 1e30
 
 
 def choose(parts: Sequence[Tensor], temperature: float, top_p: float, draws: Sequence[float]) -> Tensor:
@@ -16,7 +16,8 @@ def choose(parts: Sequence[Tensor], temperature: float, top_p: float, draws: Seq
 
     Args:
         parts: logits (B, W_1), (B, W_2), ..., none of zero width; -inf for tokens that are not allowed.
-        temperature: 0 is greedy, and so is less than 1e-30; among equal logits the first wins.
+        temperature: 0 is greedy, and so is less than 1e-30; among equal logits the first wins. More
+            than 1e30 counts as 1e30.
         top_p: sampling keeps the smallest set of tokens with at least this probability.
         draws: (B,) random numbers from [0, 1), one for each row; greedy decoding reads none.
 
@@ -26,7 +27,7 @@ def choose(parts: Sequence[Tensor], temperature: float, top_p: float, draws: Seq
     if temperature < _COLDEST:  # scores over it might overflow
         return _best(parts)
     scores = torch.cat([part.float() for part in parts], -1)
-    ranked, order = (scores / temperature).sort(-1, descending=True)
+    ranked, order = (scores / min(temperature, _HOTTEST)).sort(-1, descending=True)
     probabilities = ranked.softmax(-1)
     outside = probabilities.cumsum(-1) - probabilities >= top_p
     cumulative = probabilities.masked_fill(outside, 0).cumsum(-1)

@@ -47,11 +47,10 @@ class RecallSettings(Config):
     shared_prefixes: bool = True
 
     def __post_init__(self) -> None:
-        check_least(vars(self), {"max_new_tokens": 1, "batch_size": 1, "top_k": 1, "temperature": 0})
+        least = {"max_new_tokens": 1, "batch_size": 1, "top_k": 1, "temperature": 0, "repetition_penalty": 1}
+        check_least(vars(self), least)
         if not 0 < self.top_p <= 1:
             raise ConfigError(f"top_p {self.top_p}", "above 0, and at most 1")
-        if not self.repetition_penalty >= 1:
-            raise ConfigError(f"repetition_penalty {self.repetition_penalty}", "at least 1", "1 is none")
 
     @property
     def guided(self) -> bool:

@@ -85,7 +85,7 @@ class Writer:
             memory = self.lm.head.memory(hidden)
         tokens = self._tokens(*self._guided(frozen, memory, rows), rows)
         recalling = [i for i, token in enumerate(tokens) if token in self.heads]
-        if recalling:
+        if recalling and self._routed:
             index = torch.tensor(recalling, device=hidden.device)
             found = self._routes(frozen[index], self.lm.head.memory(hidden[index]), hidden[index])
             for i, its in zip(recalling, found, strict=True):
