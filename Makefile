@@ -7,9 +7,9 @@
 #   THREADS   numbers of threads that it repeats them with
 #   SHARE     part of the trials that campaigns and mutants run, 1 for all of them
 #   SINCE     a commit: mutants tries only functions that changed since then
-#   MOST      with SINCE: mutants tries at most so many changes, for a minute and a half, and fails nothing
+#   MOST      with SINCE: mutants tries at most so many changes, for two and a half minutes, and fails nothing
 #   PORTABLE  the tests that it repeats
-#   VERSIONS  sets of versions that `compatible` repeats tests with: oldest, newest, oldest_torch, quantized
+#   VERSIONS  sets of versions that `compatible` repeats tests with: oldest, newest, oldest_torch, quantized, engines
 #   COMPATIBLE  the tests that it repeats
 # pip reads its own variables: PIP_EXTRA_INDEX_URL may name an index of torch builds without CUDA.
 

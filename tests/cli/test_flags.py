@@ -72,6 +72,24 @@ def test_an_alias_stands_for_an_option_of_its_command(cli: Cli, command: str) ->
     assert missing == []
 
 
+@pytest.mark.parametrize("command", ["bank add", "bank compose", "train", "learn"])
+def test_help_says_that_training_fits_the_examples(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    monkeypatch.setenv("COLUMNS", "300")
+    shown = " ".join(cli(*command.split(), "--help").stdout.split())
+    assert "as many as make 150 steps" in shown
+    assert "default: 0.005" not in shown
+
+
+@pytest.mark.parametrize("command", ["train", "eval", "recall", "learn", "ui", "serve", "bank add"])
+def test_help_says_that_smollm2_takes_the_fastest_type(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    monkeypatch.setenv("COLUMNS", "300")
+    assert "fastest for smollm2" in " ".join(cli(*command.split(), "--help").stdout.split())
+
+
 def test_values_become_settings_of_their_type() -> None:
     seen: dict[str, str] = {}
     app = typer.Typer()

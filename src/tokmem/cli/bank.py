@@ -12,7 +12,7 @@ import typer
 
 from tokmem.cli.flags import Flags, given, training_given
 from tokmem.cli.inputs import input_file
-from tokmem.cli.memory import FASTEST, BankFolder, bank_config, bank_itself, memory_of
+from tokmem.cli.memory import FASTEST, FITTING, BankFolder, bank_config, bank_itself, memory_of
 from tokmem.cli.shared import console, load, show_json, show_table
 from tokmem.errors import BankError, ConfigError, DataError
 from tokmem.locks import lock_folder
@@ -40,13 +40,13 @@ MERGE_EXAMPLE = (
 FLAGS = Flags(
     "atomic",
     keys=("start", "width", "backbone.*", "training.*"),
-    defaults={"start": "description", "backbone.model_name": "the bank's", **FASTEST},
+    defaults={"start": "description", "backbone.model_name": "the bank's", **FASTEST, **FITTING},
 )
 COMPOSE_EXAMPLE = "tokmem bank compose runs/train both --examples both.jsonl --out runs/composed"
 COMPOSE_FLAGS = Flags(
     "atomic",
     keys=("backbone.*", "training.*"),
-    defaults={"backbone.model_name": "the bank's", **FASTEST},
+    defaults={"backbone.model_name": "the bank's", **FASTEST, **FITTING},
 )
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 

@@ -30,6 +30,13 @@ Prompt = Annotated[
 # What `--help` shows as the default of options that a bank answers itself.
 OF_BANK = {"backbone.model_name": "the bank's", "max_length": "the bank's"}
 FASTEST = {"backbone.dtype": "fastest for smollm2; else auto"}
+# Training settings that fit the examples and the backbone unless they are given.
+FITTING = {
+    "training.lr": "by the size of the backbone: 0.05 for mini, 0.02 for smollm2, 0.005 for larger ones",
+    "training.epochs": "as many as make 150 steps",
+    "training.batch_size": "16, or as many examples as there are",
+    "training.validate_every": "10 if there are many epochs, else 0",
+}
 
 
 def for_speed(settings: Mapping[str, str]) -> dict[str, str]:

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from tokmem.cli.flags import Flags, given
-from tokmem.cli.memory import OF_BANK, bank_itself, open_memory
+from tokmem.cli.memory import FASTEST, OF_BANK, bank_itself, open_memory
 from tokmem.cli.shared import command_line, console
 
 if TYPE_CHECKING:  # importing it takes seconds
     from tokmem.serving.server import Server
 
 EXAMPLE = "tokmem serve runs/train --port 8080"
-FLAGS = Flags("atomic", keys=("backbone.*",), defaults=OF_BANK)
+FLAGS = Flags("atomic", keys=("backbone.*",), defaults=OF_BANK | FASTEST)
 
 
 def serve(

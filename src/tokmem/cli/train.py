@@ -14,7 +14,7 @@ from tokmem.bank.policy import STAND_INS
 from tokmem.cli import published
 from tokmem.cli.flags import Flags, given, track_config, training_given
 from tokmem.cli.inputs import CORPUS, input_file
-from tokmem.cli.memory import FASTEST, backbone_of, for_speed
+from tokmem.cli.memory import FASTEST, FITTING, backbone_of, for_speed
 from tokmem.cli.outcome import recall_line, show_outcome
 from tokmem.cli.shared import Out, Resume, console, load, run_folder
 from tokmem.config import parse_yaml
@@ -40,10 +40,7 @@ FLAGS = Flags(
         "prompts": "query if no example of your corpus has an instruction; else instruction+query",
         "data.source": "by --corpus and --tasks-dir; else procedures",
         **FASTEST,
-        "training.lr": "by the size of the backbone: 0.05 for mini, 0.02 for smollm2, 0.005 for larger ones",
-        "training.epochs": "as many as make 150 steps",
-        "training.batch_size": "16, or as many examples as there are",
-        "training.validate_every": "10 if there are many epochs, else 0",
+        **FITTING,
     },
 )
 RUN = Path("runs/train")

@@ -7,12 +7,14 @@ from typing import Annotated
 import typer
 
 from tokmem.cli.flags import Flags, given
-from tokmem.cli.memory import OF_BANK, BankFolder, Prompt, open_memory
+from tokmem.cli.memory import FASTEST, OF_BANK, BankFolder, Prompt, open_memory
 from tokmem.cli.shared import console
 
 EXAMPLE = "tokmem ui runs/train"
 FLAGS = Flags(
-    "atomic", keys=("recall.reject", "recall.max_new_tokens", "backbone.*", "max_length"), defaults=OF_BANK
+    "atomic",
+    keys=("recall.reject", "recall.max_new_tokens", "backbone.*", "max_length"),
+    defaults=OF_BANK | FASTEST,
 )
 
 

@@ -34,9 +34,15 @@ class DataConfig(Config):
     corpus: str = setting("", "your own JSON lines file (jsonl)")
     tasks: tuple[str, ...] = setting((), "procedures to take; none: all, in their own order")
     num_tasks: int | None = setting(None, "how many procedures; none: all")
-    train_size: int | None = setting(None, f"training examples of each procedure; none: {PAPER.train_size}")
-    val_size: int | None = setting(None, f"validation examples of each procedure; none: {PAPER.val_size}")
-    test_size: int | None = setting(None, f"test examples of each procedure; none: {PAPER.test_size}")
+    train_size: int | None = setting(
+        None, f"training examples of each procedure; none: {PAPER.train_size}, or all (jsonl)"
+    )
+    val_size: int | None = setting(
+        None, f"validation examples of each procedure; none: {PAPER.val_size}, or all (jsonl)"
+    )
+    test_size: int | None = setting(
+        None, f"test examples of each procedure; none: {PAPER.test_size}, or all (jsonl)"
+    )
     few_shot: int = setting(0, "demonstrations before each query (sni)")
     max_instruction_tokens: int | None = setting(None, "drop examples with longer prompts (sni)")
     seed: int = setting(0, "of the generated inputs (procedures)")
