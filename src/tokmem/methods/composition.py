@@ -12,6 +12,7 @@ chooses it.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol, TypeAlias
 
@@ -83,13 +84,14 @@ class Composing(ClosedMemory, Protocol):
 def read_pairs(path: Path) -> dict[tuple[str, ...], list[Example]]:
     """Reads examples of several procedures from JSON lines, by these procedures.
 
-    A line has `query` and `turns`. The last turn has the response of all; the others have an empty one.
+    A line has `query` and `turns`. The last turn has the response of all; the others have an empty one. If
+    lines have a split, those of the split `train` count.
 
     Raises:
         DataError: a line is not valid.
     """
     pairs: dict[tuple[str, ...], list[Example]] = {}
-    for example in read_jsonl(path):
+    for example in read_jsonl(path, "train"):
         pairs.setdefault(tuple(turn.procedure for turn in example.turns), []).append(example)
     return pairs
 
@@ -125,7 +127,7 @@ def composed(name: str, pairs: Compositions, bank: Bank) -> list[Example]:
             if len(responses) != 1:
                 got = f"{len(responses)} responses of {', '.join(names)} to {example.query!r:.60}"
                 raise DataError(got, "one response, which they make together")
-            examples.append(Example(example.query, (*silent, Turn(name, *responses)), example.instruction))
+            examples.append(replace(example, turns=(*silent, Turn(name, *responses))))
     if not examples:
         raise DataError("no examples of any pair", "some", "several pairs teach what they have in common")
     return examples
