@@ -181,6 +181,8 @@ def test_what_came_after_a_merge_and_notes_of_any_kind_are_merged_too() -> None:
     found = later.merged(Origin("mini", "f1", training={"n": 4})).training
     parts = [{"n": 1, "license": ["mit"]}, {"n": 2, "license": ["mit"]}, {"trained_on": ["3"]}, {"n": 4}]
     assert found == {"merged": parts}
+    taught = (Origin("mini", "f1", training={"lessons": {name: {"procedure": name}}}) for name in "ab")
+    assert [*next(taught).merged(next(taught)).training["lessons"]] == ["a", "b"]
     assert both.training["license"] == ["mit"]
 
 

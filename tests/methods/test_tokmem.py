@@ -213,6 +213,22 @@ def test_the_base_method_answers_without_a_bank(backbone: Backbone) -> None:
     assert all(a.response == a.text for a in answers)
 
 
+def test_a_long_name_in_the_place_of_examples_is_told(backbone: Backbone) -> None:
+    memory = TokMem(backbone)
+    memory.add("n" * 300)
+    with pytest.raises(DataError, match="as examples"):
+        memory.fit("n" * 300)
+
+
+def test_a_lesson_is_of_the_procedure_that_learned_it(backbone: Backbone) -> None:
+    memory = TokMem(backbone)
+    memory.add(["a", "b", "c"])
+    memory.history = {"seed": 3, "lessons": {"a": {}, "b": {}, "c": {}}}
+    memory.remove("a")
+    memory.rename("b", "a")
+    assert memory.history == {"seed": 3, "lessons": {"c": {}}}
+
+
 def test_learning_a_known_procedure_goes_on_from_its_rows(backbone: Backbone) -> None:
     made = memory(backbone)
     made.learn(procedures("capital", "date"), examples("capital", "date"), [])

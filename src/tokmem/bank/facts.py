@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -21,6 +21,7 @@ FORMAT = 3  # brought statistics
 TENSORS, STATISTICS, FACTS, CARD = "bank.safetensors", "statistics.safetensors", "bank.json", "README.md"
 FILES = (FACTS, TENSORS, STATISTICS, CARD)
 _COMMON = ("prompt", "adapter", "call_style", "license")  # of merged banks, where they agree
+LESSONS = "lessons"  # in `training`: a card for each procedure that was learned from a lesson
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,23 @@ class Origin:
             first, second = (one.training.get(name) for one in (self, other))
             if first is not None and first == second:
                 training[name] = first
+        if lessons := {**_lessons(self.training), **_lessons(other.training)}:
+            training[LESSONS] = lessons
         return replace(self, training=training)
+
+
+def with_lessons_of(training: Mapping[str, Any], names: Collection[str]) -> dict[str, Any]:
+    """The notes of a training without the lessons of procedures that are not among `names`.
+
+    Where a procedure was removed or renamed, another one may take its name, which did not learn its lesson.
+    """
+    kept = {name: card for name, card in _lessons(training).items() if name in names}
+    return {**training, LESSONS: kept} if LESSONS in training else dict(training)
+
+
+def _lessons(training: Mapping[str, Any]) -> Mapping[str, Any]:
+    found = training.get(LESSONS)
+    return found if isinstance(found, Mapping) else {}
 
 
 def _trainings(training: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
@@ -76,7 +93,9 @@ def _trainings(training: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         return
     for part in parts:
         yield from _trainings(part)
-    if later := {name: value for name, value in training.items() if name not in ("merged", *_COMMON)}:
+    if later := {
+        name: value for name, value in training.items() if name not in ("merged", LESSONS, *_COMMON)
+    }:
         yield later
 
 

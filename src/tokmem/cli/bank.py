@@ -227,11 +227,12 @@ def _load(folder: Path, **same: Any) -> tuple[Bank, Origin]:
 
 def _save(bank: Bank, out: Path, origin: Origin, *inputs: Path) -> None:
     """Saves a bank; refuses a folder that exists, unless it is empty or an input."""
+    from tokmem.bank.facts import with_lessons_of
     from tokmem.bank.store import save_bank
     from tokmem.records import counted
 
     empty = not out.exists() or (out.is_dir() and not any(out.iterdir()))
     if not empty and out.resolve() not in [folder.resolve() for folder in inputs]:
         raise BankError(f"{out} exists already", "a new folder, or that of an input", "choose another --out")
-    save_bank(bank, out, origin)
+    save_bank(bank, out, replace(origin, training=with_lessons_of(origin.training, bank.names)))
     console().print(f"{counted(len(bank))} in {out}", markup=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -93,7 +94,8 @@ def as_examples(
     Raises:
         DataError: something in it is none of these, or nothing says which procedure the pairs are of.
     """
-    if isinstance(given, str) and given in known and not Path(given).exists():
+    # A name may be too long for a path: `exists` says no to it, and that of `Path` raises OSError.
+    if isinstance(given, str) and given in known and not os.path.exists(given):
         raise DataError(f"procedure {given!r} as examples", "examples", f"write procedure={given!r}")
     if isinstance(given, str | Path):
         return list(read_jsonl(Path(given), split, procedure))
