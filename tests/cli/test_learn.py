@@ -251,6 +251,22 @@ def test_what_is_skipped_must_be_there_and_not_all(cli: Cli, prompt: Path, skip:
     assert message in refused.output
 
 
+def test_a_folder_that_cannot_become_the_bank_is_refused_before_any_work(
+    cli: Cli, prompt: Path, learned: Path, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Path("file").write_text("x")
+    end = ("--yes", *FAST, "--backbone", model)
+    done = cli("learn", prompt, "--bank", "file", *end)
+    assert done.exit_code == 2
+    assert "file is a file" in done.stderr
+    assert "prompt tokens" not in done.output
+    assert not Path("file.lessons").exists()
+    monkeypatch.chdir(learned)
+    done = cli("learn", f"../{prompt}", "--bank", ".", "--yes", "--backbone", model)
+    assert done.exit_code == 2
+    assert "is the working folder" in done.stderr
+
+
 def test_a_broken_source_is_refused_before_the_backbone_loads(cli: Cli) -> None:
     Path("empty.txt").write_text(" ", "utf-8")
     done = cli("learn", "empty.txt", "--bank", "bank", "--backbone", "no-such-model")

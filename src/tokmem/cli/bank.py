@@ -106,7 +106,7 @@ def add(
         raise ConfigError(f"a bank that computes its addresses, {folder}", "--examples of each procedure")
     config = bank_config(folder, origin, {"start": "description", **given(ctx)})
     backbone = load(config.backbone)
-    with lock_folder(out or folder):
+    with _locked(out or folder):
         memory = memory_of(folder, backbone, start=config.start, width=config.width)
         memory.add(new)
         if examples is not None:
@@ -134,7 +134,7 @@ def compose(
     pairs = read_pairs(examples)
     composed(name, pairs, bank)  # so that wrong pairs are refused before the backbone loads
     config = bank_config(folder, origin, given(ctx))
-    with lock_folder(out or folder):
+    with _locked(out or folder):
         memory = memory_of(folder, load(config.backbone))
         memory.compose(name, pairs, **training_given(config, given(ctx)))
         _save(memory.bank, out or folder, replace(origin, training=memory.history), folder)
@@ -193,8 +193,9 @@ def rename(
 
 def slice_(folder: BankFolder, names: Names, out: Out) -> None:
     """Make a bank of some of the procedures, rows and token ids unchanged."""
-    bank, origin = _load(folder)
-    _save(bank.slice(names), out, origin, folder)
+    with _locked(out):
+        bank, origin = _load(folder)
+        _save(bank.slice(names), out, origin, folder)
 
 
 def merge(
@@ -203,20 +204,29 @@ def merge(
     out: Out,
 ) -> None:
     """Merge two banks of one backbone; clashing token ids of the second are given again."""
-    bank, origin = _load(folder)
-    same = {name: getattr(origin, name) for name in ("fingerprint", "chat", "configuration")}
-    second, second_origin = _load(other, **same)
-    bank.merge(second)
-    _save(bank, out, origin.merged(second_origin), folder, other)
+    with _locked(out):
+        bank, origin = _load(folder)
+        same = {name: getattr(origin, name) for name in ("fingerprint", "chat", "configuration")}
+        second, second_origin = _load(other, **same)
+        bank.merge(second)
+        _save(bank, out, origin.merged(second_origin), folder, other)
 
 
 @contextmanager
 def _edited(folder: Path, out: Path | None) -> Iterator[Bank]:
     """Gives a bank to change, and saves it after the block. Another editor of the bank waits."""
-    with lock_folder(out or folder):
+    with _locked(out or folder):
         bank, origin = _load(folder)
         yield bank
         _save(bank, out or folder, origin, folder)
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Lets no other command write a folder within the block; makes the folder above it if there is none."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with lock_folder(folder):
+        yield
 
 
 def _load(folder: Path, **same: Any) -> tuple[Bank, Origin]:
