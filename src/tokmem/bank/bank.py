@@ -356,7 +356,10 @@ class Bank(nn.Module):
             raise BankError(
                 f"procedure {both[0]!r} in both banks", "distinct names", "rename one of them first"
             )
-        alone, statistics = not len(self) or not names, merged_statistics(self, other, names)
+        statistics, earlier = merged_statistics(self, other, names), self.statistics
+        alone = not names or not (
+            len(self) or (earlier and earlier.freedom)
+        )  # nothing that others competed with
         planned = copy.deepcopy(self.slots)  # errors must come before this bank changes
         taken = {*planned.token_ids, *planned.retired}
         clashes = {name: bool(taken.intersection(other.slots.ids(name))) for name in names}
