@@ -18,6 +18,7 @@ ExampleLike: TypeAlias = Example | Pair | Mapping[str, str]
 ExamplesLike: TypeAlias = str | Path | Mapping[str, Sequence[Pair]] | Iterable[ExampleLike]
 
 _PROCEDURE = "a name, a Procedure, an OpenAI or MCP tool, or a list of these"
+_SCHEMAS = ("parameters", "inputSchema", "input_schema")  # of OpenAI, MCP and Anthropic
 _ROW = {"query", "response", "instruction", "procedure"}
 _EXAMPLE = 'an Example, a pair (query, response), or {"query": ..., "response": ...}'
 
@@ -57,10 +58,7 @@ def _is_tool(given: Mapping[str, Any]) -> bool:
     """Whether a mapping describes one tool. A mapping of names to descriptions holds text alone."""
     return isinstance(given.get("function"), Mapping) or (
         "name" in given
-        and (
-            any(isinstance(given.get(key), Mapping) for key in ("parameters", "inputSchema"))
-            or given.keys() == {"name", "description"}
-        )
+        and ("description" in given or any(isinstance(given.get(key), Mapping) for key in _SCHEMAS))
     )
 
 
@@ -74,7 +72,7 @@ def _procedure(given: ProcedureLike) -> Procedure:
     tool = given.get("function", given)
     if not isinstance(tool, Mapping) or not isinstance(tool.get("name"), str):
         raise DataError(f"a tool without a name: {str(given)[:80]}", '{"name": ..., "description": ...}')
-    schema = tool.get("parameters", tool.get("inputSchema"))
+    schema = next((tool[key] for key in _SCHEMAS if tool.get(key) is not None), None)
     return Procedure(tool["name"], tool.get("description") or "", schema)
 
 
