@@ -133,6 +133,18 @@ def test_every_command_makes_the_folders_above_a_new_bank(cli: Cli, bank: Path, 
         assert done.exit_code == 0, done.output
 
 
+def test_options_that_nothing_reads_are_refused(cli: Cli, bank: Path) -> None:
+    Path("p.jsonl").write_text('{"name": "new"}')
+    for arguments, told in (
+        (("--name", "new", "--lr", 0.1), "--lr without --examples"),
+        (("--procedures", "p.jsonl", "--description", "d"), "--description beside --procedures"),
+    ):
+        done = cli("bank", "add", bank, *arguments, "--out", "more")
+        assert done.exit_code == 2
+        assert told in done.stderr
+    assert not Path("more").exists()
+
+
 def test_new_procedures_learn_from_examples_without_an_option(
     cli: Cli, bank: Path, model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

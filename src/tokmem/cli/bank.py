@@ -99,6 +99,7 @@ def add(
 ) -> None:
     """Add procedures to a bank: rows start from descriptions, and train if there are examples."""
     new = _new_procedures(name, description, procedures)
+    _refuse_unread(given(ctx), examples)
     bank, origin = _load(folder)
     if examples is not None:
         _require_examples({procedure.name for procedure in new}, name, examples)
@@ -159,6 +160,14 @@ def _require_examples(new: set[str], name: str | None, file: Path) -> None:
         )
 
 
+def _refuse_unread(settings: dict[str, str], examples: Path | None) -> None:
+    """Refuses options of training if there is nothing to train on."""
+    stray = next((key for key in settings if key.startswith("training.")), None)
+    if examples is None and stray is not None:
+        got = f"{FLAGS.options()[stray]} without --examples"
+        raise ConfigError(got, "both", "leave it out, or give examples to train on")
+
+
 def _new_procedures(name: str | None, description: str, file: Path | None) -> list[Procedure]:
     """Reads the procedures to add, and checks their schemas."""
     from tokmem.data import read_procedures
@@ -166,6 +175,8 @@ def _new_procedures(name: str | None, description: str, file: Path | None) -> li
 
     if (name is None) == (file is None):
         raise ConfigError("neither --name nor --procedures, or both", "one of them")
+    if file is not None and description:
+        raise ConfigError("--description beside --procedures", "descriptions in the file", "leave it out")
     new = [Procedure(name or "", description)] if file is None else list(read_procedures(file))
     if not new:
         raise DataError(f"no procedures in {file}", "one JSON object a line")
