@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +15,12 @@ from tests.tiny import tiny_backbone
 from tokmem.bank.store import load_bank
 from tokmem.errors import BankError, DataError, TokMemError
 from tokmem.export.engines import for_engines
-from tokmem.methods.composition import Compositions, composed, read_pairs
+from tokmem.methods.composition import Compositions, composed
 from tokmem.methods.corrections import Corrections
 from tokmem.methods.tokmem import TokMem
 from tokmem.model.backbone import Backbone
 from tokmem.recall.settings import RecallSettings
-from tokmem.records import Composition, Demonstration, Example, Procedure, Turn
+from tokmem.records import Composition, Example, Procedure, Turn
 from tokmem.train.settings import FitSettings
 
 PAIRS: Compositions = {
@@ -59,21 +58,6 @@ def test_an_example_keeps_its_instruction(backbone: Backbone) -> None:
         *(("capital", ""), ("date", "")),
         ("both", "PARIS"),
     ]
-
-
-def test_an_example_keeps_what_else_it_has(backbone: Backbone) -> None:
-    shown = (Demonstration("Spain", "MADRID"),)
-    given = Example("France", (Turn("both", "PARIS"),), "Loudly.", ("PARIS",), shown, "one")
-    (found,) = composed("both", {("capital", "date"): [given]}, made(backbone).bank)
-    assert replace(found, turns=given.turns) == given
-
-
-def test_of_lines_with_splits_those_for_training_count(tmp_path: Path) -> None:
-    turns = [{"procedure": "capital", "response": ""}, {"procedure": "date", "response": "x"}]
-    rows = [{"query": split, "turns": turns, "split": split} for split in ("train", "test", "validation")]
-    (tmp_path / "pairs.jsonl").write_text("\n".join(map(json.dumps, rows)), "utf-8")
-    (own,) = read_pairs(tmp_path / "pairs.jsonl").values()
-    assert [example.query for example in own] == ["train"]
 
 
 @pytest.mark.parametrize("width", [1, 2])

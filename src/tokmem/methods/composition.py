@@ -12,7 +12,6 @@ chooses it.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol, TypeAlias
 
@@ -84,14 +83,13 @@ class Composing(ClosedMemory, Protocol):
 def read_pairs(path: Path) -> dict[tuple[str, ...], list[Example]]:
     """Reads examples of several procedures from JSON lines, by these procedures.
 
-    A line has `query` and `turns`. The last turn has the response of all; the others have an empty one. If
-    lines have a split, those of the split `train` count.
+    A line has `query` and `turns`. The last turn has the response of all; the others have an empty one.
 
     Raises:
         DataError: a line is not valid.
     """
     pairs: dict[tuple[str, ...], list[Example]] = {}
-    for example in read_jsonl(path, "train"):
+    for example in read_jsonl(path):
         pairs.setdefault(tuple(turn.procedure for turn in example.turns), []).append(example)
     return pairs
 
@@ -127,7 +125,7 @@ def composed(name: str, pairs: Compositions, bank: Bank) -> list[Example]:
             if len(responses) != 1:
                 got = f"{len(responses)} responses of {', '.join(names)} to {example.query!r:.60}"
                 raise DataError(got, "one response, which they make together")
-            examples.append(replace(example, turns=(*silent, Turn(name, *responses))))
+            examples.append(Example(example.query, (*silent, Turn(name, *responses)), example.instruction))
     if not examples:
         raise DataError("no examples of any pair", "some", "several pairs teach what they have in common")
     return examples
