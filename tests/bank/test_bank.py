@@ -116,6 +116,15 @@ def test_merge_keeps_free_ids_and_gives_new_ones_for_taken_ones(coupled: bool) -
     assert ours.fresh_names == ("new0", "new1", "new2", "their old1", "far")
 
 
+def test_new_ids_of_a_merge_take_no_id_that_a_later_procedure_keeps() -> None:
+    ours, theirs = (tiny_bank(True, "auto", frozen=count, fresh=0) for count in (1, 2))
+    for name in theirs.names:
+        theirs.rename(name, f"their {name}")
+    ours.merge(theirs)
+    assert ours.memory == {"old0": (90,), "their old0": (92,), "their old1": (91,)}
+    assert theirs.memory["their old1"] == (91,)
+
+
 def test_a_merge_that_fails_changes_nothing() -> None:
     ours = tiny_bank(True, "spare", fresh=3)
     theirs = tiny_bank(True, "spare", frozen=0, fresh=3, seed=1)

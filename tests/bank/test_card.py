@@ -15,7 +15,7 @@ from tokmem.bank.card import card, rows_checksum, scores_note
 from tokmem.bank.facts import Origin
 from tokmem.bank.policy import ClosedForm
 from tokmem.bank.statistics import Statistics
-from tokmem.records import counted
+from tokmem.records import Procedure, counted
 
 ORIGIN = Origin("mini", "f1", "c1", {"prompt": "query", "license": "Apache-2.0"}, {}, "abc")
 SCORES = scores_note({"routing_accuracy": 87.5, "rouge_l": 61.25, "exact_match": 50.0}, 8, "e1")
@@ -57,6 +57,15 @@ def test_the_text_names_the_facts_and_how_to_load_the_bank(bank: Bank) -> None:
         assert part in text
     for name in bank.names:
         assert f"| `{name}` | {bank.slots.ids(name)[0]} |" in text
+
+
+def test_signs_of_markdown_and_yaml_in_names_break_neither_table_nor_front_matter() -> None:
+    bank = Bank(DIM, tiny_bank(True, "auto").slots.space)
+    bank.add([Procedure("a|b"), Procedure("c`d")], torch.zeros(2, 1, DIM))
+    text = card(bank, replace(ORIGIN, backbone="my: model #2", training={"license": "a: b"}))
+    assert "| `a\\|b` | 90 |  |" in text
+    assert "| `` c`d `` | 91 |  |" in text
+    assert (front(text)["base_model"], front(text)["license"]) == ("my: model #2", "a: b")
 
 
 def test_an_unknown_licence_is_not_guessed(bank: Bank) -> None:

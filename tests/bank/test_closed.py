@@ -89,6 +89,15 @@ def test_every_order_of_arrival_gives_the_same_bank() -> None:
             assert_same(bank, whole)
 
 
+def test_an_emptied_bank_computes_the_addresses_that_it_takes_over() -> None:
+    bank = learn(empty(), NAMES[:2])
+    bank.remove(NAMES[:2])
+    bank.merge(learn(empty(), NAMES[2:]))
+    before = address(bank)
+    close(bank)
+    assert all(torch.equal(row, before[name]) for name, row in address(bank).items())
+
+
 def test_the_gate_is_made_once_and_anew_after_a_change() -> None:
     bank = learn(empty(), NAMES[:4])
     first = gate_of(bank)

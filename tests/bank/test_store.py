@@ -146,6 +146,46 @@ def test_a_full_disk_leaves_the_old_bank(saved: Path, monkeypatch: pytest.Monkey
     assert [path.name for path in saved.parent.iterdir()] == ["bank"]
 
 
+def deep(levels: int) -> object:
+    return {"in": deep(levels - 1)} if levels else 0
+
+
+@pytest.mark.parametrize(
+    "notes",
+    [{"loss": float("nan")}, {"file": Path("a")}, {"text": "\ud800"}, {"deep": deep(100)}],
+    ids=["not a number", "a path", "half a character", "too deep"],
+)
+def test_notes_that_no_reader_would_take_are_refused_and_the_old_bank_stays(
+    bank: Bank, saved: Path, notes: dict[str, object]
+) -> None:
+    before = {file.name: file.read_bytes() for file in saved.iterdir()}
+    with pytest.raises(BankError, match="cannot be saved"):
+        save_bank(bank, saved, Origin("mini", "f1", training=notes))
+    assert {file.name: file.read_bytes() for file in saved.iterdir()} == before
+
+
+def test_a_bank_that_was_merged_a_hundred_times_loads(bank: Bank, tmp_path: Path) -> None:
+    origin = ORIGIN
+    for number in range(100):
+        origin = origin.merged(Origin("mini", "f1", training={"trained_on": [str(number)]}))
+    save_bank(bank, tmp_path / "bank", origin)
+    parts = load_bank(tmp_path / "bank")[1].training["merged"]
+    assert parts[0] == {"lr": 5e-3, "rounds": {"2": "b", "10": "a"}}
+    assert [part["trained_on"] for part in parts[1:]] == [[str(number)] for number in range(100)]
+
+
+def test_what_came_after_a_merge_and_notes_of_any_kind_are_merged_too() -> None:
+    first, second = (Origin("mini", "f1", training={"n": n, "license": ["mit"]}) for n in (1, 2))
+    both = first.merged(second)
+    later = Origin("mini", "f1", training={**both.training, "trained_on": ["3"]})
+    found = later.merged(Origin("mini", "f1", training={"n": 4})).training
+    parts = [{"n": 1, "license": ["mit"]}, {"n": 2, "license": ["mit"]}, {"trained_on": ["3"]}, {"n": 4}]
+    assert found == {"merged": parts}
+    taught = (Origin("mini", "f1", training={"lessons": {name: {"procedure": name}}}) for name in "ab")
+    assert [*next(taught).merged(next(taught)).training["lessons"]] == ["a", "b"]
+    assert both.training["license"] == ["mit"]
+
+
 def test_a_bank_replaces_an_older_one_as_a_whole(saved: Path) -> None:
     save_bank(tiny_bank(True, "auto"), saved, ORIGIN)
     loaded, _ = load_bank(saved)

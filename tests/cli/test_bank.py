@@ -97,6 +97,7 @@ def test_a_change_in_place_waits_for_other_writers(
 ) -> None:
     """The lock is held from the reading of the bank to its saving."""
     assert cli("bank", "slice", bank, "upper", "capital", "--out", "mine").exit_code == 0
+    assert cli("bank", "slice", bank, "upper", "--out", "other").exit_code == 0
     held: list[Path] = []
 
     @contextmanager
@@ -111,9 +112,37 @@ def test_a_change_in_place_waits_for_other_writers(
         ("add", "mine", "--name", "new", "--backbone", model),
         ("rename", "mine", "new", "old"),
         ("remove", "mine", "old"),
+        ("slice", "mine", "capital", "--out", "mine"),
+        ("merge", "mine", "other", "--out", "mine"),
     ):
         assert cli("bank", *arguments).exit_code == 0
-    assert held == [Path("mine")] * 3
+    assert held == [Path("mine")] * 5
+
+
+@pytest.mark.usefixtures("untouched")
+def test_every_command_makes_the_folders_above_a_new_bank(cli: Cli, bank: Path, model: Path) -> None:
+    for number, arguments in enumerate(
+        (
+            ("add", bank, "--name", "new", "--backbone", model),
+            ("rename", bank, "upper", "loud"),
+            ("remove", bank, "upper"),
+            ("slice", bank, "upper"),
+        )
+    ):
+        done = cli("bank", *arguments, "--out", f"above/{number}/bank")
+        assert done.exit_code == 0, done.output
+
+
+def test_options_that_nothing_reads_are_refused(cli: Cli, bank: Path) -> None:
+    Path("p.jsonl").write_text('{"name": "new"}')
+    for arguments, told in (
+        (("--name", "new", "--lr", 0.1), "--lr without --examples"),
+        (("--procedures", "p.jsonl", "--description", "d"), "--description beside --procedures"),
+    ):
+        done = cli("bank", "add", bank, *arguments, "--out", "more")
+        assert done.exit_code == 2
+        assert told in done.stderr
+    assert not Path("more").exists()
 
 
 def test_new_procedures_learn_from_examples_without_an_option(

@@ -91,6 +91,31 @@ def test_a_procedure_that_was_renamed_is_learned_again(cli: Cli, prompt: Path, m
     assert list(origin.training["lessons"]) == ["shout"]
 
 
+def test_another_procedure_of_the_name_is_not_taken_for_the_lesson(
+    cli: Cli, prompt: Path, model: Path
+) -> None:
+    args = ("learn", prompt, "--bank", "bank", "--yes", *FAST, "--backbone", model)
+    assert cli(*args).exit_code == 0
+    assert cli("bank", "remove", "bank", "shout").exit_code == 0
+    rows = [{"query": query, "procedure": "shout", "response": "no"} for query in QUERIES]
+    Path("rows.jsonl").write_text("\n".join(map(json.dumps, rows)), "utf-8")
+    add = ("bank", "add", "bank", "--name", "shout", "--examples", "rows.jsonl", "--epochs", 1)
+    assert cli(*add, "--backbone", model).exit_code == 0
+    again = cli(*args)
+    assert "learned already" not in again.stdout
+    assert "'shout', which the bank has from another lesson" in again.stderr
+
+
+def test_a_merged_bank_knows_its_lessons(cli: Cli, learned: Path, prompt: Path, model: Path) -> None:
+    Path("polite.txt").write_text("Answer politely.", "utf-8")
+    end = ("--yes", *FAST, "--backbone", model)
+    assert cli("learn", "polite.txt", "--bank", "other", *end).exit_code == 0
+    assert cli("bank", "merge", learned, "other", "--out", "both").exit_code == 0
+    done = cli("learn", prompt, "polite.txt", "--bank", "both", *end)
+    assert done.exit_code == 0, done.output
+    assert "2 procedures are learned already" in done.stdout
+
+
 @pytest.mark.parametrize("changed", [("--epochs", 3), ("--width", 2), ("--start", "mean"), ("--lr", 0.01)])
 def test_other_training_of_a_learned_lesson_is_refused(
     cli: Cli, learned: Path, model: Path, changed: tuple[object, ...]
@@ -224,6 +249,22 @@ def test_what_is_skipped_must_be_there_and_not_all(cli: Cli, prompt: Path, skip:
     refused = cli("learn", prompt, "--bank", "bank", "--backbone", "no-such-model", "--skip", skip)
     assert refused.exit_code == 2
     assert message in refused.output
+
+
+def test_a_folder_that_cannot_become_the_bank_is_refused_before_any_work(
+    cli: Cli, prompt: Path, learned: Path, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Path("file").write_text("x")
+    end = ("--yes", *FAST, "--backbone", model)
+    done = cli("learn", prompt, "--bank", "file", *end)
+    assert done.exit_code == 2
+    assert "file is a file" in done.stderr
+    assert "prompt tokens" not in done.output
+    assert not Path("file.lessons").exists()
+    monkeypatch.chdir(learned)
+    done = cli("learn", f"../{prompt}", "--bank", ".", "--yes", "--backbone", model)
+    assert done.exit_code == 2
+    assert "is the working folder" in done.stderr
 
 
 def test_a_broken_source_is_refused_before_the_backbone_loads(cli: Cli) -> None:

@@ -121,7 +121,10 @@ def test_addresses_are_computed_unless_something_else_is_asked_for(
     assert (kept["coupled"], "closed_form" in kept) == (coupled, closed), "the kind of the bank"
 
 
-@pytest.mark.parametrize(("asked", "read"), [((), 16), (("--stand-ins", 2), 2), (("--stand-ins", 0), 0)])
+@pytest.mark.parametrize(
+    ("asked", "read"),
+    [((), 16), (("--addresses", "closed"), 16), (("--stand-ins", 2), 2), (("--stand-ins", 0), 0)],
+)
 def test_instructions_are_read_with_stand_in_queries(
     cli: Cli, model: Path, corpus: Path, asked: tuple[str, ...], read: int
 ) -> None:
@@ -159,6 +162,9 @@ def test_instructions_are_read_with_stand_in_queries(
     assert f"--stand-ins 7 and a bank whose addresses are computed with {read}" in " ".join(
         refused.stderr.split()
     )
+    refused = cli("train", corpus, *few, "--load-task-tokens", bank, "--addresses", "trained")
+    assert refused.exit_code == 2
+    assert "--addresses trained and a bank that computes" in " ".join(refused.stderr.split())
 
 
 def test_closed_addresses_and_what_excludes_them_are_refused_together(

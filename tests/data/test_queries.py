@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tokmem.data.queries import read_queries
+from tokmem.data.queries import parse_queries, read_queries
 from tokmem.errors import DataError
 
 
@@ -55,3 +55,15 @@ def test_a_row_without_text_is_refused_by_its_line(tmp_path: Path, row: object) 
 def test_a_part_that_is_none_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="`content`"):
         read_queries(write(tmp_path / "q.jsonl", chat(["text"])))
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le"])
+def test_another_encoding_is_named(tmp_path: Path, encoding: str) -> None:
+    path = tmp_path / "q.txt"
+    path.write_bytes("one\ntwo\n".encode(encoding))
+    with pytest.raises(DataError, match=r"q\.txt: the text is in UTF-16"):
+        read_queries(path)
+
+
+def test_a_byte_order_mark_of_piped_text_is_no_part_of_a_query() -> None:
+    assert [one.query for one in parse_queries("\ufeffone\ntwo\n", "standard input")] == ["one", "two"]

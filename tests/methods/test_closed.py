@@ -611,6 +611,36 @@ def test_corrections_keep_what_the_bank_knows_of_its_training(backbone: Backbone
     assert load_bank(tmp_path / "bank")[1].training["seed"] == 3
 
 
+def test_corrections_go_into_the_bank_that_another_process_has_saved_meanwhile(
+    backbone: Backbone, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    learn(memory(backbone), "date", "sum", "river").save(tmp_path / "bank")
+    corrections = Corrections(TokMem.load(tmp_path / "bank", backbone), tmp_path / "bank")
+    for name in ("sum", "river"):
+        corrections.add(Example("Italy"), name)
+    other = learn(TokMem.load(tmp_path / "bank", backbone), "capital")
+    other.remove("river")
+    other.save(tmp_path / "bank")
+    assert corrections.learn() == 1
+    assert "a correction to river is lost" in caplog.text
+    bank = load_bank(tmp_path / "bank")[0]
+    assert bank.names == ("date", "sum", "capital")
+    assert bank.statistics is not None
+    assert other.bank.statistics is not None
+    assert bank.statistics.counts["sum"] > other.bank.statistics.counts["sum"]
+    corrections.add(Example("Italy"), "capital")
+    assert corrections.learn() == 1, "it knows the new bank"
+
+
+def test_a_training_that_is_refused_leaves_no_new_procedure(backbone: Backbone, tmp_path: Path) -> None:
+    learn(memory(backbone), "date", "sum").save(tmp_path / "bank")
+    made = TokMem.load(tmp_path / "bank", backbone, prompt="query")
+    with pytest.raises(BankError, match="statistics with prompt mode query"):
+        made.fit({"new": [("France", "Paris"), ("Italy", "Rome")]})
+    assert [*made] == ["date", "sum"]
+    assert made.bank.slots.retired == ()
+
+
 _CHAIN = [Example(q, (Turn("date", f"{q}!"), Turn("sum", q[::-1]))) for q in QUERIES]
 _GROUPS = [*examples("date", queries=QUERIES[:2]), *examples("sum", "river")]
 

@@ -19,6 +19,8 @@ from tokmem.recall.settings import RecallSettings
 from tokmem.records import Example, Procedure, Turn
 from tokmem.train.settings import FitSettings
 
+SCHEMA = {"type": "object", "properties": {"city": {"type": "string"}}}
+
 CITIES = {"France": "Paris", "a country": "the capital", "Today": "26 Jul"}
 SETTINGS = FitSettings(lr=0.05, epochs=2)
 RECALL = RecallSettings(max_new_tokens=8)
@@ -211,6 +213,39 @@ def test_the_base_method_answers_without_a_bank(backbone: Backbone) -> None:
     answers = base.answer(examples("a"), forced=True)
     assert [(a.turns, a.route) for a in answers] == [((), None)] * 3
     assert all(a.response == a.text for a in answers)
+
+
+@pytest.mark.parametrize(
+    "tool",
+    [
+        {"name": "w", "description": "d", "input_schema": SCHEMA},
+        {"name": "w", "description": "d", "parameters": None, "inputSchema": SCHEMA},
+        {"type": "function", "name": "w", "description": "d", "parameters": SCHEMA},
+        {"name": "w", "title": "W", "description": "d"},
+    ],
+)
+def test_a_tool_is_one_procedure_alone_and_in_a_list(backbone: Backbone, tool: dict[str, Any]) -> None:
+    schema = None if "title" in tool else SCHEMA
+    for given in (tool, [tool]):
+        memory = TokMem(backbone)
+        memory.add(given)
+        assert memory.procedures == {"w": Procedure("w", "d", schema)}
+
+
+def test_a_long_name_in_the_place_of_examples_is_told(backbone: Backbone) -> None:
+    memory = TokMem(backbone)
+    memory.add("n" * 300)
+    with pytest.raises(DataError, match="as examples"):
+        memory.fit("n" * 300)
+
+
+def test_a_lesson_is_of_the_procedure_that_learned_it(backbone: Backbone) -> None:
+    memory = TokMem(backbone)
+    memory.add(["a", "b", "c"])
+    memory.history = {"seed": 3, "lessons": {"a": {}, "b": {}, "c": {}}}
+    memory.remove("a")
+    memory.rename("b", "a")
+    assert memory.history == {"seed": 3, "lessons": {"c": {}}}
 
 
 def test_learning_a_known_procedure_goes_on_from_its_rows(backbone: Backbone) -> None:

@@ -149,6 +149,23 @@ def test_a_name_with_a_plus_sign_is_one_procedure(backbone: Backbone, tmp_path: 
     assert [turn.procedure for turn in answer.turns] == ["capital+date"]
 
 
+def test_names_with_plus_signs_are_composed_too(backbone: Backbone, tmp_path: Path) -> None:
+    made = memory(backbone, addresses="trained")
+    made.add(["c++", "a+b", "c", "a", "date"])
+
+    def forced(name: str) -> object:
+        return Conversation(made, tmp_path, forced=[name]).forced[0]
+
+    assert forced("c++") == "c++"
+    assert forced("c+++a+b") == ("c++", "a+b")
+    assert forced("date + c++ + c") == ("date", "c++", "c")
+    with pytest.raises(TokMemError, match=r"procedure 'dat' is not in the bank .close: date"):
+        forced("c+++dat")
+    made.add("b")
+    with pytest.raises(TokMemError, match=r"may be 'a' and 'b' and 'c' or 'a\+b' and 'c'; .* rename one"):
+        forced("a+b+c")
+
+
 def test_parts_may_have_blanks_and_stand_there_once(backbone: Backbone, tmp_path: Path) -> None:
     made = learn(memory(backbone), *NAMES)
     assert Conversation(made, tmp_path, forced=["capital + date"]).forced == [("capital", "date")]

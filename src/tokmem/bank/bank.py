@@ -356,12 +356,18 @@ class Bank(nn.Module):
             raise BankError(
                 f"procedure {both[0]!r} in both banks", "distinct names", "rename one of them first"
             )
-        alone, statistics = not len(self) or not names, merged_statistics(self, other, names)
+        statistics, earlier = merged_statistics(self, other, names), self.statistics
+        alone = not names or not (
+            len(self) or (earlier and earlier.freedom)
+        )  # nothing that others competed with
         planned = copy.deepcopy(self.slots)  # errors must come before this bank changes
-        for name in names:
+        taken = {*planned.token_ids, *planned.retired}
+        clashes = {name: bool(taken.intersection(other.slots.ids(name))) for name in names}
+        for name in sorted(
+            names, key=clashes.__getitem__
+        ):  # new ids come last: they take no id of the others
             ids = other.slots.ids(name)
-            free = not set(ids) & {*planned.token_ids, *planned.retired}
-            planned.add([name], len(ids), [ids] if free else None)
+            planned.add([name], len(ids), None if clashes[name] else [ids])
         device = self.steering.frozen.device
         for name in names:
             address, steering = (rows[None].to(device) for rows in other.rows(name))

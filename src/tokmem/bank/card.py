@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import json
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -23,6 +25,8 @@ SCORES = {
     "call_exact": "all calls exact",
 }
 """The scores, in percent, that a card shows, and what it calls them."""
+
+_PLAIN = re.compile(r"[A-Za-z][\w./-]*")
 
 _USE = """from tokmem import TokMem
 
@@ -57,13 +61,12 @@ def card(bank: Bank, origin: Origin) -> str:
     training = origin.training
     license = training.get("license")
     source = f", from the GGUF file with SHA-256 `{origin.source_sha256}`" if origin.source_sha256 else ""
-    rows = "\n".join(
-        f"| `{n}` | {', '.join(map(str, bank.slots.ids(n)))} | {_one_line(bank.procedures[n].description)} |"
-        for n in bank.names
-    )
+    ids = {n: ", ".join(map(str, bank.slots.ids(n))) for n in bank.names}
+    described = {n: _one_line(bank.procedures[n].description) for n in bank.names}
+    rows = "\n".join(f"| {_code(n)} | {ids[n]} | {described[n]} |" for n in bank.names)
     return f"""---
 library_name: tokmem
-{f"license: {str(license).lower()}{chr(10)}" if license else ""}base_model: {origin.backbone}
+{f"license: {_yaml(str(license).lower())}{chr(10)}" if license else ""}base_model: {_yaml(origin.backbone)}
 base_model_relation: adapter
 tags: [tokmem, procedural-memory]
 ---
@@ -172,6 +175,20 @@ def _limits(bank: Bank, training: Mapping[str, Any]) -> str:
             + (kept if bank.statistics is not None or bank.states else ""),
         )
     )
+
+
+def _code(name: str) -> str:
+    """A name as code in a table, whatever signs of Markdown it holds."""
+    fence = "`"
+    while fence in name:
+        fence += "`"
+    blank = " " if len(fence) > 1 else ""
+    return f"{fence}{blank}{_one_line(name)}{blank}{fence}"
+
+
+def _yaml(text: str) -> str:
+    """A text as a value in YAML, in quotes where it could be read as something else."""
+    return text if _PLAIN.fullmatch(text) else json.dumps(text, ensure_ascii=False)
 
 
 def _one_line(text: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -13,12 +13,15 @@ from tokmem.bank.schema import check_facts
 from tokmem.errors import BankError, TokMemError
 from tokmem.files import check_format, read_object, recover_folder
 from tokmem.locks import lock_folder
+from tokmem.strict_json import parse_json
 from tokmem.tensors import read_whole
 
 T = TypeVar("T")
 FORMAT = 3  # brought statistics
 TENSORS, STATISTICS, FACTS, CARD = "bank.safetensors", "statistics.safetensors", "bank.json", "README.md"
 FILES = (FACTS, TENSORS, STATISTICS, CARD)
+_COMMON = ("prompt", "adapter", "call_style", "license")  # of merged banks, where they agree
+LESSONS = "lessons"  # in `training`: a card for each procedure that was learned from a lesson
 
 
 @dataclass(frozen=True)
@@ -58,12 +61,42 @@ class Origin:
         styles = [one.training.get("call_style", "plain") for one in (self, other)]
         if styles[0] != styles[1]:
             raise BankError(f"banks of the call styles {' and '.join(styles)}", "banks of one call style")
-        training: dict[str, Any] = {"merged": [dict(self.training), dict(other.training)]}
-        for name in ("prompt", "adapter", "call_style", "license"):
-            values = {one.training.get(name) for one in (self, other)}
-            if len(values) == 1 and None not in values:
-                training[name] = values.pop()
+        training: dict[str, Any] = {"merged": [*_trainings(self.training), *_trainings(other.training)]}
+        for name in _COMMON:
+            first, second = (one.training.get(name) for one in (self, other))
+            if first is not None and first == second:
+                training[name] = first
+        if lessons := {**_lessons(self.training), **_lessons(other.training)}:
+            training[LESSONS] = lessons
         return replace(self, training=training)
+
+
+def with_lessons_of(training: Mapping[str, Any], names: Collection[str]) -> dict[str, Any]:
+    """The notes of a training without the lessons of procedures that are not among `names`.
+
+    Where a procedure was removed or renamed, another one may take its name, which did not learn its lesson.
+    """
+    kept = {name: card for name, card in _lessons(training).items() if name in names}
+    return {**training, LESSONS: kept} if LESSONS in training else dict(training)
+
+
+def _lessons(training: Mapping[str, Any]) -> Mapping[str, Any]:
+    found = training.get(LESSONS)
+    return found if isinstance(found, Mapping) else {}
+
+
+def _trainings(training: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """The trainings of a bank: those of the banks that were merged, without nesting, and what came after."""
+    parts = training.get("merged")
+    if not isinstance(parts, list):
+        yield dict(training)
+        return
+    for part in parts:
+        yield from _trainings(part)
+    if later := {
+        name: value for name, value in training.items() if name not in ("merged", LESSONS, *_COMMON)
+    }:
+        yield later
 
 
 def read_facts(folder: Path) -> dict[str, Any]:
@@ -130,6 +163,21 @@ def checked_facts(folder: Path) -> dict[str, Any]:
         )
     check_facts(facts, path)
     return facts
+
+
+def as_read_back(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """The entries of `bank.json` as a reader will find them.
+
+    Raises:
+        BankError: JSON cannot hold them, or no reader would take them.
+    """
+    try:
+        read: dict[str, Any] = parse_json(json.dumps(facts, allow_nan=False))
+    except (TypeError, ValueError, RecursionError) as error:
+        raise BankError(
+            f"a bank that cannot be saved: {error}", "notes of texts, finite numbers, lists and objects"
+        ) from error
+    return read
 
 
 def digest(facts: Mapping[str, Any]) -> str:

@@ -26,6 +26,7 @@ from tokmem.bank.facts import (
     STATISTICS,
     TENSORS,
     Origin,
+    as_read_back,
     checked_facts,
     digest,
     read_settled,
@@ -43,8 +44,8 @@ def save_bank(bank: Bank, folder: Path, origin: Origin) -> None:
     """Writes a bank as a folder; it replaces an older bank as a whole.
 
     Raises:
-        TokMemError: the disk is full, or `folder` is a file or holds anything but a bank; what was there is
-            unchanged.
+        TokMemError: the disk is full, `folder` is a file or holds anything but a bank, or JSON cannot hold
+            the origin; what was there is unchanged.
     """
     tensors = {"steering": bank.steering.rows().cpu().contiguous()}
     if not bank.coupled:
@@ -58,7 +59,7 @@ def save_bank(bank: Bank, folder: Path, origin: Origin) -> None:
         if bank.statistics is not None:
             (draft / STATISTICS).write_bytes(save(bank.statistics.tensors()))
             checksums["statistics"] = _sha256(draft / STATISTICS)
-        facts = json.loads(json.dumps(_facts(bank, origin) | checksums))
+        facts = as_read_back(_facts(bank, origin) | checksums)
         facts["digest"] = digest(facts)
         (draft / FACTS).write_text(json.dumps(facts, indent=1, ensure_ascii=False) + "\n", "utf-8")
         (draft / CARD).write_text(card(bank, origin), "utf-8")

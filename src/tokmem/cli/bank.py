@@ -99,6 +99,7 @@ def add(
 ) -> None:
     """Add procedures to a bank: rows start from descriptions, and train if there are examples."""
     new = _new_procedures(name, description, procedures)
+    _refuse_unread(given(ctx), examples)
     bank, origin = _load(folder)
     if examples is not None:
         _require_examples({procedure.name for procedure in new}, name, examples)
@@ -106,7 +107,7 @@ def add(
         raise ConfigError(f"a bank that computes its addresses, {folder}", "--examples of each procedure")
     config = bank_config(folder, origin, {"start": "description", **given(ctx)})
     backbone = load(config.backbone)
-    with lock_folder(out or folder):
+    with _locked(out or folder):
         memory = memory_of(folder, backbone, start=config.start, width=config.width)
         memory.add(new)
         if examples is not None:
@@ -134,7 +135,7 @@ def compose(
     pairs = read_pairs(examples)
     composed(name, pairs, bank)  # so that wrong pairs are refused before the backbone loads
     config = bank_config(folder, origin, given(ctx))
-    with lock_folder(out or folder):
+    with _locked(out or folder):
         memory = memory_of(folder, load(config.backbone))
         memory.compose(name, pairs, **training_given(config, given(ctx)))
         _save(memory.bank, out or folder, replace(origin, training=memory.history), folder)
@@ -159,6 +160,14 @@ def _require_examples(new: set[str], name: str | None, file: Path) -> None:
         )
 
 
+def _refuse_unread(settings: dict[str, str], examples: Path | None) -> None:
+    """Refuses options of training if there is nothing to train on."""
+    stray = next((key for key in settings if key.startswith("training.")), None)
+    if examples is None and stray is not None:
+        got = f"{FLAGS.options()[stray]} without --examples"
+        raise ConfigError(got, "both", "leave it out, or give examples to train on")
+
+
 def _new_procedures(name: str | None, description: str, file: Path | None) -> list[Procedure]:
     """Reads the procedures to add, and checks their schemas."""
     from tokmem.data import read_procedures
@@ -166,6 +175,8 @@ def _new_procedures(name: str | None, description: str, file: Path | None) -> li
 
     if (name is None) == (file is None):
         raise ConfigError("neither --name nor --procedures, or both", "one of them")
+    if file is not None and description:
+        raise ConfigError("--description beside --procedures", "descriptions in the file", "leave it out")
     new = [Procedure(name or "", description)] if file is None else list(read_procedures(file))
     if not new:
         raise DataError(f"no procedures in {file}", "one JSON object a line")
@@ -193,8 +204,9 @@ def rename(
 
 def slice_(folder: BankFolder, names: Names, out: Out) -> None:
     """Make a bank of some of the procedures, rows and token ids unchanged."""
-    bank, origin = _load(folder)
-    _save(bank.slice(names), out, origin, folder)
+    with _locked(out):
+        bank, origin = _load(folder)
+        _save(bank.slice(names), out, origin, folder)
 
 
 def merge(
@@ -203,20 +215,29 @@ def merge(
     out: Out,
 ) -> None:
     """Merge two banks of one backbone; clashing token ids of the second are given again."""
-    bank, origin = _load(folder)
-    same = {name: getattr(origin, name) for name in ("fingerprint", "chat", "configuration")}
-    second, second_origin = _load(other, **same)
-    bank.merge(second)
-    _save(bank, out, origin.merged(second_origin), folder, other)
+    with _locked(out):
+        bank, origin = _load(folder)
+        same = {name: getattr(origin, name) for name in ("fingerprint", "chat", "configuration")}
+        second, second_origin = _load(other, **same)
+        bank.merge(second)
+        _save(bank, out, origin.merged(second_origin), folder, other)
 
 
 @contextmanager
 def _edited(folder: Path, out: Path | None) -> Iterator[Bank]:
     """Gives a bank to change, and saves it after the block. Another editor of the bank waits."""
-    with lock_folder(out or folder):
+    with _locked(out or folder):
         bank, origin = _load(folder)
         yield bank
         _save(bank, out or folder, origin, folder)
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Lets no other command write a folder within the block; makes the folder above it if there is none."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with lock_folder(folder):
+        yield
 
 
 def _load(folder: Path, **same: Any) -> tuple[Bank, Origin]:
@@ -227,11 +248,12 @@ def _load(folder: Path, **same: Any) -> tuple[Bank, Origin]:
 
 def _save(bank: Bank, out: Path, origin: Origin, *inputs: Path) -> None:
     """Saves a bank; refuses a folder that exists, unless it is empty or an input."""
+    from tokmem.bank.facts import with_lessons_of
     from tokmem.bank.store import save_bank
     from tokmem.records import counted
 
     empty = not out.exists() or (out.is_dir() and not any(out.iterdir()))
     if not empty and out.resolve() not in [folder.resolve() for folder in inputs]:
         raise BankError(f"{out} exists already", "a new folder, or that of an input", "choose another --out")
-    save_bank(bank, out, origin)
+    save_bank(bank, out, replace(origin, training=with_lessons_of(origin.training, bank.names)))
     console().print(f"{counted(len(bank))} in {out}", markup=False)

@@ -17,6 +17,7 @@ from tokmem.cli.inputs import input_file
 from tokmem.cli.memory import FASTEST, bank_config, bank_itself, for_speed
 from tokmem.cli.shared import command_line, console, load, show_json, show_table
 from tokmem.errors import ConfigError
+from tokmem.files import check_replaceable
 from tokmem.locks import lock_folder
 from tokmem.records import counted
 
@@ -89,6 +90,7 @@ def learn(
     The frozen backbone with the text in its prompt is the teacher; a memory token learns to stand for the
     text. What is finished stays in a folder beside the bank: the same command goes on after an interruption.
     """
+    from tokmem.bank.facts import FILES
     from tokmem.data.queries import read_queries
     from tokmem.methods.lessons.settings import LessonSettings
     from tokmem.methods.lessons.teach import identity, recipe, teach
@@ -100,6 +102,7 @@ def learn(
     asked = read_queries(queries) if queries else []
     if bank.is_dir():
         bank = bank_itself(bank) or bank
+    check_replaceable(bank, FILES)  # before long work
     with nullcontext() if dry_run else _locked(bank):
         memory, notes, config = _open(bank, given(ctx))
         # A procedure may have been removed or renamed since its lesson.

@@ -194,7 +194,7 @@ def _choose_tokens(settings: dict[str, str]) -> None:
         coupled, addresses = bank.coupled, "trained" if bank.statistics is None else "closed"
     settings["methods"] = quoted(["tokmem" if coupled else "tokmem_dc"])
     settings.setdefault("addresses", addresses)
-    if settings["addresses"] == "closed" and "load_task_tokens" not in settings:
+    if parse_yaml(settings["addresses"], "--addresses") == "closed" and "load_task_tokens" not in settings:
         settings.setdefault("stand_ins", str(STAND_INS))
 
 
@@ -264,6 +264,9 @@ def _keep_policy(settings: Mapping[str, str], own: Mapping[str, Any]) -> None:
     Raises:
         ConfigError: an option differs from what the bank keeps.
     """
+    if parse_yaml(settings.get("addresses", "closed"), "--addresses") != "closed":
+        got = "--addresses trained and a bank that computes its addresses"
+        raise ConfigError(got, "closed", "leave the option out, or train a new bank")
     for key, value in own.items():
         if key in settings and (asked := parse_yaml(settings[key], f"--{key}")) != value:
             raise ConfigError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -17,6 +18,7 @@ ExampleLike: TypeAlias = Example | Pair | Mapping[str, str]
 ExamplesLike: TypeAlias = str | Path | Mapping[str, Sequence[Pair]] | Iterable[ExampleLike]
 
 _PROCEDURE = "a name, a Procedure, an OpenAI or MCP tool, or a list of these"
+_SCHEMAS = ("parameters", "inputSchema", "input_schema")  # of OpenAI, MCP and Anthropic
 _ROW = {"query", "response", "instruction", "procedure"}
 _EXAMPLE = 'an Example, a pair (query, response), or {"query": ..., "response": ...}'
 
@@ -56,10 +58,7 @@ def _is_tool(given: Mapping[str, Any]) -> bool:
     """Whether a mapping describes one tool. A mapping of names to descriptions holds text alone."""
     return isinstance(given.get("function"), Mapping) or (
         "name" in given
-        and (
-            any(isinstance(given.get(key), Mapping) for key in ("parameters", "inputSchema"))
-            or given.keys() == {"name", "description"}
-        )
+        and ("description" in given or any(isinstance(given.get(key), Mapping) for key in _SCHEMAS))
     )
 
 
@@ -73,7 +72,7 @@ def _procedure(given: ProcedureLike) -> Procedure:
     tool = given.get("function", given)
     if not isinstance(tool, Mapping) or not isinstance(tool.get("name"), str):
         raise DataError(f"a tool without a name: {str(given)[:80]}", '{"name": ..., "description": ...}')
-    schema = tool.get("parameters", tool.get("inputSchema"))
+    schema = next((tool[key] for key in _SCHEMAS if tool.get(key) is not None), None)
     return Procedure(tool["name"], tool.get("description") or "", schema)
 
 
@@ -93,7 +92,8 @@ def as_examples(
     Raises:
         DataError: something in it is none of these, or nothing says which procedure the pairs are of.
     """
-    if isinstance(given, str) and given in known and not Path(given).exists():
+    # A name may be too long for a path: `exists` says no to it, and that of `Path` raises OSError.
+    if isinstance(given, str) and given in known and not os.path.exists(given):
         raise DataError(f"procedure {given!r} as examples", "examples", f"write procedure={given!r}")
     if isinstance(given, str | Path):
         return list(read_jsonl(Path(given), split, procedure))

@@ -8,7 +8,7 @@ from tokmem.data.calls.files import read_calls
 from tokmem.data.fields import expect, parse_object, read_bytes, take, take_texts
 from tokmem.errors import DataError
 from tokmem.records import Example
-from tokmem.strict_json import parse_json
+from tokmem.strict_json import decode_utf8, parse_json
 
 
 def read_queries(path: Path, instruction: str = "") -> list[Example]:
@@ -29,9 +29,9 @@ def read_queries(path: Path, instruction: str = "") -> list[Example]:
     if kind == ".json":
         return [Example(row.query, instruction=instruction) for row in read_calls(path)]
     try:
-        text = read_bytes(path).decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path} is not UTF-8", "text", "save it as UTF-8") from error
+        text = decode_utf8(read_bytes(path))
+    except ValueError as error:
+        raise DataError(f"{path}: {error}", "text in UTF-8", "save it as UTF-8") from error
     if kind != ".jsonl" and not _holds_objects(text):
         return parse_queries(text, str(path), instruction)
     return [_query(parse_object(line, where), where, instruction) for where, line in _lines(text, str(path))]
@@ -86,7 +86,8 @@ def parse_queries(text: str, source: str, instruction: str = "") -> list[Example
     Raises:
         DataError: there are no queries.
     """
-    return [Example(line.strip(), instruction=instruction) for _, line in _lines(text, source)]
+    lines = _lines(text.removeprefix("\ufeff"), source)  # Windows pipes text with a byte order mark
+    return [Example(line.strip(), instruction=instruction) for _, line in lines]
 
 
 def _lines(text: str, source: str) -> list[tuple[str, str]]:

@@ -8,9 +8,11 @@ from pathlib import Path
 import torch
 
 from tokmem.bank.closed import close
+from tokmem.bank.facts import FACTS
 from tokmem.data.jsonl import example_to_json
 from tokmem.errors import BankError
 from tokmem.locks import lock_folder
+from tokmem.log import logger
 from tokmem.methods.call_states import best_ordinary
 from tokmem.methods.tokmem import TokMem
 from tokmem.model.prefix import last_states
@@ -32,6 +34,7 @@ class Corrections:
         self.memory, self.folder = memory, folder
         self.file = folder.with_name(f"{folder.name}.corrections.jsonl")
         self._waiting: list[tuple[Example, str]] = []
+        self._saved = self._on_disk()
 
     @property
     def computed(self) -> bool:
@@ -67,16 +70,33 @@ class Corrections:
         """Learns the corrections that wait, saves the bank, and returns how many there were.
 
         A query's state counts as often as its procedure needs to win it, at most as often as all states
-        before it.
+        before it. If another process has saved the bank meanwhile, its bank learns them.
         """
-        learned = len(self._waiting)
+        if not self._waiting:
+            return 0
         with lock_folder(self.folder):
-            for query, procedure in self._waiting:
+            if self._on_disk() not in (self._saved, b""):
+                self.memory.restore(self.folder)
+            known = [one for one in self._waiting if self._knows(one[1])]
+            for query, procedure in known:
                 learn_correction(self.memory, query, procedure)
-            if learned:
-                self.memory.save(self.folder)
+            self.memory.save(self.folder)
+            self._saved = self._on_disk()
         self._waiting.clear()
-        return learned
+        return len(known)
+
+    def _on_disk(self) -> bytes:
+        """What the saved bank says of itself, with the checksums of its files; nothing if there is none."""
+        file = self.folder / FACTS
+        return file.read_bytes() if file.is_file() else b""
+
+    def _knows(self, procedure: str) -> bool:
+        """Whether the bank has learned a procedure. Another process may have removed it."""
+        statistics = self.memory.bank.statistics
+        known = statistics is not None and procedure in statistics.counts
+        if not known:
+            logger.warning("a correction to %s is lost: the bank has no such procedure any more", procedure)
+        return known
 
 
 @torch.no_grad()

@@ -10,6 +10,7 @@ from typing import Any, NoReturn, overload
 
 from tokmem.bank.bank import Bank
 from tokmem.bank.card import rows_checksum, scores_note
+from tokmem.bank.facts import with_lessons_of
 from tokmem.bank.store import save_bank
 from tokmem.config.changes import with_changes
 from tokmem.data.calls.parse import calls_of
@@ -147,6 +148,7 @@ class Memory(Exportable, Guesses):
         each = [name for one in names for name in (one if isinstance(one, list | tuple | set) else (one,))]
         self._require(*each)
         self.bank.remove(each)
+        self.history = with_lessons_of(self.history, self.bank.names)
 
     def rename(self, old: str, new: str) -> None:
         """Renames a procedure. Its rows and token ids stay.
@@ -159,6 +161,7 @@ class Memory(Exportable, Guesses):
         if not isinstance(new, str):
             raise DataError(f"{type(new).__name__} {new!r} as a new name", "text")
         self.bank.rename(old, new)
+        self.history = with_lessons_of(self.history, self.bank.names)
 
     @overload
     def recall(

@@ -24,7 +24,7 @@ from tokmem.data.calls.text import CallStyle
 from tokmem.data.chat import Chat
 from tokmem.data.coerce import ExamplesLike, ProcedureLike, as_examples, as_procedures, names_given
 from tokmem.data.encode import Encoder, PromptMode
-from tokmem.errors import ConfigError, DataError
+from tokmem.errors import BankError, ConfigError, DataError
 from tokmem.log import Callbacks, check_callbacks
 from tokmem.methods import closed
 from tokmem.methods.closed import Stage
@@ -270,7 +270,7 @@ class TokMem(Memory, Composing, Trained):
             held = as_examples(validation, self.bank.names, procedure, "validation")
             with self.bank.only(closed.names_in([*listed, *held])), self._starting_over(checkpoint):
                 return self._trained(self._fit(listed, held, settings, checkpoint, callbacks), listed)
-        except (DataError, ConfigError):
+        except (BankError, ConfigError, DataError):
             self.bank.undo_add([name for name in self.bank.names if name not in before])
             raise
 

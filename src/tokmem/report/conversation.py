@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from tokmem.data.coerce import as_query
@@ -34,7 +34,6 @@ class Conversation:
         forced: procedures to force; `a+b` composes two or more.
 
     Attributes:
-        procedures: those of the bank, by name.
         intro: what a prompt says first.
 
     Raises:
@@ -47,7 +46,12 @@ class Conversation:
         self.memory, self.instruction = memory, instruction
         self.forced: list[Forced] = [_forced(name, memory.bank.names) for name in forced]
         self.corrections, self.last, self._doubted = Corrections(memory, folder), Example(""), ""
-        self.procedures, self.intro = memory.bank.procedures, f"{counted(len(memory))}. {HELP}"
+        self.intro = f"{counted(len(memory))}. {HELP}"
+
+    @property
+    def procedures(self) -> Mapping[str, Procedure]:
+        """Those of the bank, by name. Another process may have changed it when corrections are learned."""
+        return self.memory.bank.procedures
 
     def ask(self, queries: Sequence[Example]) -> list[Answer]:
         """Answers several queries."""
@@ -123,19 +127,34 @@ class Conversation:
 
 
 def _forced(name: str, known: Sequence[str]) -> Forced:
-    """Reads the name of a procedure, or several names with plus signs between them.
+    """Reads the name of a procedure, or several names with plus signs between them; names may hold some too.
 
     Raises:
-        BankError: the bank lacks one, or one stands there twice.
+        BankError: the bank lacks one, one stands there twice, or there are several ways to read them.
     """
-    parts = (name,) if name in known else tuple(part.strip() for part in name.split("+"))
-    if len({*parts}) < len(parts):
+    parts = name.split("+")
+    ways = [(name,)] if name in known else [*_ways(parts, {*known})]
+    if not ways:
+        read = max(end for end in range(len(parts)) if any(_ways(parts[:end], {*known})) or not end)
+        part = parts[read].strip()
+        hint = did_you_mean(part, known)
+        raise BankError(f"procedure {part!r} is not in the bank{hint}", "one of `tokmem bank list`")
+    if len(ways) > 1:
+        each = " or ".join(" and ".join(map(repr, way)) for way in ways)
+        raise BankError(f"procedures {name!r}, which may be {each}", "one way to read them", "rename one")
+    if len({*ways[0]}) < len(ways[0]):
         raise BankError(f"procedures {name!r}", "different ones between the plus signs")
-    for part in parts:
-        if part not in known:
-            hint = did_you_mean(part, known)
-            raise BankError(f"procedure {part!r} is not in the bank{hint}", "one of `tokmem bank list`")
-    return name if len(parts) == 1 else parts
+    return ways[0][0] if len(ways[0]) == 1 else ways[0]
+
+
+def _ways(parts: Sequence[str], known: Collection[str]) -> Iterator[tuple[str, ...]]:
+    """Every way to read what stands between plus signs as names."""
+    if not parts:
+        yield ()
+    for end in range(1, len(parts) + 1):
+        first = "+".join(parts[:end]).strip()
+        if first in known:
+            yield from ((first, *rest) for rest in _ways(parts[end:], known))
 
 
 def pieces(

@@ -49,6 +49,7 @@ HARD: dict[str, dict[str, Any]] = {
     "untyped": {"properties": {"a": {"type": "integer"}}, "required": ["a"]},
     "pair": {"type": "array", "prefixItems": [{"type": "integer"}, {"type": "string"}], "items": False},
     "exact": {"type": "array", "items": {"type": "integer"}, "minItems": 3, "maxItems": 3},
+    "floats": {"type": "array", "items": {"maxLength": 3.0}, "minItems": 3.0, "maxItems": 3.0},
     "map": {"type": "object", "additionalProperties": {"type": "string"}, "minProperties": 1},
     "anchor": {"$ref": "#here"},
     "escaped": {"$ref": "#/$defs/a~1b"},

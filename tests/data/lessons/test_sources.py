@@ -34,6 +34,20 @@ def test_a_prompt_is_named_for_its_file_and_described_by_its_first_line(tmp_path
     assert not lesson.is_tool
 
 
+@pytest.mark.parametrize(
+    ("file", "name"),
+    [("हिन्दी में.txt", "हिन्दी-में"), ("cafe\u0301 (2).txt", "café-2"), ("_a+b~c.txt", "_a-b-c")],
+)
+def test_a_name_keeps_the_letters_of_any_script(tmp_path: Path, file: str, name: str) -> None:
+    assert read_lessons([write(tmp_path / file, "Answer.")])[0].name == name
+
+
+@pytest.mark.parametrize("file", ["\u2764\ufe0f.txt", "+++.txt"])
+def test_a_file_without_letters_in_its_name_is_refused(tmp_path: Path, file: str) -> None:
+    with pytest.raises(DataError, match="a name without letters"):
+        read_lessons([write(tmp_path / file, "Answer.")])
+
+
 def test_line_ends_of_windows_make_no_other_prompt(tmp_path: Path) -> None:
     path = tmp_path / "p.txt"
     texts = []
@@ -102,6 +116,7 @@ FORMS = {
     "mcp": {"tools": [{"name": "w", "title": "W", "description": "d", "inputSchema": SCHEMA}]},
     "message": {"jsonrpc": "2.0", "id": 1, "result": {"tools": [{**NAMED, "inputSchema": SCHEMA}]}},
     "anthropic": [{**NAMED, "input_schema": SCHEMA}],
+    "named": {"name": "my-server", "description": "a list", "tools": [{**NAMED, "inputSchema": SCHEMA}]},
     "request": {"model": "m", "messages": [], "tools": [{"type": "function", "function": WHOLE}]},
 }
 

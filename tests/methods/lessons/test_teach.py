@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from tests.data.tiny_chat import LLAMA, tiny_tokenizer
-from tests.tiny import tiny_backbone
+from tests.tiny import recorded_prompts, tiny_backbone
 from tokmem.data.lessons.lesson import Lesson
 from tokmem.data.lessons.tools import tool_lesson
 from tokmem.errors import BankError, ConfigError, DataError
@@ -297,3 +297,17 @@ def test_a_lesson_that_is_refused_leaves_no_procedure(backbone: Backbone) -> Non
         lesson(made, training={"epoch": 2})
     assert made.bank.names == ()
     lesson(made)
+
+
+def test_a_name_that_the_bank_cannot_take_is_refused_before_any_query(
+    backbone: Backbone, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = memory(backbone)
+    made.add("upper")
+    prompts = recorded_prompts(monkeypatch)
+    with pytest.raises(BankError, match="procedure 'upper' twice"):
+        lesson(made)
+    with pytest.raises(BankError, match="visible text on one line"):
+        lesson(made, replace(UPPER, procedure=Procedure("a\nb")))
+    assert not prompts
+    assert [*made] == ["upper"]

@@ -111,8 +111,8 @@ def _object(schema: Mapping[str, Any], root: Mapping[str, Any], rng: Random, dep
 def _array(schema: Mapping[str, Any], root: Mapping[str, Any], rng: Random, depth: int) -> list[Any]:
     items = schema.get("items")
     first = items if isinstance(items, list) else schema.get("prefixItems", [])  # drafts differ
-    least = max(len(first), schema.get("minItems", 1 if depth <= _DEEP else 0))
-    most = len(first) if items is False else min(schema.get("maxItems", least + 1), least + 1)
+    least = max(len(first), int(schema.get("minItems", 1 if depth <= _DEEP else 0)))  # JSON has 2.0 too
+    most = len(first) if items is False else min(int(schema.get("maxItems", least + 1)), least + 1)
     count = rng.randint(min(least, most), most) if depth <= _DEEP else min(least, most)
     kinds = [*first, *[None if isinstance(items, list) else items] * count][:count]
     return [_value(kind, root, rng, depth) for kind in kinds]
@@ -144,7 +144,7 @@ def _fitted(text: str, schema: Mapping[str, Any], rng: Random) -> str:
     """Lengthens or cuts a text to the length that a schema allows."""
     while len(text) < schema.get("minLength", 0):
         text += f" {rng.choice(_WORDS)}"
-    return text[: schema.get("maxLength")]
+    return text[: int(schema.get("maxLength", len(text)))]
 
 
 def _number(schema: Mapping[str, Any], rng: Random, *, whole: bool) -> Any:

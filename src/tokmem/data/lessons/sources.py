@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import re
+import unicodedata
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
@@ -91,8 +91,15 @@ def read_prompt(path: Path) -> Lesson:
         raise DataError(f"{path}: {error}", "text in UTF-8", "save it as UTF-8") from error
     if not has_visible_text(text):
         raise DataError(f"{path} is empty", "the prompt to learn", "write it, or name another file")
-    name = re.sub(r"\W+", "-", path.stem).strip("-")
-    if not name:
+    name = _name(path.stem)
+    if not has_visible_text(name):
         raise DataError(f"{path}: a name without letters", "a file named for the procedure", "rename it")
     first = next(line for line in text.splitlines() if has_visible_text(line))
     return Lesson(Procedure(name, first.strip()[:_MOST_DESCRIPTION]), text.strip(), source=str(path))
+
+
+def _name(stem: str) -> str:
+    """A file's name as that of a procedure: its letters with their marks and its digits, else hyphens."""
+    letters = unicodedata.normalize("NFC", stem)
+    kept = (c if c.isalnum() or c == "_" or unicodedata.category(c).startswith("M") else " " for c in letters)
+    return "-".join("".join(kept).split())

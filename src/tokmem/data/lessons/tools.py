@@ -123,9 +123,11 @@ def _listed(value: object, where: str) -> list[object]:
     if isinstance(value, list):
         return [tool for one in value for tool in (_listed(one, where) if isinstance(one, dict) else [one])]
     inner = _result(value)
+    if isinstance(inner.get("tools"), list):  # the list may have a name and a description of its own
+        return list(inner["tools"])
     if "name" in inner or isinstance(inner.get("function"), dict) or "description" in inner:
         return [inner]
-    held = inner.get("tools", inner.get("function"))
+    held = inner.get("function")
     if not isinstance(held, list):
         raise DataError(f"{where}: {type(value).__name__} {value!r:.200}", _WANTED, "check the file")
     return held

@@ -19,13 +19,14 @@ from statistics import fmean
 from typing import Any, TypeAlias
 
 from tokmem.bank.bank import Bank
+from tokmem.bank.slots import check_name
 from tokmem.data.coerce import as_query
 from tokmem.data.fields import take, take_texts
 from tokmem.data.lessons.arguments import draw_arguments
 from tokmem.data.lessons.lesson import Lesson
 from tokmem.data.lessons.sources import read_lessons
 from tokmem.data.queries import read_queries
-from tokmem.errors import ConfigError, DataError
+from tokmem.errors import BankError, ConfigError, DataError
 from tokmem.files import atomic_write_json, read_json
 from tokmem.methods.lessons.card import Card, rouge, saved
 from tokmem.methods.lessons.divergence import mean_divergence
@@ -144,6 +145,9 @@ def prepare(
             "one of call_style plain",
             "train on calls",
         )
+    if lesson.name in memory.bank:
+        raise BankError(f"procedure {lesson.name!r} twice", "a new name", "remove or rename the one there is")
+    check_name(lesson.name)
     teacher = teacher_of(memory, lesson, settings, queries)
     mark = identity(memory, lesson, settings, queries)
     place = folder / f"{file_name(lesson.name)}-{mark[:8]}" if folder else None
