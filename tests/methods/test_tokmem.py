@@ -72,6 +72,23 @@ def test_add_fit_recall_save_load(backbone: Backbone, tmp_path: Path, options: d
     assert [a.query for a in answers] == [*CITIES, *CITIES]
 
 
+@pytest.mark.parametrize(
+    ("kind", "asked", "says"),
+    [
+        ({"coupled": True}, {"coupled": False}, "coupled=False and a bank that is coupled"),
+        ({"addresses": "trained"}, {"coupled": True}, "coupled=True and a bank that is decoupled"),
+        ({"addresses": "closed"}, {"addresses": "trained"}, "'trained' and a bank that computes them"),
+    ],
+)
+def test_no_option_makes_another_kind_of_a_saved_bank(
+    backbone: Backbone, tmp_path: Path, kind: dict[str, Any], asked: dict[str, Any], says: str
+) -> None:
+    TokMem(backbone, **kind).save(tmp_path / "bank")
+    TokMem.load(tmp_path / "bank", backbone, **kind)
+    with pytest.raises(ConfigError, match=says):
+        TokMem.load(tmp_path / "bank", backbone, **asked)
+
+
 def test_fitting_learns_routes_and_how_responses_begin(backbone: Backbone) -> None:
     """A random backbone of two layers cannot be brought to say more."""
     settings = replace(SETTINGS, lr=0.1, epochs=40)

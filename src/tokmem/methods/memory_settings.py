@@ -83,7 +83,9 @@ class TokMemSettings(Config):
 
     def options(self, setup: Setup) -> dict[str, Any]:
         """The arguments of `TokMem`."""
-        names = ["start", "width", "renorm", "negatives", "addresses", "call_style"]
+        names = ["start", "width", "renorm", "negatives", "call_style"]
+        if self.addresses == "closed" or not self.load_task_tokens:
+            names.append("addresses")
         if self.addresses == "closed":  # a saved bank has its own, unless an experiment asks for others
             usual = asdict(ClosedForm()) if self.load_task_tokens else {}
             names += [name for name in asdict(ClosedForm()) if getattr(self, name) != usual.get(name)]
@@ -121,9 +123,11 @@ def as_trained(bank: Bank, origin: Origin, options: Mapping[str, Any]) -> dict[s
     """The options of a memory; where none is given, those that its bank was trained with.
 
     Raises:
-        ConfigError: the options name another call style, or compute addresses in another way.
+        ConfigError: the options name another call style or another kind of bank, or compute addresses in
+            another way.
     """
     own = asdict(bank.statistics.policy) if bank.statistics else {}
+    _check_kind_asked(bank, options)
     for name in own:
         if (asked := options.get(name, own[name])) != own[name]:
             raise ConfigError(
@@ -136,6 +140,18 @@ def as_trained(bank: Bank, origin: Origin, options: Mapping[str, Any]) -> dict[s
     if (asked := options.get("call_style", style)) != style:
         raise ConfigError(f"call_style {asked} and a bank trained with {style}", style, "name that one")
     return known | dict(options)
+
+
+def _check_kind_asked(bank: Bank, options: Mapping[str, Any]) -> None:
+    """Refuses options that no saved bank can follow: it is coupled or not, and computes addresses or not."""
+    coupled, addresses = options.get("coupled", bank.coupled), options.get("addresses")
+    if coupled != bank.coupled:
+        has = "coupled" if bank.coupled else "decoupled"
+        raise ConfigError(f"coupled={coupled} and a bank that is {has}", "a bank as it is", "leave it out")
+    if addresses == "trained" and bank.statistics is not None:
+        raise ConfigError(
+            "addresses='trained' and a bank that computes them", "addresses='closed'", "leave it out"
+        )
 
 
 def check_kind(bank: Bank, wanted: Bank) -> None:

@@ -157,10 +157,13 @@ def test_a_bfcl_file_gives_each_function_once_with_standard_types(tmp_path: Path
         "x": {"type": "float"},
         "y": {"type": "any"},
         "type": {"type": "dict"},
+        "default": {"type": "tuple", "default": {"type": "any"}, "enum": [{"type": "float"}]},
     }
     rows = [{"id": str(i), "question": [], "function": [tool]} for i in range(2)]
     (lesson,) = read_lessons([write(tmp_path / "b.json", "\n".join(map(json.dumps, rows)))])
+    values = {"default": {"type": "any"}, "enum": [{"type": "float"}]}
     properties = {"x": {"type": "number"}, "y": {}, "type": {"type": "object"}}
+    properties["default"] = {"type": "array", **values}
     assert lesson.name == "a.b"
     assert lesson.procedure.parameters == {**SCHEMA, "properties": properties}
 

@@ -26,6 +26,8 @@ from tokmem.records import Procedure
 from tokmem.strict_json import parse_json
 
 _BFCL_TYPES = {"dict": "object", "float": "number", "tuple": "array"}
+_VALUES = ("default", "enum", "const", "examples")  # of arguments, which are no schemas
+_NAMED = ("properties", "$defs", "definitions")  # schemas by name
 _SCHEMAS = ("parameters", "inputSchema", "input_schema")
 _NO_ARGUMENTS: Mapping[str, Any] = {"type": "object", "properties": {}}
 _WANTED = "a list of tools, an MCP result with `tools`, or JSON lines of tools or with `function`"
@@ -133,13 +135,22 @@ def _listed(value: object, where: str) -> list[object]:
     return held
 
 
-def _standard(schema: Any) -> Any:
-    """The schema with BFCL's types replaced by those of JSON schema."""
+def _standard(schema: Any, named: bool = False) -> Any:
+    """The schema with BFCL's types replaced by those of JSON schema. Values of arguments stay as they are.
+
+    Args:
+        schema: a schema, or a part of one.
+        named: whether it is an object of schemas by name, such as `properties`.
+    """
     if isinstance(schema, list):
         return [_standard(one) for one in schema]
     if not isinstance(schema, dict):
         return schema
-    changed = {key: _standard(value) for key, value in schema.items()}
+    if named:
+        return {name: _standard(own) for name, own in schema.items()}
+    changed = {
+        key: value if key in _VALUES else _standard(value, key in _NAMED) for key, value in schema.items()
+    }
     kind = changed.get("type")
     if kind == "any":
         del changed["type"]
