@@ -122,12 +122,15 @@ def read_object(path: Path, what: str, error: type[TokMemError]) -> dict[str, An
     Raises:
         TokMemError: as `error`; the file is missing, is not strict JSON (see `parse_json`) or no object.
     """
+    missing = error(
+        f"no {path.name} in {path.parent}", f"a folder written by saving {what}", "check the path"
+    )
     if not path.is_file():
-        raise error(
-            f"no {path.name} in {path.parent}", f"a folder written by saving {what}", "check the path"
-        )
+        raise missing
     try:
         value = parse_json(path.read_bytes())
+    except FileNotFoundError as fault:  # a writer replaces the folder
+        raise missing from fault
     except ValueError as fault:
         raise error(
             f"{path} is truncated or no JSON ({fault})", "a whole file", "take it from a copy"

@@ -281,6 +281,22 @@ def test_a_bank_is_read_whole_while_another_thread_writes_it(saved: Path) -> Non
         thread.join()
 
 
+def test_a_file_that_vanishes_while_it_is_read_is_read_again(
+    saved: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read, times = Path.read_bytes, []
+
+    def vanish_once(path: Path) -> bytes:
+        times.append(path)
+        if len(times) == 1:
+            raise FileNotFoundError(path)
+        return read(path)
+
+    monkeypatch.setattr(Path, "read_bytes", vanish_once)
+    load_bank(saved)
+    assert times[0].name == "bank.json"
+
+
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs Linux")
 def test_what_is_no_bank_is_refused_at_once_where_no_file_can_be_created() -> None:
     with pytest.raises(BankError, match=r"no bank.json in /proc/[0-9]+;"):
