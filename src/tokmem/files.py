@@ -129,7 +129,7 @@ def read_object(path: Path, what: str, error: type[TokMemError]) -> dict[str, An
         raise missing
     try:
         value = parse_json(path.read_bytes())
-    except FileNotFoundError as fault:  # a writer replaces the folder
+    except FileNotFoundError as fault:  # a writer has just replaced the folder
         raise missing from fault
     except ValueError as fault:
         raise error(

@@ -13,7 +13,7 @@ import torch
 
 from tests.cli.conftest import Cli
 from tokmem.bank.store import load_bank
-from tokmem.cli import bank as bank_commands
+from tokmem.cli import launched
 from tokmem.train.fit import fit
 from tokmem.train.settings import FitReport
 
@@ -107,7 +107,7 @@ def test_a_change_in_place_waits_for_other_writers(
         assert names(folder) != before
         held.append(folder)
 
-    monkeypatch.setattr(bank_commands, "lock_folder", watched)
+    monkeypatch.setattr(launched, "lock_folder", watched)
     for arguments in (
         ("add", "mine", "--name", "new", "--backbone", model),
         ("rename", "mine", "new", "old"),

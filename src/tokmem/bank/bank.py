@@ -357,15 +357,12 @@ class Bank(nn.Module):
                 f"procedure {both[0]!r} in both banks", "distinct names", "rename one of them first"
             )
         statistics, earlier = merged_statistics(self, other, names), self.statistics
-        alone = not names or not (
-            len(self) or (earlier and earlier.freedom)
-        )  # nothing that others competed with
+        # Nothing that others competed with: no procedure, and no sums of removed ones.
+        alone = not names or not (len(self) or (earlier and earlier.freedom))
         planned = copy.deepcopy(self.slots)  # errors must come before this bank changes
         taken = {*planned.token_ids, *planned.retired}
         clashes = {name: bool(taken.intersection(other.slots.ids(name))) for name in names}
-        for name in sorted(
-            names, key=clashes.__getitem__
-        ):  # new ids come last: they take no id of the others
+        for name in sorted(names, key=clashes.__getitem__):  # new ids last: they take no id of the others
             ids = other.slots.ids(name)
             planned.add([name], len(ids), None if clashes[name] else [ids])
         device = self.steering.frozen.device

@@ -72,9 +72,9 @@ class Origin:
 
 
 def with_lessons_of(training: Mapping[str, Any], names: Collection[str]) -> dict[str, Any]:
-    """The notes of a training without the lessons of procedures that are not among `names`.
+    """Copies the notes of a training; of lessons it keeps those of the procedures in `names`.
 
-    Where a procedure was removed or renamed, another one may take its name, which did not learn its lesson.
+    A procedure may have been removed or renamed. Another one that takes its name did not learn its lesson.
     """
     kept = {name: card for name, card in _lessons(training).items() if name in names}
     return {**training, LESSONS: kept} if LESSONS in training else dict(training)
@@ -86,16 +86,15 @@ def _lessons(training: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _trainings(training: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    """The trainings of a bank: those of the banks that were merged, without nesting, and what came after."""
+    """Lists the trainings of a bank: one of each bank that was merged into it, and the later one."""
     parts = training.get("merged")
     if not isinstance(parts, list):
         yield dict(training)
         return
     for part in parts:
         yield from _trainings(part)
-    if later := {
-        name: value for name, value in training.items() if name not in ("merged", LESSONS, *_COMMON)
-    }:
+    known = ("merged", LESSONS, *_COMMON)
+    if later := {name: value for name, value in training.items() if name not in known}:
         yield later
 
 

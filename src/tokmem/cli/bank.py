@@ -12,10 +12,10 @@ import typer
 
 from tokmem.cli.flags import Flags, given, training_given
 from tokmem.cli.inputs import input_file
+from tokmem.cli.launched import locked
 from tokmem.cli.memory import FASTEST, FITTING, BankFolder, bank_config, bank_itself, memory_of
 from tokmem.cli.shared import console, load, show_json, show_table
 from tokmem.errors import BankError, ConfigError, DataError
-from tokmem.locks import lock_folder
 from tokmem.records import Procedure
 
 if TYPE_CHECKING:  # importing them takes seconds
@@ -107,7 +107,7 @@ def add(
         raise ConfigError(f"a bank that computes its addresses, {folder}", "--examples of each procedure")
     config = bank_config(folder, origin, {"start": "description", **given(ctx)})
     backbone = load(config.backbone)
-    with _locked(out or folder):
+    with locked(out or folder):
         memory = memory_of(folder, backbone, start=config.start, width=config.width)
         memory.add(new)
         if examples is not None:
@@ -135,7 +135,7 @@ def compose(
     pairs = read_pairs(examples)
     composed(name, pairs, bank)  # so that wrong pairs are refused before the backbone loads
     config = bank_config(folder, origin, given(ctx))
-    with _locked(out or folder):
+    with locked(out or folder):
         memory = memory_of(folder, load(config.backbone))
         memory.compose(name, pairs, **training_given(config, given(ctx)))
         _save(memory.bank, out or folder, replace(origin, training=memory.history), folder)
@@ -204,7 +204,7 @@ def rename(
 
 def slice_(folder: BankFolder, names: Names, out: Out) -> None:
     """Make a bank of some of the procedures, rows and token ids unchanged."""
-    with _locked(out):
+    with locked(out):
         bank, origin = _load(folder)
         _save(bank.slice(names), out, origin, folder)
 
@@ -215,7 +215,7 @@ def merge(
     out: Out,
 ) -> None:
     """Merge two banks of one backbone; clashing token ids of the second are given again."""
-    with _locked(out):
+    with locked(out):
         bank, origin = _load(folder)
         same = {name: getattr(origin, name) for name in ("fingerprint", "chat", "configuration")}
         second, second_origin = _load(other, **same)
@@ -226,18 +226,10 @@ def merge(
 @contextmanager
 def _edited(folder: Path, out: Path | None) -> Iterator[Bank]:
     """Gives a bank to change, and saves it after the block. Another editor of the bank waits."""
-    with _locked(out or folder):
+    with locked(out or folder):
         bank, origin = _load(folder)
         yield bank
         _save(bank, out or folder, origin, folder)
-
-
-@contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """Lets no other command write a folder within the block; makes the folder above it if there is none."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with lock_folder(folder):
-        yield
 
 
 def _load(folder: Path, **same: Any) -> tuple[Bank, Origin]:

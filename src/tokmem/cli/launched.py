@@ -9,9 +9,11 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
 
 from tokmem.errors import ConfigError
+from tokmem.locks import lock_folder
 from tokmem.log import configure, hide_bars
 
 _TOGETHER = "train, run, tools and learn"
@@ -34,6 +36,14 @@ def from_first(make: Callable[[], str]) -> str:
     from tokmem.train.parallel import join_processes
 
     return join_processes().from_first(make)
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Lets no other command write a folder within the block; makes the folder above it if there is none."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with nullcontext() if index() else lock_folder(folder):
+        yield
 
 
 @contextmanager

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -18,7 +18,6 @@ from tokmem.cli.memory import FASTEST, bank_config, bank_itself, for_speed
 from tokmem.cli.shared import command_line, console, load, show_json, show_table
 from tokmem.errors import ConfigError
 from tokmem.files import check_replaceable
-from tokmem.locks import lock_folder
 from tokmem.records import counted
 
 if TYPE_CHECKING:  # importing them takes seconds
@@ -103,7 +102,7 @@ def learn(
     if bank.is_dir():
         bank = bank_itself(bank) or bank
     check_replaceable(bank, FILES)  # before long work
-    with nullcontext() if dry_run else _locked(bank):
+    with nullcontext() if dry_run else launched.locked(bank):
         memory, notes, config = _open(bank, given(ctx))
         # A procedure may have been removed or renamed since its lesson.
         cards = {name: card for name, card in notes.get("lessons", {}).items() if name in memory}
@@ -152,14 +151,6 @@ def _show_cards(cards: Sequence[dict[str, Any]], price: float, json: bool) -> No
 def _is_of(card: Mapping[str, Any], identity: str, recipe: str) -> bool:
     """Tells whether a card is of this lesson and this training. Older cards name no training."""
     return card.get("identity") == identity and card.get("recipe", recipe) == recipe
-
-
-@contextmanager
-def _locked(bank: Path) -> Iterator[None]:
-    """Keeps other commands off the bank; makes the folder above it if there is none."""
-    bank.parent.mkdir(parents=True, exist_ok=True)
-    with nullcontext() if launched.index() else lock_folder(bank):
-        yield
 
 
 def _open(bank: Path, settings: dict[str, str]) -> tuple[TokMem, dict[str, Any], Any]:

@@ -152,8 +152,8 @@ def _served(
     """
     from tokmem.serving.conversation import ServedConversation
 
-    given = {_FREE: settings[_FREE]} if _FREE in settings else {}
-    most = track_config("atomic", given).recall.max_new_tokens
+    asked = {_FREE: settings[_FREE]} if _FREE in settings else {}
+    most = track_config("atomic", asked).recall.max_new_tokens
     return ServedConversation(url, bank, most, prompt, instruction)
 
 

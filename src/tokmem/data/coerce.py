@@ -72,8 +72,12 @@ def _procedure(given: ProcedureLike) -> Procedure:
     tool = given.get("function", given)
     if not isinstance(tool, Mapping) or not isinstance(tool.get("name"), str):
         raise DataError(f"a tool without a name: {str(given)[:80]}", '{"name": ..., "description": ...}')
-    schema = next((tool[key] for key in _SCHEMAS if tool.get(key) is not None), None)
-    return Procedure(tool["name"], tool.get("description") or "", schema)
+    return Procedure(tool["name"], tool.get("description") or "", schema_of(tool))
+
+
+def schema_of(tool: Mapping[str, Any]) -> Any:
+    """The JSON schema of a tool's arguments, under the key of OpenAI, MCP or Anthropic; None without one."""
+    return next((tool[key] for key in _SCHEMAS if tool.get(key) is not None), None)
 
 
 def as_examples(

@@ -87,8 +87,10 @@ class Corrections:
 
     def _on_disk(self) -> bytes:
         """What the saved bank says of itself, with the checksums of its files; nothing if there is none."""
-        file = self.folder / FACTS
-        return file.read_bytes() if file.is_file() else b""
+        try:
+            return (self.folder / FACTS).read_bytes()
+        except FileNotFoundError:
+            return b""
 
     def _knows(self, procedure: str) -> bool:
         """Whether the bank has learned a procedure. Another process may have removed it."""

@@ -41,8 +41,8 @@ class DistilObjective(BankObjective):
         lm: the frozen backbone and its bank.
         targets: what the teacher predicts, by example.
         hard: weight of the cross-entropy of the responses; 0 leaves it out.
-        end: the token behind a response. It has cross-entropy only where the teacher expects it most, for a
-            response that was cut does not end there. None: all tokens have it.
+        end: the token behind a response. It has cross-entropy only where the teacher expects it most, because
+            a response that was cut does not end there. If None, every token has cross-entropy.
         anchor: weight of the pull of the fresh steering rows to `start`; 0 leaves it out.
         start: (S, d) the rows that they started from; needed beside an anchor.
         reverse: whether the reverse divergence is taken.
@@ -89,14 +89,14 @@ class DistilObjective(BankObjective):
         total = divergences(self.lm.head, taught, top, reverse=self.reverse).sum()
         if self.hard:
             losses = token_losses(self.lm.head, taught, tokens[flags])
-            total = total + self.hard * losses[self._said(tokens[flags], top[0])].sum()
+            total = total + self.hard * losses[self._counted(tokens[flags], top[0])].sum()
         if self.anchor and self.start is not None:
             away = (self.lm.read.steering.fresh - self.start).square().sum() / self.start.square().sum()
             total = total + self.anchor * len(tokens) * away
         return LossSum(own.total + total, own.memory, len(tokens), own.memory_count)
 
-    def _said(self, tokens: Tensor, ids: Tensor) -> Tensor:
-        """(N,) whether each token has cross-entropy: all but ends that the teacher does not expect most."""
+    def _counted(self, tokens: Tensor, ids: Tensor) -> Tensor:
+        """(N,) Whether each token has cross-entropy. Ends that the teacher does not expect most have none."""
         if self.end is None:
             return torch.ones_like(tokens, dtype=torch.bool)
         return (tokens != self.end) | (ids[:, 0] == self.end)

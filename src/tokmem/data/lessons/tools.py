@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from tokmem.bank.slots import check_name
+from tokmem.data.coerce import schema_of
 from tokmem.data.fields import expect, parse_object, read_bytes, text_lines
 from tokmem.data.lessons.lesson import Lesson
 from tokmem.errors import BankError, DataError
@@ -28,7 +29,6 @@ from tokmem.strict_json import parse_json
 _BFCL_TYPES = {"dict": "object", "float": "number", "tuple": "array"}
 _VALUES = ("default", "enum", "const", "examples")  # of arguments, which are no schemas
 _NAMED = ("properties", "$defs", "definitions")  # schemas by name
-_SCHEMAS = ("parameters", "inputSchema", "input_schema")
 _NO_ARGUMENTS: Mapping[str, Any] = {"type": "object", "properties": {}}
 _WANTED = "a list of tools, an MCP result with `tools`, or JSON lines of tools or with `function`"
 _TEXT = (
@@ -81,8 +81,9 @@ def tool_lesson(raw: Mapping[str, Any], where: str) -> Lesson:
         check_name(inner["name"])
     except BankError as error:
         raise DataError(f"{where}: {error.got}", error.wanted or "", "rename the tool") from error
-    given = (inner[key] for key in _SCHEMAS if inner.get(key) is not None)
-    schema = expect(next(given, _NO_ARGUMENTS), dict, f"{where}: the schema of {inner['name']!r}")
+    given = schema_of(inner)
+    given = _NO_ARGUMENTS if given is None else given
+    schema = expect(given, dict, f"{where}: the schema of {inner['name']!r}")
     text = expect(inner.get("description") or "", str, f"{where}: the description of {inner['name']!r}")
     procedure = Procedure(inner["name"], text, _standard(schema))
     return Lesson(procedure, _TEXT.format(tool=_shown(procedure)), source=where)
