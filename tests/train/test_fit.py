@@ -12,6 +12,7 @@ import torch
 
 from tests.tiny import tiny_examples, tiny_lm
 from tests.train.shared import fit_bank
+from tokmem.data.stream import SideBySide
 from tokmem.errors import ConfigError, TrainingError
 from tokmem.log import Callback, Metrics
 from tokmem.model.memory_lm import MemoryLM
@@ -139,6 +140,14 @@ def test_what_is_cached_changes_no_bit() -> None:
     assert few.prefix_misses > 3
     assert all(torch.equal(a, b) for a, b in zip(rows(none), rows(all_), strict=True))
     assert few.best_loss == many.best_loss
+
+
+def test_a_single_epoch_side_by_side_reads_each_window_once() -> None:
+    """Its steps come back to a window after others."""
+    lm = tiny_lm("llama")
+    order = SideBySide(2, 32, 16, True, seed=0)
+    report = fit_bank(lm, tiny_examples(lm.bank, 64), FitSettings(), order=order)
+    assert (report.prefix_misses, report.prefix_hits) == (4, 28)
 
 
 @pytest.mark.parametrize(

@@ -8,14 +8,14 @@ from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict
-from itertools import accumulate
+from itertools import accumulate, chain
 from pathlib import Path
 from typing import Any
 
 import torch
 from tqdm import tqdm
 
-from tokmem.data.stream import MicroBatch, Order, optimizer_steps, seen
+from tokmem.data.stream import MicroBatch, Order, optimizer_steps, returning, seen
 from tokmem.errors import TrainingError
 from tokmem.log import Callbacks, logger, postfix, progress
 from tokmem.records import Encoded
@@ -100,7 +100,7 @@ class Run:
         # For each epoch the number of steps up to its end; epochs may differ in length.
         self.ends = list(accumulate(len(self._steps(epoch)) for epoch in range(settings.epochs)))
         self.steps = self.ends[-1]
-        self._epoch, self._batches = -1, list[list[MicroBatch]]()
+        self._epoch, self._batches, self._returning = -1, list[list[MicroBatch]](), set[int]()
         self.shares = Shares(self.processes, self.order)
         self.processes.copy_first(parameters)
         self.meter = SpeedMeter()
@@ -171,6 +171,7 @@ class Run:
         epoch = bisect_right(self.ends, step)
         if epoch != self._epoch:
             self._epoch, self._batches = epoch, self._steps(epoch)
+            self._returning = returning(chain(*self._batches))
         return self._batches[step - self.ends[epoch]]  # counted from the epoch's end
 
     def _step(self, bar: tqdm[Any]) -> None:
@@ -225,7 +226,7 @@ class Run:
             places=[places[i] for i in indices],
             key=("train", batch.indices if batch.window is None else batch.window),
             draw=draw,
-            again=self._epoch + 1 < self.settings.epochs,
+            again=self._epoch + 1 < self.settings.epochs or batch.window in self._returning,
             turns=[turn for turn, i in enumerate(batch.indices) if i in places],
         )
 
