@@ -4,7 +4,7 @@ from itertools import pairwise
 
 import pytest
 
-from tokmem.data.stream import SideBySide, Stream
+from tokmem.data.stream import SideBySide, Stream, returning
 
 
 @pytest.mark.parametrize("shuffle", [True, False])
@@ -57,3 +57,11 @@ def test_side_by_side_the_turns_do_not_depend_on_the_other_procedures() -> None:
     alone, among = (SideBySide(n, 9, 8, True, seed=3).epoch(2) for n in (1, 5))
     assert [b.indices[0] for b in alone] == [b.indices[0] for b in among]
     assert [b.indices[0] for b in alone] != list(range(9))
+
+
+def test_windows_return_where_procedures_train_side_by_side_in_any_order() -> None:
+    """Batches of a stream leave a window once they have left it."""
+    order = SideBySide(2, 32, 16, True, seed=0)
+    assert returning(order.epoch(0)) == {0, 1, 2, 3}
+    assert returning(SideBySide(2, 32, 16, False, seed=0).epoch(0)) == set()
+    assert returning(Stream(64, 4, 16, True, seed=0).epoch(0)) == set()

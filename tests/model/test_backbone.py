@@ -243,6 +243,10 @@ def test_weights_that_are_lost_are_not_drawn_at_random(
         load_backbone(str(path.parent))
 
 
+def test_a_numbered_cpu_takes_the_types_of_a_cpu() -> None:
+    assert load_backbone("mini", device="cpu:0", check=False).model.dtype is torch.float32
+
+
 def test_auto_takes_what_there_is(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.accelerator, "is_available", lambda: False)
     assert pick_device("auto") == "cpu"

@@ -12,6 +12,7 @@ import torch
 
 from tests.tiny import tiny_examples, tiny_lm
 from tests.train.shared import fit_bank
+from tokmem.data.stream import SideBySide
 from tokmem.errors import ConfigError, TrainingError
 from tokmem.log import Callback, Metrics
 from tokmem.model.memory_lm import MemoryLM
@@ -115,6 +116,38 @@ def test_a_loss_that_is_not_finite_stops_the_run(frozen_prefix: bool) -> None:
         fit_bank(lm, tiny_examples(lm.bank, 4), FitSettings(frozen_prefix=frozen_prefix))
 
 
+@pytest.mark.parametrize("steps", [1, 2])
+def test_parameters_that_are_not_finite_are_refused_and_not_saved(steps: int, tmp_path: Path) -> None:
+    """A finite loss may have a gradient that is not, as in half precision; the last step has no next loss."""
+    lm = tiny_lm("llama")
+    settings = FitSettings(lr=1e39, warmup=0, checkpoint_every=1)
+    with pytest.raises(TrainingError, match="parameters that are not finite at step 1"):
+        fit_bank(lm, tiny_examples(lm.bank, 4 * steps), settings, checkpoint=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("frozen_prefix", [True, False])
+def test_examples_without_targets_are_refused(frozen_prefix: bool) -> None:
+    lm = tiny_lm("llama")
+    none = [replace(e, supervised=(False,) * len(e.ids)) for e in tiny_examples(lm.bank, 1)]
+    settings = FitSettings(frozen_prefix=frozen_prefix)
+    with pytest.raises(TrainingError, match="example '0' without a token to learn"):
+        fit_bank(lm, none, settings)
+    with pytest.raises(TrainingError, match="example '0' without a token to learn"):
+        fit_bank(lm, tiny_examples(lm.bank, 2), settings, validation=none)
+
+
+def test_a_memory_token_in_the_first_place_needs_the_plain_path() -> None:
+    lm = tiny_lm("llama")
+    bare = [
+        replace(e, ids=e.ids[e.prefix :], supervised=(False, *e.supervised[e.prefix + 1 :]), prefix=0)
+        for e in tiny_examples(lm.bank, 2)
+    ]
+    with pytest.raises(TrainingError, match=r"begins with its first memory token.*frozen_prefix=False"):
+        fit_bank(lm, bare, FitSettings())
+    assert fit_bank(lm, bare, FitSettings(frozen_prefix=False)).steps == 1
+
+
 def test_nothing_to_train_is_refused() -> None:
     lm = tiny_lm("llama", fresh=0)
     with pytest.raises(TrainingError, match="3 examples and 0 trainable procedures"):
@@ -139,6 +172,14 @@ def test_what_is_cached_changes_no_bit() -> None:
     assert few.prefix_misses > 3
     assert all(torch.equal(a, b) for a, b in zip(rows(none), rows(all_), strict=True))
     assert few.best_loss == many.best_loss
+
+
+def test_a_single_epoch_side_by_side_reads_each_window_once() -> None:
+    """Its steps come back to a window after others."""
+    lm = tiny_lm("llama")
+    order = SideBySide(2, 32, 16, True, seed=0)
+    report = fit_bank(lm, tiny_examples(lm.bank, 64), FitSettings(), order=order)
+    assert (report.prefix_misses, report.prefix_hits) == (4, 28)
 
 
 @pytest.mark.parametrize(

@@ -7,8 +7,10 @@ in every epoch, whatever is cached and wherever a run is resumed.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Protocol
 
 from tokmem.seeds import stream
@@ -45,6 +47,12 @@ def seen(order: Order, steps: int, accumulation: int) -> Iterator[int]:
         groups = optimizer_steps(order, epoch, accumulation)[:steps]
         yield from (i for group in groups for batch in group for i in batch.indices)
         steps, epoch = steps - len(groups), epoch + 1
+
+
+def returning(batches: Iterable[MicroBatch]) -> set[int]:
+    """The windows that micro-batches come back to after another window."""
+    visits = Counter(window for window, _ in groupby(batch.window for batch in batches))
+    return {window for window, count in visits.items() if window is not None and count > 1}
 
 
 @dataclass(frozen=True)

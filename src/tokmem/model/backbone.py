@@ -126,7 +126,7 @@ def load_backbone(
     name, kind = _checked_choice(name, dtype, quantization)
     place = pick_device(device)
     asked = pick_dtype(kind, place)
-    source = locate(name, asked, place)
+    source = locate(name, asked, torch.device(place).type)
     options: dict[str, Any] = {"dtype": asked or (torch.float32 if source.whole_precision else "auto")}
     if attention:
         options["attn_implementation"] = attention

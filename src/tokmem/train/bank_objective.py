@@ -89,7 +89,8 @@ class BankObjective:
         """Plans the prefixes; takes the plain path if the backbone keeps a recurrent state.
 
         Raises:
-            TrainingError: there are no examples or no fresh rows, or a target lies inside a frozen prefix.
+            TrainingError: there are no examples or no fresh rows, a target lies inside a frozen prefix, or a
+                prefix is empty.
         """
         fresh = len(self.lm.read.fresh_names)
         if not train or not fresh:
@@ -98,7 +99,15 @@ class BankObjective:
                 "at least one of each",
                 "add procedures to the bank before training (rows of earlier stages stay frozen)",
             )
-        early = next((e for e in (*train, *validation) if any(e.supervised[: e.prefix])), None)
+        given = (*train, *validation)
+        bare = next((e for e in given if not e.prefix), None)
+        if bare is not None and self.frozen_prefix:
+            raise TrainingError(
+                f"example {bare.id!r} begins with its first memory token",
+                "at least one token before it",
+                "set frozen_prefix=False: nothing stands before the memory tokens to be read once",
+            )
+        early = next((e for e in given if any(e.supervised[: e.prefix])), None)
         if early is not None and self.frozen_prefix:
             raise TrainingError(
                 f"example {early.id!r} has targets before its first memory token",

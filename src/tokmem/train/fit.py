@@ -8,14 +8,14 @@ from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict
-from itertools import accumulate
+from itertools import accumulate, chain
 from pathlib import Path
 from typing import Any
 
 import torch
 from tqdm import tqdm
 
-from tokmem.data.stream import MicroBatch, Order, optimizer_steps, seen
+from tokmem.data.stream import MicroBatch, Order, optimizer_steps, returning, seen
 from tokmem.errors import TrainingError
 from tokmem.log import Callbacks, logger, postfix, progress
 from tokmem.records import Encoded
@@ -29,6 +29,8 @@ from tokmem.train.prefix_cache import Usage
 from tokmem.train.settings import NO_MATTER, FitReport, FitSettings
 from tokmem.train.speed import SpeedMeter, shown
 from tokmem.train.trackers import trackers
+
+LOWER = "lower the rate, or load the backbone in float32; the last checkpoint is intact"
 
 
 def fit(
@@ -57,8 +59,8 @@ def fit(
             again bit for bit.
 
     Raises:
-        TrainingError: there is nothing to train, the loss is not finite, or the checkpoint belongs to another
-            run.
+        TrainingError: there is nothing to train, an example has no targets, the loss or a parameter is not
+            finite, or the checkpoint belongs to another run.
     """
     if settings.patience and not validation:
         logger.warning("patience %d does nothing: there are no validation examples", settings.patience)
@@ -70,6 +72,15 @@ def reading(objective: Objective, settings: FitSettings) -> AbstractContextManag
     """Within it, sequences are read as the settings say: side by side, or padded."""
     lm = objective.lm
     return nullcontext() if settings.packed_rows or lm is None else lm.padded()
+
+
+def _check_targets(examples: Sequence[Encoded]) -> None:
+    """Refuses an example without targets: a step of such examples has no mean loss."""
+    empty = next((example for example in examples if not any(example.supervised)), None)
+    if empty is not None:
+        raise TrainingError(
+            f"example {empty.id!r} without a token to learn", "at least one", "leave the example out"
+        )
 
 
 class Run:
@@ -86,6 +97,7 @@ class Run:
         callbacks: Callbacks = (),
     ) -> None:
         objective.begin(examples, validation)
+        _check_targets([*examples, *validation])
         self.objective, self.examples, self.settings = objective, examples, settings
         self.processes = join_processes()
         self.validation, self.checkpoint = validation, checkpoint
@@ -100,7 +112,7 @@ class Run:
         # For each epoch the number of steps up to its end; epochs may differ in length.
         self.ends = list(accumulate(len(self._steps(epoch)) for epoch in range(settings.epochs)))
         self.steps = self.ends[-1]
-        self._epoch, self._batches = -1, list[list[MicroBatch]]()
+        self._epoch, self._batches, self._returning = -1, list[list[MicroBatch]](), set[int]()
         self.shares = Shares(self.processes, self.order)
         self.processes.copy_first(parameters)
         self.meter = SpeedMeter()
@@ -144,6 +156,8 @@ class Run:
         return self._report()
 
     def _save(self, identity: str) -> None:
+        """Writes a checkpoint, if there is a folder; refuses rows that a run could not go on with."""
+        self._check_parameters()
         if self.checkpoint is not None and self.processes.first:
             self.state.save(self.checkpoint, identity)
         self.processes.wait()
@@ -171,6 +185,7 @@ class Run:
         epoch = bisect_right(self.ends, step)
         if epoch != self._epoch:
             self._epoch, self._batches = epoch, self._steps(epoch)
+            self._returning = returning(chain(*self._batches))
         return self._batches[step - self.ends[epoch]]  # counted from the epoch's end
 
     def _step(self, bar: tqdm[Any]) -> None:
@@ -225,7 +240,7 @@ class Run:
             places=[places[i] for i in indices],
             key=("train", batch.indices if batch.window is None else batch.window),
             draw=draw,
-            again=self._epoch + 1 < self.settings.epochs,
+            again=self._epoch + 1 < self.settings.epochs or batch.window in self._returning,
             turns=[turn for turn, i in enumerate(batch.indices) if i in places],
         )
 
@@ -242,9 +257,16 @@ class Run:
             raise TrainingError(
                 f"{what} {loss} at step {self.state.progress.step}",
                 "a finite loss",
-                "lower the rate, or load the backbone in float32; the last checkpoint is intact",
+                LOWER,
             )
         return loss
+
+    def _check_parameters(self) -> None:
+        """Refuses parameters that are not finite: a gradient may be so where the loss is not."""
+        if not all(bool(p.isfinite().all()) for p in self.state.parameters):
+            raise TrainingError(
+                f"parameters that are not finite at step {self.state.progress.step}", "finite ones", LOWER
+            )
 
     def _show(self, bar: tqdm[Any], memory: dict[str, float], lr: float) -> None:
         values = {"loss": self.state.progress.loss, **memory, "lr": lr}

@@ -28,7 +28,7 @@ class Piece:
         key: identifies the window; equal keys mean equal windows.
         draw: number of the optimizer step, and of the micro-batch in it. The random draws of a loss depend
             only on these and a seed, so a resumed run repeats them.
-        again: whether a later epoch will ask for the window.
+        again: whether a later micro-batch may ask for the window, after other windows.
         turns: the index of each of `examples` in the whole micro-batch; empty if they are the whole.
     """
 

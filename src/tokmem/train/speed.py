@@ -64,10 +64,10 @@ def peak_bytes() -> int:
     """
     if torch.cuda.is_initialized():
         return torch.cuda.max_memory_allocated()
-    if STATUS.exists():
-        # getrusage would not do: its peak survives exec, so a child would start from its parent's peak.
-        line = next(line for line in STATUS.read_text().splitlines() if line.startswith("VmHWM"))
-        return int(line.split()[1]) * 1024
+    # getrusage comes second: its peak survives exec, so a child starts from its parent's peak.
+    lines = STATUS.read_text().splitlines() if STATUS.exists() else []
+    if peaks := [int(line.split()[1]) for line in lines if line.startswith("VmHWM:")]:
+        return peaks[0] * 1024
     try:
         import resource
     except ModuleNotFoundError:  # not a POSIX system
