@@ -119,7 +119,7 @@ def over_test_sets(lines: Sequence[Line]) -> list[Line]:
 def _mean_of(key: str) -> Callable[[Sequence[float]], float] | None:
     """How a column is averaged over test sets; None if it does not depend on the test set.
 
-    Test sets are equally large, so the time of a query is a mean, and its inverse a harmonic mean.
+    Every test set counts alike: the time of a query is a mean, so its inverse is a harmonic mean.
     """
     if key == "queries_per_second":
         return harmonic_mean
