@@ -70,6 +70,21 @@ def test_several_test_sets_are_averaged_and_lose_their_spread() -> None:
     assert alone["call_f1 2"] == Spread(30.0, 1.25, 3)
 
 
+def test_what_a_query_costs_is_averaged_over_test_sets_too() -> None:
+    cheap, dear = (
+        {"prompt_tokens_per_query": t, "queries_per_second": q} for t, q in ((80.0, 6.0), (120.0, 2.0))
+    )
+    rows = [
+        *({**row, **cheap} for row in call_rows("rag", 90.0, 60.0, counts=(2,), tools="1-10")),
+        *({**row, **dear} for row in call_rows("rag", 80.0, 40.0, counts=(2, 4), tools="11-20")),
+    ]
+    (both,) = over_test_sets(call_lines(rows))
+    assert both["prompt_tokens_per_query"] == 100.0
+    assert both["queries_per_second"] == pytest.approx(3.0), "a sixth and a half of a second"
+    assert "queries_per_second_std" not in both
+    assert both["call_f1 4"] == call_lines(rows)[1]["call_f1 4"].mean, "only one test set has such queries"
+
+
 @pytest.mark.parametrize(
     ("method", "adaptation", "title"),
     [

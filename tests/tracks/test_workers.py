@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from tokmem.errors import TokMemError
 from tokmem.tracks.workers import cores, share, threads_each
 
 
@@ -23,6 +24,15 @@ def write_forever(path: Path) -> None:
     while True:
         path.write_text(f"{os.getpid()} {time.time()}")
         time.sleep(0.05)
+
+
+def killed(_: Path) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_a_worker_that_the_system_kills_is_named(tmp_path: Path) -> None:
+    with pytest.raises(TokMemError, match=r"a worker process ended.*--resume"):
+        share(1, killed, [(tmp_path,)])
 
 
 @pytest.mark.parametrize("stop", [signal.SIGKILL, signal.SIGINT])

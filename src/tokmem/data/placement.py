@@ -12,6 +12,7 @@ from tokmem.errors import ConfigError, DataError
 from tokmem.records import Encoded, Example
 
 Placement = Literal["infix", "prefix", "before_bos"]
+BeforeQuery = Literal["prefix", "before_bos"]
 
 
 def check_before(placement: Placement) -> None:

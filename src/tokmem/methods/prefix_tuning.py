@@ -13,7 +13,7 @@ from tokmem.bank.store import load_bank, save_bank
 from tokmem.config import Config, setting
 from tokmem.data.chat import Chat
 from tokmem.data.encode import PromptMode
-from tokmem.data.placement import Placement, PrefixEncoder, check_before
+from tokmem.data.placement import BeforeQuery, Placement, PrefixEncoder, check_before
 from tokmem.errors import BankError
 from tokmem.log import Callbacks
 from tokmem.methods.memory_settings import origin_of
@@ -36,7 +36,7 @@ class PrefixTuningSettings(Config):
 
     start: Start = setting("mean", "starting rows of memory tokens")
     width: int = setting(1, "memory tokens of each procedure")
-    placement: Placement = setting("prefix", "prefix: after BOS; before_bos: before it")
+    placement: BeforeQuery = setting("prefix", "prefix: after BOS; before_bos: before it")
 
 
 class PrefixTuning(Trained):

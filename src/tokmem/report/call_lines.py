@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from statistics import fmean
+from collections.abc import Callable, Mapping, Sequence
+from statistics import fmean, harmonic_mean
 from typing import Any
 
 from tokmem.report.blocks import plain_number
@@ -103,19 +103,28 @@ def over_test_sets(lines: Sequence[Line]) -> list[Line]:
     """Averages each variant over its test sets if it has several; the spread over seeds is then unknown."""
     means: list[Line] = []
     for group in by_variant(lines).values():
-        first = group[0]
         if len(group) == 1:
-            means.append(dict(first))
+            means.append(dict(group[0]))
             continue
-        measured = [key for key in first if key in MEASURES or key.partition(" ")[0] in FIGURES]
-        kept = {key: value for key, value in first.items() if key.removesuffix("_std") not in measured}
+        found = {key: _mean_of(key) for line in group for key in line if _mean_of(key)}
+        kept = {key: value for key, value in group[0].items() if key.removesuffix("_std") not in found}
         numbers = {
-            key: [n for line in group if (n := plain_number(line.get(key))) is not None] for key in measured
+            key: [n for line in group if (n := plain_number(line.get(key))) is not None] for key in found
         }
-        means.append(
-            kept | {"tools": "all"} | {key: fmean(values) for key, values in numbers.items() if values}
-        )
+        averaged = {key: mean(numbers[key]) for key, mean in found.items() if mean and numbers[key]}
+        means.append(kept | {"tools": "all"} | averaged)
     return means
+
+
+def _mean_of(key: str) -> Callable[[Sequence[float]], float] | None:
+    """How a column is averaged over test sets; None if it does not depend on the test set.
+
+    Every test set counts alike: the time of a query is a mean, so its inverse is a harmonic mean.
+    """
+    if key == "queries_per_second":
+        return harmonic_mean
+    of_test_set = key in (*MEASURES, "prompt_tokens_per_query") or key.partition(" ")[0] in FIGURES
+    return fmean if of_test_set else None
 
 
 def headline(line: Row, figure: str) -> float | None:

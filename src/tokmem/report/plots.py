@@ -21,6 +21,8 @@ _BESIDE = 24  # a longer name beside a line leaves it too little room
 _LINE = 30  # most letters in a line of a bar's label: half of the plot's width
 _LINE_HEIGHT = 0.65  # of such a line, where a bar with its gap is 1
 _NAMED = 24  # more names than this cannot be read beside a plot
+_ROW_HEIGHT = 0.17  # inches of a named row of a heat map, which holds a line of 8 points
+_UNDER, _ABOVE = 1.9, 0.9  # inches for the names below a heat map, or for the clustering above it
 
 
 class Point(NamedTuple):
@@ -164,6 +166,8 @@ def heat_map(
     """
     size = len(values)
     named = [short(text) for text in names] if 0 < len(names) == size <= _NAMED else []
+    font = 8 if size <= 16 else 6  # columns have less room than rows
+    height = max(3.0, _ROW_HEIGHT * size + (_ABOVE if merges else _UNDER)) if named else 3.4
 
     def paint(ax: Axes) -> None:
         from matplotlib.colors import PowerNorm
@@ -175,8 +179,8 @@ def heat_map(
         )
         ax.grid(visible=False)
         centres = [place + 0.5 for place in range(size)] if named else []
-        ax.set_yticks(centres, named, fontsize=8)
-        ax.set_xticks(centres, named if not merges else [""] * len(named), fontsize=8, rotation=90)
+        ax.set_yticks(centres, named, fontsize=font)
+        ax.set_xticks(centres, named if not merges else [""] * len(named), fontsize=font, rotation=90)
         ax.tick_params(length=0)
         ax.set(ylabel=axes[0], xlabel=axes[1])
         for spine in ax.spines.values():
@@ -189,7 +193,7 @@ def heat_map(
         if merges:
             _dendrogram(ax, merges, order, size)
 
-    return draw(name, alt, paint, height=3.0 if named else 3.4)
+    return draw(name, alt, paint, height=height)
 
 
 def scatter(

@@ -9,6 +9,7 @@ from tokmem.bank.init import Start
 from tokmem.config import Config, check_filled, check_least, check_once, setting
 from tokmem.model.settings import BackboneConfig
 from tokmem.recall.settings import RecallSettings
+from tokmem.tracks.checks import check_order_seed
 from tokmem.train.settings import FitSettings
 
 
@@ -33,3 +34,4 @@ class CapacityConfig(Config):
         check_filled(vars(self), ("methods", "embeddings", "seeds"))
         check_once(vars(self), ("methods", "embeddings", "seeds"))
         check_least(vars(self), {"embeddings": 1})
+        check_order_seed(self.training)

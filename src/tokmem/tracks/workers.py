@@ -7,6 +7,7 @@ import os
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from multiprocessing.connection import wait
 from multiprocessing.queues import SimpleQueue
 from typing import Any
@@ -14,6 +15,7 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
+from tokmem.errors import TokMemError
 from tokmem.log import bars_on_line, configure, logger, progress
 
 
@@ -41,6 +43,7 @@ def share(workers: int, work: Callable[..., None], jobs: Sequence[tuple[Any, ...
         jobs: arguments for `work`, sent to the processes by pickle.
 
     Raises:
+        TokMemError: a process ended before its job: a system that runs out of memory kills it.
         Exception: a job raised it; jobs that have not begun are dropped.
     """
     context = multiprocessing.get_context("spawn")  # a forked process would inherit the threads' locks
@@ -56,6 +59,9 @@ def share(workers: int, work: Callable[..., None], jobs: Sequence[tuple[Any, ...
                 for done in as_completed(futures):
                     done.result()
                     bar.update()
+        except BrokenProcessPool as error:
+            do = "free memory, or take fewer workers; a run goes on with --resume and the --out of its folder"
+            raise TokMemError("a worker process ended before its job", "its job done", do) from error
         except KeyboardInterrupt:
             for worker in multiprocessing.active_children():
                 worker.terminate()  # else the pool would wait until their jobs end

@@ -93,6 +93,11 @@ def test_nothing_is_counted_twice_as_another_seed(twice: dict[str, tuple[object,
         replace(CONFIG, **twice)
 
 
+def test_a_seed_that_no_run_would_take_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"training\.seed 3.*set seeds"):
+        replace(CONFIG, training=FitSettings(seed=3))
+
+
 def test_resume_skips_finished_cells(
     backbone: Backbone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

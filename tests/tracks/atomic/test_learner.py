@@ -156,6 +156,12 @@ def test_other_instructions_are_asked_after_the_last_stage(backbone: Backbone, t
     assert summary["probes"][2]["routing_accuracy"] is not None
 
 
+def test_without_test_queries_no_other_instruction_is_asked(backbone: Backbone, tmp_path: Path) -> None:
+    config = replace(CONFIG, methods=("tokmem",), prompts=("instruction+query",), probes=("truncated",))
+    config = replace(config, data=replace(config.data, test_size=0))
+    assert run(config, tmp_path / "run", backbone=backbone)["probes"] == []
+
+
 def test_sample_efficiency_is_a_row_for_each_size(backbone: Backbone, tmp_path: Path) -> None:
     config = replace(CONFIG, methods=("tokmem",), stages=(), schedule="mixed", train_sizes=(1, 4))
     summary = run(config, tmp_path / "run", backbone=backbone)

@@ -127,6 +127,7 @@ def test_a_variant_changes_the_lesson() -> None:
         ({"methods": ("lesson+hard=-1",)}, "hard -1"),
         ({"tokens": (0,)}, "tokens"),
         ({"lora_lr": -1.0}, "lora_lr -1"),
+        ({"training": FitSettings(seed=3)}, "training.seed 3"),
         ({"data": PromptsConfig(test_size=0)}, "test_size 0"),
     ],
 )

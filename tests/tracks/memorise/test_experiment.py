@@ -22,6 +22,7 @@ from tokmem.tracks.memorise.config import MemoriseConfig, PassagesConfig
 from tokmem.tracks.run import run
 from tokmem.train import memory_tokens
 from tokmem.train.memorise import MemoriseSettings
+from tokmem.train.settings import FitSettings
 
 CONFIG = MemoriseConfig(
     methods=(
@@ -134,6 +135,10 @@ def test_resume_runs_what_is_missing(
     [
         ({"methods": ("lora",)}, "method 'lora'"),
         ({"methods": ("tokmem+placement=prefix",)}, "placement=prefix"),
+        ({"methods": ("prefix+placement=infix",)}, "'infix' in method"),
+        ({"methods": ("tokmem", "tokmem+lr=-1")}, "lr -1"),
+        ({"seeds": (0, 1)}, "passages.runs"),
+        ({"training": FitSettings(seed=3)}, "training.seed 3"),
         ({"methods": ()}, "no methods"),
         ({"embeddings": (0,)}, r"embeddings \[0\]"),
         ({"methods": ("tokmem", "tokmem")}, "methods .*each once"),

@@ -80,6 +80,9 @@ def test_a_variant_may_have_a_rate_of_its_own(backbone: Backbone, tmp_path: Path
         ({"methods": ("lora",)}, "method 'lora'"),
         ({"methods": ("base+lr=0.1",)}, "no settings"),
         ({"methods": ("prefix+placement=behind",)}, "'behind' in method"),
+        ({"methods": ("prefix+placement=infix",)}, "'infix' in method"),
+        ({"methods": ("tokmem", "tokmem+lr=-1")}, "lr -1"),
+        ({"training": FitSettings(seed=3)}, "training.seed 3"),
         ({"max_length": 0}, "max_length 0"),
         ({"seeds": (0, 0)}, "seeds .*each once"),
     ],
@@ -94,6 +97,8 @@ def test_problems_that_do_not_suit_are_refused_before_training(backbone: Backbon
         ({"source": "gsm8k"}, "both files for gsm8k"),
         ({"train_file": "a"}, "none for arithmetic"),
         ({"train_sizes": (0,)}, "sizes above 0"),
+        ({"train_sizes": (float("nan"),)}, "sizes above 0"),
+        ({"train_sizes": (float("inf"),)}, "sizes above 0"),
         ({"test_size": 0}, "test_size 0"),
         ({"train_sizes": (4, 4)}, "train_sizes .*each once"),
     ):

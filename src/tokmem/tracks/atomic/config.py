@@ -22,6 +22,7 @@ from tokmem.methods.replay import ReplaySettings
 from tokmem.model.settings import BackboneConfig
 from tokmem.recall.settings import RecallSettings
 from tokmem.tracks.atomic.data import DataConfig
+from tokmem.tracks.checks import check_order_seed
 from tokmem.tracks.rates import check_search, rates_of
 from tokmem.tracks.variants import MethodVariant, parse_variants
 from tokmem.train.settings import FitSettings
@@ -83,6 +84,7 @@ class AtomicConfig(Config):
         check_once(vars(self), ("methods", "prompts", "seeds", "train_sizes"))
         least = dict.fromkeys(("train_sizes", "block_size", "width", "max_length"), 1)
         check_least(vars(self), {**least, "rates": 0, "negatives": 0})
+        check_order_seed(self.training)
         variants = self.variants
         for variant in variants:
             variant.own(self)

@@ -124,7 +124,7 @@ class BlockLearner(Learner[BlockProgress]):
             learned = [progress.when_learned.get(task, {}) for task in self.corpus.names[:seen]]
             row |= {f"{name}_when_learned": mean for name, mean in mean_of_each(learned).items()}
         row |= progress.costs()
-        if seen == self.blocks[-1].end:
+        if seen == self.blocks[-1].end and answers.examples:
             row["probes"] = {kind: self._probe(method, answers.examples, kind) for kind in self.probes}
         progress.rows.append(row)
 

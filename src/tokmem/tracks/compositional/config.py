@@ -21,6 +21,7 @@ from tokmem.methods.tool_prompt import ToolPromptSettings, prompt_room
 from tokmem.model.backbone import Backbone
 from tokmem.model.settings import BackboneConfig
 from tokmem.recall.settings import RecallSettings
+from tokmem.tracks.checks import check_order_seed
 from tokmem.tracks.compositional.data import ToolDataConfig
 from tokmem.tracks.compositional.rounds import RoundsConfig, check_per_round
 from tokmem.tracks.rates import check_search, rates_of
@@ -105,8 +106,7 @@ class CompositionalConfig(Config):
         if self.training.epochs != 1:
             got = f"training.epochs {self.training.epochs}"
             raise ConfigError(got, "epochs of each round", "set rounds.epochs_per_round")
-        if self.training.seed:
-            raise ConfigError(f"training.seed {self.training.seed}", "seeds of the experiment", "set seeds")
+        check_order_seed(self.training)
         if self.call_limits and changed(self.data, ("train_max_calls", "train_max_calls_per_round")):
             raise ConfigError("call_limits and data.train_max_calls", "one of them", "leave the other out")
         count = len(self.rounds.plan())

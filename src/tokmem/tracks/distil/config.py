@@ -12,6 +12,7 @@ from tokmem.methods.lessons.settings import LessonSettings
 from tokmem.methods.lessons.teach import file_name
 from tokmem.model.settings import BackboneConfig
 from tokmem.tracks.atomic.data import DataConfig
+from tokmem.tracks.checks import check_order_seed
 from tokmem.tracks.variants import Types, Variant
 from tokmem.train.settings import FitSettings
 
@@ -77,6 +78,7 @@ class DistilConfig(Config):
         check_once(vars(self), ("methods", "tokens", "seeds"))
         check_least(vars(self), {"tokens": 1, "lora_lr": 0})
         check_least(vars(self.data), {"train_size": 1, "test_size": 1})
+        check_order_seed(self.training)
         for variant in self.variants:
             self.fit(variant, self.seeds[0])
             self.settings(variant, 0.5)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Literal, NamedTuple
 
 from tokmem.config import Config, check_filled, check_least, check_once, setting
 from tokmem.data.passages import MarkerKind, Passages, read_passages
-from tokmem.data.placement import Placement
+from tokmem.data.placement import BeforeQuery, Placement
 from tokmem.errors import ConfigError
 from tokmem.methods.peft_prompts import KINDS
 from tokmem.tracks.capacity import CapacityConfig
@@ -22,7 +22,7 @@ from tokmem.train.memorise import MemoriseSettings
 _OWN: Types = {"lr": float, "embeddings": int}
 METHODS: Mapping[str, Types] = {
     "tokmem": _OWN,
-    "prefix": {**_OWN, "placement": Placement},
+    "prefix": {**_OWN, "placement": BeforeQuery},
     **dict.fromkeys(KINDS, _OWN),
 }
 
@@ -63,7 +63,7 @@ class PassagesConfig(Config):
 
 @dataclass(frozen=True)
 class MemoriseConfig(CapacityConfig):
-    """One experiment of the memorisation task; its first seed draws passages and starting rows."""
+    """One experiment of the memorisation task; its one seed draws passages and starting rows."""
 
     task: Literal["memorise"] = setting("memorise", "memorise passages")
     passages: PassagesConfig = field(default_factory=PassagesConfig)
@@ -71,7 +71,20 @@ class MemoriseConfig(CapacityConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _ = self.variants
+        if len(self.seeds) > 1:
+            raise ConfigError(
+                f"seeds {list(self.seeds)}", "one: passages.runs says how many runs there are", "leave one"
+            )
+        for variant in self.variants:
+            self.settings(variant)
+
+    def settings(self, variant: Variant) -> MemoriseSettings:
+        """How a variant trains.
+
+        Raises:
+            ConfigError: its rate is out of range.
+        """
+        return replace(self.memorise, lr=variant.changes.get("lr", self.memorise.lr))
 
     @property
     def variants(self) -> tuple[Variant, ...]:

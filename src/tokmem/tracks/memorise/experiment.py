@@ -61,8 +61,7 @@ class Memorisation(Experiment):
 
     def _measure(self, part: PassagePart) -> list[dict[str, Any]]:
         runs = [run[: part.sequences] for run in self._runs]  # smaller portions begin larger ones
-        given = self.config.memorise
-        settings = replace(given, lr=part.variant.changes.get("lr", given.lr))
+        settings = self.config.settings(part.variant)
         memory = PassageMemory(
             part.variant.method, part.embeddings, part.placement, settings, part.dimension, part.name
         )

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import math
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -14,6 +15,7 @@ from tokmem.methods.registry import methods_of
 from tokmem.mini.corpus import arithmetic_corpus
 from tokmem.tracks.capacity import CapacityConfig
 from tokmem.tracks.variants import MethodVariant, parse_variants
+from tokmem.train.settings import FitSettings
 
 
 @dataclass(frozen=True)
@@ -30,11 +32,9 @@ class ProblemsConfig(Config):
     seed: int = setting(0, "of the generated problems (arithmetic)")
 
     def __post_init__(self) -> None:
-        no_tests = self.test_size is not None and self.test_size < 1
-        if not self.train_sizes or min(self.train_sizes) <= 0 or no_tests:
-            raise ConfigError(
-                f"train_sizes {list(self.train_sizes)}, test_size {self.test_size}", "sizes above 0"
-            )
+        if not self.train_sizes or not all(0 < size < math.inf for size in self.train_sizes):
+            raise ConfigError(f"train_sizes {list(self.train_sizes)}", "sizes above 0")
+        check_least(vars(self), {"test_size": 1})
         check_once(vars(self), ("train_sizes",))
         if {bool(self.train_file), bool(self.test_file)} != {self.source == "gsm8k"}:
             raise ConfigError(
@@ -74,7 +74,16 @@ class ReasonConfig(CapacityConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_least(vars(self), {"max_length": 1})
-        _ = self.variants
+        for variant in self.variants:
+            self.fit(variant)
+
+    def fit(self, variant: MethodVariant) -> FitSettings:
+        """How a variant trains.
+
+        Raises:
+            ConfigError: its rate is out of range.
+        """
+        return replace(self.training, lr=variant.changes.get("lr", self.training.lr))
 
     @property
     def variants(self) -> tuple[MethodVariant, ...]:

@@ -107,7 +107,7 @@ class Reasoning(Experiment):
         config, variant = self.config, part.variant
         setup = Setup(
             self.backbone,
-            fit=replace(config.training, lr=variant.changes.get("lr", config.training.lr)),
+            fit=config.fit(variant),
             recall=replace(config.recall, mode="atomic"),
             prompt="query",
             max_length=config.max_length,
