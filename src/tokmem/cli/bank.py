@@ -23,7 +23,9 @@ if TYPE_CHECKING:  # importing them takes seconds
     from tokmem.bank.facts import Origin
 
 app = typer.Typer(
-    no_args_is_help=True, help="List, show, add, compose, remove, rename, merge and slice procedures."
+    name="bank",
+    no_args_is_help=True,
+    help="List, show, add, compose, remove, rename, merge and slice procedures.",
 )
 
 Names = Annotated[list[str], typer.Argument(help="Procedures.")]
