@@ -69,7 +69,7 @@ def list_(folder: BankFolder, json: Json = False) -> None:
 def show(
     folder: BankFolder,
     name: Annotated[str, typer.Argument(help="A procedure.")],
-    neighbours: Annotated[int, typer.Option(help="How many of the nearest others.")] = 5,
+    neighbours: Annotated[int, typer.Option(min=0, help="How many of the nearest others.")] = 5,
 ) -> None:
     """Show one procedure: its rows' norms, and its nearest neighbours by cosine of addresses."""
     from tokmem.report.banks import nearest_table, procedure_facts
