@@ -221,3 +221,15 @@ def test_an_error_of_a_library_in_rust_is_read(
     with pytest.raises(wanted, match=says), replace_folder(tmp_path / "bank", ("a",)):
         raise KeyError("x") if number is None else Exception(f"No space, or so (os error {number})")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("letter", ["x", "ä"])
+def test_a_name_too_long_for_the_files_beside_it_is_refused_before_any_work(
+    tmp_path: Path, letter: str
+) -> None:
+    fits, long = (letter * (size // len(letter.encode())) for size in (220, 240))
+    fill(tmp_path / fits, "new")
+    for refuses in (lambda: fill(tmp_path / long, "new"), lambda: recover_folder(tmp_path / long)):
+        with pytest.raises(TokMemError, match=r"whose name has 240 bytes.*at most 220.*choose a shorter"):
+            refuses()
+    assert tree(tmp_path).keys() == {f"{fits}/sub/new"}

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from tokmem.errors import TokMemError
-from tokmem.locks import lock_folder
+from tokmem.locks import hidden_beside, lock_folder
 from tokmem.strict_json import parse_json
 
 T = TypeVar("T")
@@ -194,10 +194,10 @@ def replace_folder(target: Path, files: Sequence[str]) -> Iterator[Path]:
 @contextmanager
 def _filled(target: Path) -> Iterator[Path]:
     """`replace_folder`, once the lock is held."""
-    for leftover in target.parent.glob(f"{glob.escape(_sibling(target, 'new').name)}*"):
+    for leftover in target.parent.glob(f"{glob.escape(hidden_beside(target, 'new').name)}*"):
         shutil.rmtree(leftover)  # of a writer that was killed
-    draft = _sibling(target, f"new-{os.getpid()}-{secrets.token_hex(4)}")
-    old = _sibling(target, "old")
+    draft = hidden_beside(target, f"new-{os.getpid()}-{secrets.token_hex(4)}")
+    old = hidden_beside(target, "old")
     _discard(old, target)
     draft.mkdir(parents=True)
     try:
@@ -221,7 +221,7 @@ def _filled(target: Path) -> Iterator[Path]:
 def _discard(old: Path, target: Path) -> None:
     """Removes an old folder under another name, so that no part of it is ever taken for the whole."""
     if old.exists():
-        leftover = _sibling(target, f"new-{os.getpid()}-{secrets.token_hex(4)}")
+        leftover = hidden_beside(target, f"new-{os.getpid()}-{secrets.token_hex(4)}")
         os.rename(old, leftover)
         shutil.rmtree(leftover, ignore_errors=True)
 
@@ -263,7 +263,7 @@ def recover_folder(target: Path) -> bool:
         TokMemError: another process goes on writing `target`.
     """
     target = target.resolve()
-    old = _sibling(target, "old")
+    old = hidden_beside(target, "old")
     if target.exists() or not old.is_dir():
         return False
     with lock_folder(target):  # a living writer is between its renames: wait
@@ -271,11 +271,6 @@ def recover_folder(target: Path) -> bool:
             return False
         os.rename(old, target)
     return True
-
-
-def _sibling(target: Path, kind: str) -> Path:
-    """A hidden name beside `target` that nobody gives by hand, so what has it may be removed."""
-    return target.with_name(f".{target.name}.tokmem-{kind}")
 
 
 def _swap(draft: Path, target: Path, old: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -13,6 +14,21 @@ from tokmem.errors import TokMemError
 
 WAIT = 300.0
 """Seconds that a writer waits for another one."""
+LONGEST = 220
+"""Most bytes in the name of a folder that is saved: file systems take 255, and hidden names are longer."""
+
+
+def hidden_beside(target: Path, kind: str) -> Path:
+    """A hidden name beside a folder that nobody gives by hand, so what has it may be removed.
+
+    Raises:
+        TokMemError: the folder's own name is so long that file systems may refuse the hidden one.
+    """
+    size = len(os.fsencode(target.name))
+    if size > LONGEST:
+        got, do = f"a folder {target.name[:40]}..., whose name has {size} bytes", "choose a shorter name"
+        raise TokMemError(got, f"at most {LONGEST} bytes, for files beside it have longer names", do)
+    return target.with_name(f".{target.name}.tokmem-{kind}")
 
 
 @contextmanager
@@ -28,13 +44,14 @@ def lock_folder(target: Path, wait: float = WAIT) -> Iterator[None]:
         wait: seconds to wait for another writer.
 
     Raises:
-        TokMemError: another writer still holds the lock after `wait` seconds, or there is no folder above.
+        TokMemError: another writer still holds the lock after `wait` seconds, the name of the folder is too
+            long, or there is no folder above.
         OSError: the folder above takes no file.
     """
     target = target.resolve()
     if not target.parent.is_dir():
         raise TokMemError(f"no folder {target.parent}", "a folder that exists", "check the path")
-    path = target.with_name(f".{target.name}.tokmem-lock")
+    path = hidden_beside(target, "lock")
     lock = FileLock(path, is_singleton=True)  # one object a path: a thread that holds it may take it again
     try:
         _acquire(lock, target, wait)

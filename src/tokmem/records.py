@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, TypeAlias
 
 from tokmem.errors import DataError
@@ -30,12 +30,30 @@ class Procedure:
     def __post_init__(self) -> None:
         _require_text(self, "name", "description")
 
+    def renamed(self, old: str, new: str) -> Procedure:
+        """The procedure after a procedure of its bank got a new name."""
+        return replace(self, name=new) if self.name == old else self
+
 
 @dataclass(frozen=True)
 class Composition(Procedure):
-    """A composition token: it joins the procedures before it, and no query chooses it."""
+    """A composition token: it joins the procedures before it, and no query chooses it.
 
+    Attributes:
+        pairs: the procedures that it has learned to join, two or more together.
+    """
+
+    pairs: tuple[tuple[str, ...], ...] = ()
     joins: ClassVar[bool] = True
+
+    def renamed(self, old: str, new: str) -> Procedure:
+        """The token after a procedure of its bank got a new name."""
+        pairs = tuple(tuple(new if name == old else name for name in pair) for pair in self.pairs)
+        return replace(self, name=new if self.name == old else self.name, pairs=pairs)
+
+    def joins_any_of(self, names: Collection[str]) -> bool:
+        """Whether procedures that it has learned to join are all among `names`."""
+        return any({*pair} <= {*names} for pair in self.pairs)
 
 
 # A procedure that recall is told to use; several together share one response, which follows their tokens.

@@ -41,6 +41,7 @@ def test_list_and_show(cli: Cli, bank: Path) -> None:
     assert f"{float(loaded.rows('upper')[0].norm()):.4g}" in done.stdout
     cosine = torch.cosine_similarity(*loaded.addresses(), dim=0)
     assert f"{float(cosine):.3f}" in done.stdout
+    assert cli("bank", "show", bank, "upper", "--neighbours", -1).exit_code == 2
 
 
 @pytest.mark.usefixtures("untouched")

@@ -58,7 +58,10 @@ COMMANDS = (
 
 def examples() -> dict[str, str]:
     """The example of each command, by its words."""
-    groups = [("", app), *((f"{group.name} ", group.typer_instance) for group in app.registered_groups)]
+    groups = [
+        ("", app),
+        *((f"{group.typer_instance.info.name} ", group.typer_instance) for group in app.registered_groups),
+    ]
     return {
         f"{prefix}{command.name}": re.split(r"^Example.*?: ", command.epilog or "", maxsplit=1)[1]
         for prefix, group in groups

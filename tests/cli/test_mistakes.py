@@ -354,3 +354,14 @@ def test_installed_command_prints_its_version_and_survives_a_closed_pipe(bank: P
     )
     os.close(writer)
     assert "Traceback" not in closed.stderr
+
+
+def test_a_missing_file_of_composed_queries_is_told_before_the_backbone_loads(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tokmem.cli.evaluate.open_memory", lambda *_: pytest.fail("the backbone was loaded"))
+    Path("b").mkdir()
+    Path("b/bank.json").touch()
+    done = cli("eval", "b", "--corpus", "none.json")
+    assert done.exit_code == 2
+    assert "none.json does not exist" in done.stderr

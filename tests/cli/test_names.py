@@ -57,7 +57,10 @@ ALIKE = {
 
 def commands() -> dict[str, Any]:
     """Every command, by its words."""
-    groups = [("", app), *((f"{group.name} ", group.typer_instance) for group in app.registered_groups)]
+    groups = [
+        ("", app),
+        *((f"{group.typer_instance.info.name} ", group.typer_instance) for group in app.registered_groups),
+    ]
     found = {f"{prefix}{name}": one for prefix, g in groups for name, one in get_group(g).commands.items()}
     return {name: one for name, one in found.items() if not hasattr(one, "commands")}
 
@@ -106,7 +109,7 @@ def test_a_hidden_name_stands_for_no_option_that_the_command_has() -> None:
     for command, options in own_options().items():
         names = {name for one in options for name in one.opts}
         names |= set(FLAGS[command].options().values()) if command in FLAGS else set()
-        hidden = {f"--{name}" for name in ALIASES.get(command.rpartition(" ")[2], {})}
+        hidden = {f"--{name}" for name in ALIASES.get(command, {})}
         assert not hidden & names, command
 
 
@@ -118,6 +121,7 @@ def test_a_hidden_name_stands_for_no_option_that_the_command_has() -> None:
         (("recall", "--bank", "b", "--file", "none.txt"), "none.txt"),
         (("bank", "add", "b", "--file", "none.jsonl"), "none.jsonl"),
         (("bank", "add", "b", "--name", "x", "--file", "some.jsonl"), "--procedures"),
+        (("bank", "compose", "b", "x", "--examples", "some.jsonl", "--seed", "x"), "b/bank.json"),
         (("data", "compose", "--source", "none.json"), "none.json"),
         (("data", "compose", "--seed", "x"), "data.seed"),
         (("tools", "--name", "x", "--schedule", "x"), "training.schedule"),

@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 
 from tests.cli.conftest import Cli
 from tokmem.cli.main import app
+from tokmem.cli.recall import _bank_and_query
 from tokmem.methods.tokmem import TokMem
 from tokmem.methods.tokmem_lora import TokMemLora
 from tokmem.model.backbone import load_backbone
@@ -232,3 +233,23 @@ def test_the_bank_may_stand_before_the_query(cli: Cli, bank: Path, model: Path) 
     named = cli("recall", "France?", "--bank", bank, *common)
     assert cli("recall", bank, "France?", *common).stdout == named.stdout
     assert cli("recall", bank, *common, input="France?\n").stdout == named.stdout
+
+
+def test_with_a_server_too_a_run_stands_for_its_only_bank(tmp_path: Path) -> None:
+    bank = tmp_path / "run" / "banks" / "one"
+    bank.mkdir(parents=True)
+    (bank / "bank.json").touch()
+    assert _bank_and_query([str(tmp_path / "run")], None, "http://x") == (bank, None)
+    assert _bank_and_query([str(tmp_path)], None, "http://x") == (None, str(tmp_path)), "a query"
+
+
+@pytest.mark.parametrize("query", ["", " "])
+def test_an_empty_query_is_refused_before_the_backbone_loads(
+    cli: Cli, query: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tokmem.cli.recall.open_memory", lambda *_: pytest.fail("the backbone was loaded"))
+    Path("b").mkdir()
+    Path("b/bank.json").touch()
+    done = cli("recall", "b", query)
+    assert done.exit_code == 2
+    assert "an empty query" in done.stderr

@@ -25,6 +25,10 @@ def test_a_bank_is_analyzed_and_reported(cli: Cli, bank: Path) -> None:
     assert cli("bank", "remove", bank, "upper", "--out", "one").exit_code == 0
     assert cli("analyze", "one", "--out", "geometry").exit_code == 0
     assert len(list(Path("geometry").glob("*.png"))) == 2, "none of the earlier bank"
+    Path("mine").mkdir()
+    Path("mine/geometry-of-triangles.png").write_bytes(b"mine")
+    assert cli("analyze", "one", "--out", "mine").exit_code == 2
+    assert [file.name for file in Path("mine").iterdir()] == ["geometry-of-triangles.png"]
     Path("summary.json").write_text(json.dumps(single()))
     done = cli("report", "summary.json", "geometry", ROOT / "results/mini/backbone.json", "--out", "page")
     assert done.exit_code == 0, done.output

@@ -21,6 +21,7 @@ from tokmem.methods.tokmem import TokMem
 from tokmem.model.backbone import Backbone
 from tokmem.recall.settings import RecallSettings
 from tokmem.records import Composition, Demonstration, Example, Procedure, Turn
+from tokmem.report.banks import nearest_table, procedure_facts
 from tokmem.train.settings import FitSettings
 
 PAIRS: Compositions = {
@@ -132,7 +133,7 @@ def test_a_saved_bank_composes_as_before(backbone: Backbone, tmp_path: Path) -> 
     assert [turn.procedure for turn in answer.turns] == ["capital", "date", "both"]
     own.save(tmp_path / "bank")
     entries = json.loads((tmp_path / "bank/bank.json").read_text("utf-8"))["procedures"]
-    assert [entry.get("joins") for entry in entries] == [*[None] * len(NAMES), True]
+    assert [entry.get("pairs") for entry in entries] == [*[None] * len(NAMES), [[*pair] for pair in PAIRS]]
     loaded = TokMem.load(tmp_path / "bank", backbone, recall=own.recall_settings)
     assert loaded.recall(["France"], forced)[0].transcript == answer.transcript
     learn(loaded, "later")
@@ -151,6 +152,42 @@ def test_a_saved_bank_composes_as_before(backbone: Backbone, tmp_path: Path) -> 
     assert [turn.procedure for turn in turns] == ["both", "both"]
     with pytest.raises(RecallError, match="composition tokens alone"):
         alone.route("France")
+
+
+def test_it_is_shown_without_an_address(backbone: Backbone) -> None:
+    own = made(backbone)
+    own.compose("both", PAIRS, epochs=1)
+    shown = dict(procedure_facts(own.bank, "both"))
+    assert shown["joins"] == "capital + date, date + sum"
+    assert "address norm" not in shown
+    assert not nearest_table(own.bank, "both", 5).rows
+    assert nearest_table(own.bank, "date", 5).rows
+
+
+def test_it_is_not_left_without_the_procedures_that_it_joins(backbone: Backbone, tmp_path: Path) -> None:
+    own = made(backbone)
+    own.compose("both", PAIRS, epochs=1)
+    own.rename("date", "day")
+    own.save(tmp_path / "bank")
+    own = TokMem.load(tmp_path / "bank", backbone)
+    assert own["both"] == Composition(
+        "both", "Joins the procedures before it.", pairs=(("capital", "day"), ("day", "sum"))
+    )
+    own.remove("capital")  # the other pair is left
+    before = own.bank.names
+    with pytest.raises(BankError, match=r"'both' without procedures .* remove 'both' too"):
+        own.remove("sum")
+    assert own.bank.names == before
+    own.remove("sum", "both")
+    assert own.bank.names == tuple(name for name in before if name not in ("sum", "both"))
+
+
+def test_a_bank_of_it_and_others_loses_any_of_these(backbone: Backbone) -> None:
+    own = made(backbone)
+    own.compose("both", {("capital", "date"): PAIRS["capital", "date"]}, epochs=1)
+    part = own.bank.slice(["both", "sum"])
+    part.remove(["sum"])
+    assert part.names == ("both",)
 
 
 def test_exports_leave_it_out(backbone: Backbone, caplog: pytest.LogCaptureFixture) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import struct
 import sys
+from dataclasses import replace
 from http.client import HTTPConnection
 from pathlib import Path
 from socket import SO_LINGER, SOL_SOCKET
@@ -21,8 +22,8 @@ from tokmem.methods.base import Base
 from tokmem.methods.tokmem import TokMem
 from tokmem.methods.tokmem_lora import TokMemLora
 from tokmem.playground.server import make_server
-from tokmem.playground.session import Session
-from tokmem.records import Example, Procedure, Turn
+from tokmem.playground.session import Session, _verdict
+from tokmem.records import Answer, Choice, Example, Procedure, Route, Turn
 
 PAIRS = [[f"What is red in {place}?", f"{place} rose"] for place in ("Rome", "Oslo", "Lima", "Kyiv", "Bonn")]
 
@@ -216,3 +217,12 @@ def test_a_bank_beside_an_adapter_is_saved_where_it_was(
     monkeypatch.setattr("tokmem.playground.server.make_server", lambda *_: sys.exit())
     CliRunner().invoke(app, ["ui", str(tmp_path / "home" / "bank"), "--port", "0"])
     assert opened == [tmp_path / "home"]
+
+
+def test_the_verdict_says_what_rejected_a_query() -> None:
+    """Of computed addresses it is the fit; of trained ones, plain text."""
+    choices = (Choice("capital", 0.9),)
+    fit, none = (Answer("x", route=Route(choices, True, 0.1, fit)) for fit in (-1.0, None))
+    assert _verdict(fit) == "no memory token: no procedure fits (nearest: capital 90.0%)"
+    assert _verdict(none) == "no memory token: plain text was more likely (nearest: capital 90.0%)"
+    assert _verdict(replace(none, turns=(Turn("capital", "y"),))) == ""

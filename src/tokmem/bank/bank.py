@@ -6,7 +6,6 @@ import copy
 from bisect import bisect_left
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
@@ -18,7 +17,7 @@ from tokmem.bank.slots import IdPolicy, IdSpace, SlotMap
 from tokmem.bank.statistics import Statistics
 from tokmem.bank.table import Table
 from tokmem.errors import BankError
-from tokmem.records import Procedure
+from tokmem.records import Composition, Procedure
 
 
 class Bank(nn.Module):
@@ -297,10 +296,16 @@ class Bank(nn.Module):
             table.set_rows(table.rows()[kept], frozen)
 
     def remove(self, names: Iterable[str]) -> None:
-        """Removes procedures and retires their token ids. All other rows and ids stay the same."""
+        """Removes procedures and retires their token ids. All other rows and ids stay the same.
+
+        Raises:
+            BankError: a procedure is unknown, or a composition token that stays would lose the last
+                procedures that it has learned to join.
+        """
         gone = set(names)
         for name in gone:
             self.slots.ids(name)
+        self._refuse_stranded({*self.names} - gone)
         self._keep([name for name in self.names if name not in gone])
         self.slots.remove([name for name in self.names if name in gone])
         self.procedures = {n: p for n, p in self.procedures.items() if n not in gone}
@@ -308,6 +313,14 @@ class Bank(nn.Module):
         if self.statistics is not None:
             self.statistics.remove(gone)
         self._index()
+
+    def _refuse_stranded(self, kept: Collection[str]) -> None:
+        """Refuses to keep a composition token without procedures that it joins, if it has some now."""
+        for name in kept:
+            own = self.procedures[name]
+            if isinstance(own, Composition) and own.joins_any_of(self.names) and not own.joins_any_of(kept):
+                got = f"composition token {name!r} without procedures that it has learned to join"
+                raise BankError(got, "all procedures of one of its pairs", f"remove {name!r} too")
 
     def undo_add(self, names: Sequence[str]) -> None:
         """Removes procedures that were added and never used; their token ids may be given again."""
@@ -318,10 +331,8 @@ class Bank(nn.Module):
     def rename(self, old: str, new: str) -> None:
         """Changes a procedure's name and nothing else."""
         self.slots.rename(old, new)
-        self.procedures = {
-            new if n == old else n: replace(p, name=new) if n == old else p
-            for n, p in self.procedures.items()
-        }
+        renamed = (p.renamed(old, new) for p in self.procedures.values())
+        self.procedures = {p.name: p for p in renamed}
         self.states = {new if n == old else n: states for n, states in self.states.items()}
         if self.statistics is not None:
             self.statistics.rename(old, new)

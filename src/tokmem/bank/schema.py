@@ -52,6 +52,10 @@ _OBJECT = _Kind("an object", lambda value: isinstance(value, dict))
 _OPTIONAL_OBJECT = _Kind("an object or null", lambda value: value is None or isinstance(value, dict))
 _TEXTS = _Kind("an object of texts", lambda value: isinstance(value, dict) and _are_texts(value.values()))
 _NAMES = _Kind("a list of different names", lambda value: isinstance(value, list) and _are_names(value))
+_PAIRS = _Kind(
+    "a list of lists of different names",
+    lambda value: isinstance(value, list) and all(map(_NAMES.fits, value)),
+)
 _LIST = _Kind("a list", lambda value: isinstance(value, list))
 _POLICY = _Kind(f"one of {', '.join(get_args(IdPolicy))}", lambda value: value in get_args(IdPolicy))
 
@@ -75,7 +79,7 @@ _PROCEDURE = {
     "parameters": _OPTIONAL_OBJECT,
     "ids": _SOME_IDS,
     "states": _COUNT,
-    "joins": _FLAG,
+    "pairs": _PAIRS,
 }
 _ORIGIN = {
     "backbone": _TEXT,
@@ -91,7 +95,7 @@ _CLOSED_FORM = {
 }
 # Banks of earlier versions lack some of these, and trained banks have no statistics.
 _OPTIONAL = {
-    "joins",
+    "pairs",
     "chat",
     "training",
     "configuration",

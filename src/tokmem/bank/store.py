@@ -135,7 +135,7 @@ def _facts(bank: Bank, origin: Origin) -> dict[str, Any]:
         "spare": list(bank.slots.space.spare),
         "retired": list(bank.slots.retired),
         "procedures": [
-            _entry(bank.procedures[n])
+            asdict(bank.procedures[n])
             | {"ids": list(bank.slots.ids(n)), "states": len(bank.states.get(n, ()))}
             for n in bank.names
         ],
@@ -144,15 +144,10 @@ def _facts(bank: Bank, origin: Origin) -> dict[str, Any]:
     return facts if bank.statistics is None else facts | {"closed_form": bank.statistics.facts}
 
 
-def _entry(procedure: Procedure) -> dict[str, Any]:
-    """What a file says of a procedure; of `joins` only if it does: earlier versions do not know it."""
-    return asdict(procedure) | ({"joins": True} if procedure.joins else {})
-
-
 def _procedure(entry: Mapping[str, Any]) -> Procedure:
-    """The procedure that an entry describes."""
-    kind = Composition if entry.get("joins") else Procedure
-    return kind(entry["name"], entry["description"], entry["parameters"])
+    """The procedure that an entry describes; a composition token has pairs."""
+    own = (entry["name"], entry["description"], entry["parameters"])
+    return Composition(*own, tuple(map(tuple, entry["pairs"]))) if "pairs" in entry else Procedure(*own)
 
 
 def _sha256(path: Path) -> str:

@@ -12,12 +12,18 @@ from tokmem.cli.shared import console, show_table
 from tokmem.report.tables import Table
 
 _SHOWN = 20
+_FILES = ("geometry.json", "geometry-*.png")
 EXAMPLE = "tokmem analyze runs/train --out runs/geometry"
 
 
 def analyze(
     bank: BankFolder,
-    out: Annotated[Path | None, typer.Option(help="Folder for geometry.json and the plots as PNG.")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder for geometry.json and the plots as PNG; an earlier analysis there is replaced."
+        ),
+    ] = None,
     neighbours: Annotated[int, typer.Option(min=1, help="How many of the nearest others.")] = 3,
     threshold: Annotated[
         float, typer.Option(min=0.01, max=1, help="Name descriptions that share this part of their words.")
@@ -26,7 +32,7 @@ def analyze(
     """Show norms, neighbours and clusters of a bank's memory tokens, and near-duplicate descriptions."""
     from tokmem.bank.store import load_bank
     from tokmem.eval.duplicates import near_duplicates
-    from tokmem.files import atomic_write_bytes, atomic_write_json
+    from tokmem.files import atomic_write_json, replace_folder
     from tokmem.report.bank_geometry import bank_geometry
     from tokmem.report.sections.geometry import geometry_plots, neighbour_table
 
@@ -46,11 +52,8 @@ def analyze(
     if out is None:
         return
     plots = geometry_plots(geometry)
-    atomic_write_json(out / "geometry.json", geometry)
-    for plot, _ in plots:
-        atomic_write_bytes(out / f"{plot.name}.png", plot.png)
-    names = {plot.name for plot, _ in plots}
-    for old in out.glob("geometry-*.png"):  # of a bank that was analysed before
-        if old.stem not in names:
-            old.unlink()
-    console().print(f"Geometry: {out / 'geometry.json'}, {len(plots)} plots beside it", markup=False)
+    with replace_folder(out, _FILES) as draft:
+        atomic_write_json(draft / _FILES[0], geometry)
+        for plot, _ in plots:
+            (draft / f"{plot.name}.png").write_bytes(plot.png)
+    console().print(f"Geometry: {out / _FILES[0]}, {len(plots)} plots beside it", markup=False)

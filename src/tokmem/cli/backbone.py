@@ -10,7 +10,9 @@ import typer
 from tokmem.cli.shared import console, show_json, show_table
 from tokmem.report.tables import Table
 
-app = typer.Typer(no_args_is_help=True, help="List, fetch, find and remove cached backbones.")
+app = typer.Typer(
+    name="backbone", no_args_is_help=True, help="List, fetch, find and remove cached backbones."
+)
 
 Name = Annotated[str, typer.Argument(help="A named backbone (see `list`), or a .gguf file.")]
 

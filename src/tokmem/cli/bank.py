@@ -23,7 +23,9 @@ if TYPE_CHECKING:  # importing them takes seconds
     from tokmem.bank.facts import Origin
 
 app = typer.Typer(
-    no_args_is_help=True, help="List, show, add, compose, remove, rename, merge and slice procedures."
+    name="bank",
+    no_args_is_help=True,
+    help="List, show, add, compose, remove, rename, merge and slice procedures.",
 )
 
 Names = Annotated[list[str], typer.Argument(help="Procedures.")]
@@ -67,7 +69,7 @@ def list_(folder: BankFolder, json: Json = False) -> None:
 def show(
     folder: BankFolder,
     name: Annotated[str, typer.Argument(help="A procedure.")],
-    neighbours: Annotated[int, typer.Option(help="How many of the nearest others.")] = 5,
+    neighbours: Annotated[int, typer.Option(min=0, help="How many of the nearest others.")] = 5,
 ) -> None:
     """Show one procedure: its rows' norms, and its nearest neighbours by cosine of addresses."""
     from tokmem.report.banks import nearest_table, procedure_facts

@@ -36,7 +36,7 @@ FLAGS = Flags(
         "rounds.tools_per_round": "tools in each of these ranges",
     },
 )
-app = typer.Typer(no_args_is_help=True, help="Make data for tools that are called in chains.")
+app = typer.Typer(name="data", no_args_is_help=True, help="Make data for tools that are called in chains.")
 
 
 def compose(

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from tokmem.cli.flags import Flags, given
+from tokmem.cli.inputs import input_file
 from tokmem.cli.memory import FASTEST, OF_BANK, Prompt, bank_config, bank_itself, open_memory
 from tokmem.cli.shared import Out, Resume, load, run_folder, show_results
 from tokmem.cli.train import choose_source
@@ -112,6 +113,7 @@ def _measure_calls(
     from tokmem.tracks.compositional.evaluate import CallsEvalConfig, CallsEvaluation
     from tokmem.tracks.run import carry_out
 
+    input_file(corpus)  # its error need not wait for the backbone
     stray = next((key for key in settings if not key.startswith(_OF_CALLS)), None)
     if stray is not None:
         option = FLAGS.options()[stray]

@@ -141,7 +141,7 @@ def _add(
     group.command(
         name,
         cls=explaining(kind) if tables else kind,
-        context_settings=normalizer(name),
+        context_settings=normalizer(name if group is app else f"{group.info.name} {name}"),
         help=_unwrapped(function.__doc__ or ""),
         epilog=_example(example),
         rich_help_panel=panel,
@@ -188,7 +188,7 @@ _add(app, "eval", evaluate.evaluate, evaluate.EXAMPLE, _TRAIN, evaluate.FLAGS, t
 _add(app, "run", run.run, run.EXAMPLE, _TRAIN, tables=True, models=True, together=True)
 _add(app, "report", report.report, report.EXAMPLE, _TRAIN)
 _add(data.app, "compose", data.compose, data.EXAMPLE, flags=data.FLAGS)
-app.add_typer(data.app, name="data", rich_help_panel=_TRAIN)
+app.add_typer(data.app, rich_help_panel=_TRAIN)
 _add(bank.app, "list", bank.list_, f"tokmem bank list {_BANK}", tables=True)
 _add(bank.app, "show", bank.show, f"tokmem bank show {_BANK} {_ONE}", tables=True)
 _add(bank.app, "add", bank.add, bank.ADD_EXAMPLE, flags=bank.FLAGS, models=True)
@@ -197,12 +197,12 @@ _add(bank.app, "remove", bank.remove, f"tokmem bank remove {_BANK} {_ONE} --out 
 _add(bank.app, "rename", bank.rename, f"tokmem bank rename {_BANK} {_ONE} other --out runs/renamed")
 _add(bank.app, "slice", bank.slice_, f"tokmem bank slice {_BANK} {_ONE} --out runs/part")
 _add(bank.app, "merge", bank.merge, bank.MERGE_EXAMPLE)
-app.add_typer(bank.app, name="bank", rich_help_panel=_KEEP)
+app.add_typer(bank.app, rich_help_panel=_KEEP)
 _add(backbone.app, "list", backbone.list_, "tokmem backbone list", tables=True)
 _add(backbone.app, "get", backbone.get, "tokmem backbone get mini")
 _add(backbone.app, "path", backbone.path, "tokmem backbone path mini")
 _add(backbone.app, "remove", backbone.remove, "tokmem backbone remove smollm2")
-app.add_typer(backbone.app, name="backbone", rich_help_panel=_KEEP)
+app.add_typer(backbone.app, rich_help_panel=_KEEP)
 _add(app, "export", export.export, export.EXAMPLE, _KEEP, export.FLAGS, models=True)
 _add(app, "serve", serve.serve, serve.EXAMPLE, _KEEP, serve.FLAGS, models=True)
 _add(app, "analyze", analyze.analyze, analyze.EXAMPLE, _KEEP, tables=True)

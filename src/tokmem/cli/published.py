@@ -33,11 +33,16 @@ ALIASES: dict[str, dict[str, str]] = {
         "file": "queries",
     },
     "learn": {"schedule": "training.schedule", "top-k": "teacher-top-k"},
-    "add": {
+    "bank add": {
         "model-name": "backbone",
         "schedule": "training.schedule",
         "seed": "training.seed",
         "file": "procedures",
+    },
+    "bank compose": {
+        "model-name": "backbone",
+        "schedule": "training.schedule",
+        "seed": "training.seed",
     },
     "tools": {
         "model-name": "backbone",
@@ -46,7 +51,7 @@ ALIASES: dict[str, dict[str, str]] = {
         "name": "experiment-name",
         "schedule": "training.schedule",
     },
-    "compose": {
+    "data compose": {
         "source": "path",
         "seed": "data.seed",
         "output-dir": "out",

@@ -98,7 +98,7 @@ def _bank_and_query(
     """Finds the bank and the query among the arguments.
 
     Of two arguments the first is the bank. A single argument is the bank if --bank is missing and it
-    names a folder. With --url this folder must hold a `bank.json`.
+    names a folder. With --url this must be the folder of a bank, or of a run with one.
 
     Raises:
         ConfigError: there are more arguments, or neither a bank nor a server.
@@ -137,9 +137,10 @@ def _with_memory(memory: TokMem, bank: Path, instruction: str, forced: list[str]
 def _is_bank(word: str, served: bool) -> bool:
     """Tells whether a single argument is the bank. A query may be too long to be a path."""
     try:
-        return (Path(word) / "bank.json").is_file() if served else Path(word).is_dir()
+        found = Path(word).is_dir()
     except (OSError, ValueError):
         return False
+    return found and (not served or (bank_itself(Path(word)) or Path()).joinpath("bank.json").is_file())
 
 
 def _served(
@@ -178,6 +179,8 @@ def _queries(query: str | None, file: Path | None, instruction: str) -> list[Exa
     from tokmem.data.queries import parse_queries, read_queries
 
     if query is not None:
+        if not query.strip():
+            raise DataError("an empty query", "some text")
         return [Example(query, instruction=instruction)]
     if file is not None:
         return read_queries(file, instruction)

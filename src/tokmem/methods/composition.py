@@ -50,6 +50,7 @@ class Composing(ClosedMemory, Protocol):
 
         Recall takes it as the last of them: `memory.recall(query, [[("summarise", "french", "both")]])`. Its
         row fits the rows of these procedures as they are now, so do not train them on afterwards.
+        To remove the last of these procedures, remove the token too.
 
         Args:
             name: of the composition token.
@@ -70,7 +71,7 @@ class Composing(ClosedMemory, Protocol):
         given = read_pairs(Path(pairs)) if isinstance(pairs, str | Path) else pairs
         examples = composed(name, given, self.bank)
         settings = settled(self.given_settings, changes, len(examples), self.backbone)
-        self._add([Composition(name, "Joins the procedures before it.")])
+        self._add([Composition(name, "Joins the procedures before it.", pairs=tuple(given))])
         try:
             with self.bank.only([name]):
                 objective = BankObjective(reader(self), **settings.prefixes, seed=settings.seed)

@@ -143,7 +143,8 @@ class Memory(Exportable, Guesses):
             names: of procedures, or lists of names.
 
         Raises:
-            BankError: the bank has no procedure of that name.
+            BankError: the bank has no procedure of that name, or a composition token that stays would lose
+                the last procedures that it has learned to join.
         """
         each = [name for one in names for name in (one if isinstance(one, list | tuple | set) else (one,))]
         self._require(*each)

@@ -20,8 +20,8 @@ from tokmem.methods.base import Base
 from tokmem.methods.tokmem import TokMem
 from tokmem.methods.tokmem_lora import BANK
 from tokmem.model.converted import file_sha256
-from tokmem.records import Example, Procedure
-from tokmem.report.answers import answer_record
+from tokmem.records import Answer, Example, Procedure
+from tokmem.report.answers import answer_lines, answer_record
 
 Record = dict[str, Any]
 
@@ -75,10 +75,10 @@ class Session(Callback):
         }
 
     def recall(self, given: Record) -> Record:
-        """Routes a query and answers it; `procedure` forces one."""
+        """Routes a query and answers it; `procedure` forces one. `verdict` says why none was recalled."""
         forced = given.get("procedure")
         answer = self.memory.recall([_query(given)], [[str(forced)]] if forced else None, top_k=5)[0]
-        return answer_record(answer, self.memory.procedures)
+        return answer_record(answer, self.memory.procedures) | {"verdict": _verdict(answer)}
 
     def plain(self, given: Record) -> Record:
         """The frozen model's answer to the same query, without memory token."""
@@ -165,6 +165,12 @@ def _query(given: Record) -> Example:
     """The query of a call, with its instruction if it has one."""
     query = as_query(take(given, "query", str, "the query"))
     return replace(query, instruction=take(given, "instruction", str, "the query", "").strip())
+
+
+def _verdict(answer: Answer) -> str:
+    """Why no procedure was recalled; empty if one was."""
+    lines = answer_lines(answer, {})
+    return "" if answer.turns else next((one.text for one in lines if one.label == "recalled"), "")
 
 
 def _description(procedure: Procedure) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from tokmem.records import counted
+from tokmem.records import Composition, counted
 from tokmem.report.tables import Table
 
 if TYPE_CHECKING:  # importing it takes seconds
@@ -42,22 +42,28 @@ def bank_line(facts: Mapping[str, Any]) -> str:
 def procedure_facts(bank: Bank, name: str) -> list[tuple[str, str]]:
     """Lists labels and facts of a procedure: description, token ids, norms of its rows.
 
+    A composition token has no address; it has the procedures that it has learned to join.
+
     Raises:
         BankError: the bank has no such procedure.
     """
     ids = bank.slots.ids(name)
     address, steering = bank.rows(name)
+    own = bank.procedures[name]
+    chosen = ("address norm", f"{float(address.norm()):.4g}")
+    if isinstance(own, Composition):
+        chosen = ("joins", ", ".join(" + ".join(pair) for pair in own.pairs))
     return [
         ("procedure", name),
-        ("description", bank.procedures[name].description or "-"),
+        ("description", own.description or "-"),
         ("token ids", ", ".join(map(str, ids))),
-        ("address norm", f"{float(address.norm()):.4g}"),
+        chosen,
         ("steering norm", ", ".join(f"{norm:.4g}" for norm in steering.norm(dim=-1).tolist())),
     ]
 
 
 def nearest_table(bank: Bank, name: str, count: int) -> Table:
-    """Makes a table of the procedures whose addresses have the highest cosines with one's own.
+    """Makes a table of the procedures whose addresses have the highest cosines with one's own, if it has one.
 
     Raises:
         BankError: the bank has no such procedure.
@@ -67,4 +73,5 @@ def nearest_table(bank: Bank, name: str, count: int) -> Table:
     cosines = cosine_similarity(bank.addresses(), bank.rows(name)[0][None]).tolist()
     ranked = sorted(zip(cosines, bank.routed, strict=True), reverse=True)
     near = [{"procedure": other, "cosine": value} for value, other in ranked if other != name]
+    count = 0 if bank.procedures[name].joins else count
     return Table(near[:count], {"procedure": "nearest", "cosine": "cosine"}, {"cosine": ".3f"})

@@ -44,13 +44,11 @@ class Client:
         url: address of the server, with or without `/v1`.
         tools: `tool_list` of the bank; empty sends none, and calls are then read from the text.
         max_new_tokens: most tokens in an answer.
-        model: name of the model; empty names none, which servers of one model accept.
     """
 
     url: str
     tools: Sequence[Mapping[str, Any]] = ()
     max_new_tokens: int = 256
-    model: str = ""
 
     def ask(self, text: str) -> Answer:
         """Asks for the answer to a user's text.
@@ -62,7 +60,6 @@ class Client:
             "messages": [{"role": "user", "content": text}],
             "temperature": 0,
             "max_tokens": self.max_new_tokens,
-            **({"model": self.model} if self.model else {}),
             **({"tools": list(self.tools)} if self.tools else {}),
         }
         return answer_of(text, self._post(body))
