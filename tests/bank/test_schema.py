@@ -16,7 +16,7 @@ from tokmem.bank.policy import ClosedForm
 from tokmem.bank.statistics import Statistics
 from tokmem.bank.store import load_bank, save_bank
 from tokmem.errors import BankError
-from tokmem.records import Procedure
+from tokmem.records import Composition, Procedure
 from tokmem.strict_json import MAX_SCHEMA_DEPTH
 
 ODD: list[Any] = [None, True, 5, -1, 1.5, 1 << 40, "x", "", [], [None], [[5]], {}, {"a": 1}, [1, 1], "old0"]
@@ -94,6 +94,17 @@ def test_odd_contents_under_a_right_digest_raise_bank_errors_only(
             errors.append(error)
     assert len(errors) > 30
     assert all(error.wanted for error in errors)
+
+
+def test_a_composition_token_of_an_earlier_version_is_read(saved: Path, tmp_path: Path) -> None:
+    """It says that it joins, and not yet what."""
+    facts = json.loads((saved / "bank.json").read_text())
+    del facts["digest"]
+    facts["procedures"][0]["joins"] = True
+    bank, _ = load_bank(write(saved, tmp_path / "bank", facts))
+    first, second = (bank.procedures[name] for name in bank.names[:2])
+    assert first == Composition(first.name, first.description, first.parameters)
+    assert not second.joins
 
 
 @pytest.mark.parametrize("facts", [5, "x", None, True, [], {}, {"digest": 1}, {"digest": {}, "format": [2]}])

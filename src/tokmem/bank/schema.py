@@ -79,6 +79,7 @@ _PROCEDURE = {
     "parameters": _OPTIONAL_OBJECT,
     "ids": _SOME_IDS,
     "states": _COUNT,
+    "joins": _FLAG,
     "pairs": _PAIRS,
 }
 _ORIGIN = {
@@ -95,6 +96,7 @@ _CLOSED_FORM = {
 }
 # Banks of earlier versions lack some of these, and trained banks have no statistics.
 _OPTIONAL = {
+    "joins",
     "pairs",
     "chat",
     "training",

@@ -145,9 +145,11 @@ def _facts(bank: Bank, origin: Origin) -> dict[str, Any]:
 
 
 def _procedure(entry: Mapping[str, Any]) -> Procedure:
-    """The procedure that an entry describes; a composition token has pairs."""
+    """The procedure that an entry describes. A composition token has `pairs`; earlier ones have `joins`."""
     own = (entry["name"], entry["description"], entry["parameters"])
-    return Composition(*own, tuple(map(tuple, entry["pairs"]))) if "pairs" in entry else Procedure(*own)
+    if entry.get("joins") or "pairs" in entry:
+        return Composition(*own, tuple(map(tuple, entry.get("pairs", ()))))
+    return Procedure(*own)
 
 
 def _sha256(path: Path) -> str:
