@@ -87,6 +87,8 @@ def test_the_page_shows_means_curves_and_tasks(tmp_path: Path) -> None:
         "prompts-prompts-student",
         "prompts-prompts-kl",
     }
+    text = (tmp_path / "index.html").read_text("utf-8")
+    assert "teacher: 30.0 at 1, 30.0 at 8; no prompt: 10.0 at 1, 10.0 at 8" in text, "beside the students"
 
 
 def test_one_number_of_tokens_makes_no_curve() -> None:

@@ -11,8 +11,11 @@ from tokmem.report.plots import Line as Curve
 from tokmem.report.plots import Point, curves
 from tokmem.report.rows import Run, by_method, method_colors, method_title, slug, spread
 from tokmem.report.sections.growth import described_lines
+from tokmem.report.tables import Row
 
-_CURVES = {"student": "student's ROUGE-L", "kl": "KL, nats a token"}
+_CURVES = {"student": "ROUGE-L", "kl": "KL, nats a token"}
+# What stands beside each curve, by its column and its name: no memory token takes part in it.
+_BESIDE = {"student": {"teacher": "teacher", "no_prompt": "no prompt"}, "kl": {"kl_no_prompt": "no prompt"}}
 _NOTE = (
     "Means over tasks; ±: standard deviation over seeds. Teacher: the frozen model with the whole prompt. No "
     "prompt: the same model with the query alone. KL: divergence from the teacher in nats a token. Adapters "
@@ -37,16 +40,26 @@ def prompts(runs: Sequence[Run]) -> Section:
 
 
 def _plots(run: Run, lines: Sequence[Line], measure: str, title: str) -> list[tuple[Plot, str]]:
-    """Draws a measure over the number of tokens, of the methods that have several."""
+    """Draws a measure over the number of tokens, of the methods that have several, beside the teacher's."""
     wide = [line for line in lines if line["width"] and spread(line, measure) is not None]
     several = [(method, of_method) for method, of_method in by_method(wide) if len(of_method) > 1]
     if not several:
         return []
-    colors, drawn = method_colors(lines), []
-    for method, of_method in several:
-        values = [(line["width"], spread(line, measure)) for line in of_method]
-        points = [Point(width, value.mean, value.std) for width, value in values if value is not None]
-        drawn.append(Curve(method_title(method), points, colors[method]))
+    beside = _BESIDE[measure]
+    colors = method_colors([*lines, *({"method": name} for name in beside.values())])
+    drawn = [
+        _curve(of_method, measure, method_title(method), colors[method]) for method, of_method in several
+    ]
+    for key, name in beside.items():  # some rivals did not measure it
+        found = (_curve(of_method, key, name, colors[name]) for _, of_method in several)
+        drawn.append(max(found, key=lambda curve: len(curve.points)))
+    drawn = [curve for curve in drawn if curve.points]
     caption = f"{run.title}: {title}"
     name = f"prompts-{run.slug}-{slug(measure)}"
     return [(curves(name, f"{caption}. {described_lines(drawn)}", drawn, "tokens", title), caption)]
+
+
+def _curve(lines: Sequence[Row], measure: str, name: str, color: int) -> Curve:
+    """A measure over the number of tokens; without points if it was not measured."""
+    values = [(line["width"], spread(line, measure)) for line in lines]
+    return Curve(name, [Point(width, v.mean, v.std) for width, v in values if v is not None], color)
