@@ -31,7 +31,7 @@ class Procedure:
         _require_text(self, "name", "description")
 
     def renamed(self, old: str, new: str) -> Procedure:
-        """The procedure after a procedure of its bank got a new name."""
+        """Takes the name `new` if its own is `old`."""
         return replace(self, name=new) if self.name == old else self
 
 
@@ -47,7 +47,7 @@ class Composition(Procedure):
     joins: ClassVar[bool] = True
 
     def renamed(self, old: str, new: str) -> Procedure:
-        """The token after a procedure of its bank got a new name."""
+        """Gives a procedure of the bank its new name, also in the pairs."""
         pairs = tuple(tuple(new if name == old else name for name in pair) for pair in self.pairs)
         return replace(self, name=new if self.name == old else self.name, pairs=pairs)
 

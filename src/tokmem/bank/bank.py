@@ -315,7 +315,7 @@ class Bank(nn.Module):
         self._index()
 
     def _refuse_stranded(self, kept: Collection[str]) -> None:
-        """Refuses to keep a composition token without procedures that it joins, if it has some now."""
+        """Refuses a removal that takes the last whole pair from a composition token that stays."""
         for name in kept:
             own = self.procedures[name]
             if isinstance(own, Composition) and own.joins_any_of(self.names) and not own.joins_any_of(kept):

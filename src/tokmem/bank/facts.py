@@ -72,7 +72,7 @@ class Origin:
 
 
 def with_lessons_of(training: Mapping[str, Any], names: Collection[str]) -> dict[str, Any]:
-    """Copies the notes of a training; of lessons it keeps those of the procedures in `names`.
+    """Copies the notes of a training, without the lessons of procedures that are not in `names`.
 
     A procedure may have been removed or renamed. Another one that takes its name did not learn its lesson.
     """

@@ -1,4 +1,4 @@
-"""Checks that the configs of several tracks make."""
+"""Checks of configs that several tracks share."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from tokmem.train.settings import FitSettings
 
 
 def check_order_seed(training: FitSettings) -> None:
-    """Refuses a seed in section `training`, for every run takes one of the experiment's `seeds` in its place.
+    """Refuses a seed in section `training`. No run would read it: each takes one of the experiment's `seeds`.
 
     Raises:
         ConfigError: there is one.

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from typing import Any, Literal, get_args, get_origin
+from dataclasses import dataclass, replace
+from typing import Any, Literal, TypeVar, get_args, get_origin
 
 from tokmem.data.fields import did_you_mean
 from tokmem.errors import ConfigError
 from tokmem.methods.protocol import MethodSpec
 from tokmem.methods.registry import methods_of
+from tokmem.train.memorise import MemoriseSettings
+from tokmem.train.settings import FitSettings
 
+Training = TypeVar("Training", FitSettings, MemoriseSettings)
 Types = Mapping[str, Any]  # the type of each setting that a variant may change
 
 
@@ -52,6 +55,14 @@ class Variant:
                 raise ConfigError(f"{part!r} in method {text!r}", f"one of: {known}")
             changes[key] = _value(value, kind, text)
         return cls(text, method, changes)
+
+    def with_rate(self, training: Training) -> Training:
+        """The settings of a training at the variant's own rate, if it has one.
+
+        Raises:
+            ConfigError: the rate is out of range.
+        """
+        return replace(training, lr=self.changes.get("lr", training.lr))
 
 
 @dataclass(frozen=True)

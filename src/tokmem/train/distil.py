@@ -96,7 +96,7 @@ class DistilObjective(BankObjective):
         return LossSum(own.total + total, own.memory, len(tokens), own.memory_count)
 
     def _counted(self, tokens: Tensor, ids: Tensor) -> Tensor:
-        """(N,) Whether each token has cross-entropy. Ends that the teacher does not expect most have none."""
+        """(N,) Whether each token has cross-entropy; an end has it only if the teacher expects it most."""
         if self.end is None:
             return torch.ones_like(tokens, dtype=torch.bool)
         return (tokens != self.end) | (ids[:, 0] == self.end)

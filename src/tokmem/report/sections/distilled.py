@@ -14,7 +14,7 @@ from tokmem.report.sections.growth import described_lines
 from tokmem.report.tables import Row
 
 _CURVES = {"student": "ROUGE-L", "kl": "KL, nats a token"}
-# What stands beside each curve, by its column and its name: no memory token takes part in it.
+# Columns that are drawn beside the curves of a measure, with their names. They use no memory token.
 _BESIDE = {"student": {"teacher": "teacher", "no_prompt": "no prompt"}, "kl": {"kl_no_prompt": "no prompt"}}
 _NOTE = (
     "Means over tasks; ±: standard deviation over seeds. Teacher: the frozen model with the whole prompt. No "
@@ -40,7 +40,7 @@ def prompts(runs: Sequence[Run]) -> Section:
 
 
 def _plots(run: Run, lines: Sequence[Line], measure: str, title: str) -> list[tuple[Plot, str]]:
-    """Draws a measure over the number of tokens, of the methods that have several, beside the teacher's."""
+    """Draws a measure by number of tokens, for methods with several numbers, and what stands beside."""
     wide = [line for line in lines if line["width"] and spread(line, measure) is not None]
     several = [(method, of_method) for method, of_method in by_method(wide) if len(of_method) > 1]
     if not several:

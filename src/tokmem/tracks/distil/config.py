@@ -124,7 +124,7 @@ class DistilConfig(Config):
     def fit(self, variant: Variant, seed: int) -> FitSettings:
         """How a variant trains."""
         rate = self.lora_lr if variant.method in RANKS else self.training.lr
-        return replace(self.training, lr=variant.changes.get("lr", rate), seed=seed)
+        return variant.with_rate(replace(self.training, lr=rate, seed=seed))
 
 
 class DistilPart(NamedTuple):

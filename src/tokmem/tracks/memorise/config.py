@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -76,15 +76,7 @@ class MemoriseConfig(CapacityConfig):
                 f"seeds {list(self.seeds)}", "one: passages.runs says how many runs there are", "leave one"
             )
         for variant in self.variants:
-            self.settings(variant)
-
-    def settings(self, variant: Variant) -> MemoriseSettings:
-        """How a variant trains.
-
-        Raises:
-            ConfigError: its rate is out of range.
-        """
-        return replace(self.memorise, lr=variant.changes.get("lr", self.memorise.lr))
+            variant.with_rate(self.memorise)
 
     @property
     def variants(self) -> tuple[Variant, ...]:

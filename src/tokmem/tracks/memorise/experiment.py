@@ -61,7 +61,7 @@ class Memorisation(Experiment):
 
     def _measure(self, part: PassagePart) -> list[dict[str, Any]]:
         runs = [run[: part.sequences] for run in self._runs]  # smaller portions begin larger ones
-        settings = self.config.settings(part.variant)
+        settings = part.variant.with_rate(self.config.memorise)
         memory = PassageMemory(
             part.variant.method, part.embeddings, part.placement, settings, part.dimension, part.name
         )

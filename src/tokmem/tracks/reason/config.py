@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -15,7 +15,6 @@ from tokmem.methods.registry import methods_of
 from tokmem.mini.corpus import arithmetic_corpus
 from tokmem.tracks.capacity import CapacityConfig
 from tokmem.tracks.variants import MethodVariant, parse_variants
-from tokmem.train.settings import FitSettings
 
 
 @dataclass(frozen=True)
@@ -75,15 +74,7 @@ class ReasonConfig(CapacityConfig):
         super().__post_init__()
         check_least(vars(self), {"max_length": 1})
         for variant in self.variants:
-            self.fit(variant)
-
-    def fit(self, variant: MethodVariant) -> FitSettings:
-        """How a variant trains.
-
-        Raises:
-            ConfigError: its rate is out of range.
-        """
-        return replace(self.training, lr=variant.changes.get("lr", self.training.lr))
+            variant.with_rate(self.training)
 
     @property
     def variants(self) -> tuple[MethodVariant, ...]:

@@ -107,7 +107,7 @@ class Reasoning(Experiment):
         config, variant = self.config, part.variant
         setup = Setup(
             self.backbone,
-            fit=config.fit(variant),
+            fit=variant.with_rate(config.training),
             recall=replace(config.recall, mode="atomic"),
             prompt="query",
             max_length=config.max_length,
