@@ -320,6 +320,24 @@ def test_switches_of_the_rivals(backbone: Backbone, monkeypatch: pytest.MonkeyPa
     assert made(with_methods("icl"), backbone).pool is None
 
 
+def test_a_rival_stands_on_an_adapted_backbone_where_its_variant_says_so() -> None:
+    config = with_methods(
+        *("tokmem", "lora", "lora+adaptation=auxiliary", "rag+adaptation=auxiliary"),
+        adaptation=replace(CONFIG.adaptation, adaptation="auxiliary"),
+        call_style="hermes",
+    )
+    tokens, alone, adapted, retrieving = config.variants
+    assert [tokens.adaptation, alone.adaptation] == ["auxiliary", "none"]
+    assert [adapted.adaptation, retrieving.adaptation] == ["auxiliary", "auxiliary"]
+    assert tokens.call_style == adapted.call_style == "hermes", "all share one adapted backbone"
+    assert adapted.row_name == "lora"
+
+
+def test_what_adaptation_reads_may_be_set_for_any_method(configured: Any) -> None:
+    line = ("--methods", "lora+adaptation=auxiliary", "--start", "orthogonal", "--auxiliary_lr", "0.1")
+    assert configured(*line).start == "orthogonal"
+
+
 def test_grammars_are_for_memory_tokens_alone(backbone: Backbone) -> None:
     recall = replace(CONFIG.recall, constrained=True)
     assert made(with_methods("tokmem", recall=recall), backbone).recall_settings.constrained

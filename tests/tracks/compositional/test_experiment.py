@@ -40,6 +40,7 @@ pytest.importorskip("peft")
 METHODS = (
     *("icl", "rag", "lora", "lora+reinit_lora=true", "replay", "tokmem", "tokmem_dc", "tokmem+negatives=2"),
     *(f"tokmem+adaptation={how}" for how in ("auxiliary", "first_round", "always")),
+    "lora+adaptation=auxiliary",
 )
 FILES = replace(DATA, source="files", path="data", samples_per_tool=50)
 LORA = 2 * 2 * (32 + 32 + 32 + 16)  # parameters of rank 2 on q_proj and v_proj of two layers
@@ -94,7 +95,7 @@ def test_a_row_for_each_round_test_set_and_number_of_calls(whole: Path, backbone
     counted = {key: row["trainable_parameters"] for key, row in last.items()}
     assert counted["tokmem", "none"] == counted["tokmem", "auxiliary"] == 6 * backbone.dim
     assert counted["tokmem", "always"] == counted["tokmem", "first_round"] == 6 * backbone.dim + LORA
-    assert counted["lora", "none"] == counted["replay", "none"] == LORA
+    assert counted["lora", "none"] == counted["replay", "none"] == counted["lora", "auxiliary"] == LORA
     assert last["replay", "none"]["replayed_examples"] == 12, "as many as new ones in the second round"
     assert last["icl", "none"]["settings"]["most_tools_shown"] == 6
     assert last["rag", "none"]["settings"]["most_tools_shown"] == 2
@@ -105,12 +106,13 @@ def test_a_row_for_each_round_test_set_and_number_of_calls(whole: Path, backbone
 
 def test_forgetting_and_norms_are_told_by_round(whole: Path) -> None:
     summary = summary_of(whole)
-    told = [(f["learned"], f["after"]) for f in summary["forgetting"] if f["method"] == "lora"]
-    assert told == [(1, 1), (1, 2), (2, 2)]
-    rows = {
-        (r["round"], r["tools"]): r for r in summary["rows"] if r["method"] == "lora" and r["calls"] == "all"
-    }
-    kept = {(f["learned"], f["after"]): f["tool_f1"] for f in summary["forgetting"] if f["method"] == "lora"}
+
+    def of(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        return [row for row in rows if (row["method"], row["adaptation"]) == ("lora", "none")]
+
+    kept = {(f["learned"], f["after"]): f["tool_f1"] for f in of(summary["forgetting"])}
+    assert list(kept) == [(1, 1), (1, 2), (2, 2)]
+    rows = {(r["round"], r["tools"]): r for r in of(summary["rows"]) if r["calls"] == "all"}
     assert kept[1, 2] == rows[2, "51-53"]["tool_f1"]
     norms = [n for n in summary["norms"] if (n["method"], n["adaptation"]) == ("tokmem", "none")]
     assert norms[0]["old_mean_norm"] is None
@@ -453,6 +455,8 @@ def test_mistakes_are_told_before_anything_is_trained(backbone: Backbone, tmp_pa
         replace(DATA, more_tools=-1)
     with pytest.raises(ConfigError, match="'allways' in method"):
         with_methods("tokmem+adaptation=allways")
+    with pytest.raises(ConfigError, match=r"'always' in method .* one of none, auxiliary"):
+        with_methods("lora+adaptation=always")
     with pytest.raises(ConfigError, match=r"training\.epochs 2"):
         replace(CONFIG, training=replace(CONFIG.training, epochs=2))
     with pytest.raises(DataError, match="tools 99-101, but 100 tools have rows"):

@@ -29,9 +29,14 @@ from tokmem.tracks.variants import MethodVariant, Types, parse_variants
 from tokmem.train.settings import FitSettings
 
 # Settings of the track itself that a variant may change, by method.
-_REPLAY: Types = {"use_replay_buffer": bool, "replay_buffer_size": int, "replay_ratio": float}
+_RIVAL: Types = {"adaptation": Literal["none", "auxiliary"]}  # the others train beside memory tokens
+_LORA: Types = {"use_replay_buffer": bool, "replay_buffer_size": int, "replay_ratio": float, **_RIVAL}
 _TOKENS: Types = {"adaptation": Adaptation, "constrained": bool}
-_VARIABLE = {"lora": _REPLAY, "replay": _REPLAY, "tokmem": _TOKENS, "tokmem_dc": _TOKENS}
+_VARIABLE = {
+    **dict.fromkeys(("icl", "rag"), _RIVAL),
+    **dict.fromkeys(("lora", "replay"), _LORA),
+    **dict.fromkeys(("tokmem", "tokmem_dc"), _TOKENS),
+}
 # Settings that turn one method into another, by the two methods: off, on.
 _SWITCHES = {"use_replay_buffer": ("lora", "replay"), "use_rag": ("icl", "rag")}
 
@@ -157,10 +162,14 @@ class ToolVariant:
 
     @property
     def adaptation(self) -> Adaptation:
-        """How the variant's backbone is adapted; only memory tokens stand on an adapted one."""
-        if not self.variant.spec.kind.chains:
-            return "none"
-        return self.variant.changes.get("adaptation", self.config.adaptation.chosen)
+        """How the variant's backbone is adapted; section `adaptation` decides for memory tokens alone."""
+        chosen = self.config.adaptation.chosen if self.variant.spec.kind.chains else "none"
+        return self.variant.changes.get("adaptation", chosen)
+
+    @property
+    def call_style(self) -> CallStyle:
+        """How calls end in its adaptation: as the variant's own do, or as those of the experiment."""
+        return getattr(self.own, "call_style", self.config.call_style)
 
     @property
     def spec(self) -> MethodSpec:

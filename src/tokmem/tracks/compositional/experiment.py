@@ -36,7 +36,7 @@ class ToolPart(NamedTuple):
 
     def adaptation(self, name: str) -> str:
         """Names what belongs to its adaptation; there is one for each call style and call limit."""
-        style = self.variant.own.call_style
+        style = self.variant.call_style
         return self.label(name if style == "plain" else f"{name}-{style}")
 
 
@@ -190,7 +190,7 @@ class CompositionalExperiment(Experiment):
                 training=config.training,
                 start=config.start,
                 max_length=config.max_length,
-                call_style=part.variant.own.call_style,
+                call_style=part.variant.call_style,
                 checkpoint=self.folder / "checkpoints" / folder.name,
                 callbacks=[metrics],
             )

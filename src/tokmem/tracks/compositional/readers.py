@@ -20,7 +20,8 @@ _OF_TRACK = (
     (("lora.replay",), ("replay",)),
     (("prompting.retriev",), ("rag",)),
 )
-_SHAPE = tuple(f"lora.{one.name}" for one in fields(LoraSettings))
+# What every adaptation reads, too, whichever method stands on it.
+_OF_ADAPTATION = ("start", "call_style", *(f"lora.{one.name}" for one in fields(LoraSettings)))
 
 
 def check_read(config: CompositionalConfig, keys: Iterable[str]) -> None:
@@ -42,4 +43,4 @@ def check_read(config: CompositionalConfig, keys: Iterable[str]) -> None:
 def _readers(key: str) -> tuple[str, ...]:
     """The methods and adaptations that read a setting; empty if all do."""
     methods = readers("compositional", key, _OF_TRACK)
-    return (*methods, *_ADAPTED) if key in _SHAPE else methods
+    return (*methods, *_ADAPTED) if key in _OF_ADAPTATION else methods
