@@ -42,6 +42,10 @@ class TrainingError(TokMemError):
     """Training cannot continue, or a checkpoint cannot be resumed."""
 
 
+class DivergedError(TrainingError):
+    """A loss or a parameter is not finite any more; a lower rate may help."""
+
+
 class RecallError(TokMemError):
     """A query cannot be recalled."""
 

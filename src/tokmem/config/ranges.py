@@ -44,7 +44,7 @@ def check_filled(values: Mapping[str, Any], names: Iterable[str]) -> None:
 
 
 def check_once(values: Mapping[str, Any], names: Iterable[str]) -> None:
-    """Refuses a list that holds a value twice: a mean over it would count that value twice.
+    """Refuses a list that holds a value twice: its work would be done twice, and a mean would count it twice.
 
     Args:
         values: values by name of the setting; may hold others.
@@ -56,7 +56,7 @@ def check_once(values: Mapping[str, Any], names: Iterable[str]) -> None:
     for name in names:
         if len(set(values[name])) < len(values[name]):
             raise ConfigError(
-                f"{name} {list(values[name])}", "each once: a mean would count one twice", "remove one"
+                f"{name} {list(values[name])}", "each once: it would be done and counted twice", "remove one"
             )
 
 

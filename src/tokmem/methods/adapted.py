@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tokmem.bank.bank import Bank
-from tokmem.config import check_least, setting
+from tokmem.config import check_least, check_once, setting
 from tokmem.data.chat import Chat
 from tokmem.data.encode import Encoder, PromptMode
 from tokmem.data.replay import ReplayOrder
@@ -40,6 +40,7 @@ class AdapterSettings(LoraSettings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        check_once(vars(self), ("rates",))
         check_least(vars(self), dict.fromkeys(("lr", "weight_decay", "rates"), 0))
 
     @property

@@ -16,7 +16,7 @@ import torch
 from tqdm import tqdm
 
 from tokmem.data.stream import MicroBatch, Order, optimizer_steps, returning, seen
-from tokmem.errors import TrainingError
+from tokmem.errors import DivergedError, TrainingError
 from tokmem.log import Callbacks, logger, postfix, progress
 from tokmem.records import Encoded
 from tokmem.train.checkpoint import RunState, run_identity
@@ -59,8 +59,9 @@ def fit(
             again bit for bit.
 
     Raises:
-        TrainingError: there is nothing to train, an example has no targets, the loss or a parameter is not
-            finite, or the checkpoint belongs to another run.
+        DivergedError: the loss or a parameter is not finite.
+        TrainingError: there is nothing to train, an example has no targets, or the checkpoint belongs to
+            another run.
     """
     if settings.patience and not validation:
         logger.warning("patience %d does nothing: there are no validation examples", settings.patience)
@@ -254,7 +255,7 @@ class Run:
 
     def _finite(self, loss: float, what: str) -> float:
         if not math.isfinite(loss):
-            raise TrainingError(
+            raise DivergedError(
                 f"{what} {loss} at step {self.state.progress.step}",
                 "a finite loss",
                 LOWER,
@@ -264,7 +265,7 @@ class Run:
     def _check_parameters(self) -> None:
         """Refuses parameters that are not finite: a gradient may be so where the loss is not."""
         if not all(bool(p.isfinite().all()) for p in self.state.parameters):
-            raise TrainingError(
+            raise DivergedError(
                 f"parameters that are not finite at step {self.state.progress.step}", "finite ones", LOWER
             )
 

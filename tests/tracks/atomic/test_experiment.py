@@ -12,7 +12,7 @@ from tests.data.tiny_chat import LLAMA, tiny_tokenizer
 from tests.tiny import tiny_backbone
 from tokmem.bank.store import load_bank
 from tokmem.config import load_config
-from tokmem.errors import ConfigError, DataError
+from tokmem.errors import ConfigError, DataError, DivergedError
 from tokmem.eval import answers
 from tokmem.model.backbone import Backbone
 from tokmem.recall.settings import RecallSettings
@@ -86,6 +86,7 @@ def test_rows_banks_and_predictions(backbone: Backbone, tmp_path: Path) -> None:
         {"prompts": ("query", "query")},
         {"seeds": (0, 1, 0)},
         {"train_sizes": (2, 2)},
+        {"rates": (0.01, 0.01)},
     ],
 )
 def test_nothing_is_counted_twice_as_another_seed(twice: dict[str, tuple[object, ...]]) -> None:
@@ -120,6 +121,15 @@ def test_resume_skips_finished_cells(
             k: v for k, v in other.items() if k not in timed
         }
     assert first["rows"][1]["rouge_l_std"] is not None
+
+
+def test_a_rate_that_diverges_ends_no_search(backbone: Backbone, tmp_path: Path) -> None:
+    config = replace(CONFIG, methods=("tokmem",), prompts=("query",), rates=(3e38, 0.05))
+    summary = run(config, tmp_path / "one", backbone=backbone)
+    assert summary["chosen_rates"] == {"tokmem/query": 0.05}
+    assert summary["rate_losses"]["tokmem/query"]["3e+38"] is None
+    with pytest.raises(DivergedError, match=r"not finite|nan|inf"):
+        run(replace(config, rates=(3e38, 2e38)), tmp_path / "none", backbone=backbone)
 
 
 def test_rate_is_the_one_with_the_lowest_validation_loss(backbone: Backbone, tmp_path: Path) -> None:

@@ -81,7 +81,7 @@ class AtomicConfig(Config):
 
     def __post_init__(self) -> None:
         check_filled(vars(self), ("methods", "prompts", "seeds"))
-        check_once(vars(self), ("methods", "prompts", "seeds", "train_sizes"))
+        check_once(vars(self), ("methods", "prompts", "seeds", "train_sizes", "rates"))
         least = dict.fromkeys(("train_sizes", "block_size", "width", "max_length"), 1)
         check_least(vars(self), {**least, "rates": 0, "negatives": 0})
         check_order_seed(self.training)

@@ -106,7 +106,7 @@ class CompositionalConfig(Config):
 
     def __post_init__(self) -> None:
         check_filled(vars(self), ("methods", "seeds"))
-        check_once(vars(self), ("seeds", "call_limits"))
+        check_once(vars(self), ("seeds", "call_limits", "rates"))
         check_least(vars(self), {"call_limits": 1, "rates": 0, "max_length": 1})
         if self.training.epochs != 1:
             got = f"training.epochs {self.training.epochs}"
