@@ -57,5 +57,5 @@ def test_the_heat_map_of_many_is_of_means(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_an_empty_bank_is_refused() -> None:
-    with pytest.raises(BankError, match="is empty"):
+    with pytest.raises(BankError, match="without a procedure"):
         bank_geometry(Bank(DIM, IdSpace(VOCAB, SPARE)), ORIGIN, "x")

@@ -28,15 +28,15 @@ def bank_geometry(bank: Bank, origin: Origin, name: str, k: int = 5) -> dict[str
         k: nearest neighbours of each procedure.
 
     Returns:
-        Plain numbers for JSON. `tables` has one entry if the bank is coupled, else one for addresses and one
-            for
-        steering; then `address_steering_cosines` has a number a procedure.
+        plain numbers for JSON. `tables` has one entry if the bank is coupled; else it has one for addresses
+        and one for steering, and `address_steering_cosines` has a number for each procedure.
 
     Raises:
-        BankError: the bank is empty.
+        BankError: the bank has no procedure that queries are routed to.
     """
     if not bank.routed:
-        raise BankError(f"bank {name} is empty", "at least one procedure", "train it first")
+        got = f"bank {name} without a procedure that queries are routed to"
+        raise BankError(got, "at least one such procedure", "train it first")
     addresses, steering = bank.addresses(), bank.steering.rows()[bank.head_slots]
     tables = {"memory tokens": addresses} if bank.coupled else {"addresses": addresses, "steering": steering}
     record = {
