@@ -29,7 +29,7 @@ from tokmem.tracks.variants import MethodVariant, Types, parse_variants
 from tokmem.train.settings import FitSettings
 
 # Settings of the track itself that a variant may change, by method.
-_RIVAL: Types = {"adaptation": Literal["none", "auxiliary"]}  # the others train beside memory tokens
+_RIVAL: Types = {"adaptation": Literal["none", "auxiliary"]}  # other kinds train beside tokens
 _LORA: Types = {"use_replay_buffer": bool, "replay_buffer_size": int, "replay_ratio": float, **_RIVAL}
 _TOKENS: Types = {"adaptation": Adaptation, "constrained": bool}
 _VARIABLE = {
