@@ -31,7 +31,7 @@ class Procedure:
         _require_text(self, "name", "description")
 
     def renamed(self, old: str, new: str) -> Procedure:
-        """Takes the name `new` if its own is `old`."""
+        """Replaces its name by `new` if it is `old`."""
         return replace(self, name=new) if self.name == old else self
 
 
@@ -47,7 +47,7 @@ class Composition(Procedure):
     joins: ClassVar[bool] = True
 
     def renamed(self, old: str, new: str) -> Procedure:
-        """Gives a procedure of the bank its new name, also in the pairs."""
+        """Replaces the name `old` by `new`, as its own name and in its pairs."""
         pairs = tuple(tuple(new if name == old else name for name in pair) for pair in self.pairs)
         return replace(self, name=new if self.name == old else self.name, pairs=pairs)
 

@@ -96,7 +96,7 @@ class DistilObjective(BankObjective):
         return LossSum(own.total + total, own.memory, len(tokens), own.memory_count)
 
     def _counted(self, tokens: Tensor, ids: Tensor) -> Tensor:
-        """(N,) Whether each token has cross-entropy; an end has it only if the teacher expects it most."""
+        """(N,) whether a token has cross-entropy. An end has it only if it is the teacher's first choice."""
         if self.end is None:
             return torch.ones_like(tokens, dtype=torch.bool)
         return (tokens != self.end) | (ids[:, 0] == self.end)

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from tokmem.config import Config, check_least
-from tokmem.errors import TrainingError
+from tokmem.errors import DivergedError
 from tokmem.eval.perplexity import TokenTally
 from tokmem.log import postfix, progress
 from tokmem.train.optim import Group, Schedule, build_adamw, check_schedule, rate, set_rate
@@ -134,7 +134,7 @@ def train_memories(
         R records.
 
     Raises:
-        TrainingError: the loss is not finite.
+        DivergedError: the loss is not finite.
     """
     return _SideBySide(memories, settings).go(desc)
 
@@ -204,7 +204,7 @@ class _SideBySide:
         rows, still = self.memories.rows(), []
         for run, tally in zip(self.active, found, strict=True):
             if not math.isfinite(tally.nll):
-                raise TrainingError(
+                raise DivergedError(
                     f"loss {tally.nll} at step {step}", "a finite loss", "lower the rate, or use float32"
                 )
             record = self.records[run]

@@ -142,6 +142,8 @@ def test_the_adapted_backbone_is_a_model_of_its_own(whole: Path, backbone: Backb
     for row in summary_of(whole)["rows"]:
         spent = (row["adaptation_seconds"], row["adaptation_lora_parameters"])
         assert spent == ((facts["train_seconds"], LORA) if row["adaptation"] == "auxiliary" else (None, None))
+    rival = json.loads((whole / "learned/lora+adaptation=auxiliary-0/tokmem.json").read_text())
+    assert rival["fingerprint"] == adapted.fingerprint, "LoRA stands on the same backbone"
     _, origin = load_bank(whole / "banks/tokmem+adaptation=auxiliary-0")
     assert origin.fingerprint == adapted.fingerprint
     with pytest.raises(BankError, match="adapted"):

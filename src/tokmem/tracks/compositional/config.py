@@ -168,7 +168,7 @@ class ToolVariant:
 
     @property
     def call_style(self) -> CallStyle:
-        """How calls end in its adaptation: as the variant's own do, or as those of the experiment."""
+        """How calls end in adaptation: the method's setting if it has one, else the experiment's."""
         return getattr(self.own, "call_style", self.config.call_style)
 
     @property
