@@ -25,7 +25,7 @@ from bench.setup import Settings, build_bank, build_model, load_queries, prepare
 from bench.train_step import agreement, describe, parse, wait
 from tokmem.data.stream import Stream
 from tokmem.files import atomic_write_json
-from tokmem.model.backbone import pick_device
+from tokmem.model.hardware import pick_device
 from tokmem.model.memory_lm import MemoryLM
 from tokmem.model.prefix import suitable_tokens
 from tokmem.model.prefix_tree import pack

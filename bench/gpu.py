@@ -30,9 +30,9 @@ from bench.recall_contenders import contenders
 from bench.setup import RANDOM, SHAPE, Settings, build_bank, prepare
 from bench.train_step import agreement, describe_model, describe_queries, shape_of
 from tokmem.files import atomic_write_json
-from tokmem.model.backbone import pick_device
 from tokmem.model.catalog import MINI, SMOLLM2
 from tokmem.model.fingerprint import fingerprint
+from tokmem.model.hardware import pick_device
 from tokmem.provenance import provenance
 from tokmem.report.tables import Table
 from tokmem.train.speed import peak_bytes

@@ -22,7 +22,7 @@ from bench.setup import Settings, build_bank, build_model, load_queries, prepare
 from bench.train_step import describe, parse
 from tokmem.errors import ConfigError
 from tokmem.files import atomic_write_json
-from tokmem.model.backbone import pick_device
+from tokmem.model.hardware import pick_device
 from tokmem.model.prefix import read_prefixes
 from tokmem.report.tables import Table
 from tokmem.train.optim import Group, build_adamw

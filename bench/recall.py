@@ -31,9 +31,10 @@ from tokmem.bank.bank import Bank
 from tokmem.bank.init import start_rows
 from tokmem.errors import ConfigError
 from tokmem.files import atomic_write_json
-from tokmem.model.backbone import load_backbone, pick_device
+from tokmem.model.backbone import load_backbone
 from tokmem.model.catalog import CATALOG, MINI, SMOLLM2
 from tokmem.model.fingerprint import fingerprint
+from tokmem.model.hardware import pick_device
 from tokmem.provenance import provenance
 from tokmem.records import Encoded, Procedure
 from tokmem.report.tables import Table

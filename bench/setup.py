@@ -20,8 +20,9 @@ from tokmem.data.encode import Encoder
 from tokmem.data.sni import SniSpec, load_tasks
 from tokmem.errors import ConfigError, DataError
 from tokmem.mini.corpus import procedures_corpus
-from tokmem.model.backbone import load_backbone, pick_device
+from tokmem.model.backbone import load_backbone
 from tokmem.model.catalog import locate
+from tokmem.model.hardware import pick_device
 from tokmem.records import Encoded, Example, Procedure
 from tokmem.seeds import generator, stream
 

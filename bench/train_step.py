@@ -29,9 +29,10 @@ from bench.peak import measure_peak
 from bench.setup import RANDOM, SHAPE, Queries, Settings, build_bank, build_model, load_queries, prepare
 from tokmem.errors import TrainingError
 from tokmem.files import atomic_write_json
-from tokmem.model.backbone import load_backbone, pick_device
+from tokmem.model.backbone import load_backbone
 from tokmem.model.catalog import MINI, SMOLLM2
 from tokmem.model.fingerprint import fingerprint
+from tokmem.model.hardware import pick_device
 from tokmem.provenance import provenance
 from tokmem.records import Encoded
 from tokmem.report.tables import Table

@@ -15,7 +15,7 @@ from tests.data.tiny_chat import LLAMA, tiny_tokenizer
 from tests.tiny import tiny_backbone
 from tests.train.test_parallel import free_port
 from tokmem.methods.base import Base
-from tokmem.methods.shared import answer_shared
+from tokmem.methods.shared import answer_both, answer_shared
 from tokmem.methods.tokmem import TokMem
 from tokmem.recall.settings import RecallSettings
 from tokmem.records import Answer, Choice, Example, Procedure, Route, Turn
@@ -53,6 +53,50 @@ def test_alone_it_is_the_methods_own() -> None:
     base = Base(made.backbone, recall=RecallSettings(max_new_tokens=2))
     assert answer_shared(base, examples) == base.answer(examples), "without a route"
     assert answer_shared(base, []) == []
+
+
+class Recorder:
+    """A method that recalls `recalled` for any query, and writes down what it is asked with `forced`."""
+
+    forces = True
+
+    def __init__(self, *recalled: str, text: str = "") -> None:
+        self.recalled, self.text, self.given = recalled, text, list[str]()
+
+    def answer(self, examples: Any, *, forced: bool = False) -> list[Answer]:
+        if forced:
+            self.given += [example.query for example in examples]
+            return [Answer(e.query, tuple(Turn(t.procedure, "given") for t in e.turns)) for e in examples]
+        turns = tuple(Turn(name, "free") for name in self.recalled)
+        return [Answer(e.query, turns, self.text) for e in examples]
+
+
+@pytest.mark.parametrize(
+    ("method", "asked_again"),
+    [
+        (Recorder("a"), ["two", "three"]),
+        (Recorder("b", "a"), ["one", "three"]),
+        (Recorder("a", "b"), ["one", "two"]),
+        (Recorder(), ["one", "two", "three"]),  # it rejects all
+        (Recorder("a", text="Well, "), ["one", "two", "three"]),  # the token given, nothing stands before it
+    ],
+)
+def test_only_what_was_recalled_wrongly_is_asked_again(method: Recorder, asked_again: list[str]) -> None:
+    turns = {"one": "a", "two": "ba", "three": "ab"}
+    examples = [Example(q, tuple(Turn(name, "right") for name in names)) for q, names in turns.items()]
+    answers, forced, _ = answer_both(cast(Any, method), examples)
+    assert method.given == asked_again
+    for example, answer, given in zip(examples, answers, forced, strict=True):
+        assert [turn.procedure for turn in given.turns] == [turn.procedure for turn in example.turns]
+        assert given is answer or example.query in asked_again
+
+
+def test_a_right_answer_is_the_same_with_its_token_given() -> None:
+    made = memory()
+    examples = [Example(query, (Turn(name, "x"),)) for query in QUERIES for name in ("capital", "date")]
+    answers, forced, _ = answer_both(made, examples)
+    assert [a.turns for a in forced] == [a.turns for a in made.answer(examples, forced=True)]
+    assert any(answer is given for answer, given in zip(answers, forced, strict=True))
 
 
 @pytest.mark.slow

@@ -22,8 +22,6 @@ from tokmem.model.backbone import (
     check_supported,
     is_recurrent,
     load_backbone,
-    pick_device,
-    pick_dtype,
     save_backbone,
     wrap_backbone,
 )
@@ -245,29 +243,6 @@ def test_weights_that_are_lost_are_not_drawn_at_random(
 
 def test_a_numbered_cpu_takes_the_types_of_a_cpu() -> None:
     assert load_backbone("mini", device="cpu:0", check=False).model.dtype is torch.float32
-
-
-def test_auto_takes_what_there_is(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch.accelerator, "is_available", lambda: False)
-    assert pick_device("auto") == "cpu"
-
-
-@pytest.mark.parametrize(
-    ("found", "wanted"),
-    [
-        ({"avx512_bf16": True, "amx_bf16": False}, torch.bfloat16),
-        ({"avx512_bf16": False, "amx_bf16": True}, torch.bfloat16),
-        ({"avx512_bf16": False, "avx2": True}, torch.float32),
-        ({}, torch.float32),  # a processor of another architecture names neither
-    ],
-)
-def test_fastest_is_half_precision_only_where_the_processor_computes_it(
-    found: dict[str, bool], wanted: torch.dtype, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: found, raising=False)
-    assert pick_dtype("fastest", "cpu") is wanted
-    assert pick_dtype("bfloat16", "cpu") is torch.bfloat16  # a name is taken at its word
-    assert pick_dtype("auto", "cpu") is None
 
 
 @pytest.mark.parametrize("bits", ["8bit", "4bit"])

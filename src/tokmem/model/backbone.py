@@ -26,6 +26,7 @@ from tokmem.model.catalog import NAMES, SMOLLM2, locate
 from tokmem.model.converted import Converted
 from tokmem.model.fingerprint import fingerprint
 from tokmem.model.gradient import check_once
+from tokmem.model.hardware import pick_device, pick_dtype
 from tokmem.model.placed import device_of
 from tokmem.model.whole import lost_weights
 
@@ -109,7 +110,7 @@ def load_backbone(
             converted once, into the user's cache.
         dtype: ``auto`` takes the checkpoint's own; for a GGUF file, whose numbers are dequantised, and for
             a bundled backbone on a CPU it takes float32. ``fastest`` takes bfloat16 where the device
-            multiplies it in hardware, else float32. A type of torch stands for its name.
+            multiplies it faster, else float32. A type of torch stands for its name.
         device: ``auto`` takes an accelerator if there is one.
         device_map: divides a model that is larger than one device, through accelerate: ``auto`` and the other
             names choose the places by themselves, a mapping names the place of each module. ``none`` loads
@@ -287,44 +288,6 @@ def save_backbone(backbone: Backbone, folder: Path) -> None:
         backbone.tokenizer.save_pretrained(draft)
         facts = {"backbone": backbone.id, "fingerprint": backbone.fingerprint}
         (draft / SAVED).write_text(json.dumps(facts, indent=1) + "\n", "utf-8")
-
-
-def pick_device(device: str) -> str:
-    """Finds the torch device of a name; `auto` is an accelerator if there is one, else the CPU.
-
-    Raises:
-        BackboneError: torch does not see such a device here.
-    """
-    device = str(device)  # also of a torch.device
-    if device == "auto":
-        accelerator = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
-        return accelerator.type if accelerator else "cpu"
-    try:
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise BackboneError(f"device {device!r}", "auto, cpu, or a device that torch sees here") from error
-    return device
-
-
-def pick_dtype(dtype: str, device: str) -> torch.dtype | None:
-    """Finds the torch type of a name on a device; None for `auto`.
-
-    `fastest` is bfloat16 on a device that multiplies it in hardware: a GPU, or a CPU with AVX512-BF16 or AMX.
-    It is float32 on any other device, where bfloat16 is several times slower.
-    """
-    if dtype == "auto":
-        return None
-    if dtype != "fastest":
-        kind: torch.dtype = getattr(torch, dtype)
-        return kind
-    if torch.device(device).type == "cuda":
-        native = torch.cuda.is_bf16_supported(including_emulation=False)
-    else:
-        found = torch.cpu.get_capabilities()
-        native = torch.device(device).type == "cpu" and bool(
-            found.get("avx512_bf16") or found.get("amx_bf16")
-        )
-    return torch.bfloat16 if native else torch.float32
 
 
 def input_embedding(model: PreTrainedModel) -> nn.Embedding:

@@ -17,7 +17,7 @@ class BackboneConfig(Config):
     dtype: DTypeName = setting(
         "auto",
         "of the weights; 'auto': the checkpoint's own, float32 for a .gguf file; 'fastest': bfloat16 where "
-        "the device multiplies it in hardware, else float32",
+        "the device multiplies it faster, else float32",
     )
     device: str = setting("auto", "'auto', 'cpu', 'cuda', ...")
     device_map: DeviceMap = setting(

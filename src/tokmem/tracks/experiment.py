@@ -27,6 +27,10 @@ class Experiment(Protocol):
         """Names the job that a part belongs to: one process runs all parts of a job, in order."""
         return self.parts.index(part)
 
+    def short(self, part: Any) -> bool:
+        """Whether a part takes little time. Short parts begin last, so that all processes end together."""
+        return False
+
     def run(self, part: Any) -> Any:
         """Trains and measures one part; reads back what the run's folder already holds of it."""
         ...

@@ -103,11 +103,12 @@ def carry_out(
 
 
 def _jobs(experiment: Experiment) -> list[list[int]]:
-    """The numbers of the parts, grouped by job."""
+    """The numbers of the parts, grouped by job; short jobs come last."""
+    parts = experiment.parts
     jobs: dict[Hashable, list[int]] = {}
-    for number, part in enumerate(experiment.parts):
+    for number, part in enumerate(parts):
         jobs.setdefault(experiment.job(part), []).append(number)
-    return list(jobs.values())
+    return sorted(jobs.values(), key=lambda job: all(experiment.short(parts[number]) for number in job))
 
 
 def _start_workers(workers: int, config: Any, folder: Path, jobs: Sequence[Sequence[int]]) -> None:

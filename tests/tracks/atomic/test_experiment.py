@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,8 +19,8 @@ from tokmem.model.backbone import Backbone
 from tokmem.recall.settings import RecallSettings
 from tokmem.tracks.atomic.config import AtomicConfig
 from tokmem.tracks.atomic.data import DataConfig, load_corpus
-from tokmem.tracks.atomic.experiment import learner_name
-from tokmem.tracks.run import run
+from tokmem.tracks.atomic.experiment import AtomicExperiment, AtomicPart, AtomicResult, learner_name
+from tokmem.tracks.run import carry_out, run
 from tokmem.train.settings import FitSettings
 
 DATA = DataConfig(num_tasks=2, train_size=6, val_size=2, test_size=2)
@@ -38,6 +39,25 @@ ROW = {
 @pytest.fixture(scope="module")
 def backbone() -> Backbone:
     return tiny_backbone(tiny_tokenizer(LLAMA))
+
+
+def test_what_trains_begins_first(backbone: Backbone, tmp_path: Path) -> None:
+    begun: list[str] = []
+
+    class Recorded(AtomicExperiment):
+        def run(self, part: AtomicPart) -> AtomicResult:
+            begun.append(part.variant.name)
+            return super().run(part)
+
+    experiment = Recorded(CONFIG, tmp_path / "run", backbone)
+
+    def alone(jobs: Sequence[Sequence[int]]) -> None:
+        for part in (experiment.parts[number] for job in jobs for number in job):
+            experiment.run(part)
+
+    summary = carry_out(experiment, CONFIG, tmp_path / "run", backbone, spread=alone)
+    assert begun[:6] == ["tokmem", "tokmem_dc"] * 2 + ["base"] * 2
+    assert [row["method"] for row in summary["rows"]] == ["base", "tokmem", "tokmem_dc"] * 2
 
 
 def test_rows_banks_and_predictions(backbone: Backbone, tmp_path: Path) -> None:

@@ -90,6 +90,10 @@ class AtomicExperiment(Experiment):
             Procedure(p.name, first[p.name] or p.description) for p in self.corpus.procedures
         )
 
+    def short(self, part: AtomicPart) -> bool:
+        """A method that trains nothing only answers."""
+        return not part.variant.spec.trains
+
     def run(self, part: AtomicPart) -> AtomicResult:
         """Chooses the rate if several are given, then learns and measures with each seed."""
         losses = self._try_rates(part)

@@ -88,6 +88,10 @@ class CompositionalExperiment(Experiment):
         """Parts that share their training are one job: the second finds what the first has learned."""
         return part.limit, part.variant.training_name
 
+    def short(self, part: ToolPart) -> bool:
+        """A method that trains nothing only answers."""
+        return not part.variant.spec.trains
+
     def run(self, part: ToolPart) -> ToolResult:
         """Chooses the rate if several are given, then learns and measures with each seed."""
         variant = part.variant
