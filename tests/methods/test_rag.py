@@ -97,6 +97,24 @@ def test_forced_demonstrations_are_of_the_right_procedure(
     assert forced.route.procedure == "capital"
 
 
+@pytest.mark.parametrize(
+    ("query", "right", "same"),
+    [
+        ("which city in Peru", "capital", True),
+        ("which city in Peru", "date", False),  # all retrieved examples are of the other procedure
+        ("which city is today", "capital", False),  # they are of both
+    ],
+)
+def test_an_answer_is_settled_if_forced_retrieval_finds_the_same(
+    query: str, right: str, same: bool, backbone: Backbone, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    method, example = learned(backbone), Example(query, (Turn(right, ""),))
+    prompts = recorded_prompts(monkeypatch)
+    (free,), (forced,) = (method.answer([example], forced=given) for given in (False, True))
+    assert method.settled(example, free) is same is (prompts[0] == prompts[1])
+    assert not same or free == forced
+
+
 def test_later_stages_add_to_the_pool(backbone: Backbone) -> None:
     made = Rag(backbone, retriever=WordCounts(), retrieval_k=1, recall=RECALL, prompt="query")
     made.learn([Procedure("capital")], CITIES[:2], [])

@@ -15,6 +15,7 @@ from tests.data.tiny_chat import LLAMA, tiny_tokenizer
 from tests.tiny import tiny_backbone
 from tests.train.test_parallel import free_port
 from tokmem.methods.base import Base
+from tokmem.methods.protocol import Method
 from tokmem.methods.shared import answer_both, answer_shared
 from tokmem.methods.tokmem import TokMem
 from tokmem.recall.settings import RecallSettings
@@ -55,7 +56,7 @@ def test_alone_it_is_the_methods_own() -> None:
     assert answer_shared(base, []) == []
 
 
-class Recorder:
+class Recorder(Method):
     """A method that recalls `recalled` for any query, and writes down what it is asked with `forced`."""
 
     forces = True
@@ -84,7 +85,7 @@ class Recorder:
 def test_only_what_was_recalled_wrongly_is_asked_again(method: Recorder, asked_again: list[str]) -> None:
     turns = {"one": "a", "two": "ba", "three": "ab"}
     examples = [Example(q, tuple(Turn(name, "right") for name in names)) for q, names in turns.items()]
-    answers, forced, _ = answer_both(cast(Any, method), examples)
+    answers, forced, _ = answer_both(method, examples)
     assert method.given == asked_again
     for example, answer, given in zip(examples, answers, forced, strict=True):
         assert [turn.procedure for turn in given.turns] == [turn.procedure for turn in example.turns]

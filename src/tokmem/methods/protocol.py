@@ -95,6 +95,11 @@ class Method(Protocol):
         """Answers each example's query; `forced` gives the method the right procedures."""
         ...
 
+    def settled(self, example: Example, answer: Answer) -> bool:
+        """Whether a free answer stays the same with the right procedures given: it recalled just them."""
+        wanted, recalled = ([turn.procedure for turn in turns] for turns in (example.turns, answer.turns))
+        return recalled == wanted and not answer.text
+
     def save(self, folder: Path, training: Mapping[str, Any] | None = None) -> None:
         """Writes what was learned so far, replacing the folder; `training` says where it comes from."""
         ...

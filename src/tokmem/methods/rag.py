@@ -146,6 +146,11 @@ class Rag(Method):
         answers = answer_examples(self.lm, self.encoder, fitted, self.recall)
         return [replace(a, route=route_of(hits)) for a, hits in zip(answers, found, strict=True)]
 
+    def settled(self, example: Example, answer: Answer) -> bool:
+        """Whether all retrieved examples are of the right procedure."""
+        retrieved = answer.route.choices if answer.route else ()
+        return [choice.procedure for choice in retrieved] == [only_turn(example).procedure]
+
     def _with_demonstrations(self, example: Example, hits: Sequence[Hit]) -> Example:
         shown = tuple(demonstration(hit.example, self._instruction(hit.example)) for hit in reversed(hits))
         return replace(example, demonstrations=shown)

@@ -33,7 +33,7 @@ def answer_shared(method: Method, examples: Sequence[Example], *, forced: bool =
 def answer_both(method: Method, examples: Sequence[Example]) -> tuple[list[Answer], list[Answer], float]:
     """Answers freely and, if that may change an answer, with the right procedures given.
 
-    A free answer that recalled the right procedures by itself stands for both.
+    A free answer that is settled stands for both.
 
     Returns:
         the free answers, the forced ones (empty if they cannot differ), and the seconds of the free ones.
@@ -44,16 +44,10 @@ def answer_both(method: Method, examples: Sequence[Example]) -> tuple[list[Answe
     if not method.forces:
         return answers, [], seconds
     pairs = zip(examples, answers, strict=True)
-    missed = [i for i, (example, answer) in enumerate(pairs) if not _recalled(example, answer)]
+    missed = [i for i, (example, answer) in enumerate(pairs) if not method.settled(example, answer)]
     given = answer_shared(method, [examples[i] for i in missed], forced=True)
     forced = dict(enumerate(answers)) | dict(zip(missed, given, strict=True))
     return answers, list(forced.values()), seconds
-
-
-def _recalled(example: Example, answer: Answer) -> bool:
-    """Whether an answer is nothing but the turns of the right procedures, in order."""
-    wanted, recalled = ([turn.procedure for turn in turns] for turns in (example.turns, answer.turns))
-    return recalled == wanted and not answer.text
 
 
 def _answer(facts: Mapping[str, Any]) -> Answer:

@@ -27,9 +27,9 @@ class Experiment(Protocol):
         """Names the job that a part belongs to: one process runs all parts of a job, in order."""
         return self.parts.index(part)
 
-    def short(self, part: Any) -> bool:
-        """Whether a part takes little time. Short parts begin last, so that all processes end together."""
-        return False
+    def rank(self, part: Any) -> int:
+        """The place of a part in the queue of several processes. If long parts come first, all end together."""
+        return 0
 
     def run(self, part: Any) -> Any:
         """Trains and measures one part; reads back what the run's folder already holds of it."""

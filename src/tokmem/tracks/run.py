@@ -103,12 +103,12 @@ def carry_out(
 
 
 def _jobs(experiment: Experiment) -> list[list[int]]:
-    """The numbers of the parts, grouped by job; short jobs come last."""
+    """The numbers of the parts, grouped by job; jobs of the lowest rank come first."""
     parts = experiment.parts
     jobs: dict[Hashable, list[int]] = {}
     for number, part in enumerate(parts):
         jobs.setdefault(experiment.job(part), []).append(number)
-    return sorted(jobs.values(), key=lambda job: all(experiment.short(parts[number]) for number in job))
+    return sorted(jobs.values(), key=lambda job: min(experiment.rank(parts[number]) for number in job))
 
 
 def _start_workers(workers: int, config: Any, folder: Path, jobs: Sequence[Sequence[int]]) -> None:

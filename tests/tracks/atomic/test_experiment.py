@@ -41,7 +41,7 @@ def backbone() -> Backbone:
     return tiny_backbone(tiny_tokenizer(LLAMA))
 
 
-def test_what_trains_begins_first(backbone: Backbone, tmp_path: Path) -> None:
+def test_what_takes_longest_begins_first(backbone: Backbone, tmp_path: Path) -> None:
     begun: list[str] = []
 
     class Recorded(AtomicExperiment):

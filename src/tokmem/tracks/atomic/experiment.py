@@ -90,9 +90,10 @@ class AtomicExperiment(Experiment):
             Procedure(p.name, first[p.name] or p.description) for p in self.corpus.procedures
         )
 
-    def short(self, part: AtomicPart) -> bool:
-        """A method that trains nothing only answers."""
-        return not part.variant.spec.trains
+    def rank(self, part: AtomicPart) -> int:
+        """Training takes longest. Of methods that train nothing, those that learn have the longer prompts."""
+        spec = part.variant.spec
+        return (not spec.trains) + (not spec.learns)
 
     def run(self, part: AtomicPart) -> AtomicResult:
         """Chooses the rate if several are given, then learns and measures with each seed."""

@@ -88,9 +88,10 @@ class CompositionalExperiment(Experiment):
         """Parts that share their training are one job: the second finds what the first has learned."""
         return part.limit, part.variant.training_name
 
-    def short(self, part: ToolPart) -> bool:
-        """A method that trains nothing only answers."""
-        return not part.variant.spec.trains
+    def rank(self, part: ToolPart) -> int:
+        """Training takes longest. Of methods that train nothing, those that learn have the longer prompts."""
+        spec = part.variant.spec
+        return (not spec.trains) + (not spec.learns)
 
     def run(self, part: ToolPart) -> ToolResult:
         """Chooses the rate if several are given, then learns and measures with each seed."""
