@@ -28,7 +28,7 @@ class Experiment(Protocol):
         return self.parts.index(part)
 
     def rank(self, part: Any) -> int:
-        """The place of a part in the queue of several processes. If long parts come first, all end together."""
+        """The place of a part in the queue of several processes; long parts go first, so all end together."""
         return 0
 
     def run(self, part: Any) -> Any:
