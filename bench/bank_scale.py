@@ -1,8 +1,10 @@
 """Times training and routing with 10, 1,000 and 100,000 memory tokens: `python -m bench.bank_scale`.
 
-All banks see the same queries, whose memory tokens are spread over the bank. A step reads its prompts
-(nothing shared, nothing cached) and runs forward, backward and AdamW. Routing ranks all memory tokens for
-queries that were read before.
+All banks see the same queries. Each size is measured twice. In a coupled bank every row trains, and the
+memory tokens of the queries are spread over it. A bank with computed addresses has grown to its size: the
+queries' procedures are new, and only their steering trains. A step reads its prompts (nothing shared,
+nothing cached) and runs forward, backward and AdamW. Routing ranks all memory tokens for queries that were
+read before.
 """
 
 from __future__ import annotations
@@ -27,6 +29,7 @@ from tokmem.bank.bank import Bank
 from tokmem.bank.slots import IdSpace
 from tokmem.errors import ConfigError
 from tokmem.files import atomic_write_json
+from tokmem.methods.closed import given
 from tokmem.model.memory_lm import MemoryLM
 from tokmem.model.prefix import Prefix, read_prefixes
 from tokmem.recall.route import route
@@ -35,11 +38,14 @@ from tokmem.report.tables import Table
 from tokmem.seeds import generator
 from tokmem.train.optim import Group, build_adamw
 from tokmem.train.speed import peak_bytes
+from tokmem.train.steering import SteeringObjective
+from tokmem.train.step import frozen_prefix_states
 
 OUT = Path("results/bench/bank_scale.json")
 SIZES = (10, 1_000, 100_000)
 WARM_UP = 3  # steps
 COLUMNS = {
+    "kind": "bank",
     "memory_tokens": "memory tokens",
     "step_seconds": "step, seconds",
     "step_ratio": "x the smallest",
@@ -57,60 +63,117 @@ FORMATS = dict.fromkeys(("step_ratio", "suffix_ratio", "routing_ms", "peak_gb"),
 
 
 def build_large_bank(settings: Settings, size: int) -> Bank:
-    """Builds a bank past the vocabulary's end, with rows as long as the backbone's own."""
+    """Builds a coupled bank past the vocabulary's end, with rows as long as the backbone's own."""
     bank = Bank(settings.hidden, IdSpace(memory_ids(settings).rows))
-    rows = torch.randn(size, 1, settings.hidden, generator=generator(settings.seed, "bank")) * 0.02
-    bank.add([Procedure(f"procedure {i}") for i in range(size)], rows)
+    bank.add(procedures(size), random_rows(settings, size, "bank"))
     return bank
 
 
+def build_grown_bank(settings: Settings, size: int) -> Bank:
+    """Builds a decoupled bank of the same size; all rows but those of the last procedures are frozen."""
+    bank = Bank(settings.hidden, IdSpace(memory_ids(settings).rows), coupled=False)
+    parts = (random_rows(settings, size, name) for name in ("bank", "addresses"))
+    made, steering, address = procedures(size), next(parts), next(parts)[:, 0]
+    old = size - settings.procedures
+    bank.add(made[:old], steering[:old], address[:old])
+    bank.freeze()
+    bank.add(made[old:], steering[old:], address[old:])
+    return bank
+
+
+def procedures(size: int) -> list[Procedure]:
+    return [Procedure(f"procedure {i}") for i in range(size)]
+
+
+def random_rows(settings: Settings, size: int, name: str) -> Tensor:
+    """(size, 1, d) rows, as long as the backbone's own."""
+    return torch.randn(size, 1, settings.hidden, generator=generator(settings.seed, name)) * 0.02
+
+
 def spread(queries: Queries, settings: Settings, bank: Bank) -> list[list[Encoded]]:
-    """Returns the queries' batches with the memory tokens of `bank`."""
-    ids, every = bank.slots.token_ids, len(bank) // settings.procedures
-    moved_to = {i: ids[slot * every] for slot, i in enumerate(memory_ids(settings).spare)}
+    """Returns the queries' batches with memory tokens that are spread over `bank`."""
+    return moved(queries, settings, bank.slots.token_ids[:: len(bank) // settings.procedures])
 
-    def moved(example: Encoded) -> Encoded:
-        return replace(example, ids=tuple(moved_to.get(i, i) for i in example.ids))
 
-    return [[moved(example) for example in batch] for batch in queries.batches]
+def moved(queries: Queries, settings: Settings, ids: Sequence[int]) -> list[list[Encoded]]:
+    """Returns the queries' batches with these memory tokens, one for each procedure."""
+    to = dict(zip(memory_ids(settings).spare, ids, strict=False))
+    return [[replace(e, ids=tuple(to.get(i, i) for i in e.ids)) for e in batch] for batch in queries.batches]
 
 
 class Sized:
-    """A bank of one size, its optimizer, and the queries with its memory tokens."""
+    """A coupled bank of one size, its optimizer, and the queries with its memory tokens. Every row trains."""
+
+    kind = "coupled, every row trains"
 
     def __init__(self, settings: Settings, model: PreTrainedModel, queries: Queries, size: int) -> None:
-        self.size, self.lm = size, MemoryLM(model, build_large_bank(settings, size))
-        self.optimizer = build_adamw([Group([self.lm.bank.steering.fresh])], settings.lr, 0.0)
-        self.batches = spread(queries, settings, self.lm.bank)
+        self.size, self.bank = size, self.build(settings, size)
+        self.lm = self.learner(model)
+        self.router = MemoryLM(model, self.bank)
+        self.optimizer = build_adamw([Group([self.bank.steering.fresh])], settings.lr, 0.0)
+        self.batches = self.examples(queries, settings)
         self.read: list[Prefix] = []
         reset_peak()
         for batch in self.batches[:WARM_UP]:  # allocates AdamW's moments and a step's memory
             self.step(batch)
         self.peak = peak_bytes()
 
+    def build(self, settings: Settings, size: int) -> Bank:
+        return build_large_bank(settings, size)
+
+    def learner(self, model: PreTrainedModel) -> MemoryLM:
+        return MemoryLM(model, self.bank)
+
+    def examples(self, queries: Queries, settings: Settings) -> list[list[Encoded]]:
+        return spread(queries, settings, self.bank)
+
     def step(self, batch: Sequence[Encoded]) -> tuple[float, float]:
         """Returns the seconds for reading the prompts of a batch, and for the rest of the step."""
         return timed(lambda: self._prompts(batch), self.lm.device), timed(
-            lambda: self._suffixes(batch), self.lm.device
+            lambda: self.suffixes(batch), self.lm.device
         )
 
     def _prompts(self, batch: Sequence[Encoded]) -> None:
         self.read = read_prefixes(self.lm, [e.ids[: e.prefix] for e in batch])
 
-    def _suffixes(self, batch: Sequence[Encoded]) -> None:
+    def suffixes(self, batch: Sequence[Encoded]) -> None:
+        """Trains on a batch whose prompts were read."""
         suffix_step(self.lm, self.optimizer, batch, self.read)
 
     def row(self, times: Sequence[tuple[float, float]]) -> dict[str, Any]:
         """Makes a row of the table from the seconds of the steps."""
         states = torch.stack([p.hidden for p in self.read])
         return {
+            "kind": self.kind,
             "memory_tokens": self.size,
             "step_seconds": median(a + b for a, b in times),
             "suffix_seconds": median(b for _, b in times),
-            "routing_ms": median(routing(self.lm, states) for _ in range(5)) * 1e3 / len(states),
-            "bank_gb": self.lm.bank.steering.fresh.nbytes / 1e9,
+            "routing_ms": median(routing(self.router, states) for _ in range(5)) * 1e3 / len(states),
+            "bank_gb": sum(t.frozen.nbytes + t.fresh.nbytes for t in self.bank.tables) / 1e9,
             "peak_gb": self.peak / 1e9,
         }
+
+
+class Grown(Sized):
+    """A bank with computed addresses that has grown to its size; only the steering of the new rows trains."""
+
+    kind = "computed addresses, new rows train"
+
+    def build(self, settings: Settings, size: int) -> Bank:
+        return build_grown_bank(settings, size)
+
+    def learner(self, model: PreTrainedModel) -> MemoryLM:
+        return MemoryLM(model, self.bank, writes=False)
+
+    def examples(self, queries: Queries, settings: Settings) -> list[list[Encoded]]:
+        ids = self.bank.slots.token_ids[-settings.procedures :]
+        return [[given(example, ids) for example in batch] for batch in moved(queries, settings, ids)]
+
+    def suffixes(self, batch: Sequence[Encoded]) -> None:
+        self.optimizer.zero_grad(set_to_none=True)
+        objective = SteeringObjective(self.lm, frozen_prefix=True, cache_bytes=0)
+        objective.score(batch, *frozen_prefix_states(self.lm, batch, self.read)).total.backward()
+        self.optimizer.step()
 
 
 def measure(made: Sequence[Sized], queries: Queries) -> list[dict[str, Any]]:
@@ -138,10 +201,12 @@ def run(settings: Settings, sizes: Sequence[int] = SIZES) -> dict[str, Any]:
         )
     prepare(settings)
     queries, model = load_queries(settings), build_model(settings)
-    rows = measure([Sized(settings, model, queries, size) for size in sizes], queries)
+    made = [kind(settings, model, queries, size) for kind in (Sized, Grown) for size in sizes]
+    rows = measure(made, queries)
     ratios = {"step_ratio": "step_seconds", "suffix_ratio": "suffix_seconds"}
+    smallest = {row["kind"]: row for row in reversed(rows)}
     return {
-        "rows": [row | {k: row[v] / rows[0][v] for k, v in ratios.items()} for row in rows],
+        "rows": [row | {k: row[v] / smallest[row["kind"]][v] for k, v in ratios.items()} for row in rows],
         **describe(settings, model, queries),
     }
 

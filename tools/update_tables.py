@@ -126,6 +126,7 @@ BENCH = {
         "gflops": "GFLOP/s",
     },
     "bank_scale": {
+        "kind": "bank",
         "memory_tokens": "memory tokens",
         "step_seconds": "step s",
         "step_ratio": "against 10",

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from bench import bank_scale, epochs, profile
-from bench.bank_scale import Sized, build_large_bank, measure, spread
+from bench.bank_scale import Grown, Sized, build_large_bank, measure, spread
 from bench.setup import build_model, load_queries
 from bench.train_step import parse
 from tests.tiny import tiny_lm
@@ -64,6 +64,22 @@ def test_a_tiny_bank_is_measured(small: list[str]) -> None:
     assert row["step_seconds"] > row["suffix_seconds"] > 0 < row["routing_ms"]
 
 
+def test_a_grown_bank_trains_the_steering_of_its_new_rows_alone(small: list[str]) -> None:
+    settings, _ = parse(small)
+    queries = load_queries(settings)
+    grown = Grown(settings, build_model(settings), queries, 90)
+    bank = grown.bank
+    assert (len(bank), len(bank.fresh_names)) == (90, settings.procedures)
+    before = [table.rows().detach().clone() for table in bank.tables]
+    grown.step(grown.batches[0])
+    changed = [
+        (table.rows() != old).any(-1).nonzero()[:, 0] for table, old in zip(bank.tables, before, strict=True)
+    ]
+    steering, address = sorted(changed, key=len, reverse=True)
+    assert len(address) == 0 < len(steering)
+    assert steering.min() >= 90 - settings.procedures
+
+
 def test_kernels_are_told_apart_by_the_shapes_they_take(small: list[str]) -> None:
     settings, _ = parse(small)  # hidden 32, intermediate 48, vocabulary 500
     assert profile.kind("aten::mm", [[9, 32], [32, 48]], settings) == profile.LAYERS
@@ -99,5 +115,6 @@ def test_whole_runs_from_a_bare_clone(small: list[str], tmp_path: Path) -> None:
     assert result["hits"]["three epochs"] > result["hits"]["one epoch"]
     settings, _ = parse(small)
     rows = bank_scale.run(settings, (9, 90))["rows"]
-    assert [row["memory_tokens"] for row in rows] == [9, 90]
+    assert [row["memory_tokens"] for row in rows] == [9, 90] * 2
+    assert [row["step_ratio"] for row in rows[::2]] == [1.0, 1.0]
     assert all(row["step_seconds"] > row["suffix_seconds"] > 0 < row["routing_ms"] for row in rows)
