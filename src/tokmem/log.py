@@ -147,6 +147,9 @@ class Callback:
     def on_end(self, step: int) -> None:
         """Training has ended after `step`; the best parameters are in place."""
 
+    def on_failure(self, step: int) -> None:
+        """Training failed or was interrupted after `step`, perhaps before it began; its error follows."""
+
 
 Callbacks: TypeAlias = Sequence[Callback]
 

@@ -423,6 +423,9 @@ class Recorder(Callback):
     def on_end(self, step: int) -> None:
         self.calls.append(("ends", step))
 
+    def on_failure(self, step: int) -> None:
+        self.calls.append(("fails", step))
+
 
 def test_callbacks_are_told_of_all_groups_as_of_one_run_that_may_resume(
     backbone: Backbone, tmp_path: Path
@@ -445,7 +448,7 @@ def test_callbacks_are_told_of_all_groups_as_of_one_run_that_may_resume(
     stopped = Recorder(stop=6)
     with pytest.raises(KeyboardInterrupt):
         run(stopped)
-    assert stopped.calls == [("begins of 16", 0)]
+    assert stopped.calls == [("begins of 16", 0), ("fails", 6)]
     assert run(Recorder()) == [("begins of 16", 5), ("validation", 16), ("ends", 16)]
     assert run(Recorder()) == [("begins of 16", 16), ("ends", 16)]
     lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]

@@ -9,6 +9,7 @@ import pytest
 from tests.tiny import tiny_examples, tiny_lm
 from tests.train.shared import fit_bank
 from tokmem.errors import ConfigError
+from tokmem.log import Callback
 from tokmem.train.settings import FitSettings
 from tokmem.train.trackers import Tracker
 
@@ -32,7 +33,9 @@ def test_tensorboard_receives_steps_validations_and_settings(
     assert next(run.rglob("hparams.yml")).read_text().count("lr: 0.01") == 1
 
 
-def test_trackio_and_wandb_get_one_project_and_a_name_for_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def heard(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, object]]:
+    """What a stand-in for wandb hears."""
     from accelerate.tracking import LOGGER_TYPE_TO_CLASS
 
     heard: list[tuple[str, object]] = []
@@ -46,6 +49,10 @@ def test_trackio_and_wandb_get_one_project_and_a_name_for_the_run(monkeypatch: p
 
     monkeypatch.setitem(LOGGER_TYPE_TO_CLASS, "wandb", StandIn)
     monkeypatch.setattr("tokmem.train.trackers.find_spec", lambda name: name == "wandb")
+    return heard
+
+
+def test_trackio_and_wandb_get_one_project_and_a_name_for_the_run(heard: list[tuple[str, object]]) -> None:
     lm = tiny_lm("llama", False)
     fit_bank(lm, tiny_examples(lm.bank, 8), FitSettings(lr=0.01, epochs=1, report_to=("wandb",)))
     steps = [("log", 1), ("log", 2)]
@@ -56,6 +63,18 @@ def test_trackio_and_wandb_get_one_project_and_a_name_for_the_run(monkeypatch: p
         *steps,
         ("finish", None),
     ]
+
+
+@pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
+def test_a_failure_closes_the_run(heard: list[tuple[str, object]], error: type[BaseException]) -> None:
+    class Fails(Callback):
+        def on_step(self, step: int, values: object) -> None:
+            raise error
+
+    lm, settings = tiny_lm("llama", False), FitSettings(lr=0.01, epochs=1, report_to=("wandb",))
+    with pytest.raises(error):
+        fit_bank(lm, tiny_examples(lm.bank, 8), settings, callbacks=[Fails()])
+    assert [call for call, _ in heard].count("finish") == 1
 
 
 def test_a_tracker_that_is_not_installed_is_named() -> None:

@@ -87,6 +87,11 @@ class Onward(Callback):
         for callback in self.callbacks:
             callback.on_step(self.before + step, values)
 
+    def on_failure(self, step: int) -> None:
+        """Passes on that a group failed."""
+        for callback in self.callbacks:
+            callback.on_failure(self.before + step)
+
     def group_ends(self, report: FitReport) -> None:
         """Counts the steps of a group, and passes on the loss of its held-out examples."""
         self.before += report.steps

@@ -124,7 +124,12 @@ class Run:
         If it fails and there is a checkpoint, the parameters get their starting values back.
         """
         with self.state.starting_over(self.checkpoint):
-            return self._go()
+            try:
+                return self._go()
+            except BaseException:
+                for callback in self.callbacks:
+                    callback.on_failure(self.state.progress.step)
+                raise
 
     def _go(self) -> FitReport:
         identity = ""

@@ -42,6 +42,7 @@ class Tracker(Callback):
                 f"report_to {name}, which is not installed", "an installed tracker", f"pip install {name}"
             )
         self.name, self.settings = name, settings
+        self.inner: Any = None
 
     def on_begin(self, step: int, steps: int) -> None:
         """Opens the tracker's run."""
@@ -70,7 +71,10 @@ class Tracker(Callback):
 
     def on_end(self, step: int) -> None:
         """Closes the run."""
-        self.inner.finish()
+        if self.inner is not None:
+            self.inner.finish()
+
+    on_failure = on_end
 
 
 def _plain(value: Any) -> Any:
