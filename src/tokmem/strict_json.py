@@ -47,11 +47,24 @@ def parse_json(text: str | bytes, *, nan_as_null: bool = False) -> Any:
         )
     except RecursionError as error:
         raise ValueError(_TOO_DEEP) from error
+    refuse_unwritable(value, pairs="\\ud" in decoded.lower())
+    return value
+
+
+def refuse_unwritable(value: object, *, pairs: bool = True) -> None:
+    """Refuses a parsed value that cannot be written and checked.
+
+    Args:
+        value: what a JSON reader returned.
+        pairs: whether its texts may hold half of a surrogate pair.
+
+    Raises:
+        ValueError: it nests deeper than `MAX_DEPTH` levels, or a text holds half of a surrogate pair.
+    """
     if nests_deeper(value, MAX_DEPTH):
         raise ValueError(_TOO_DEEP)
-    if "\\ud" in decoded.lower():
+    if pairs:
         _refuse_half_pairs(value)
-    return value
 
 
 def decode_utf8(content: bytes) -> str:

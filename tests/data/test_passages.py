@@ -48,6 +48,8 @@ def test_long_chunks_are_read(tmp_path):
         (b'text\na\n  \n""\nb\n', "passage 2 is empty"),
         (b"\xff\xfe", "in UTF-16, not in UTF-8"),
         (b"text\n\xe9\n", "byte 5 is not UTF-8"),
+        (b"id,text\n1,a\n2,Hello, world\n", "line 3: more cells than the header's.*in quotes"),
+        (b'id,text\n1,"open\n2,lost\n', "unexpected end of data.*mend the file"),
     ],
 )
 def test_files_that_cannot_be_used_are_named(tmp_path, content, message):

@@ -19,6 +19,7 @@ from tokmem.eval.reasoning import final_answer, score_reasoning
         ("#### $42", None),
         ("#### 4.5", "4.5"),
         ("#### 1,000.25 ", "1000.25"),
+        ("so\r\n#### 72\r\n", "72"),
         ("#### 4.", None),
         ("#### .5", None),
         ("", None),

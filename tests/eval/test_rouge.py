@@ -37,6 +37,7 @@ def test_empty_predictions_score_nothing() -> None:
         ('{"a": 1}', "{}", 2 * (2 / 7) / (2 / 7 + 1) * 100),
         ("", "你好", 0.0),
         ("hello", "Привет", 0.0),
+        ("猫　犬", "鳥　魚", 0.0),  # the wide blank is no word
     ],
 )
 def test_rouge_of_other_scripts_counts_their_letters(prediction: str, reference: str, score: float) -> None:

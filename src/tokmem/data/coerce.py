@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 from tokmem.data.corpus import Split
 from tokmem.data.jsonl import read_jsonl
 from tokmem.errors import DataError
-from tokmem.records import Example, Procedure, Turn
+from tokmem.records import Example, Procedure, Turn, has_visible_text
 
 Pair: TypeAlias = tuple[str, str]
 ProcedureLike: TypeAlias = str | Procedure | Mapping[str, Any]
@@ -18,7 +18,7 @@ ExampleLike: TypeAlias = Example | Pair | Mapping[str, str]
 ExamplesLike: TypeAlias = str | Path | Mapping[str, Sequence[Pair]] | Iterable[ExampleLike]
 
 _PROCEDURE = "a name, a Procedure, an OpenAI or MCP tool, or a list of these"
-_SCHEMAS = ("parameters", "inputSchema", "input_schema")  # of OpenAI, MCP and Anthropic
+SCHEMA_KEYS = ("parameters", "inputSchema", "input_schema")  # of OpenAI, MCP and Anthropic
 _ROW = {"query", "response", "instruction", "procedure"}
 _EXAMPLE = 'an Example, a pair (query, response), or {"query": ..., "response": ...}'
 
@@ -58,7 +58,11 @@ def _is_tool(given: Mapping[str, Any]) -> bool:
     """Whether a mapping describes one tool. A mapping of names to descriptions holds text alone."""
     return isinstance(given.get("function"), Mapping) or (
         "name" in given
-        and ("description" in given or any(isinstance(given.get(key), Mapping) for key in _SCHEMAS))
+        and (
+            "description" in given
+            or given.get("type") == "function"
+            or any(isinstance(given.get(key), Mapping) for key in SCHEMA_KEYS)
+        )
     )
 
 
@@ -77,7 +81,7 @@ def _procedure(given: ProcedureLike) -> Procedure:
 
 def schema_of(tool: Mapping[str, Any]) -> Any:
     """The JSON schema of a tool's arguments, under the key of OpenAI, MCP or Anthropic; None without one."""
-    return next((tool[key] for key in _SCHEMAS if tool.get(key) is not None), None)
+    return next((tool[key] for key in SCHEMA_KEYS if tool.get(key) is not None), None)
 
 
 def as_examples(
@@ -117,7 +121,8 @@ def as_examples(
 def _example(given: object, known: Sequence[str], procedure: str | None) -> Example:
     instruction = ""
     if isinstance(given, Mapping) and {"query", "response"} <= given.keys() <= _ROW:
-        procedure, instruction = given.get("procedure", procedure), given.get("instruction", "")
+        own, instruction = given.get("procedure"), given.get("instruction", "")
+        procedure = procedure if own is None else own
         given = (given["query"], given["response"])
     if not isinstance(given, tuple | list) or len(given) != 2:
         raise DataError(f"{type(given).__name__} {str(given)[:60]!r} as an example", _EXAMPLE)
@@ -128,7 +133,10 @@ def _example(given: object, known: Sequence[str], procedure: str | None) -> Exam
             "the procedure that it is of",
             'give procedure="NAME" too, or {"NAME": pairs}',
         )
-    return Example(query, (Turn(procedure or known[0], response),), instruction)
+    name = known[0] if procedure is None else procedure
+    if isinstance(name, str) and not has_visible_text(name):
+        raise DataError(f"an example of procedure {name!r}", "a name that can be seen", "give it a name")
+    return Example(query, (Turn(name, response),), instruction)
 
 
 def names_given(

@@ -190,8 +190,9 @@ def _with_turns(raw: dict[str, object], procedure: str | None, where: str) -> di
     """Gives a row of one procedure and its response the list of turns that other rows have."""
     flat = [key for key in _TURN if key in raw]
     if "turns" not in raw:
+        named = raw if procedure is None else {"procedure": procedure, **raw}
         turn = {
-            "procedure": take(raw, "procedure", str, where, procedure),
+            "procedure": take_name(named, "procedure", where),
             "response": take(raw, "response", str, where),
         }
         return {**raw, "turns": [turn]}

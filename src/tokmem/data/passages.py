@@ -9,11 +9,11 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 from tokmem.data.fields import did_you_mean, read_bytes
 from tokmem.errors import ConfigError, DataError
@@ -80,7 +80,7 @@ def read_passages(path: Path, column: str = "text") -> Passages:
 def _column(path: Path, text: str, column: str) -> tuple[str, ...]:
     limit = csv.field_size_limit(_FIELD_LIMIT)
     try:
-        rows = csv.DictReader(io.StringIO(text, newline=""))
+        rows = csv.DictReader(io.StringIO(text, newline=""), strict=True)
         names = list(rows.fieldnames or ())
         if column not in names:
             raise DataError(
@@ -88,11 +88,22 @@ def _column(path: Path, text: str, column: str) -> tuple[str, ...]:
                 f"one of its columns: {', '.join(names) or 'none'}",
                 "name the column that holds the text",
             )
-        return tuple(row[column] or "" for row in rows)
+        return tuple(_cell(path, row, column, rows.line_num) for row in rows)
     except csv.Error as error:
         raise DataError(f"{path}: {error}", "a CSV file with a header", "mend the file") from error
     finally:
         csv.field_size_limit(limit)
+
+
+def _cell(path: Path, row: Mapping[str | None, Any], column: str, line: int) -> str:
+    """The text of a column in a row that ends at a line; refuses a row of more cells than the header."""
+    if None in row:  # where the reader puts them
+        raise DataError(
+            f"{path}, line {line}: more cells than the header's",
+            "a cell for each column",
+            "put a text with commas in quotes",
+        )
+    return row[column] or ""
 
 
 def cut(

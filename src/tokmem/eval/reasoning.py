@@ -11,7 +11,7 @@ from typing import Any
 from tokmem.errors import DataError
 from tokmem.records import Answer, Example
 
-_FINAL = re.compile(r"^#### (-?\d[\d,]*(?:\.\d+)?)[ \t]*$", re.MULTILINE)
+_FINAL = re.compile(r"^#### (-?\d[\d,]*(?:\.\d+)?)[ \t\r]*$", re.MULTILINE)
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from tokmem.errors import DataError
 _NO_PUNCTUATION = str.maketrans("", "", string.punctuation)
 _MARKS = re.escape(string.punctuation)
 # Thai, Lao, Burmese, Khmer, Chinese and Japanese: scripts without blanks between words, and their marks.
-_SINGLE = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3000-\u30ff\u3400-\u9fff\uf900-\ufaff\uff00-\uff65"
+_SINGLE = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3001-\u30ff\u3400-\u9fff\uf900-\ufaff\uff00-\uff65"
 _WORDS = re.compile(f"[{_SINGLE}{_MARKS}]|[^\\s{_SINGLE}{_MARKS}]+")
 
 

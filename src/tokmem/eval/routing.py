@@ -1,8 +1,7 @@
 """How often queries reach their procedure. All rates are in percent.
 
 Two questions are kept apart: which memory token the model prefers (Eq. 4, the argmax among memory tokens),
-and whether it would write a memory token at all (the argmax over everything; another token rejects the
-query).
+and whether the query is rejected, as `Route.rejected` decides.
 """
 
 from __future__ import annotations
@@ -24,8 +23,9 @@ class RoutingRates:
     Attributes:
         queries: number of queries.
         accuracy: how often the argmax among memory tokens is right (Eq. 4).
-        accuracy_over_all: how often the argmax over the whole vocabulary is right; a rejected query is wrong.
-        reject_rate: how often the argmax over the whole vocabulary is not a memory token.
+        accuracy_over_all: how often the argmax among memory tokens is right; a rejected query is wrong.
+        reject_rate: how often a query is rejected: its fit is too low, or the argmax over the whole
+            vocabulary is not a memory token (`Route.rejected`).
     """
 
     queries: int

@@ -59,11 +59,14 @@ def test_the_single_pair(tmp_path):
         {"city": "Perú", "n": 1},
         '{"name": "weather", "arguments": {"city": "Perú", "n": 1}}',
         {"name": "weather", "arguments": {"city": "Perú", "n": 1}},
+        {"name": "weather", "arguments": '{"city": "Perú", "n": 1}'},
+        {"name": "weather", "parameters": {"city": "Perú", "n": 1}},
     ],
 )
 def test_calls_in_every_style_are_read_into_one(tmp_path, call):
     path = tmp_path / "calls.json"
-    path.write_text(json.dumps([{"user_input": "hi", "tools": ["weather"], "function_calls": [call]}]))
+    row = {"id": None, "user_input": "hi", "tools": ["weather"], "function_calls": [call]}
+    path.write_text(json.dumps([row]))
     (example,) = read_calls(path)
     assert example.turns == (Turn("weather", '{"city": "Perú", "n": 1}'),)
     assert example.id == "calls-0"
@@ -103,6 +106,14 @@ def test_malformed_files(tmp_path, text, says):
     path.write_text(text)
     with pytest.raises(DataError, match=says):
         read_calls(path)
+
+
+@pytest.mark.parametrize("key", ["parameters", "inputSchema", "input_schema"])
+def test_the_schema_of_a_description_stands_under_any_usual_key(tmp_path, key):
+    schema = {"type": "object", "properties": {"city": {"type": "string"}}}
+    (tmp_path / "tools.json").write_text(json.dumps([{"name": "weather", key: schema}]))
+    (tool,) = read_descriptions(tmp_path / "tools.json")
+    assert tool.parameters == schema
 
 
 def test_descriptions_as_published(tmp_path):

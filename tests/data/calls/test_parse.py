@@ -89,6 +89,41 @@ def test_calls_are_found_however_they_are_set_out(text: str) -> None:
     assert not any(parsed.error for parsed in written_calls(text, PROCEDURES))
 
 
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        (f'{{"tool_calls": [{A}, {{"name": "sun"}}]}}', ["weather", "sun"]),
+        ('{"tool_calls": [{"name": "sun", "id": "1", "type": "function"}]}', ["sun"]),
+        ('{"function": {"name": "sun"}}', ["sun"]),
+        (f'{{"user": {{"name": "Bob"}}, "tool_calls": [{A}]}}', ["weather"]),
+        (f'{{"tool_calls": [{A}, {{"name": "Bob", "age": 5}}]}}', ["weather"]),
+    ],
+)
+def test_a_call_without_arguments_counts_where_calls_stand(text: str, names: list[str]) -> None:
+    assert [parsed.name for parsed in written_calls(text)] == names
+    assert all(parsed.call for parsed in written_calls(text))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error"),
+    [
+        ('{"x": ' + "[" * 600 + "]" * 600 + "}", "nests deeper"),
+        ('{"x": "\\ud800"}', "half of a surrogate pair"),
+    ],
+)
+def test_what_could_not_be_written_again_is_no_call(arguments: str, error: str) -> None:
+    [written] = written_calls(f'{{"name": "weather", "arguments": {arguments}}}')
+    [given] = calls_of(answer(("weather", arguments)), PROCEDURES)
+    for parsed in (written, given):
+        assert (parsed.call, parsed.name) == (None, "weather")
+        assert error in parsed.error
+
+
+def test_the_name_of_a_broken_call_is_read_as_json() -> None:
+    [parsed] = written_calls('{"name": "caf\\u00e9", "arguments": {"a": }}')
+    assert parsed.name == "café"
+
+
 @pytest.mark.parametrize("text", ["", "I cannot do that.", "Use {city} or [1]."])
 def test_plain_text_holds_no_call(text: str) -> None:
     assert written_calls(text) == ()

@@ -71,6 +71,12 @@ def test_a_schema_stays_as_it_is():
     schema = {"type": "object", "properties": {"a": {"type": "string", "pattern": "x+"}}, "required": ["a"]}
     assert json_schema(schema) == schema
     assert json_schema({}) == {"type": "object", "properties": {}, "required": []}
+    untyped = {"properties": {"a": {"type": "string"}}, "required": ["a"]}
+    assert json_schema(untyped) == {"type": "object", **untyped}
+    referred = {"$ref": "#/$defs/s", "$defs": {"s": schema}}
+    assert json_schema(referred) == {"type": "object", "properties": {}, **referred}
+    named = {"properties": {"type": "str", "description": "of a house"}}
+    assert json_schema(named)["properties"]["properties"]["type"] == "string", "an argument of that name"
     assert json_schema({"type": {"type": "int"}})["properties"] == {"type": INTEGER}, "an argument named type"
 
 

@@ -62,6 +62,22 @@ def test_the_end_of_a_name_counts_in_capitals_too(tmp_path: Path) -> None:
     assert lesson.is_tool
 
 
+def test_a_skill_may_be_written_in_lower_case(tmp_path: Path) -> None:
+    folder = skill(tmp_path / "pdf-forms")
+    (folder / "SKILL.md").rename(folder / "skill.md")
+    for source in (folder, folder / "skill.md"):
+        (lesson,) = read_lessons([source])
+        assert (lesson.name, lesson.procedure.description) == ("pdf-forms", "Fills forms.")
+
+
+def test_front_matter_is_no_prompt(tmp_path: Path) -> None:
+    agent = write(tmp_path / "helper.md", SKILL.format(name="reviewer", description="Reviews."))
+    with pytest.raises(DataError, match=r"helper\.md begins with front matter.*helper/SKILL\.md"):
+        read_lessons([agent])
+    (lesson,) = read_lessons([write(tmp_path / "ruled.md", "---\n\nSort: what follows.\n\n---\n")])
+    assert lesson.name == "ruled", "a rule is no front matter"
+
+
 def test_a_folder_of_skills_names_them(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"has no SKILL\.md.*another folder"):
         read_lessons([tmp_path])
@@ -166,6 +182,24 @@ def test_a_bfcl_file_gives_each_function_once_with_standard_types(tmp_path: Path
     properties["default"] = {"type": "array", **values}
     assert lesson.name == "a.b"
     assert lesson.procedure.parameters == {**SCHEMA, "properties": properties}
+
+
+def test_types_of_bfcl_in_other_languages_are_standard_too(tmp_path: Path) -> None:
+    kinds = {
+        **dict.fromkeys(("long", "short", "byte", "Bigint"), "integer"),
+        **dict.fromkeys(("char", "String"), "string"),
+        **dict.fromkeys(("bool", "Boolean"), "boolean"),
+        **dict.fromkeys(("HashMap", "Hashtable"), "object"),
+        **dict.fromkeys(("list", "Array", "ArrayList", "Queue", "Set", "Stack"), "array"),
+        "double": "number",
+    }
+    properties: dict[str, object] = {kind: {"type": kind} for kind in kinds}
+    properties |= {"either": {"type": ["dict", "null"]}, "Any": {"type": "Any"}}
+    row = {"function": [{"name": "a", "parameters": {"type": "dict", "properties": properties}}]}
+    (lesson,) = read_lessons([write(tmp_path / "b.json", json.dumps(row))])
+    wanted = {kind: {"type": usual} for kind, usual in kinds.items()}
+    wanted |= {"either": {"type": ["object", "null"]}, "Any": {}}
+    assert (lesson.procedure.parameters or {})["properties"] == wanted
 
 
 @pytest.mark.parametrize("key", ["function", None])

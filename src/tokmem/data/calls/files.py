@@ -16,6 +16,7 @@ from tokmem.data.calls.ranges import ToolRange
 from tokmem.data.calls.schema import json_schema
 from tokmem.data.calls.schema_check import check_schema
 from tokmem.data.calls.text import arguments_json
+from tokmem.data.coerce import SCHEMA_KEYS
 from tokmem.data.corpus import SPLITS, Split
 from tokmem.data.fields import expect, read_bytes, take, take_name, take_texts
 from tokmem.errors import DataError
@@ -160,29 +161,33 @@ def _example(raw: object, where: str, default_id: str) -> Example:
         Turn(name, arguments_json(_arguments(call, name, f"{where}: `function_calls`[{index}]")))
         for index, (name, call) in enumerate(zip(names, calls, strict=True))
     )
-    return Example(query, turns, id=str(row.get("id", default_id)))
+    return Example(query, turns, id=default_id if row.get("id") is None else str(row["id"]))
 
 
 def _arguments(call: object, name: str, where: str) -> Mapping[str, Any]:
     """Returns a call's arguments; unwraps ``{"name", "arguments"}`` only if the name is the tool's."""
-    if isinstance(call, str):
-        try:
-            call = parse_json(call)
-        except ValueError as error:
-            raise DataError(f"{where}: {error}", "arguments as JSON", "mend the row") from error
-    value: dict[str, Any] = expect(call, dict, where)
-    if (
-        value.keys() == {"name", "arguments"}
-        and value["name"] == name
-        and isinstance(value["arguments"], dict)
-    ):
-        return value["arguments"]
+    value: dict[str, Any] = expect(_parsed(call, where), dict, where)
+    for key in ("arguments", "parameters"):
+        if value.keys() == {"name", key} and value["name"] == name:
+            inner = _parsed(value[key], where)
+            return inner if isinstance(inner, dict) else value
     return value
+
+
+def _parsed(value: object, where: str) -> object:
+    """A value that may be written as JSON text."""
+    if not isinstance(value, str):
+        return value
+    try:
+        return parse_json(value)
+    except ValueError as error:
+        raise DataError(f"{where}: {error}", "arguments as JSON", "mend the row") from error
 
 
 def _tool(raw: object, where: str) -> Procedure:
     tool = expect(raw, dict, where)
-    parameters = take(tool, "parameters", dict, where, default={})
+    key = next((key for key in SCHEMA_KEYS if tool.get(key) is not None), "parameters")
+    parameters = take(tool, key, dict, where, default={})
     try:
         schema = json_schema(parameters)
     except TypeError as error:

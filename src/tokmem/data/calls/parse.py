@@ -14,13 +14,15 @@ from typing import Any, NoReturn
 from tokmem.data.calls.schema_check import argument_error
 from tokmem.errors import RecallError
 from tokmem.records import Answer, Call, ParsedCall, Procedure, Turn
-from tokmem.strict_json import finite
+from tokmem.strict_json import finite, parse_json, refuse_unwritable
 
 _NAME = r'"name"\s*:\s*"((?:[^"\\\n]|\\.)*)"'
 _NAMED = re.compile(_NAME)
 _OPENS = re.compile(r'\{\s*["}]')  # a JSON object, not a brace in a sentence
 _CALL = re.compile(rf'\{{\s*{_NAME}\s*,\s*"(?:arguments|parameters)"\s*:')
 _ARGUMENTS = ("arguments", "parameters")
+_OF_CALLS = ("tool_calls", "function_calls", "function_call", "function", "calls")  # keys that hold calls
+_BARE = {"name", "id", "type", "index"}  # keys of a call without arguments
 
 
 def calls_of(answer: Answer, procedures: Mapping[str, Procedure]) -> tuple[ParsedCall, ...]:
@@ -70,23 +72,26 @@ def written_calls(text: str, procedures: Mapping[str, Procedure] | None = None) 
 def _scan(text: str) -> Iterator[ParsedCall]:
     """Parses each outermost JSON object as a call; unwraps objects that contain calls."""
     around = 0  # where the object that wraps the present calls ends
+    wrapped: list[Any] = []  # the calls in it
     opened = _OPENS.search(text)
     while opened:
         start = opened.start()
         end = start + 1
         try:
             value, stop = _DECODER.raw_decode(text, start)
+            refuse_unwritable(value)
         except (ValueError, RecursionError) as error:
             if start >= around:  # otherwise the brace is part of a string
                 inner = _CALL.search(text, start + 1)
                 end = inner.start() if inner else len(text)
                 yield _broken(text[start:end].strip(), f"no JSON object: {error}")
         else:
-            if not _is_call(value) and _holds_call(value):
-                around = max(around, stop)
+            inside = [] if _is_call(value) else _calls_within(value)
+            if inside:
+                around, wrapped = max(around, stop), wrapped + inside
             else:
                 end = stop
-                if start >= around or _is_call(value):
+                if start >= around or value in wrapped:
                     yield _named_call(value, text[start:end])
         opened = _OPENS.search(text, end)
 
@@ -96,16 +101,25 @@ def _is_call(value: Any) -> bool:
     return named and any(key in value for key in _ARGUMENTS)
 
 
-def _holds_call(value: Any) -> bool:
-    """Returns whether a call stands somewhere inside a value."""
-    nodes = [value]
+def _calls_within(value: Any) -> list[Any]:
+    """The calls that stand somewhere inside a value, outside other calls."""
+    found: list[Any] = []
+    nodes = [(value, False)]
     while nodes:
-        node = nodes.pop()
-        inner = [*node.values()] if isinstance(node, dict) else node if isinstance(node, list) else []
-        if any(map(_is_call, inner)):
-            return True
-        nodes += inner
-    return False
+        node, is_list_of_calls = nodes.pop()
+        pairs = node.items() if isinstance(node, dict) else [("", one) for one in node]
+        for key, inner in pairs:
+            expected = key in _OF_CALLS or (is_list_of_calls and isinstance(node, list))
+            if _is_call(inner) or (expected and _is_bare_call(inner)):
+                found.append(inner)
+            elif isinstance(inner, dict | list):
+                nodes.append((inner, expected))
+    return found
+
+
+def _is_bare_call(value: Any) -> bool:
+    """Whether a value that should be a call names a tool and gives no arguments."""
+    return isinstance(value, dict) and isinstance(value.get("name"), str) and value.keys() <= _BARE
 
 
 def _named_call(value: Mapping[str, Any], text: str) -> ParsedCall:
@@ -123,13 +137,22 @@ def _named_call(value: Mapping[str, Any], text: str) -> ParsedCall:
 
 def _broken(text: str, error: str) -> ParsedCall:
     name = _NAMED.search(text)
-    return ParsedCall(None, name[1] if name else "", text, error)
+    return ParsedCall(None, _unescaped(name[1]) if name else "", text, error)
+
+
+def _unescaped(text: str) -> str:
+    """The text that stands between the quotes of a JSON string; as it is if it cannot be read or written."""
+    try:
+        return str(parse_json(f'"{text}"'))
+    except ValueError:
+        return text
 
 
 def _arguments_call(name: str, arguments: str, text: str) -> ParsedCall:
     """Reads a tool's call from the JSON of its arguments."""
     try:
         value = _DECODER.decode(arguments)
+        refuse_unwritable(value)
     except (ValueError, RecursionError) as error:
         return ParsedCall(None, name, text, f"arguments are no JSON: {error}")
     if not isinstance(value, dict):

@@ -52,11 +52,11 @@ def json_schema(parameters: Mapping[str, Any]) -> Schema:
     Raises:
         TypeError: an argument's description is not a mapping.
     """
-    if parameters.get("type") == "object":  # in xlam's form, an argument named `type` would be a mapping
+    if _is_schema(parameters):
         properties = parameters.get("properties", {})
         if not isinstance(properties, Mapping):
             raise TypeError(f"`properties` is {type(properties).__name__}")
-        return {**parameters, "properties": properties}
+        return {**parameters, "type": "object", "properties": properties}
     properties, required = {}, []
     for name, described in parameters.items():
         if not isinstance(described, Mapping):
@@ -65,6 +65,16 @@ def json_schema(parameters: Mapping[str, Any]) -> Schema:
         if described.get("required", not _is_optional(described)):
             required.append(name)
     return {"type": "object", "properties": properties, "required": required}
+
+
+def _is_schema(parameters: Mapping[str, Any]) -> bool:
+    """Whether parameters are a schema. In xlam's form each value is a mapping that describes an argument."""
+    if "type" in parameters:
+        return parameters["type"] == "object"
+    properties = parameters.get("properties")
+    if isinstance(properties, Mapping) and all(isinstance(one, Mapping) for one in properties.values()):
+        return True
+    return any(isinstance(parameters.get(key), str | list) for key in ("$ref", "allOf", "anyOf", "oneOf"))
 
 
 @lru_cache(maxsize=1024)  # every row has the same few types
@@ -148,7 +158,7 @@ def _any_of(nodes: Sequence[ast.expr]) -> Schema:
     for schema in map(_schema, nodes):
         if schema not in schemas:
             schemas.append(schema)
-    if {} in schemas:
+    if not schemas or {} in schemas:
         return {}
     return schemas[0] if len(schemas) == 1 else {"anyOf": schemas}
 

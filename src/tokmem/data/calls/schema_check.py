@@ -81,6 +81,8 @@ def argument_error(schema: Mapping[str, Any], arguments: Mapping[str, Any]) -> s
         error = best_match(_validator(schema).iter_errors(arguments))
     except RecursionError:
         return "the arguments nest too deep"
+    except OverflowError:
+        return "a number is too large"
     return None if error is None else _reason(error)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from math import ceil, floor, log10
+from math import ceil, floor, inf, log10
 from random import Random
 from typing import Any
 from uuid import UUID
@@ -20,6 +20,7 @@ _WORDS = (
     "piano", "winter coat", "Osaka", "Mr. Ortiz", "blueberry cake", "old bridge", "jazz", "night train",
 )  # fmt: skip
 _TRIES = 20
+_FAR = 1e6  # how far from zero a number is drawn within bounds that are farther apart than floats reach
 _DEEP = 3  # levels from which on only what must be there is drawn
 
 
@@ -151,9 +152,12 @@ def _number(schema: Mapping[str, Any], rng: Random, *, whole: bool) -> Any:
     step = schema.get("multipleOf", 1)
     low, high = _range(schema, step)
     if whole or "multipleOf" in schema:
-        first, last = ceil(low / step), floor(high / step)
+        exact = all(isinstance(one, int) for one in (low, high, step))  # floats lose digits
+        first, last = (-(-low // step), high // step) if exact else (ceil(low / step), floor(high / step))
         drawn = rng.randint(first, max(first, last)) * step
         return int(drawn) if whole else drawn
+    if high - low == inf:  # bounds of the type, which no request would name
+        low, high = max(low, -_FAR), min(high, _FAR)
     wide = high - low
     return round(rng.uniform(low, high), 1 if wide >= 1 else 1 - floor(log10(wide))) if wide > 0 else low
 

@@ -27,7 +27,7 @@ def read_skill(folder: Path) -> Lesson:
         DataError: there is no such file, it cannot be read, its front matter is broken, a name or description
             breaks the format's rules, or there are no instructions.
     """
-    path = folder / SKILL
+    path = _file(folder)
     where = str(path)
     if not path.is_file():
         inner = sorted(one.parent.name for one in folder.glob(f"*/{SKILL}"))
@@ -49,6 +49,12 @@ def read_skill(folder: Path) -> Lesson:
     if not has_visible_text(body):
         raise DataError(f"{where}: no instructions", "Markdown after the front matter", "write what to do")
     return Lesson(Procedure(name, description), body.strip(), source=where)
+
+
+def _file(folder: Path) -> Path:
+    """The file of a skill; some are written in lower case."""
+    others = [one for one in sorted(folder.glob("*")) if one.name.lower() == SKILL.lower()]
+    return next(iter(others), folder / SKILL)  # capitals sort first
 
 
 def _split(text: str, where: str) -> tuple[dict[str, object], str]:

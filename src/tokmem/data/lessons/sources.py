@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Collection, Sequence
 from pathlib import Path
@@ -17,6 +18,7 @@ from tokmem.records import Procedure, has_visible_text
 from tokmem.strict_json import decode_utf8
 
 _MOST_DESCRIPTION = 200
+_FRONT_MATTER = re.compile(r"\s*---[ \t]*\n[\w-]+[ \t]*:.*?\n---[ \t]*(\n|$)", re.DOTALL)
 
 
 def read_lessons(sources: Sequence[str | Path], skip: Collection[str] = ()) -> tuple[Lesson, ...]:
@@ -72,7 +74,7 @@ def _read(source: str | Path) -> Sequence[Lesson]:
     if isinstance(source, str) and is_server(source):
         return read_server(source)
     path = Path(source)
-    if path.is_dir() or path.name == SKILL:
+    if path.is_dir() or path.name.lower() == SKILL.lower():
         return [read_skill(path if path.is_dir() else path.parent)]
     if path.suffix.lower() in (".json", ".jsonl"):
         return read_tools(path)
@@ -83,7 +85,7 @@ def read_prompt(path: Path) -> Lesson:
     """Reads a prompt: the procedure is named for the file, and its first line describes it.
 
     Raises:
-        DataError: the file cannot be read, is not UTF-8, or shows nothing.
+        DataError: the file cannot be read, is not UTF-8, shows nothing, or begins with front matter.
     """
     try:
         text = decode_utf8(read_bytes(path)).replace("\r\n", "\n")
@@ -91,6 +93,12 @@ def read_prompt(path: Path) -> Lesson:
         raise DataError(f"{path}: {error}", "text in UTF-8", "save it as UTF-8") from error
     if not has_visible_text(text):
         raise DataError(f"{path} is empty", "the prompt to learn", "write it, or name another file")
+    if _FRONT_MATTER.match(text):
+        raise DataError(
+            f"{path} begins with front matter (---)",
+            "a prompt, or a skill in a folder of its own",
+            f"save it as {path.parent / path.stem / SKILL}, or remove the front matter",
+        )
     name = _name(path.stem)
     if not has_visible_text(name):
         raise DataError(f"{path}: a name without letters", "a file named for the procedure", "rename it")

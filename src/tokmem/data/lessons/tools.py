@@ -26,7 +26,14 @@ from tokmem.log import logger
 from tokmem.records import Procedure
 from tokmem.strict_json import parse_json
 
-_BFCL_TYPES = {"dict": "object", "float": "number", "tuple": "array"}
+_BFCL_TYPES = {  # of Python, Java and JavaScript
+    **dict.fromkeys(("dict", "HashMap", "Hashtable"), "object"),
+    **dict.fromkeys(("tuple", "list", "Array", "ArrayList", "Queue", "Set", "Stack"), "array"),
+    **dict.fromkeys(("byte", "short", "long", "Bigint"), "integer"),
+    **dict.fromkeys(("float", "double"), "number"),
+    **dict.fromkeys(("char", "String"), "string"),
+    **dict.fromkeys(("bool", "Boolean"), "boolean"),
+}
 _VALUES = ("default", "enum", "const", "examples")  # of arguments, which are no schemas
 _NAMED = ("properties", "$defs", "definitions")  # schemas by name
 _NO_ARGUMENTS: Mapping[str, Any] = {"type": "object", "properties": {}}
@@ -153,10 +160,12 @@ def _standard(schema: Any, named: bool = False) -> Any:
         key: value if key in _VALUES else _standard(value, key in _NAMED) for key, value in schema.items()
     }
     kind = changed.get("type")
-    if kind == "any":
+    kinds: list[Any] = kind if isinstance(kind, list) else [kind]
+    if any(one in ("any", "Any") for one in kinds):
         del changed["type"]
-    elif isinstance(kind, str):
-        changed["type"] = _BFCL_TYPES.get(kind, kind)
+    elif all(isinstance(one, str) for one in kinds):
+        usual = [_BFCL_TYPES.get(one, one) for one in kinds]
+        changed["type"] = usual if isinstance(kind, list) else usual[0]
     return changed
 
 
