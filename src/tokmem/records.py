@@ -34,6 +34,10 @@ class Procedure:
         """Replaces its name by `new` if it is `old`."""
         return replace(self, name=new) if self.name == old else self
 
+    def among(self, names: Collection[str]) -> Procedure:
+        """What it is in a bank of only these procedures."""
+        return self
+
 
 @dataclass(frozen=True)
 class Composition(Procedure):
@@ -47,9 +51,17 @@ class Composition(Procedure):
     joins: ClassVar[bool] = True
 
     def renamed(self, old: str, new: str) -> Procedure:
-        """Replaces the name `old` by `new`, as its own name and in its pairs."""
-        pairs = tuple(tuple(new if name == old else name for name in pair) for pair in self.pairs)
-        return replace(self, name=new if self.name == old else self.name, pairs=pairs)
+        """Replaces the name `old` by `new`, as its own name and in its pairs.
+
+        A pair that would name a procedure twice goes: one of its procedures was removed before.
+        """
+        pairs = (tuple(new if name == old else name for name in pair) for pair in self.pairs)
+        kept = tuple(pair for pair in pairs if len({*pair}) == len(pair))
+        return replace(self, name=new if self.name == old else self.name, pairs=kept)
+
+    def among(self, names: Collection[str]) -> Procedure:
+        """Forgets pairs whose procedures are not all there: others may take their names."""
+        return replace(self, pairs=tuple(pair for pair in self.pairs if {*pair} <= {*names}))
 
     def joins_any_of(self, names: Collection[str]) -> bool:
         """Whether procedures that it has learned to join are all among `names`."""
@@ -200,8 +212,9 @@ class Answer:
 
     Attributes:
         query: the user's text.
-        turns: recalled procedures and their responses, in order; empty if the query was rejected.
-        text: plain text before the first memory token; the whole response if the query was rejected.
+        turns: recalled procedures and their responses, in order. Empty if the query was rejected, except that
+            in chain mode a response may still call a procedure later.
+        text: plain text before the first memory token; the whole response if there is none.
         route: the route that chose the first memory token, or the procedure of the retrieved demonstrations;
             None if the method does not route.
         finished: whether the response ended within the allowed new tokens.

@@ -118,6 +118,11 @@ def test_sharpness_of_hopeless_scores_stays_above_zero() -> None:
     assert fit_sharpness(-torch.eye(5).double(), torch.arange(5)) > 0
 
 
+def test_sharpness_without_margins_is_one() -> None:
+    scores = torch.tensor([[1.0, 1.0, 0.0]] * 4 + [[0.0, 0.5, 2.0]], dtype=torch.float64)
+    assert fit_sharpness(scores, torch.tensor([0, 1, 0, 1, 2])) == 1.0
+
+
 def test_the_least_fit_lets_through_the_stated_share_of_strangers() -> None:
     draws = torch.Generator().manual_seed(0)
     scores = torch.randn(1000, 8, generator=draws, dtype=torch.float64)
@@ -179,6 +184,14 @@ def test_pairs_that_take_each_others_states_are_named() -> None:
     assert (pair.first, pair.second) == ("p2", "twin")
     assert 0.3 < pair.error < 0.8
     assert ambiguities(found, states, reference, least=0.9) == []
+    everything = ambiguities(found, states, reference, least=0.0)
+    assert len(everything) == 10
+    out, names = left_out(found, states, reference), found.names
+    for one in everything:
+        i, j = names.index(one.first), names.index(one.second)
+        own = (out.labels == i) | (out.labels == j)
+        wrong = (out.scores[own, j] > out.scores[own, i]) != (out.labels[own] == j)
+        assert one.error == pytest.approx(float(wrong.double().mean()))
 
 
 def test_a_part_of_a_bank_rejects_as_the_whole_does() -> None:

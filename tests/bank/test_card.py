@@ -116,6 +116,9 @@ def test_all_data_of_a_merged_bank_are_named_once(bank: Bank) -> None:
     assert "- training data: SHA-256 `d1`, `e1`, `e2`\n" in written(bank, merged=parts)
     both = replace(ORIGIN, training=parts[0] | ORIGIN.training)
     assert both.merged(both).training["license"] == "Apache-2.0"
+    assert "SHA-256 `d1`, `e1`\n" in written(bank, merged=["a note", *parts[:1]])
+    noted = replace(ORIGIN, training={"merged": ["a note"]})
+    assert noted.merged(noted).training["merged"] == []
 
 
 def test_limits_are_those_of_the_kind_of_bank(bank: Bank) -> None:

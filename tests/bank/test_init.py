@@ -40,6 +40,10 @@ def test_mean_and_description_are_means(weight: torch.Tensor) -> None:
         rows("description", weight, 2, descriptions=[[1]])
 
 
+def test_no_procedures_have_no_rows(weight: torch.Tensor) -> None:
+    assert rows("description", weight, 0, descriptions=[]).shape == (0, weight.shape[1])
+
+
 def test_sampled_takes_trained_rows_by_seed(weight: torch.Tensor) -> None:
     made = rows("sampled", weight, 50, norm_match=False)
     places = [(weight == row).all(-1).nonzero().item() for row in made]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -174,6 +175,14 @@ def test_it_is_not_left_without_the_procedures_that_it_joins(backbone: Backbone,
         "both", "Joins the procedures before it.", pairs=(("capital", "day"), ("day", "sum"))
     )
     own.remove("capital")  # the other pair is left
+    assert own["both"].pairs == (("day", "sum"),)
+    own.rename("day", "capital")  # a name of the pair that went
+    own.save(tmp_path / "again")
+    assert load_bank(tmp_path / "again")[0].procedures["both"].pairs == (("capital", "sum"),)
+    old = replace(
+        own["both"], pairs=(("capital", "day"), ("capital", "sum"))
+    )  # of a bank of earlier versions
+    assert old.renamed("capital", "day").pairs == (("day", "sum"),)
     before = own.bank.names
     with pytest.raises(BankError, match=r"'both' without procedures .* remove 'both' too"):
         own.remove("sum")

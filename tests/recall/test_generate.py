@@ -1,19 +1,25 @@
 from __future__ import annotations
 
 import itertools
+from random import Random
 from typing import Any
 
 import pytest
 import torch
+from transformers import GPT2Config, GPT2LMHeadModel
 
 from tests import oracles
 from tests.tiny import DIM, SPARE, STOP, VOCAB, tiny_examples, tiny_lm, tiny_model
 from tokmem.bank.bank import Bank
 from tokmem.bank.slots import IdSpace
 from tokmem.errors import BankError, ConfigError, RecallError
+from tokmem.model.backbone import most_positions
 from tokmem.model.memory_lm import MemoryLM
 from tokmem.recall.generate import Generation, Recaller
+from tokmem.recall.rows import Row
 from tokmem.recall.settings import RecallSettings
+from tokmem.recall.writer import Writer
+from tokmem.records import Procedure, Route
 
 MOST = 14
 
@@ -203,6 +209,40 @@ def test_a_strong_penalty_of_repetition_lets_no_token_come_twice(mode: str, cont
 
     assert twice()
     assert not twice(repetition_penalty=1e4)
+
+
+def test_a_penalty_of_repetition_changes_no_route() -> None:
+    lm = tiny_lm("llama")
+    toward = 2 * lm.bank.addresses()[:1]
+
+    def routed(penalty: float) -> Route:
+        settings = RecallSettings(mode="chain", repetition_penalty=penalty)
+        row = Row((5,), 9, Random(0), ids=[*range(SPARE[0])])
+        Writer(lm, frozenset([STOP]), settings).next(toward, [row])
+        (found,) = row.routes
+        return found
+
+    assert routed(2.0) == routed(1.0)
+    assert routed(1.0).memory_mass < 0.9, "ordinary tokens count"
+
+
+def test_a_learned_table_of_positions_ends_a_response_and_refuses_what_is_longer() -> None:
+    config = GPT2Config(vocab_size=VOCAB, n_positions=12, n_embd=DIM, n_layer=1, n_head=2)
+    bank = Bank(DIM, IdSpace(VOCAB, SPARE))
+    bank.add([Procedure("a")], torch.randn(1, 1, DIM))
+    lm = MemoryLM(GPT2LMHeadModel(config).eval(), bank)
+    short, long = recall(lm, [(1,) * 3, (1,) * 9])  # no token stops
+    assert [len(ids_of(lm, one)) for one in (short, long)] == [10, 4]
+    assert not short.finished
+    with pytest.raises(RecallError, match=r"a prompt of 13 tokens.*at most 12"):
+        recall(lm, [(1,) * 13])
+    assert most_positions(tiny_model("llama")) is None
+
+
+def test_a_limit_below_one_is_refused() -> None:
+    lm = tiny_lm("llama")
+    with pytest.raises(RecallError, match="a limit of 0 tokens"):
+        Recaller(lm, [STOP], RecallSettings())(prompts_of(lm, 2), limits=[3, 0])
 
 
 @pytest.mark.parametrize("most", [1, 5])

@@ -305,10 +305,11 @@ class Bank(nn.Module):
         gone = set(names)
         for name in gone:
             self.slots.ids(name)
-        self._refuse_stranded({*self.names} - gone)
-        self._keep([name for name in self.names if name not in gone])
+        left = [name for name in self.names if name not in gone]
+        self._refuse_stranded(left)
+        self._keep(left)
         self.slots.remove([name for name in self.names if name in gone])
-        self.procedures = {n: p for n, p in self.procedures.items() if n not in gone}
+        self.procedures = {n: p.among(left) for n, p in self.procedures.items() if n not in gone}
         self.states = {n: states for n, states in self.states.items() if n not in gone}
         if self.statistics is not None:
             self.statistics.remove(gone)

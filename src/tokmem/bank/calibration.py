@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from itertools import combinations
 from typing import NamedTuple
 
 import torch
@@ -135,7 +134,8 @@ def fit_sharpness(scores: Tensor, labels: Tensor) -> float:
     """Finds the beta that maximises the likelihood of the right procedures under softmax(beta scores).
 
     The likelihood is concave in beta, so bisection finds where its slope is zero. One made-up mistake by the
-    median margin counts beside the states: without any mistake the best beta would be infinite.
+    median margin counts beside the states: without any mistake the best beta would be infinite. Beta is 1 if
+    most states have no margin at all, such as those of one query that several procedures share.
 
     Args:
         scores: (N, P) of left-out states.
@@ -146,6 +146,8 @@ def fit_sharpness(scores: Tensor, labels: Tensor) -> float:
     own = scores.gather(1, labels[:, None])
     others = scores.scatter(1, labels[:, None], -torch.inf).amax(-1, keepdim=True)
     margin = (own - others).abs().median()
+    if margin <= 1e-9 * scores.abs().amax():
+        return 1.0
 
     def slope(beta: float) -> float:
         expected = ((beta * scores).softmax(-1) * scores).sum(-1, keepdim=True) - own
@@ -235,11 +237,15 @@ def ambiguities(
         reference: of these statistics.
         least: the smallest error that is reported; one half is chance.
     """
-    found, names, pairs = left_out(statistics, states, reference), statistics.names, []
-    for i, j in combinations(sorted(set(found.labels.tolist())), 2):
-        chosen = (found.labels == i) | (found.labels == j)
-        scores, labels = found.scores[chosen], found.labels[chosen]
-        wrong = (scores[:, j] > scores[:, i]) != (labels == j)
-        if (error := float(wrong.double().mean())) >= least:
-            pairs.append(Ambiguity(names[i], names[j], error))
+    found, names = left_out(statistics, states, reference), statistics.names
+    own = found.scores.gather(1, found.labels[:, None])
+    # (P, P): how many states of the first procedure score higher for the second one, or as high.
+    none = found.scores.new_zeros(len(names), len(names))
+    above = none.index_add(0, found.labels, (found.scores > own).to(none))
+    as_high = none.index_add(0, found.labels, (found.scores >= own).to(none))
+    counts = found.labels.bincount(minlength=len(names))
+    errors = (above + as_high.T) / (counts[:, None] + counts).clamp_min(1)
+    both = (counts > 0) & (counts > 0)[:, None]
+    places = ((errors >= least) & both).triu(1).nonzero().tolist()
+    pairs = [Ambiguity(names[i], names[j], float(errors[i, j])) for i, j in places]
     return sorted(pairs, key=lambda pair: (-pair.error, pair.first, pair.second))

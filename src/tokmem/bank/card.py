@@ -117,7 +117,7 @@ def _checksums(training: Mapping[str, Any]) -> Iterator[str]:
         yield str(came["data_checksum"])
     yield from map(str, own if isinstance(own, list | tuple) else ())
     for part in parts if isinstance(parts, list) else ():
-        yield from _checksums(part)
+        yield from _checksums(part) if isinstance(part, Mapping) else ()
 
 
 def _measured(training: Mapping[str, Any]) -> dict[str, float]:

@@ -92,7 +92,7 @@ def _trainings(training: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         yield dict(training)
         return
     for part in parts:
-        yield from _trainings(part)
+        yield from _trainings(part) if isinstance(part, Mapping) else ()
     known = ("merged", LESSONS, *_COMMON)
     if later := {name: value for name, value in training.items() if name not in known}:
         yield later

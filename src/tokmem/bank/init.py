@@ -64,7 +64,8 @@ def start_rows(
     else:
         if len(descriptions) != count:
             raise BankError(f"{len(descriptions)} descriptions for {count} rows", "one description a row")
-        rows = torch.stack([weight[list(ids)].float().mean(0) if len(ids) else mean for ids in descriptions])
+        means = [weight[list(ids)].float().mean(0) if len(ids) else mean for ids in descriptions]
+        rows = torch.stack(means) if means else mean.new_zeros(0, weight.shape[1])
     if norm_match:
         rows = rows * (typical_norm(weight) / rows.norm(dim=-1, keepdim=True).clamp_min(1e-12))
     return rows

@@ -137,7 +137,9 @@ class Statistics:
                 f"states {tuple(states.shape)} and levels {tuple(levels.shape)} of {name!r}",
                 f"(n, {self.dim}) and (n,), n at least 1",
             )
-        states, before = states.detach().cpu().double(), self.counts.get(name, 0)
+        # Some accelerators have no float64.
+        states, levels = states.detach().cpu().double(), levels.detach().cpu().double()
+        before = self.counts.get(name, 0)
         total, centred = states.sum(0), states - states.mean(0)
         self.scatter = self.scatter + centred.T @ centred
         if before:
@@ -146,7 +148,7 @@ class Statistics:
         self.freedom += count - (0 if before else 1)
         self.counts[name] = before + count
         self.sums[name] = total + self.sums[name] if before else total
-        self.levels[name] = self.levels.get(name, 0.0) + float(levels.detach().double().sum())
+        self.levels[name] = self.levels.get(name, 0.0) + float(levels.sum())
         self.gate = None
 
     def calls(self) -> Moments:

@@ -82,7 +82,7 @@ def count_stand_ins(memory: ClosedMemory, name: str, states: Tensor) -> None:
     """
     statistics = statistics_of(memory)
     level = statistics.levels[name] / statistics.counts[name]
-    statistics.add(name, states, states.new_full((len(states),), level, dtype=torch.float64))
+    statistics.add(name, states, torch.full((len(states),), level, dtype=torch.float64))
 
 
 def uncounted_prompts(memory: ClosedMemory, name: str, examples: Sequence[Encoded]) -> list[int]:

@@ -323,3 +323,16 @@ def is_recurrent(model: PreTrainedModel) -> bool:
     kinds = set(getattr(config, "layer_types", None) or ())
     attention = {"full_attention", "sliding_attention", "chunked_attention"}
     return bool(kinds - attention) or bool(getattr(model, "_is_stateful", False))
+
+
+def most_positions(model: PreTrainedModel) -> int | None:
+    """The most tokens that a model with a learned table of positions can read (GPT-2, OPT).
+
+    None if its positions are computed: then no table ends.
+    """
+    tables = {"wpe", "embed_positions", "position_embeddings"}
+    learned = any(
+        isinstance(module, nn.Embedding) and name.rpartition(".")[2] in tables
+        for name, module in model.named_modules()
+    )
+    return int(model.config.get_text_config(decoder=True).max_position_embeddings) if learned else None

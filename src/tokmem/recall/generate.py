@@ -16,7 +16,7 @@ import torch
 
 from tokmem.errors import ConfigError, RecallError
 from tokmem.log import progress
-from tokmem.model.backbone import is_recurrent
+from tokmem.model.backbone import is_recurrent, most_positions
 from tokmem.model.memory_lm import MemoryLM
 from tokmem.model.prefix import suitable_tokens
 from tokmem.recall.constrained import Guides
@@ -76,6 +76,7 @@ class Recaller:
         if settings.guided and guides is None:
             raise ConfigError("constrained recall without guides", "the procedures' grammars", "give Guides")
         self.lm, self.settings = lm, settings
+        self._positions = most_positions(lm.model)
         self._writer = Writer(lm, frozenset(stops), settings, guides if settings.guided else None)
         self._forced_ids = frozenset(i for ids in lm.bank.memory.values() for i in ids[1:])
 
@@ -93,13 +94,15 @@ class Recaller:
             prompts: token ids of each prompt, which end where its first memory token will stand.
             procedures: for each prompt the procedures to force. The first opens the response; each later one
                 comes when the model would recall a procedure or stop. Those of a tuple come one right after
-                the other, before one response. None lets the model choose.
+                the other, before one response. A response of none of them is empty. None lets the model
+                choose.
             limits: for each prompt the most tokens to write, at least 1; `max_new_tokens` applies too.
             desc: text beside the progress bar.
 
         Raises:
             BankError: a forced procedure is not in the bank.
-            RecallError: the number of prompts differs from that of `procedures` or `limits`.
+            RecallError: the number of prompts differs from that of `procedures` or `limits`, a limit is below
+                1, or a prompt is longer than the positions that the backbone has learned.
         """
         if procedures is not None and len(procedures) != len(prompts):
             raise RecallError(
@@ -108,6 +111,8 @@ class Recaller:
             )
         if limits is not None and len(limits) != len(prompts):
             raise RecallError(f"{len(limits)} limits for {len(prompts)} queries", "a limit for each query")
+        if limits is not None and min(limits, default=1) < 1:
+            raise RecallError(f"a limit of {min(limits)} tokens", "at least 1", "raise it")
         rows = [
             self._row(
                 index,
@@ -150,13 +155,21 @@ class Recaller:
         limit: int | None = None,
     ) -> Row:
         """Makes the row of a prompt; `index` is the prompt's place among all prompts."""
+        room, positions = self.settings.max_new_tokens, self._positions
+        if positions is not None and len(prompt) > positions:
+            raise RecallError(
+                f"a prompt of {len(prompt)} tokens",
+                f"at most {positions}: the backbone has learned no more positions",
+                "shorten it, or set a smaller max_length",
+            )
+        if positions is not None:  # the last token is written and not read
+            room = min(room, positions - len(prompt) + 1)
         for forced in procedures or ():
             for name in (forced,) if isinstance(forced, str) else forced:
                 self.lm.bank.slots.ids(name)  # refuses an unknown one before anything is generated
-        most = self.settings.max_new_tokens
         return Row(
             tuple(prompt),
-            most if limit is None else min(most, limit),
+            room if limit is None else min(room, limit),
             stream(self.settings.seed, "recall", index),
             None if procedures is None else deque(procedures),
         )

@@ -17,7 +17,7 @@ class RecallSettings(Config):
 
     Attributes:
         mode: ``atomic`` allows one memory token, at the start; ``chain`` any number.
-        reject: whether the model may answer without a memory token, if an ordinary token scores higher.
+        reject: whether the model may answer without a memory token, if no procedure fits (`Route.rejected`).
         max_new_tokens: most tokens to write for a prompt, memory tokens included.
         batch_size: most prompts to decode together.
         top_k: number of routing candidates to keep.

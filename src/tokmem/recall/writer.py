@@ -78,7 +78,7 @@ class Writer:
         Returns:
             (B,) whether each row continues.
         """
-        frozen, memory = self._frozen(hidden), None
+        frozen, memory = (raw := self._frozen(hidden)), None
         if self.settings.repetition_penalty != 1:
             frozen = penalised(frozen, [row.ids for row in rows], self.settings.repetition_penalty)
         if self.settings.mode == "chain":
@@ -87,7 +87,7 @@ class Writer:
         recalling = [i for i, token in enumerate(tokens) if token in self.heads]
         if recalling and self._routed:
             index = torch.tensor(recalling, device=hidden.device)
-            found = self._routes(frozen[index], self.lm.head.memory(hidden[index]), hidden[index])
+            found = self._routes(raw[index], self.lm.head.memory(hidden[index]), hidden[index])
             for i, its in zip(recalling, found, strict=True):
                 rows[i].routes.append(its)
         return [row.write(token, self.stops) for row, token in zip(rows, tokens, strict=True)]
