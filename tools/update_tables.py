@@ -166,7 +166,9 @@ def table(kind: str, path: Path) -> str:
     if "bench" in path.parts:
         formats = dict.fromkeys(TWO_DIGITS, ".2f") | {"bank_gb": ".4f", "identical": ".1%"}
         formats |= {"seconds": ".3f", "share": ".1%", "gflops": ".0f"}
-        return Table(result["rows"], BENCH[re.sub("_(mini|smollm2)$", "", path.stem)], formats).markdown()
+        titles = BENCH[re.sub("_(mini|smollm2)$", "", path.stem)].items()
+        found = {key: title for key, title in titles if any(key in row for row in result["rows"])}
+        return Table(result["rows"], found, formats).markdown()
     if kind == "lessons":
         return distilled.lines_table(distilled.task_lines(result["rows"]), distilled.TASKS).markdown()
     if kind == "composed":

@@ -148,10 +148,22 @@ class Callback:
         """Training has ended after `step`; the best parameters are in place."""
 
     def on_failure(self, step: int) -> None:
-        """Training failed or was interrupted after `step`, perhaps before it began; its error follows."""
+        """Training failed or was interrupted after `step`; its error follows.
+
+        An error before the training is prepared, such as that of a bad example, is not told.
+        """
 
 
 Callbacks: TypeAlias = Sequence[Callback]
+
+
+def tell_failure(callbacks: Callbacks, step: int) -> None:
+    """Tells every callback of a failure; an error of its own becomes a warning."""
+    for callback in callbacks:
+        try:
+            callback.on_failure(step)
+        except Exception as error:  # noqa: BLE001 (a user's callback may raise anything)
+            logger.warning("%s cannot be told of a failure: %s", type(callback).__name__, error)
 
 
 def check_callbacks(callbacks: Callbacks) -> None:

@@ -50,6 +50,8 @@ def test_a_row_of_one_procedure_needs_no_list(path):
     flat, bare = read_jsonl(path, procedure="b")
     listed, _ = read_jsonl(write(path, row(), row(procedure="b")))
     assert (flat, bare.turns) == (listed, (Turn("b", "r"),))
+    write(path, {"query": "q", "procedure": None, "response": "r"})
+    assert read_jsonl(path, procedure="b")[0].turns == (Turn("b", "r"),)
 
 
 def test_a_failed_write_leaves_the_old_file(path):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -57,39 +57,50 @@ def test_alone_it_is_the_methods_own() -> None:
 
 
 class Recorder(Method):
-    """A method that recalls `recalled` for any query, and writes down what it is asked with `forced`."""
+    """A method that writes down what it is asked with the right procedures given."""
 
     forces = True
 
-    def __init__(self, *recalled: str, text: str = "") -> None:
-        self.recalled, self.text, self.given = recalled, text, list[str]()
+    def __init__(self) -> None:
+        self.given = list[str]()
 
     def answer(self, examples: Any, *, forced: bool = False) -> list[Answer]:
         if forced:
             self.given += [example.query for example in examples]
-            return [Answer(e.query, tuple(Turn(t.procedure, "given") for t in e.turns)) for e in examples]
-        turns = tuple(Turn(name, "free") for name in self.recalled)
-        return [Answer(e.query, turns, self.text) for e in examples]
+        return [Answer(e.query, text=f"{e.query}, {forced}") for e in examples]
+
+    def settled(self, example: Example, answer: Answer) -> bool:
+        return example.query == "two"
+
+
+def test_only_what_is_not_settled_is_asked_again() -> None:
+    method, examples = Recorder(), [Example(query) for query in ("one", "two", "three")]
+    answers, forced, _ = answer_both(method, examples)
+    assert method.given == ["one", "three"]
+    assert [answer.text for answer in forced] == ["one, True", "two, False", "three, True"]
+    assert [answer.text for answer in answers] == ["one, False", "two, False", "three, False"]
 
 
 @pytest.mark.parametrize(
-    ("method", "asked_again"),
+    ("recalled", "text", "options", "settled"),
     [
-        (Recorder("a"), ["two", "three"]),
-        (Recorder("b", "a"), ["one", "three"]),
-        (Recorder("a", "b"), ["one", "two"]),
-        (Recorder(), ["one", "two", "three"]),  # it rejects all
-        (Recorder("a", text="Well, "), ["one", "two", "three"]),  # the token given, nothing stands before it
+        ("ab", "", {}, True),
+        ("ba", "", {}, False),
+        ("a", "", {}, False),
+        ("abb", "", {}, False),
+        ("", "", {}, False),
+        ("ab", "Well, ", {}, False),  # with its token given, nothing stands before it
+        ("ab", "", {"temperature": 0.5}, False),
+        ("ab", "", {"reject": True}, False),
     ],
 )
-def test_only_what_was_recalled_wrongly_is_asked_again(method: Recorder, asked_again: list[str]) -> None:
-    turns = {"one": "a", "two": "ba", "three": "ab"}
-    examples = [Example(q, tuple(Turn(name, "right") for name in names)) for q, names in turns.items()]
-    answers, forced, _ = answer_both(method, examples)
-    assert method.given == asked_again
-    for example, answer, given in zip(examples, answers, forced, strict=True):
-        assert [turn.procedure for turn in given.turns] == [turn.procedure for turn in example.turns]
-        assert given is answer or example.query in asked_again
+def test_an_answer_of_the_right_procedures_is_settled(
+    recalled: str, text: str, options: dict[str, Any], settled: bool
+) -> None:
+    made = memory()
+    made.recall_settings = replace(made.recall_settings, **options)
+    example = Example("q", tuple(Turn(name, "right") for name in "ab"))
+    assert made.settled(example, Answer("q", tuple(Turn(name, "x") for name in recalled), text)) is settled
 
 
 def test_a_right_answer_is_the_same_with_its_token_given() -> None:

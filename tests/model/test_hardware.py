@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import pytest
 import torch
 
 from tokmem.model import hardware
-from tokmem.model.hardware import pick_device, pick_dtype, product_seconds
+from tokmem.model.hardware import least_seconds, pick_device, pick_dtype
 
 
 @pytest.fixture(autouse=True)
@@ -40,24 +40,25 @@ def test_fastest_is_half_precision_only_where_the_processor_gains_by_it(
     wanted: torch.dtype,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def timed(kind: torch.dtype) -> float:
+    def timed(kinds: Sequence[torch.dtype]) -> list[float]:
         assert seconds, "this processor's flags say enough"
-        return seconds[kind is torch.float32]
+        assert [*kinds] == [torch.bfloat16, torch.float32]
+        return [*seconds]
 
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: found, raising=False)
-    monkeypatch.setattr(hardware, "product_seconds", timed)
+    monkeypatch.setattr(hardware, "least_seconds", timed)
     assert pick_dtype("fastest", "cpu") is wanted
     assert pick_dtype("bfloat16", "cpu") is torch.bfloat16  # a name is taken at its word
     assert pick_dtype("auto", "cpu") is None
 
 
 def test_a_larger_product_takes_longer() -> None:
-    assert 0 < product_seconds(torch.float32, size=32) < product_seconds(torch.float32, size=512)
+    (small,), (large,) = (least_seconds([torch.float32], size=size) for size in (32, 512))
+    assert 0 < small < large
 
 
 def test_a_processor_is_measured_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[torch.dtype] = []
+    times = iter([[2.0, 1.0], [1.0, 2.0]])
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": True}, raising=False)
-    monkeypatch.setattr(hardware, "product_seconds", lambda kind: asked.append(kind) or 1.0)
+    monkeypatch.setattr(hardware, "least_seconds", lambda kinds: next(times))
     assert {pick_dtype("fastest", "cpu") for _ in range(3)} == {torch.float32}
-    assert asked == [torch.bfloat16, torch.float32]

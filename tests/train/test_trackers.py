@@ -66,15 +66,21 @@ def test_trackio_and_wandb_get_one_project_and_a_name_for_the_run(heard: list[tu
 
 
 @pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
-def test_a_failure_closes_the_run(heard: list[tuple[str, object]], error: type[BaseException]) -> None:
+def test_a_failure_closes_the_run(
+    heard: list[tuple[str, object]], error: type[BaseException], caplog: pytest.LogCaptureFixture
+) -> None:
     class Fails(Callback):
         def on_step(self, step: int, values: object) -> None:
             raise error
+
+        def on_failure(self, step: int) -> None:
+            raise OSError("no server")
 
     lm, settings = tiny_lm("llama", False), FitSettings(lr=0.01, epochs=1, report_to=("wandb",))
     with pytest.raises(error):
         fit_bank(lm, tiny_examples(lm.bank, 8), settings, callbacks=[Fails()])
     assert [call for call, _ in heard].count("finish") == 1
+    assert "Fails cannot be told of a failure: no server" in caplog.text
 
 
 def test_a_tracker_that_is_not_installed_is_named() -> None:

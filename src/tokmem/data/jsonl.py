@@ -190,7 +190,8 @@ def _with_turns(raw: dict[str, object], procedure: str | None, where: str) -> di
     """Gives a row of one procedure and its response the list of turns that other rows have."""
     flat = [key for key in _TURN if key in raw]
     if "turns" not in raw:
-        named = raw if procedure is None else {"procedure": procedure, **raw}
+        given = procedure is not None and raw.get("procedure") is None
+        named = {**raw, "procedure": procedure} if given else raw
         turn = {
             "procedure": take_name(named, "procedure", where),
             "response": take(raw, "response", str, where),

@@ -180,11 +180,10 @@ def _side_by_side(stage: Stage) -> FitReport:
     settings = replace(given, accumulation=1, patience=0, report_to=())
     parts, reports = stage.groups(), list[FitReport]()
     steps = sum(part.count * settings.lasting(part.count).epochs for part in parts)
-    told = Onward((*stage.callbacks, *trackers(stage.settings)), steps)
-    for number, part in enumerate(parts):
-        folder = stage.checkpoint / f"{number:04d}" if stage.checkpoint else None
-        reports.append(_train_group(stage, part, settings, folder, told))
-    told.finish()
+    with Onward((*stage.callbacks, *trackers(stage.settings)), steps) as told:
+        for number, part in enumerate(parts):
+            folder = stage.checkpoint / f"{number:04d}" if stage.checkpoint else None
+            reports.append(_train_group(stage, part, settings, folder, told))
     return together(reports)
 
 

@@ -63,6 +63,15 @@ class Memory(Exportable, Guesses):
     history: Mapping[str, Any]
     recall_settings: RecallSettings
 
+    def settled(self, example: Example, answer: Answer) -> bool:
+        """Whether a free answer stays the same with the right procedures given.
+
+        It does if it recalled just them at once, and if no token is drawn.
+        """
+        wanted, recalled = ([turn.procedure for turn in turns] for turns in (example.turns, answer.turns))
+        how = self.recall_settings
+        return recalled == wanted and not (answer.text or how.reject or how.temperature)
+
     @property
     def encoder(self) -> Encoder:
         """Examples to token ids, with the bank as it is now."""

@@ -147,7 +147,9 @@ class Rag(Method):
         return [replace(a, route=route_of(hits)) for a, hits in zip(answers, found, strict=True)]
 
     def settled(self, example: Example, answer: Answer) -> bool:
-        """Whether all retrieved examples are of the right procedure."""
+        """Whether all retrieved examples are of the right procedure, and no token is drawn."""
+        if self.recall.temperature:
+            return False
         retrieved = answer.route.choices if answer.route else ()
         return [choice.procedure for choice in retrieved] == [only_turn(example).procedure]
 

@@ -8,7 +8,7 @@ from statistics import fmean
 from typing import Any
 
 from tokmem.data.stream import SideBySide
-from tokmem.log import Callback, Callbacks
+from tokmem.log import Callback, Callbacks, tell_failure
 from tokmem.records import Encoded
 from tokmem.train.settings import FitReport, FitSettings
 
@@ -68,6 +68,8 @@ def groups(train: Mapping[str, Sequence[Encoded]], held: Mapping[str, Sequence[E
 class Onward(Callback):
     """Tells callbacks of the steps of one group after the other as the steps of one run.
 
+    Train the groups within it: it tells of the end of the last group, or of a failure.
+
     Args:
         callbacks: to tell.
         steps: of all groups.
@@ -75,7 +77,16 @@ class Onward(Callback):
 
     def __init__(self, callbacks: Callbacks, steps: int) -> None:
         self.callbacks, self.steps = callbacks, steps
-        self.before, self.begun = 0, False
+        self.before, self.step, self.begun = 0, 0, False
+
+    def __enter__(self) -> Onward:
+        return self
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if error is None:
+            self._finish()
+        else:
+            tell_failure(self.callbacks, self.step)
 
     def on_begin(self, step: int, steps: int) -> None:
         """Passes on the first group that has steps to take: a resumed run goes on there."""
@@ -84,22 +95,17 @@ class Onward(Callback):
 
     def on_step(self, step: int, values: Mapping[str, Any]) -> None:
         """Passes on a step."""
+        self.step = self.before + step
         for callback in self.callbacks:
-            callback.on_step(self.before + step, values)
-
-    def on_failure(self, step: int) -> None:
-        """Passes on that a group failed."""
-        for callback in self.callbacks:
-            callback.on_failure(self.before + step)
+            callback.on_step(self.step, values)
 
     def group_ends(self, report: FitReport) -> None:
         """Counts the steps of a group, and passes on the loss of its held-out examples."""
-        self.before += report.steps
+        self.before = self.step = self.before + report.steps
         for callback in self.callbacks if self.begun and report.best_loss is not None else ():
             callback.on_validation(self.before, report.best_loss or 0.0)
 
-    def finish(self) -> None:
-        """Passes on the end of the last group."""
+    def _finish(self) -> None:
         self._begin(self.before)
         for callback in self.callbacks:
             callback.on_end(self.before)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cache
 from time import perf_counter
 
@@ -52,15 +53,21 @@ def _cpu_prefers_bfloat16() -> bool:
     found = torch.cpu.get_capabilities()
     if found.get("amx_bf16") or not found.get("avx512_bf16"):
         return bool(found.get("amx_bf16"))
-    return product_seconds(torch.bfloat16) < product_seconds(torch.float32)
+    half, whole = least_seconds((torch.bfloat16, torch.float32))
+    return half < whole
 
 
-def product_seconds(kind: torch.dtype, size: int = 512, rounds: int = 9) -> float:
-    """The seconds of a product of two `size` x `size` matrices on the CPU, the least of several rounds."""
-    left, right = (torch.ones(size, size, dtype=kind) for _ in range(2))
-    seconds = []
-    for _ in range(rounds):
-        started = perf_counter()
-        torch.mm(left, right)
-        seconds.append(perf_counter() - started)
-    return min(seconds)
+def least_seconds(kinds: Sequence[torch.dtype], size: int = 512, rounds: int = 9) -> list[float]:
+    """The least seconds of a product of two `size` x `size` matrices on the CPU, of each type of numbers.
+
+    The types take turns, so that a short load beside them slows all alike.
+    """
+    matrices = [torch.ones(size, size, dtype=kind) for kind in kinds]
+    seconds = [[_seconds(one) for one in matrices] for _ in range(rounds)]
+    return [min(own) for own in zip(*seconds, strict=True)]
+
+
+def _seconds(matrix: torch.Tensor) -> float:
+    started = perf_counter()
+    torch.mm(matrix, matrix)
+    return perf_counter() - started

@@ -94,8 +94,8 @@ class Recaller:
             prompts: token ids of each prompt, which end where its first memory token will stand.
             procedures: for each prompt the procedures to force. The first opens the response; each later one
                 comes when the model would recall a procedure or stop. Those of a tuple come one right after
-                the other, before one response. A response of none of them is empty. None lets the model
-                choose.
+                the other, before one response. If none is given, no memory token is written. None lets the
+                model choose.
             limits: for each prompt the most tokens to write, at least 1; `max_new_tokens` applies too.
             desc: text beside the progress bar.
 
@@ -138,6 +138,7 @@ class Recaller:
 
         Raises:
             BankError: a forced procedure is not in the bank.
+            RecallError: the prompt is longer than the positions that the backbone has learned.
         """
         row = self._row(0, prompt, procedures)
         steps = self._decode([row])

@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from tokmem.data.stream import MicroBatch, Order, optimizer_steps, returning, seen
 from tokmem.errors import DivergedError, TrainingError
-from tokmem.log import Callbacks, logger, postfix, progress
+from tokmem.log import Callbacks, logger, postfix, progress, tell_failure
 from tokmem.records import Encoded
 from tokmem.train.checkpoint import RunState, run_identity
 from tokmem.train.heap import EVERY, give_back
@@ -127,8 +127,7 @@ class Run:
             try:
                 return self._go()
             except BaseException:
-                for callback in self.callbacks:
-                    callback.on_failure(self.state.progress.step)
+                tell_failure(self.callbacks, self.state.progress.step)
                 raise
 
     def _go(self) -> FitReport:

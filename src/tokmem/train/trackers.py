@@ -71,8 +71,9 @@ class Tracker(Callback):
 
     def on_end(self, step: int) -> None:
         """Closes the run."""
-        if self.inner is not None:
-            self.inner.finish()
+        inner, self.inner = self.inner, None
+        if inner is not None:
+            inner.finish()
 
     on_failure = on_end
 

@@ -97,6 +97,7 @@ def test_calls_are_found_however_they_are_set_out(text: str) -> None:
         ('{"function": {"name": "sun"}}', ["sun"]),
         (f'{{"user": {{"name": "Bob"}}, "tool_calls": [{A}]}}', ["weather"]),
         (f'{{"tool_calls": [{A}, {{"name": "Bob", "age": 5}}]}}', ["weather"]),
+        ('{"tool_calls": [{"name": "sun"}], "user": {"name": "sun"}}', ["sun"]),
     ],
 )
 def test_a_call_without_arguments_counts_where_calls_stand(text: str, names: list[str]) -> None:

@@ -91,8 +91,11 @@ def _scan(text: str) -> Iterator[ParsedCall]:
                 around, wrapped = max(around, stop), wrapped + inside
             else:
                 end = stop
-                if start >= around or value in wrapped:
+                within = start < around
+                if not within or value in wrapped:
                     yield _named_call(value, text[start:end])
+                if within and value in wrapped:
+                    wrapped.remove(value)
         opened = _OPENS.search(text, end)
 
 
