@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
+from tokmem.data.calls.schema import SCHEMA_KEYS
 from tokmem.data.corpus import Split
 from tokmem.data.jsonl import read_jsonl
 from tokmem.errors import DataError
@@ -18,7 +19,6 @@ ExampleLike: TypeAlias = Example | Pair | Mapping[str, str]
 ExamplesLike: TypeAlias = str | Path | Mapping[str, Sequence[Pair]] | Iterable[ExampleLike]
 
 _PROCEDURE = "a name, a Procedure, an OpenAI or MCP tool, or a list of these"
-SCHEMA_KEYS = ("parameters", "inputSchema", "input_schema")  # of OpenAI, MCP and Anthropic
 _ROW = {"query", "response", "instruction", "procedure"}
 _EXAMPLE = 'an Example, a pair (query, response), or {"query": ..., "response": ...}'
 

@@ -13,10 +13,9 @@ from typing import Any
 
 from tokmem.data.calls.compose import Composed, ComposeSpec
 from tokmem.data.calls.ranges import ToolRange
-from tokmem.data.calls.schema import json_schema
+from tokmem.data.calls.schema import SCHEMA_KEYS, json_schema
 from tokmem.data.calls.schema_check import check_schema
 from tokmem.data.calls.text import arguments_json
-from tokmem.data.coerce import SCHEMA_KEYS
 from tokmem.data.corpus import SPLITS, Split
 from tokmem.data.fields import expect, read_bytes, take, take_name, take_texts
 from tokmem.errors import DataError

@@ -34,6 +34,7 @@ _PYTHON: dict[str, type | tuple[type, ...]] = {
     "boolean": bool,
 }
 _KEPT = ("description", "enum", "default")
+SCHEMA_KEYS = ("parameters", "inputSchema", "input_schema")  # of OpenAI, MCP and Anthropic
 
 
 def json_schema(parameters: Mapping[str, Any]) -> Schema:
