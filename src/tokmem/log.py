@@ -158,7 +158,7 @@ Callbacks: TypeAlias = Sequence[Callback]
 
 
 def tell_failure(callbacks: Callbacks, step: int) -> None:
-    """Tells every callback of a failure; an error of its own becomes a warning."""
+    """Tells every callback of a failure. If a callback raises an error, that error becomes a warning."""
     for callback in callbacks:
         try:
             callback.on_failure(step)

@@ -35,7 +35,7 @@ class Procedure:
         return replace(self, name=new) if self.name == old else self
 
     def among(self, names: Collection[str]) -> Procedure:
-        """What it is in a bank of only these procedures."""
+        """Returns the procedure as a bank of only these procedures holds it."""
         return self
 
 

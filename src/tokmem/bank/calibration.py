@@ -135,7 +135,7 @@ def fit_sharpness(scores: Tensor, labels: Tensor) -> float:
 
     The likelihood is concave in beta, so bisection finds where its slope is zero. One made-up mistake by the
     median margin counts beside the states: without any mistake the best beta would be infinite. Beta is 1 if
-    most states have no margin at all, such as those of one query that several procedures share.
+    most states have no margin: then the scores do not tell the procedures apart.
 
     Args:
         scores: (N, P) of left-out states.

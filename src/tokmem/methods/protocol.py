@@ -197,6 +197,14 @@ class MethodSpec:
         """Whether it has a learning rate, and results that depend on the seed."""
         return bool(self.rates)
 
+    @property
+    def rank(self) -> int:
+        """Its place among methods by the time that they take, the slowest first.
+
+        Training takes longest. Of methods that train nothing, those that learn have the longer prompts.
+        """
+        return (not self.trains) + (not self.learns)
+
     def reads(self, key: str) -> bool:
         """Whether the method reads a setting, named by its dotted key, that not every method reads."""
         section, _, name = key.rpartition(".")

@@ -78,7 +78,8 @@ class Writer:
         Returns:
             (B,) whether each row continues.
         """
-        frozen, memory = (raw := self._frozen(hidden)), None
+        frozen = raw = self._frozen(hidden)
+        memory = None
         if self.settings.repetition_penalty != 1:
             frozen = penalised(frozen, [row.ids for row in rows], self.settings.repetition_penalty)
         if self.settings.mode == "chain":

@@ -62,3 +62,8 @@ def test_arguments_deeper_than_a_validator_can_follow_are_an_error_of_the_call()
     assert argument_error(schema, arguments) == "the arguments nest too deep"
     assert argument_error(schema, {"a": {"a": {}}}) is None
     assert argument_error(schema, {"a": {"a": 1}}) == "$.a.a: 1 is not of type 'object'"
+
+
+def test_a_number_that_no_float_can_hold_is_an_error_of_the_call() -> None:
+    schema = {"type": "object", "properties": {"a": {"type": "number", "multipleOf": 0.01}}}
+    assert argument_error(schema, {"a": 10**400}) == "a number is too large"

@@ -174,7 +174,7 @@ def _arguments(call: object, name: str, where: str) -> Mapping[str, Any]:
 
 
 def _parsed(value: object, where: str) -> object:
-    """A value that may be written as JSON text."""
+    """Parses a value that is written as JSON text; returns any other value as it is."""
     if not isinstance(value, str):
         return value
     try:

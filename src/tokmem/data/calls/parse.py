@@ -105,7 +105,7 @@ def _is_call(value: Any) -> bool:
 
 
 def _calls_within(value: Any) -> list[Any]:
-    """The calls that stand somewhere inside a value, outside other calls."""
+    """Finds the calls inside a value. It does not look inside a call for others."""
     found: list[Any] = []
     nodes = [(value, False)]
     while nodes:

@@ -52,7 +52,7 @@ def read_skill(folder: Path) -> Lesson:
 
 
 def _file(folder: Path) -> Path:
-    """The file of a skill; some are written in lower case."""
+    """Finds the file of a skill. Some people write its name in lower case."""
     others = [one for one in sorted(folder.glob("*")) if one.name.lower() == SKILL.lower()]
     return next(iter(others), folder / SKILL)  # capitals sort first
 

@@ -91,9 +91,8 @@ class AtomicExperiment(Experiment):
         )
 
     def rank(self, part: AtomicPart) -> int:
-        """Training takes longest. Of methods that train nothing, those that learn have the longer prompts."""
-        spec = part.variant.spec
-        return (not spec.trains) + (not spec.learns)
+        """The rank of the part's method."""
+        return part.variant.spec.rank
 
     def run(self, part: AtomicPart) -> AtomicResult:
         """Chooses the rate if several are given, then learns and measures with each seed."""

@@ -89,9 +89,8 @@ class CompositionalExperiment(Experiment):
         return part.limit, part.variant.training_name
 
     def rank(self, part: ToolPart) -> int:
-        """Training takes longest. Of methods that train nothing, those that learn have the longer prompts."""
-        spec = part.variant.spec
-        return (not spec.trains) + (not spec.learns)
+        """The rank of the part's method."""
+        return part.variant.spec.rank
 
     def run(self, part: ToolPart) -> ToolResult:
         """Chooses the rate if several are given, then learns and measures with each seed."""
